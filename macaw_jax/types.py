@@ -1,0 +1,110 @@
+"""The nouns of the package, the axes they carry, and the contract of an algorithm.
+
+Axes, used in every shape comment:
+
+  T  tasks            B  transitions of a batch      N  transitions of a task
+  E  episodes         H  steps of an episode         K  inner steps
+  O  observation      A  action
+
+Everything here is a pytree of arrays or a tuple of pure functions. One transition has no leading axis; a
+batch of one task has `[B]`; a batch of tasks has `[T, B]`. Functions are written for one task and mapped
+over tasks in one visible place, `macaw_jax.meta_learner`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+Params = Any  # A pytree of arrays.
+Metrics = Mapping[str, Array]
+
+
+class Transition(NamedTuple):
+  """One step of an episode, with what the episode brought afterwards.
+
+  `terminal` marks an end that belongs to the task (a fall): nothing follows, and a value bootstrapped there is
+  zero. `last` marks the last row of an episode for any reason, a time limit included.
+  """
+
+  observation: Array  # [..., O]
+  action: Array  # [..., A]
+  reward: Array  # [...]
+  next_observation: Array  # [..., O]
+  terminal: Array  # [...]  1.0 where the task ended the episode, else 0.0
+  last: Array  # [...]  1.0 on the last row of an episode, else 0.0
+  mc_return: Array  # [...]  discounted return from here to the end of the episode, nothing bootstrapped
+  final_observation: Array  # [..., O]  observation after the last transition of the episode
+  final_discount: Array  # [...]  gamma^(steps from here to the end); gamma itself on the last row
+
+
+class TaskBatch(NamedTuple):
+  """Data of several tasks: what adaptation reads, and what judges it."""
+
+  support: Transition  # [T, B, ...]
+  query: Transition  # [T, B, ...]
+  task_index: Array  # [T]  int32 position of the task in its dataset
+
+
+class TimeStep(NamedTuple):
+  """What an agent sees when it must act. `action` and `reward` are the previous ones, zero where `first` is one."""
+
+  observation: Array  # [..., O]
+  action: Array  # [..., A]
+  reward: Array  # [...]
+  first: Array  # [...]  1.0 at the start of an episode
+
+
+class MetaParams(NamedTuple):
+  """What meta-training learns: named network parts, and the parameters of the adaptation rule itself."""
+
+  net: dict[str, Params]
+  rule: Params
+
+
+class TrainState(NamedTuple):
+  """What the next update needs."""
+
+  params: MetaParams
+  opt_state: Any
+  step: Array  # []  int32, updates done
+
+
+LossFn = Callable[[dict[str, Params], Transition, Key], tuple[Array, Metrics]]
+"""`(params, batch, key) -> (scalar, metrics)`: `params` are named parts, `batch` belongs to one task."""
+
+
+class Network(NamedTuple):
+  """A network as two pure functions; the module library stays behind it."""
+
+  init: Callable[[Key], Params]
+  apply: Callable[..., Any]  # (params, *inputs) -> outputs
+
+
+class Adaptation(NamedTuple):
+  """How support data change a network.
+
+  `init(net)` makes the parameters that the rule itself learns (step sizes, coefficients). `apply` returns only
+  the parts that it changed, so that mapping it over tasks never copies a part that tasks share.
+  """
+
+  init: Callable[[dict[str, Params]], Params]
+  apply: Callable[[dict[str, Params], Params, Transition, Key], tuple[dict[str, Params], Metrics]]
+
+
+class Algorithm(NamedTuple):
+  """The contract of every algorithm: four pure functions.
+
+  init:   `(key) -> TrainState`
+  update: `(state, tasks, key) -> (TrainState, metrics)`, one meta-update on a `TaskBatch`
+  adapt:  `(params, support, key) -> task`, one task; `support` has axis `[B]`; `task` is what adaptation changed
+  act:    `(params, task, timestep, key) -> (action, task)`, one step of one episode. With `key=None` the action
+          is the mode of the policy, with a key a sample. `task={}` is the agent before adaptation.
+  """
+
+  init: Callable[[Key], TrainState]
+  update: Callable[[TrainState, TaskBatch, Key], tuple[TrainState, Metrics]]
+  adapt: Callable[[MetaParams, Transition, Key], dict[str, Params]]
+  act: Callable[[MetaParams, dict[str, Params], TimeStep, Key | None], tuple[Array, dict[str, Params]]]
