@@ -57,6 +57,15 @@ class TimeStep(NamedTuple):
   first: Array  # [...]  1.0 at the start of an episode
 
 
+class Problem(NamedTuple):
+  """What an algorithm must know of a dataset before it sees one."""
+
+  observation_size: int
+  action_size: int
+  num_tasks: int  # training tasks
+  discount: float  # gamma of the stored returns
+
+
 class MetaParams(NamedTuple):
   """What meta-training learns: named network parts, and the parameters of the adaptation rule itself."""
 
