@@ -1,0 +1,24 @@
+"""Task families by name."""
+
+from collections.abc import Callable
+
+from macaw_jax.envs.cheetah import cheetah_dir, cheetah_vel
+from macaw_jax.envs.family import TaskFamily
+from macaw_jax.envs.point_robot import point_robot
+
+FAMILIES: dict[str, Callable[[], TaskFamily]] = {
+  "cheetah_dir": cheetah_dir,
+  "cheetah_vel": cheetah_vel,
+  "point_robot": point_robot,
+}
+
+
+def make(name: str) -> TaskFamily:
+  """The task family called `name`.
+
+  Raises:
+    ValueError: no family has this name.
+  """
+  if name not in FAMILIES:
+    raise ValueError(f"No task family is called {name!r}; known: {', '.join(sorted(FAMILIES))}.")
+  return FAMILIES[name]()
