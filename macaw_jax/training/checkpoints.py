@@ -1,0 +1,58 @@
+"""Checkpoints of a run: the training state and the statistics of its data, by step.
+
+A checkpoint is written beside its final place and renamed, so that a directory with a step's number is complete.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+
+from macaw_jax.types import TrainState
+
+
+class Checkpoint(NamedTuple):
+  """What a run needs to go on, or to act."""
+
+  state: TrainState
+  statistics: Any  # how observations and returns of the run's data are scaled; a pytree of arrays
+
+
+class Checkpoints:
+  """The checkpoints of one run, the newest `keep` of them.
+
+  >>> with Checkpoints('runs/example/checkpoints', keep=3) as checkpoints:
+  ...   checkpoints.save(Checkpoint(state, statistics))
+  """
+
+  def __init__(self, directory: str | Path, keep: int = 3):
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
+    self._manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
+
+  def __enter__(self) -> "Checkpoints":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._manager.close()
+
+  def newest_step(self) -> int | None:
+    """The number of updates that the newest checkpoint has seen, or None without a checkpoint."""
+    return self._manager.latest_step()
+
+  def save(self, checkpoint: Checkpoint) -> None:
+    """Writes the checkpoint under its step; returns when it is on the disk."""
+    self._manager.save(int(checkpoint.state.step), args=ocp.args.StandardSave(checkpoint), force=True)
+
+  def restore(self, like: Checkpoint) -> Checkpoint:
+    """The newest checkpoint, with the structure, shapes and dtypes of `like`.
+
+    Raises:
+      FileNotFoundError: the directory holds no checkpoint.
+      ValueError: the checkpoint has another structure or other shapes than `like`.
+    """
+    step = self.newest_step()
+    if step is None:
+      raise FileNotFoundError(f"{self._manager.directory}: no checkpoint")
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
