@@ -1,0 +1,393 @@
+"""Datasets as files and as arrays.
+
+A dataset is a directory: one uncompressed `.npz` a task and `manifest.json`. A task's file holds whole episodes in
+the order of collection, forwards in time, and nothing that follows from something else in it: next observations and
+Monte-Carlo returns are computed on load. Everything is checked before anything is returned.
+"""
+
+import dataclasses
+import hashlib
+import math
+import os
+import shutil
+import uuid
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import chex
+import numpy as np
+
+from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry, manifest_text, read_manifest, write_manifest
+
+Quality = Literal["all", "start", "middle", "end"]
+
+
+class Episodes(NamedTuple):
+  """Episodes of one task, as a file stores them: N transitions of E episodes, in the order of collection."""
+
+  observation: np.ndarray  # [N, O]  float32
+  action: np.ndarray  # [N, A]  float32, in [-1, 1]
+  reward: np.ndarray  # [N]  float32
+  episode_length: np.ndarray  # [E]  int32, sums to N
+  final_observation: np.ndarray  # [E, O]  float32, observation after the last action of the episode
+  terminal: np.ndarray  # [E]  bool, true where the task ended the episode, false where the time limit did
+  collected_at: np.ndarray  # [E]  int64, environment steps over all tasks when the episode began
+
+
+class Dataset(NamedTuple):
+  """Transitions of several tasks, ready to sample from.
+
+  Tasks shorter than the longest are padded with zeros; `size` says how many rows are real. The observation that
+  ends an episode is stored once an episode: row n of task t has `final_observation[t, episode_index[t, n]]`.
+  """
+
+  observation: chex.Array  # [T, N, O]
+  action: chex.Array  # [T, N, A]
+  reward: chex.Array  # [T, N]
+  next_observation: chex.Array  # [T, N, O]
+  terminal: chex.Array  # [T, N]  1.0 where the task ended the episode, else 0.0
+  last: chex.Array  # [T, N]  1.0 on the last row of an episode, else 0.0; of the rows kept, if rows were skipped
+  mc_return: chex.Array  # [T, N]  sum over the rest of the episode of discount^k reward
+  final_discount: chex.Array  # [T, N]  discount^(steps to the end); the discount itself on an episode's last step
+  episode_index: chex.Array  # [T, N]  int32 row of `final_observation`
+  final_observation: chex.Array  # [T, E, O]
+  size: chex.Array  # [T]  int32, real rows
+
+
+# Letters name sizes: N transitions, E episodes, O observation, A action.
+_LAYOUT: dict[str, tuple[str, type]] = {
+  "observation": ("NO", np.float32),
+  "action": ("NA", np.float32),
+  "reward": ("N", np.float32),
+  "episode_length": ("E", np.int32),
+  "final_observation": ("EO", np.float32),
+  "terminal": ("E", np.bool_),
+  "collected_at": ("E", np.int64),
+}
+
+
+def write_dataset(
+  directory: str | os.PathLike[str], episodes_by_task: Sequence[Episodes], manifest: Manifest
+) -> Manifest:
+  """Writes a dataset and returns its manifest with the files' names, hashes and sizes filled in.
+
+  All is checked first, then written beside `directory` under another name, flushed to disk and renamed: under its
+  own name a dataset is always whole.
+
+  Args:
+    directory: where the dataset will be; must not exist yet.
+    episodes_by_task: one `Episodes` for each of `manifest.tasks`, in that order.
+    manifest: everything but `file`, `sha256`, `num_transitions`, `num_episodes` of its tasks.
+
+  Raises:
+    DatasetError: `directory` exists, the data are not what the manifest says, or the disk refuses.
+  """
+  directory = Path(directory)
+  if directory.exists() or directory.is_symlink():
+    raise DatasetError(f"{directory}: exists already; a dataset is never overwritten. Remove it or name another.")
+  if len(episodes_by_task) != len(manifest.tasks):
+    raise DatasetError(
+      f"{directory}: expected episodes of the manifest's {len(manifest.tasks)} tasks, got {len(episodes_by_task)}"
+    )
+  digits = max(2, len(str(len(manifest.tasks) - 1)))
+  entries = [
+    dataclasses.replace(
+      entry,
+      file=f"task_{index:0{digits}d}.npz",
+      sha256="0" * 64,  # known once the file is written
+      num_transitions=len(episodes.reward),
+      num_episodes=len(episodes.episode_length),
+    )
+    for index, (entry, episodes) in enumerate(zip(manifest.tasks, episodes_by_task, strict=True))
+  ]
+  manifest_text(dataclasses.replace(manifest, tasks=tuple(entries)), str(directory))
+  for entry, episodes in zip(entries, episodes_by_task, strict=True):
+    _check_episodes(episodes, manifest, entry, f"{directory / entry.file}")
+
+  partial = directory.parent / f".{directory.name}.{uuid.uuid4().hex}.partial"
+  try:
+    partial.mkdir(parents=True)
+    for index, episodes in enumerate(episodes_by_task):
+      path = partial / entries[index].file
+      with open(path, "xb") as file:
+        np.savez(file, **episodes._asdict())
+        file.flush()
+        os.fsync(file.fileno())
+      entries[index] = dataclasses.replace(entries[index], sha256=_sha256(path))
+    manifest = dataclasses.replace(manifest, tasks=tuple(entries))
+    write_manifest(partial, manifest)
+    _sync_directory(partial)
+    partial.rename(directory)
+    _sync_directory(directory.parent)
+  except OSError as error:
+    raise DatasetError(f"{directory}: could not be written: {error}") from error
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+  return manifest
+
+
+def read_episodes(directory: str | os.PathLike[str], manifest: Manifest, task: int) -> Episodes:
+  """The checked episodes of one task.
+
+  Raises:
+    DatasetError: the file is missing, was changed since it was written, or does not hold what it should.
+  """
+  if not 0 <= task < len(manifest.tasks):
+    raise DatasetError(f"{directory}: expected a task index from 0 to {len(manifest.tasks) - 1}, got {task}")
+  entry = manifest.tasks[task]
+  path = Path(directory) / entry.file
+  try:
+    found = _sha256(path)
+  except OSError as error:
+    raise DatasetError(f"{path}: cannot be read: {error}") from error
+  if found != entry.sha256:
+    raise DatasetError(
+      f"{path}: expected SHA-256 {entry.sha256}, as the manifest says, got {found}: "
+      "the file was cut or changed after it was written"
+    )
+  try:
+    episodes = _read_archive(path)
+  except DatasetError:
+    raise
+  # Damaged bytes surface as half a dozen exception types of zipfile and numpy; for the reader they are one thing.
+  except Exception as error:
+    raise DatasetError(f"{path}: expected an uncompressed .npz archive, got {type(error).__name__}: {error}") from error
+  _check_episodes(episodes, manifest, entry, str(path))
+  return episodes
+
+
+def load_dataset(
+  directory: str | os.PathLike[str],
+  *,
+  tasks: Sequence[int],
+  quality: Quality = "all",
+  transitions_per_task: int | None = None,
+  skip: int = 1,
+) -> Dataset:
+  """The checked transitions of some tasks, as float32 numpy arrays with leading axes `[T, N]`.
+
+  Behaviour improves while a collector learns, so the part of a collection is a quality. A part is the fewest whole
+  episodes with `transitions_per_task` transitions: the first of them, the last, or those around the middle. (The
+  released MACAW code centres its "middle" at a quarter of the collection; here it is the middle.)
+
+  Args:
+    directory: a dataset that `write_dataset` made.
+    tasks: indices of tasks in the manifest; the dataset has them in this order.
+    quality: "all", or the part of the collection: "start", "middle" or "end".
+    transitions_per_task: size of that part, counted before `skip`; None with "all", and only then.
+    skip: keep every skip-th transition of that part, from its first. Returns and discounts are those of the whole
+      episode, and `next_observation` is the true successor, whatever is kept.
+
+  Raises:
+    DatasetError: always this, whatever is wrong with the files or the request.
+  """
+  manifest = read_manifest(directory)
+  _check_request(directory, manifest, tasks, quality, transitions_per_task, skip)
+  present = {path.name for path in Path(directory).glob("*.npz")}
+  expected = {entry.file for entry in manifest.tasks}
+  if present != expected:
+    raise DatasetError(
+      f"{directory}: expected the {len(expected)} task files of the manifest; "
+      f"missing {sorted(expected - present)}, unknown {sorted(present - expected)}"
+    )
+  tables = []
+  for task in tasks:
+    episodes = read_episodes(directory, manifest, task)
+    where = str(Path(directory) / manifest.tasks[task].file)
+    tables.append(_table(_select(episodes, quality, transitions_per_task, where), manifest.discount, skip))
+  size = np.array([len(table["reward"]) for table in tables], np.int32)
+  return Dataset(**{name: _stack([table.pop(name) for table in tables]) for name in list(tables[0])}, size=size)
+
+
+def discounted_returns(reward: np.ndarray, episode_length: np.ndarray, discount: float) -> np.ndarray:
+  """Monte-Carlo returns of consecutive episodes, R_t = r_t + discount R_{t+1}, nothing bootstrapped: `[N]` float64.
+
+  Args:
+    reward: `[N]`.
+    episode_length: `[E]`, sums to N.
+    discount: gamma.
+  """
+  returns = np.asarray(reward, np.float64).copy()
+  last_rows = np.cumsum(episode_length, dtype=np.int64) - 1
+  # One step backwards in all episodes at once.
+  for step in range(1, int(np.max(episode_length))):
+    rows = last_rows[episode_length > step] - step
+    returns[rows] += discount * returns[rows + 1]
+  return returns
+
+
+def _check_request(
+  directory: str | os.PathLike[str],
+  manifest: Manifest,
+  tasks: Sequence[int],
+  quality: str,
+  transitions_per_task: int | None,
+  skip: int,
+) -> None:
+  def fail(argument: str, expected: str, value: Any) -> DatasetError:
+    return DatasetError(f"{directory}: {argument}: expected {expected}, got {value!r}")
+
+  if not len(tasks) or len(set(tasks)) < len(tasks):
+    raise fail("tasks", "at least one task index, and each once", tasks)
+  for task in tasks:
+    if not isinstance(task, int | np.integer) or isinstance(task, bool) or not 0 <= task < len(manifest.tasks):
+      raise fail("tasks", f"indices from 0 to {len(manifest.tasks) - 1}", task)
+  if quality not in get_args(Quality):
+    raise fail("quality", f"one of {get_args(Quality)}", quality)
+  if (quality == "all") != (transitions_per_task is None):
+    raise fail(
+      "transitions_per_task", 'None with quality "all", a number with any other part', (quality, transitions_per_task)
+    )
+  if transitions_per_task is not None and transitions_per_task < 1:
+    raise fail("transitions_per_task", "at least 1", transitions_per_task)
+  if skip < 1:
+    raise fail("skip", "at least 1", skip)
+
+
+def _select(episodes: Episodes, quality: Quality, transitions: int | None, where: str) -> Episodes:
+  """The whole episodes of the part that is wanted."""
+  if transitions is None:
+    return episodes
+  ends = np.cumsum(episodes.episode_length, dtype=np.int64)
+  starts = ends - episodes.episode_length
+  total = int(ends[-1])
+  if total < transitions:
+    raise DatasetError(f"{where}: key 'reward': expected {transitions} transitions or more, got {total}")
+  if quality == "end":
+    first_row, end_row = total - transitions, total
+  elif quality == "start":
+    first_row, end_row = 0, transitions
+  else:
+    first_row = int(starts[np.searchsorted(ends, (total - transitions) // 2, side="right")])
+    end_row = first_row + transitions
+  first = int(np.searchsorted(ends, first_row, side="right"))  # the episode that holds first_row
+  stop = int(np.searchsorted(ends, end_row, side="left")) + 1
+  rows, parts = slice(int(starts[first]), int(ends[stop - 1])), slice(first, stop)
+  return Episodes(
+    **{name: getattr(episodes, name)[rows if axes[0] == "N" else parts] for name, (axes, _) in _LAYOUT.items()}
+  )
+
+
+def _table(episodes: Episodes, discount: float, skip: int) -> dict[str, np.ndarray]:
+  """Rows of one task: every field of `Dataset` but `size`, without the axis of tasks."""
+  ends = np.cumsum(episodes.episode_length, dtype=np.int64)
+  episode_index = np.repeat(np.arange(len(ends), dtype=np.int32), episodes.episode_length)
+  returns = discounted_returns(episodes.reward, episodes.episode_length, discount)
+  rows = np.arange(0, len(episodes.reward), skip)
+  episode_index = episode_index[rows]
+  steps_left = ends[episode_index] - rows
+  ends_episode = steps_left == 1
+  next_observation = episodes.observation[np.minimum(rows + 1, len(episodes.reward) - 1)]
+  next_observation[ends_episode] = episodes.final_observation[episode_index[ends_episode]]
+  return {
+    "observation": episodes.observation[rows],
+    "action": episodes.action[rows],
+    "reward": episodes.reward[rows],
+    "next_observation": next_observation,
+    "terminal": (ends_episode & episodes.terminal[episode_index]).astype(np.float32),
+    "last": np.append(episode_index[1:] != episode_index[:-1], True).astype(np.float32),
+    "mc_return": returns[rows].astype(np.float32),
+    "final_discount": (np.float64(discount) ** steps_left).astype(np.float32),
+    "episode_index": episode_index,
+    "final_observation": episodes.final_observation,
+  }
+
+
+def _stack(arrays: list[np.ndarray]) -> np.ndarray:
+  """Arrays of unequal length, padded with zeros at the end: `[T, longest, ...]`."""
+  stacked = np.zeros((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
+  for index, array in enumerate(arrays):
+    stacked[index, : len(array)] = array
+  return stacked
+
+
+def _check_episodes(episodes: Episodes, manifest: Manifest, entry: TaskEntry, where: str) -> None:
+  """Raises `DatasetError` unless the arrays are what the layout and the manifest say."""
+
+  def fail(key: str, expected: str, got: Any) -> DatasetError:
+    return DatasetError(f"{where}: key {key!r}: expected {expected}, got {got}")
+
+  sizes = {
+    "N": entry.num_transitions,
+    "E": entry.num_episodes,
+    "O": manifest.observation_size,
+    "A": manifest.action_size,
+  }
+  for key, (axes, dtype) in _LAYOUT.items():
+    array = getattr(episodes, key)
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+      raise fail(key, f"an array of {np.dtype(dtype).name}", getattr(array, "dtype", type(array).__name__))
+    shape = tuple(sizes[axis] for axis in axes)
+    if array.shape != shape:
+      raise fail(key, f"shape {shape} as in the manifest", array.shape)
+    if dtype is np.float32 and not np.isfinite(array).all():
+      row = int(np.argwhere(~np.isfinite(array))[0, 0])
+      raise fail(key, "finite values", f"{array[row]} in row {row}")
+  outside = np.abs(episodes.action) > 1.0
+  if outside.any():
+    row = int(np.argwhere(outside)[0, 0])
+    raise fail("action", "values in [-1, 1]", f"{episodes.action[row]} in row {row}")
+  length = episodes.episode_length
+  wrong = (length < 1) | (length > manifest.horizon)
+  if wrong.any():
+    row = int(np.argmax(wrong))
+    raise fail("episode_length", f"lengths from 1 to the horizon {manifest.horizon}", f"{length[row]} in row {row}")
+  total = int(length.sum(dtype=np.int64))
+  if total != sizes["N"]:
+    raise fail("episode_length", f"lengths that sum to {sizes['N']}", total)
+  steps = np.concatenate([np.zeros(1, np.int64), episodes.collected_at])
+  earlier = steps[1:] < steps[:-1]
+  if earlier.any():
+    row = int(np.argmax(earlier))
+    raise fail("collected_at", "counts that start at 0 or above and never decrease", f"{steps[row + 1]} in row {row}")
+
+
+def _read_archive(path: Path) -> Episodes:
+  """Arrays of an `.npz` file. Headers are checked first: no declared size is believed, nothing is unpickled."""
+  file_size = path.stat().st_size
+  with zipfile.ZipFile(path) as archive:
+    members = archive.infolist()
+    names = sorted(member.filename for member in members)
+    expected = sorted(f"{key}.npy" for key in _LAYOUT)
+    if names != expected:
+      missing, unknown = sorted(set(expected) - set(names)), sorted(set(names) - set(expected))
+      raise DatasetError(f"{path}: expected the members {expected}; missing {missing}, unknown {unknown}")
+    arrays = {member.filename[: -len(".npy")]: _read_member(archive, member, file_size, path) for member in members}
+  return Episodes(**arrays)
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file_size: int, path: Path) -> np.ndarray:
+  key = member.filename[: -len(".npy")]
+  if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+    raise DatasetError(f"{path}: key {key!r}: expected an uncompressed member")
+  if member.file_size > file_size:
+    raise DatasetError(f"{path}: key {key!r}: declares {member.file_size} bytes in a file of {file_size}")
+  with archive.open(member) as stream:
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+      raise DatasetError(f"{path}: key {key!r}: expected version 1.0 of the .npy format, got {version}")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    axes, expected_dtype = _LAYOUT[key]
+    if dtype != expected_dtype:
+      raise DatasetError(f"{path}: key {key!r}: expected {np.dtype(expected_dtype).name}, got {dtype}")
+    if len(shape) != len(axes) or fortran_order:
+      raise DatasetError(f"{path}: key {key!r}: expected {len(axes)} axes in row-major order, got shape {shape}")
+    declared, stored = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+    if declared != stored:
+      raise DatasetError(f"{path}: key {key!r}: shape {shape} needs {declared} bytes, the file holds {stored}")
+    return np.frombuffer(stream.read(), dtype).reshape(shape)
+
+
+def _sha256(path: Path) -> str:
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_directory(path: Path) -> None:
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

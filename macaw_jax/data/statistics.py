@@ -1,0 +1,76 @@
+"""Scales of a dataset: what observations are standardised by and returns divided by."""
+
+from typing import NamedTuple
+
+import chex
+import numpy as np
+
+from macaw_jax.data.dataset import Dataset
+from macaw_jax.types import Transition
+
+# A dimension that hardly moves (the y position of a planar robot) is centred, not blown up by its rounding errors.
+_MINIMUM_STD = 1e-2
+
+
+class Statistics(NamedTuple):
+  """Scales fitted to the training tasks' data; they belong to a run as its parameters do."""
+
+  observation_mean: chex.Array  # [O]
+  observation_std: chex.Array  # [O]  at least 0.01
+  return_scale: chex.Array  # []
+
+
+def fit_statistics(dataset: Dataset) -> Statistics:
+  """Mean and standard deviation of observations and the size of returns, over all real rows of all tasks.
+
+  The return scale is the root mean square of the Monte-Carlo returns: divided by it, a value function that is zero
+  everywhere has a mean squared error of exactly one, whatever the task family. The standard deviation would leave
+  returns of one sign large (a constant survival bonus, a cost), and it is their size, mean included, that makes
+  the first value steps diverge.
+
+  Args:
+    dataset: training tasks on the host; float64 is used inside.
+
+  Returns:
+    float32 numpy arrays.
+  """
+  chex.assert_rank([dataset.observation, dataset.mc_return, dataset.size], [3, 2, 1])
+  real = np.arange(dataset.mc_return.shape[1]) < np.asarray(dataset.size)[:, None]  # [T, N]
+  observation = np.asarray(dataset.observation)[real]  # [rows, O]
+  mean = observation.mean(axis=0, dtype=np.float64)
+  std = np.sqrt(np.square(observation - mean).mean(axis=0))
+  scale = np.sqrt(np.square(np.asarray(dataset.mc_return)[real], dtype=np.float64).mean())
+  return Statistics(
+    observation_mean=mean.astype(np.float32),
+    observation_std=np.maximum(std, _MINIMUM_STD).astype(np.float32),
+    # A dataset without any reward has no scale.
+    return_scale=np.asarray(scale if scale > 0.0 else 1.0, np.float32),
+  )
+
+
+def normalise_observation(statistics: Statistics, observation: chex.Array) -> chex.Array:
+  """(observation - mean) / std, of observations `[..., O]`."""
+  chex.assert_axis_dimension(observation, -1, statistics.observation_mean.shape[-1])
+  return (observation - statistics.observation_mean) / statistics.observation_std
+
+
+def normalise(statistics: Statistics, transitions: Transition) -> Transition:
+  """Transitions with standardised observations, and with rewards and returns divided by the return scale."""
+  return transitions._replace(
+    observation=normalise_observation(statistics, transitions.observation),
+    next_observation=normalise_observation(statistics, transitions.next_observation),
+    final_observation=normalise_observation(statistics, transitions.final_observation),
+    reward=transitions.reward / statistics.return_scale,
+    mc_return=transitions.mc_return / statistics.return_scale,
+  )
+
+
+def normalise_dataset(statistics: Statistics, dataset: Dataset) -> Dataset:
+  """A dataset whose every sample is `normalise`d: once on load, not at every step."""
+  return dataset._replace(
+    observation=normalise_observation(statistics, dataset.observation),
+    next_observation=normalise_observation(statistics, dataset.next_observation),
+    final_observation=normalise_observation(statistics, dataset.final_observation),
+    reward=dataset.reward / statistics.return_scale,
+    mc_return=dataset.mc_return / statistics.return_scale,
+  )
