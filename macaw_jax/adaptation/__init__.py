@@ -1,0 +1,7 @@
+"""How support data change a network."""
+
+from macaw_jax.adaptation.combinators import chain, identity
+from macaw_jax.adaptation.fine_tune import fine_tune
+from macaw_jax.adaptation.gradient_step import gradient_step
+
+__all__ = ["chain", "fine_tune", "gradient_step", "identity"]

@@ -1,0 +1,38 @@
+"""Losses as pure functions, by mathematical object."""
+
+from macaw_jax.losses.advantage_weighting import (
+  advantage_of,
+  advantage_regression,
+  advantage_weighted_regression,
+  advantage_weights,
+  behaviour_cloning,
+  weighted_negative_log_likelihood,
+)
+from macaw_jax.losses.combinators import add, scale
+from macaw_jax.losses.values import (
+  bootstrapped,
+  bootstrapped_returns,
+  monte_carlo,
+  squared_error,
+  td_lambda,
+  td_lambda_returns,
+  value_regression,
+)
+
+__all__ = [
+  "add",
+  "advantage_of",
+  "advantage_regression",
+  "advantage_weighted_regression",
+  "advantage_weights",
+  "behaviour_cloning",
+  "bootstrapped",
+  "bootstrapped_returns",
+  "monte_carlo",
+  "scale",
+  "squared_error",
+  "td_lambda",
+  "td_lambda_returns",
+  "value_regression",
+  "weighted_negative_log_likelihood",
+]

@@ -1,0 +1,39 @@
+"""Adaptation rules from adaptation rules."""
+
+import jax
+
+from macaw_jax.types import Adaptation, Array, Key, Metrics, Params, Transition
+
+
+def identity() -> Adaptation:
+  """Changes nothing: the algorithm trains across tasks without adapting."""
+
+  def init(net: dict[str, Params]) -> Params:
+    del net
+    return ()
+
+  def apply(
+    net: dict[str, Params], rule: Params, support: Transition, key: Key
+  ) -> tuple[dict[str, Params], dict[str, Array]]:
+    del net, rule, support, key
+    return {}, {}
+
+  return Adaptation(init, apply)
+
+
+def chain(*adaptations: Adaptation) -> Adaptation:
+  """One adaptation after another; each sees what those before it changed. Its rule is the tuple of their rules."""
+
+  def init(net: dict[str, Params]) -> Params:
+    return tuple(adaptation.init(net) for adaptation in adaptations)
+
+  def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
+    changes: dict[str, Params] = {}
+    metrics: dict[str, Array] = {}
+    keys = jax.random.split(key, len(adaptations))
+    for adaptation, adaptation_rule, adaptation_key in zip(adaptations, rule, keys, strict=True):
+      new_changes, new_metrics = adaptation.apply(net | changes, adaptation_rule, support, adaptation_key)
+      changes, metrics = changes | new_changes, metrics | new_metrics
+    return changes, metrics
+
+  return Adaptation(init, apply)

@@ -1,0 +1,59 @@
+"""Adaptation by an ordinary optimiser at test time, which no meta-gradient passes through."""
+
+from collections.abc import Mapping
+
+import jax
+import optax
+
+from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
+
+
+def fine_tune(
+  losses: Mapping[str, LossFn], optimizers: Mapping[str, optax.GradientTransformation], *, steps: int
+) -> Adaptation:
+  """`steps` rounds of optimiser steps on the whole support; a round steps the parts in the order of `losses`.
+
+  Args:
+    losses: For each part that changes, the loss it descends; a later part sees the earlier ones' new values.
+    optimizers: For each such part, its optimiser, started afresh.
+    steps: Number of rounds.
+
+  Raises:
+    ValueError: if `losses` and `optimizers` name different parts, or for fewer than one round.
+  """
+  if losses.keys() != optimizers.keys():
+    raise ValueError(f"losses name {sorted(losses)} and optimizers {sorted(optimizers)}: they must be the same parts")
+  if steps < 1:
+    raise ValueError(f"steps={steps} must be at least 1")
+
+  def init(net: dict[str, Params]) -> Params:
+    del net
+    return ()
+
+  def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
+    del rule
+    parts = {part: net[part] for part in losses}
+    opt_states = {part: optimizers[part].init(net[part]) for part in losses}
+
+    def fine_tune_round(carry: tuple[Params, Params], round_key: Key) -> tuple[tuple[Params, Params], Metrics]:
+      parts, opt_states = carry
+      metrics: dict[str, Array] = {}
+      for part, part_key in zip(losses, jax.random.split(round_key, len(losses)), strict=True):
+        others = net | parts
+
+        def part_loss(
+          params: Params, part: str = part, others: dict[str, Params] = others, part_key: Key = part_key
+        ) -> tuple[Array, Metrics]:
+          return losses[part](others | {part: params}, support, part_key)
+
+        (value, _), gradients = jax.value_and_grad(part_loss, has_aux=True)(parts[part])
+        updates, opt_state = optimizers[part].update(gradients, opt_states[part], parts[part])
+        parts = parts | {part: optax.apply_updates(parts[part], updates)}
+        opt_states = opt_states | {part: opt_state}
+        metrics[f"fine_tune_{part}_loss"] = value
+      return (parts, opt_states), metrics
+
+    (parts, _), metrics = jax.lax.scan(fine_tune_round, (parts, opt_states), jax.random.split(key, steps))
+    return parts, jax.tree.map(lambda losses_of_rounds: losses_of_rounds[-1], metrics)
+
+  return Adaptation(init, apply)

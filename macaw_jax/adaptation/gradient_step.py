@@ -1,0 +1,108 @@
+"""Adaptation by gradient steps that meta-training differentiates through (Finn et al. 2017, MAML)."""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.adaptation.descent import gradient_descent
+from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
+
+
+def inverse_softplus(value: float) -> float:
+  """X with softplus(x) = value. Raises ValueError unless the value is positive."""
+  if value <= 0:
+    raise ValueError(f"inverse_softplus({value}): the value must be positive")
+  return value + math.log(-math.expm1(-value))
+
+
+def split_rows(batch: Transition, parts: int) -> list[Transition]:
+  """Cuts a batch `[B]` into `parts` equal batches, in order. Raises ValueError if `parts` does not divide B."""
+  rows = batch.reward.shape[0]
+  if rows % parts:
+    raise ValueError(f"a support of {rows} transitions cannot be cut into {parts} equal inner steps")
+  size = rows // parts
+  return [jax.tree.map(lambda x, i=i: x[i * size : (i + 1) * size], batch) for i in range(parts)]
+
+
+def slow_name(part: str) -> str:
+  """The name under which a part's slow copy is handed to losses."""
+  return f"slow_{part}"
+
+
+def gradient_step(
+  loss: LossFn,
+  *,
+  on: str,
+  step_size: float,
+  learn_step_size: bool = True,
+  steps: int = 1,
+  first_order: bool = False,
+  slow_decay: float | None = None,
+  learned: Mapping[str, float] | None = None,
+) -> Adaptation:
+  """`steps` steps of gradient descent on the part called `on`, each on its own share of the support.
+
+  params_{k+1} = params_k - step_size * d loss(params_k, support_k) / d params_k
+
+  with one step size per array. The changed part is returned as effective weights (`adaptation.descent`).
+
+  Args:
+    loss: What each step descends.
+    on: The part that changes.
+    step_size: The initial step sizes.
+    learn_step_size: Whether meta-training learns them; they are kept positive by a softplus.
+    steps: Number of steps K; the support is cut into K equal shares, in order.
+    first_order: Whether meta-gradients ignore how an inner gradient depends on the parameters.
+    slow_decay: If set, a slow copy of the part, `slow_<on>`, is kept beside it (decay times itself plus the rest
+      times the adapted parameters after each step). Losses see it, and it is returned with the change.
+    learned: Scalars that the loss reads from its params by name, with their initial values, learned with the rule.
+
+  Raises:
+    ValueError: for fewer than one step or a step size that is not positive.
+  """
+  if steps < 1:
+    raise ValueError(f"steps={steps} must be at least 1")
+  if step_size <= 0:
+    raise ValueError(f"step_size={step_size} must be positive")
+  descent_rule = gradient_descent(first_order=first_order, slow_decay=0.0 if slow_decay is None else slow_decay)
+
+  def init(net: dict[str, Params]) -> Params:
+    rule: dict[str, Params] = {"learned": {name: jnp.asarray(value) for name, value in (learned or {}).items()}}
+    if learn_step_size:
+      rule["raw_step_size"] = jax.tree.map(lambda _: jnp.asarray(inverse_softplus(step_size)), net[on])
+    return rule
+
+  def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
+    params = net[on]
+    if learn_step_size:
+      step_sizes = jax.tree.map(jax.nn.softplus, rule["raw_step_size"])
+    else:
+      step_sizes = jax.tree.map(lambda _: step_size, params)
+
+    def changes_at(descent: Params) -> dict[str, Params]:
+      changes = {on: descent_rule.weights(params, step_sizes, descent)}
+      if slow_decay is not None:
+        changes[slow_name(on)] = descent_rule.slow_weights(params, step_sizes, descent)
+      return changes
+
+    descent = descent_rule.init(params)
+    changes = changes_at(descent)
+    metrics: dict[str, Array] = {}
+    batches = split_rows(support, steps)
+    for index, (batch, step_key) in enumerate(zip(batches, jax.random.split(key, steps), strict=True)):
+      others = net | rule["learned"] | changes
+
+      def step_loss(
+        weights: Params, others: dict[str, Params] = others, batch: Transition = batch, step_key: Key = step_key
+      ) -> tuple[Array, Metrics]:
+        return loss(others | {on: weights}, batch, step_key)
+
+      (value, _), gradients = jax.value_and_grad(step_loss, has_aux=True)(changes[on])
+      descent = descent_rule.step(params, step_sizes, descent, gradients)
+      changes = changes_at(descent)
+      metrics[f"inner_{on}_loss_{index}"] = value
+    return changes, metrics
+
+  return Adaptation(init, apply)

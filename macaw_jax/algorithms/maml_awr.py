@@ -1,0 +1,16 @@
+"""MAML+AWR: meta-learned advantage-weighted regression, the baseline of Mitchell et al. 2021 (section 5).
+
+MACAW with one term less: neither advantage head nor advantage regression in the inner policy step.
+"""
+
+from macaw_jax.algorithms.macaw import macaw
+from macaw_jax.types import Algorithm, Problem
+
+
+def maml_awr(problem: Problem, **arguments) -> Algorithm:
+  """MAML+AWR: `macaw` with `advantage_coefficient=None`, and all its other arguments.
+
+  Raises:
+    TypeError: for an unknown argument. ValueError: for one outside its range.
+  """
+  return macaw(problem, advantage_coefficient=None, **arguments)

@@ -1,0 +1,87 @@
+"""Multi-task AWR with fine-tuning: the offline multi-task baseline of Mitchell et al. 2021.
+
+Training, on each task's query:   (V, pi) descend L_V(V) + L_AWR(pi, V), the task in the observation
+A new task, on its support:       n rounds of one optimiser step on L_V(V) and then one on L_AWR(pi, V)
+
+The released baseline bootstraps the advantage at the episode's end, and not the value target.
+"""
+
+from collections.abc import Callable, Sequence
+
+import optax
+
+from macaw_jax.algorithms.multitask import multitask_learner, observation_size
+from macaw_jax.losses import advantage_of, advantage_weighted_regression, value_regression
+from macaw_jax.losses.values import make_target
+from macaw_jax.networks.policy import act_with, gaussian_policy
+from macaw_jax.networks.value import value_network
+from macaw_jax.types import Algorithm, Problem
+
+# Which loss trains which part; every other gradient is exactly zero.
+TRAINS = {"value_loss": ("value",), "policy_loss": ("policy",)}
+
+
+def multitask_awr(
+  problem: Problem,
+  *,
+  hidden_sizes: Sequence[int] = (100, 100, 100),
+  layer: str = "bias_transform",
+  standard_deviation: float = 0.2,
+  value_target: str = "monte_carlo",
+  advantage_target: str = "monte_carlo",
+  lambda_: float = 0.95,
+  temperature: float = 1.0,
+  maximum_weight: float = 20.0,
+  task_dropout: float = 0.0,
+  value_learning_rate: float = 3e-4,
+  policy_learning_rate: float = 3e-4,
+  fine_tune_steps: int = 20,
+  fine_tune_value_learning_rate: float = 1e-3,
+  fine_tune_policy_learning_rate: float = 1e-3,
+  optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+) -> Algorithm:
+  """Multi-task AWR with fine-tuning.
+
+  Args:
+    problem: Sizes and discount of the data.
+    hidden_sizes: Of policy and value.
+    layer: 'bias_transform' as released, 'dense' or 'weight_transform'.
+    standard_deviation: Of the policy.
+    value_target: 'monte_carlo', 'bootstrapped', or 'td_lambda' on consecutive rows.
+    advantage_target: Likewise.
+    lambda_: Of TD(lambda).
+    temperature: Of the advantage weights.
+    maximum_weight: Of the advantage weights.
+    task_dropout: Probability that a training task hides its task vector, so that the zeros of a new task are known.
+    value_learning_rate: In training.
+    policy_learning_rate: In training.
+    fine_tune_steps: Rounds on a new task.
+    fine_tune_value_learning_rate: On a new task.
+    fine_tune_policy_learning_rate: On a new task.
+    optimizer: Makes an optimiser from a learning rate.
+
+  Raises:
+    ValueError: for an argument outside its range.
+  """
+  policy = gaussian_policy(
+    observation_size(problem), problem.action_size, hidden_sizes, layer=layer, standard_deviation=standard_deviation
+  )
+  value = value_network(observation_size(problem), hidden_sizes, layer=layer)
+  bootstrap = {"discount": problem.discount, "lambda_": lambda_}
+  advantage = advantage_of(value, make_target(advantage_target, value, **bootstrap))
+  return multitask_learner(
+    problem,
+    init={"value": value.init, "policy": policy.init},
+    losses={
+      "value": value_regression(value, make_target(value_target, value, **bootstrap)),
+      "policy": advantage_weighted_regression(
+        policy, advantage, temperature=temperature, maximum_weight=maximum_weight
+      ),
+    },
+    act=act_with(policy),
+    learning_rates={"value": value_learning_rate, "policy": policy_learning_rate},
+    fine_tune_learning_rates={"value": fine_tune_value_learning_rate, "policy": fine_tune_policy_learning_rate},
+    fine_tune_steps=fine_tune_steps,
+    task_dropout=task_dropout,
+    optimizer=optimizer,
+  )

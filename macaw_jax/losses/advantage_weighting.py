@@ -1,0 +1,119 @@
+"""Policies from fixed data: advantage-weighted regression, advantage regression, behaviour cloning.
+
+Array-level functions act on one batch of one task, `[B]`; the loss functions bind them to a policy and a value
+network. The value network only judges here: no gradient of these losses reaches it.
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.losses.values import Target
+from macaw_jax.networks.policy import Policy
+from macaw_jax.types import Array, Key, LossFn, Metrics, Network, Params, Transition
+
+Advantage = Callable[[dict[str, Params], Transition], Array]
+"""`(params, batch) -> [B]`: the advantage of the recorded actions, held fixed."""
+
+SMALLEST_DEVIATION = 1e-8  # Advantages that are all equal then weigh 1, and the loss is behaviour cloning.
+
+
+def advantage_weights(
+  advantage: Array, *, temperature: float = 1.0, maximum_weight: float = 20.0, normalise: bool = True
+) -> Array:
+  """W = exp(min(A' / temperature, log maximum_weight)), A' = (A - mean A) / std A over the batch.
+
+  The standard deviation is the unbiased one, as in the released code. Only large weights are clipped.
+
+  Args:
+    advantage: A, `[B]`.
+    temperature: How much a better action counts; towards infinity every weight is 1.
+    maximum_weight: Upper bound of a weight.
+    normalise: False uses A itself, cut below at -log maximum_weight as well.
+  """
+  chex.assert_rank(advantage, 1)
+  bound = jnp.log(maximum_weight)
+  if normalise:
+    deviation = jnp.maximum(jnp.std(advantage, ddof=1), SMALLEST_DEVIATION)
+    advantage = (advantage - jnp.mean(advantage)) / deviation
+  else:
+    advantage = jnp.maximum(advantage, -bound * temperature)
+  return jnp.exp(jnp.minimum(advantage / temperature, bound))
+
+
+def weighted_negative_log_likelihood(log_prob: Array, weights: Array) -> Array:
+  """-mean(w log pi(a | s)) with the weights held fixed: `[B], [B] -> []`."""
+  chex.assert_rank(log_prob, 1)
+  chex.assert_equal_shape([log_prob, weights])
+  return -jnp.mean(jax.lax.stop_gradient(weights) * log_prob)
+
+
+def advantage_of(value: Network, target: Target, part: str = "value") -> Advantage:
+  """A(s, a) = y - V(s) for the estimate y of the return that `target` gives, all held fixed."""
+
+  def advantage(params: dict[str, Params], batch: Transition) -> Array:
+    return jax.lax.stop_gradient(target(params, batch) - value.apply(params[part], batch.observation))
+
+  return advantage
+
+
+def advantage_weighted_regression(
+  policy: Policy,
+  advantage: Advantage,
+  *,
+  temperature: float = 1.0,
+  maximum_weight: float = 20.0,
+  normalise: bool = True,
+  part: str = "policy",
+) -> LossFn:
+  """mean(-w log pi(a | s)), w from `advantage_weights` (Peng et al. 2019; Mitchell et al. 2021, equation 2).
+
+  Raises ValueError unless the temperature is positive and the largest weight at least one.
+  """
+  if temperature <= 0:
+    raise ValueError(f"temperature={temperature} must be positive")
+  if maximum_weight < 1:
+    raise ValueError(f"maximum_weight={maximum_weight} must be at least 1")
+
+  def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    del key
+    weights = advantage_weights(
+      advantage(params, batch), temperature=temperature, maximum_weight=maximum_weight, normalise=normalise
+    )
+    log_prob = policy.log_prob(params[part], batch.observation, batch.action)
+    error = weighted_negative_log_likelihood(log_prob, weights)
+    return error, {"policy_loss": error, "largest_weight": jnp.max(weights)}
+
+  return loss
+
+
+def advantage_regression(policy: Policy, advantage: Advantage, *, part: str = "policy") -> LossFn:
+  """Mean (head(s, a) - A(s, a))^2, the advantage held fixed (Mitchell et al. 2021, equation 4).
+
+  Advantage-weighted regression alone cannot tell the policy both an action and how much it matters; predicting
+  the advantage hands the inner step what it lacks. Raises ValueError if the policy has no advantage head.
+  """
+  if policy.advantage is None:
+    raise ValueError("advantage regression needs a policy with an advantage head")
+  predict = policy.advantage
+
+  def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    del key
+    prediction = predict(params[part], batch.observation, batch.action)
+    error = jnp.mean(jnp.square(prediction - jax.lax.stop_gradient(advantage(params, batch))))
+    return error, {"advantage_loss": error}
+
+  return loss
+
+
+def behaviour_cloning(policy: Policy, *, part: str = "policy") -> LossFn:
+  """mean(-log pi(a | s)): imitation of whoever acted."""
+
+  def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    del key
+    error = -jnp.mean(policy.log_prob(params[part], batch.observation, batch.action))
+    return error, {"policy_loss": error}
+
+  return loss

@@ -1,0 +1,32 @@
+"""Losses from losses: every function here takes loss functions and returns one of the same signature."""
+
+from collections.abc import Callable
+
+import jax
+
+from macaw_jax.types import Array, Key, LossFn, Metrics, Params, Transition
+
+
+def add(*losses: LossFn) -> LossFn:
+  """The sum of `losses`, each with its own key. Raises ValueError if two of them report one metric."""
+
+  def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    total, metrics = 0.0, {}
+    for term, term_key in zip(losses, jax.random.split(key, len(losses)), strict=True):
+      value, term_metrics = term(params, batch, term_key)
+      if shared := metrics.keys() & term_metrics.keys():
+        raise ValueError(f"two added losses report the same metrics: {', '.join(sorted(shared))}")
+      total, metrics = total + value, metrics | term_metrics
+    return total, metrics
+
+  return loss
+
+
+def scale(weight: float | Callable[[dict[str, Params]], Array], loss: LossFn) -> LossFn:
+  """`weight` times `loss`. A weight that is a function is read from the params, so that it can be learned."""
+
+  def scaled(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    value, metrics = loss(params, batch, key)
+    return (weight(params) if callable(weight) else weight) * value, metrics
+
+  return scaled

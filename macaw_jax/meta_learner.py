@@ -1,0 +1,103 @@
+"""Meta-learning from parts: the one place that maps over tasks and steps the optimiser."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from macaw_jax.types import (
+  Adaptation,
+  Algorithm,
+  Array,
+  Key,
+  LossFn,
+  MetaParams,
+  Metrics,
+  Params,
+  TaskBatch,
+  TrainState,
+  Transition,
+)
+
+RULE = "rule"  # The label of the adaptation rule's own parameters among the parts of an optimiser.
+
+
+def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> Callable[..., tuple[Array, Metrics]]:
+  """The objective of meta-training: `(params, tasks, key) -> (scalar, metrics)`.
+
+  mean over tasks i of outer_loss(adapted_i, query_i) with adapted_i = adaptation(params, support_i). The query is
+  judged with the learned scalars of the rule out of sight: they act through adaptation alone.
+  """
+
+  def task_loss(params: MetaParams, support: Transition, query: Transition, key: Key) -> tuple[Array, Metrics]:
+    key_adaptation, key_outer = jax.random.split(key)
+    changes, inner_metrics = adaptation.apply(params.net, params.rule, support, key_adaptation)
+    loss, outer_metrics = outer_loss(params.net | changes, query, key_outer)
+    return loss, {**inner_metrics, **outer_metrics}
+
+  def loss(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+    keys = jax.random.split(key, tasks.task_index.shape[0])
+    losses, metrics = jax.vmap(task_loss, in_axes=(None, 0, 0, 0))(params, tasks.support, tasks.query, keys)
+    return jnp.mean(losses), jax.tree.map(jnp.mean, metrics)
+
+  return loss
+
+
+def optimize_parts(optimizers: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformation:
+  """One optimiser per part of `MetaParams`: by the name of the network part, and `rule` for the rule's parameters.
+
+  Raises ValueError, when initialised, if a part has no optimiser or an optimiser no part.
+  """
+
+  def labels(params: MetaParams) -> MetaParams:
+    if expected := (params.net.keys() | {RULE}) ^ optimizers.keys():
+      raise ValueError(f"network parts and optimisers differ in {sorted(expected)}")
+    return MetaParams(net={part: part for part in params.net}, rule=RULE)
+
+  return optax.partition(dict(optimizers), labels)
+
+
+def meta_learner(
+  *,
+  init_net: Callable[[Key], dict[str, Params]],
+  adaptation: Adaptation,
+  outer_loss: LossFn,
+  optimizer: optax.GradientTransformation,
+  act: Callable,
+  test_adaptation: Adaptation | None = None,
+) -> Algorithm:
+  """An algorithm that learns parameters from which adaptation does well.
+
+  Args:
+    init_net: `(key) -> net`, the network's named parts.
+    adaptation: How a task's support changes the parts; differentiated through.
+    outer_loss: What the adapted parts are judged by, on the query.
+    optimizer: Steps `MetaParams` (see `optimize_parts`).
+    act: `(params, timestep, key) -> action`, with `params` the named parts after adaptation.
+    test_adaptation: How a new task's support changes the parts, if not by `adaptation`.
+  """
+  loss = meta_loss(adaptation, outer_loss)
+  adapting = adaptation if test_adaptation is None else test_adaptation
+
+  def init(key: Key) -> TrainState:
+    net = init_net(key)
+    params = MetaParams(net, adaptation.init(net))
+    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+  def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
+    (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, tasks, key)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt_state, state.step + 1), metrics
+
+  def adapt(params: MetaParams, support: Transition, key: Key) -> dict[str, Params]:
+    # A rule that nothing trained belongs to a test adaptation without parameters of its own.
+    rule = params.rule if test_adaptation is None else ()
+    changes, _ = adapting.apply(params.net, rule, support, key)
+    return changes
+
+  def act_in_task(params: MetaParams, task: dict[str, Params], timestep, key: Key | None):
+    return act(params.net | task, timestep, key), task
+
+  return Algorithm(init, update, adapt, act_in_task)

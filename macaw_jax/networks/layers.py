@@ -1,0 +1,114 @@
+"""Layers that a gradient step can reshape: the weight transform of MACAW, and its bias-only relative."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.types import Array, Key, Params
+
+WEIGHT_TRANSFORM_PARAMETERS = frozenset({"latent", "generator", "generator_bias"})
+
+
+def is_weight_transform(node: Params) -> bool:
+  """Whether `node` of a parameter tree holds the parameters of one `WeightTransform` layer."""
+  return isinstance(node, dict) and node.keys() == WEIGHT_TRANSFORM_PARAMETERS
+
+
+def generate(generator: Array, latent: Array) -> Array:
+  """The product M z, shaped as the weights it generates: `[n_in + 1, n_out, L], [L] -> [n_in + 1, n_out]`."""
+  return jnp.tensordot(generator, latent, axes=1)
+
+
+def generate_transposed(generator: Array, cotangent: Array) -> Array:
+  """The product M^T g: `[n_in + 1, n_out, L], [n_in + 1, n_out] -> [L]`."""
+  return jnp.tensordot(cotangent, generator, axes=2)
+
+
+def effective_weights(params: Params) -> Params:
+  """Replaces the parameters of every weight-transform layer by the weights that they generate.
+
+  A layer's `{latent z, generator M, generator_bias c}` becomes `{weights: M z + c}`; all else stays. The modules
+  accept either form, and adapted networks are passed on in this one, `L` times smaller.
+  """
+
+  def collapse(node: Params) -> Params:
+    if not is_weight_transform(node):
+      return node
+    return {"weights": generate(node["generator"], node["latent"]) + node["generator_bias"]}
+
+  return jax.tree.map(collapse, params, is_leaf=is_weight_transform)
+
+
+def _uniform(bound: float) -> Callable[..., Array]:
+  def init(key: Key, shape: tuple[int, ...]) -> Array:
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+  return init
+
+
+class WeightTransform(nn.Module):
+  """A dense layer whose weights are generated from a latent vector: theta = M z + c, y = x W + b.
+
+  The rows of theta `[n_in + 1, n_out]` are those of W and, last, b. Because M turns a step on z into a step on
+  every weight, one gradient step moves the layer along a learned, layer-wide direction (Mitchell et al. 2021,
+  "Offline Meta-Reinforcement Learning with Advantage Weighting", section 4.3).
+
+  Initial values: z ~ Normal(0, std 1 / n_out), M and c ~ Uniform(-1/sqrt(L), 1/sqrt(L)), so that W starts near
+  U(-0.1, 0.1) whatever the fan-in.
+
+  Given `{weights}` in place of its own parameters (see `effective_weights`), the layer uses those.
+  """
+
+  features: int
+  latent_size: int = 100
+
+  @nn.compact
+  def __call__(self, inputs: Array) -> Array:
+    """`[..., n_in] -> [..., n_out]`."""
+    if self.has_variable("params", "weights"):
+      weights = self.get_variable("params", "weights")
+    else:
+      shape = (inputs.shape[-1] + 1, self.features)
+      bound = self.latent_size**-0.5
+      latent = self.param("latent", nn.initializers.normal(1.0 / self.features), (self.latent_size,))
+      generator = self.param("generator", _uniform(bound), (*shape, self.latent_size))
+      generator_bias = self.param("generator_bias", _uniform(bound), shape)
+      weights = generate(generator, latent) + generator_bias
+    return inputs @ weights[:-1] + weights[-1]
+
+
+class BiasTransform(nn.Module):
+  """A dense layer whose bias has a generated part: y = x W + b + beta V.
+
+  W and b start as Uniform(-1/sqrt(n_in), 1/sqrt(n_in)), beta `[n_out]` as Normal(0, std 1 / n_out) and V
+  `[n_out, n_out]` as Xavier-normal. The layer of MACAW's "no weight transform" ablation and of the multi-task
+  baseline (Finn et al. 2017, "One-Shot Visual Imitation Learning via Meta-Learning", section 4.1).
+  """
+
+  features: int
+
+  @nn.compact
+  def __call__(self, inputs: Array) -> Array:
+    """`[..., n_in] -> [..., n_out]`."""
+    fan_in = inputs.shape[-1]
+    kernel = self.param("kernel", _uniform(fan_in**-0.5), (fan_in, self.features))
+    bias = self.param("bias", _uniform(fan_in**-0.5), (self.features,))
+    latent = self.param("latent", nn.initializers.normal(1.0 / self.features), (self.features,))
+    bias_generator = self.param("bias_generator", nn.initializers.xavier_normal(), (self.features, self.features))
+    return inputs @ kernel + bias + latent @ bias_generator
+
+
+LAYERS: dict[str, Callable[..., nn.Module]] = {
+  "weight_transform": WeightTransform,
+  "bias_transform": BiasTransform,
+  "dense": nn.Dense,
+}
+
+
+def make_layer(name: str) -> Callable[..., nn.Module]:
+  """The layer class called `name`. Raises ValueError, with the known names, for any other."""
+  if name not in LAYERS:
+    raise ValueError(f"layer={name!r} is unknown; choose one of {', '.join(sorted(LAYERS))}")
+  return LAYERS[name]

@@ -1,0 +1,24 @@
+"""A multilayer perceptron over any kind of layer."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+
+from macaw_jax.types import Array
+
+
+class MLP(nn.Module):
+  """Layers of the given sizes with ReLU between them; the last one is linear."""
+
+  sizes: Sequence[int]
+  layer: Callable[..., nn.Module] = nn.Dense
+
+  @nn.compact
+  def __call__(self, inputs: Array) -> Array:
+    """`[..., n_in] -> [..., sizes[-1]]`."""
+    hidden = inputs
+    for index, size in enumerate(self.sizes):
+      if index > 0:
+        hidden = nn.relu(hidden)
+      hidden = self.layer(size, name=f"layer_{index}")(hidden)
+    return hidden

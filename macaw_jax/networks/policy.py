@@ -1,0 +1,124 @@
+"""Gaussian policies with a fixed standard deviation, and the advantage head of MACAW."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.networks.layers import make_layer
+from macaw_jax.networks.mlp import MLP
+from macaw_jax.types import Array, Key, Params, TimeStep
+
+ADVANTAGE_HEAD_SIZES = (32, 1)
+
+
+class Policy(NamedTuple):
+  """A policy as pure functions of its parameters.
+
+  init:      `(key) -> params`
+  mean:      `(params, observation [..., O]) -> [..., A]` in [-1, 1]
+  log_prob:  `(params, observation [..., O], action [..., A]) -> [...]`
+  advantage: `(params, observation [..., O], action [..., A]) -> [...]`, the head's prediction of A(s, a);
+             None where the policy has no head
+  sample:    `(params, observation [..., O], key) -> [..., A]`
+  """
+
+  init: Callable[[Key], Params]
+  mean: Callable[[Params, Array], Array]
+  log_prob: Callable[[Params, Array, Array], Array]
+  advantage: Callable[[Params, Array, Array], Array] | None
+  sample: Callable[[Params, Array, Key], Array]
+
+
+class PolicyModule(nn.Module):
+  """Trunk, mean and advantage head.
+
+  With h the trunk's last layer before its ReLU: mean = tanh(layer(relu(h))), and the head predicts the advantage
+  of an action a from relu([h, a]) through one hidden layer of 32. The rectified concatenation is the released
+  code's: the head sees only the positive part of each action component. `rectify_action=False` shows it all.
+  """
+
+  action_size: int
+  hidden_sizes: Sequence[int]
+  layer: Callable[..., nn.Module]
+  advantage_head: bool
+  rectify_action: bool
+
+  def setup(self) -> None:
+    """Names the layers."""
+    self.trunk = MLP(self.hidden_sizes, self.layer)
+    self.output = self.layer(self.action_size)
+    if self.advantage_head:
+      self.head = MLP(ADVANTAGE_HEAD_SIZES, self.layer)
+
+  def mean(self, observation: Array) -> Array:
+    """`[..., O] -> [..., A]`."""
+    return jnp.tanh(self.output(nn.relu(self.trunk(observation))))
+
+  def advantage(self, observation: Array, action: Array) -> Array:
+    """`[..., O], [..., A] -> [...]`."""
+    features = self.trunk(observation)
+    action = nn.relu(action) if self.rectify_action else action
+    return self.head(jnp.concatenate([nn.relu(features), action], axis=-1))[..., 0]
+
+  def __call__(self, observation: Array, action: Array) -> None:
+    """Touches every parameter; for `init`."""
+    self.mean(observation)
+    if self.advantage_head:
+      self.advantage(observation, action)
+
+
+def gaussian_log_prob(mean: Array, standard_deviation: float, action: Array) -> Array:
+  """Log Normal(action; mean, standard_deviation^2 I), summed over the action's components: `[..., A] -> [...]`."""
+  return jax.scipy.stats.norm.logpdf(action, mean, standard_deviation).sum(axis=-1)
+
+
+def gaussian_policy(
+  observation_size: int,
+  action_size: int,
+  hidden_sizes: Sequence[int],
+  *,
+  layer: str,
+  standard_deviation: float = 0.2,
+  advantage_head: bool = False,
+  rectify_action: bool = True,
+) -> Policy:
+  """pi(a | s) = Normal(tanh mean, standard_deviation^2 I) with a standard deviation that is never learned.
+
+  The density is that of the raw action: no squashing and no clipping (Mitchell et al. 2021, appendix).
+  Raises ValueError for an unknown layer name or a standard deviation that is not positive.
+  """
+  if standard_deviation <= 0:
+    raise ValueError(f"standard_deviation={standard_deviation} must be positive")
+  module = PolicyModule(action_size, tuple(hidden_sizes), make_layer(layer), advantage_head, rectify_action)
+
+  def init(key: Key) -> Params:
+    return module.init(key, jnp.zeros((1, observation_size)), jnp.zeros((1, action_size)))["params"]
+
+  def mean(params: Params, observation: Array) -> Array:
+    return module.apply({"params": params}, observation, method=PolicyModule.mean)
+
+  def log_prob(params: Params, observation: Array, action: Array) -> Array:
+    return gaussian_log_prob(mean(params, observation), standard_deviation, action)
+
+  def advantage(params: Params, observation: Array, action: Array) -> Array:
+    return module.apply({"params": params}, observation, action, method=PolicyModule.advantage)
+
+  def sample(params: Params, observation: Array, key: Key) -> Array:
+    centre = mean(params, observation)
+    return centre + standard_deviation * jax.random.normal(key, centre.shape)
+
+  return Policy(init, mean, log_prob, advantage if advantage_head else None, sample)
+
+
+def act_with(policy: Policy, part: str = "policy") -> Callable[[dict[str, Params], TimeStep, Key | None], Array]:
+  """`(params, timestep, key) -> action` of the named part: the mean without a key, a sample with one."""
+
+  def act(params: dict[str, Params], timestep: TimeStep, key: Key | None) -> Array:
+    if key is None:
+      return policy.mean(params[part], timestep.observation)
+    return policy.sample(params[part], timestep.observation, key)
+
+  return act

@@ -1,0 +1,25 @@
+"""State-value networks."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from macaw_jax.networks.layers import make_layer
+from macaw_jax.networks.mlp import MLP
+from macaw_jax.types import Array, Key, Network, Params
+
+
+def value_network(observation_size: int, hidden_sizes: Sequence[int], *, layer: str) -> Network:
+  """V(s): an `MLP` with one linear output. `apply(params, observation [..., O]) -> [...]`.
+
+  Raises ValueError for an unknown layer name.
+  """
+  module = MLP((*hidden_sizes, 1), make_layer(layer))
+
+  def init(key: Key) -> Params:
+    return module.init(key, jnp.zeros((1, observation_size)))["params"]
+
+  def apply(params: Params, observation: Array) -> Array:
+    return module.apply({"params": params}, observation)[..., 0]
+
+  return Network(init, apply)
