@@ -1,0 +1,317 @@
+"""Collects a dataset for a task family: the whole experience of one agent that learns all of its tasks.
+
+Round after round some tasks get an episode from the current policy, then the agent (`behaviour_agent`) takes many
+updates in one compiled scan. The data of task i are the episodes acted for task i, whole and in order of
+collection, so that early ones are poor and late ones good. The first episodes of each task have uniform actions.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from macaw_jax.data.behaviour_agent import AgentState, BehaviourAgent, behaviour_agent
+from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.replay import Replay, add_episodes, empty_replay, sample_relabelled
+from macaw_jax.envs.family import TaskFamily
+from macaw_jax.evaluation.rollout import RolloutFn, Trajectory, episode_return, make_rollout
+from macaw_jax.types import Array, Key, Metrics, TimeStep
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectSettings:
+  """How a family's data are collected.
+
+  Attributes:
+    seed: seed of everything random.
+    episodes_per_task: episodes collected for each task, the warm-up included.
+    warmup_episodes: episodes per task with uniform actions, before the agent learns; they fix the scale of its inputs.
+    tasks_per_round: tasks that get an episode between two bouts of learning; divides the number of tasks.
+    updates_per_round: agent updates after each round.
+    batch_size: transitions of each task in an update.
+    own_fraction: share of them collected for the task itself; the others are relabelled from any task.
+    hidden_sizes: widths of the hidden layers of policy and critics.
+    learning_rate: of Adam, for policy, critics and temperatures.
+    discount: of the agent and of the returns stored with the data.
+    target_rate: share of the critic that enters its slow copy at each update.
+    reward_scale: factor on rewards inside the agent.
+    ignored_observations: observation entries that the agent does not see; they are stored all the same.
+    reference_episodes: episodes per task behind the random and the expert return.
+  """
+
+  seed: int
+  episodes_per_task: int
+  warmup_episodes: int
+  tasks_per_round: int
+  updates_per_round: int
+  batch_size: int
+  own_fraction: float
+  hidden_sizes: tuple[int, ...]
+  learning_rate: float
+  discount: float
+  target_rate: float
+  reward_scale: float
+  ignored_observations: tuple[int, ...]
+  reference_episodes: int
+
+
+class CollectorState(NamedTuple):
+  """What the next round needs."""
+
+  agent: AgentState
+  replay: Replay
+
+
+class Progress(NamedTuple):
+  """Where a collection stands after a round."""
+
+  rounds: int
+  total_rounds: int
+  environment_steps: int
+  updates: int
+  last_returns: np.ndarray  # [T] return of the latest episode of each task
+  metrics: dict[str, float]  # of the latest update
+
+
+class Collection(NamedTuple):
+  """What a collection brought.
+
+  `random_returns` and `expert_returns` are means over fresh episodes: uniform actions, and the final agent's mode.
+  """
+
+  episodes: list[Episodes]  # of each task
+  random_returns: np.ndarray  # [T]
+  expert_returns: np.ndarray  # [T]
+  environment_steps: int
+  updates: int
+
+
+def uniform_act(params: Any, adapted: Any, timestep: TimeStep, key: Key, *, action_size: int) -> tuple[Array, Any]:
+  """Acts uniformly at random in [-1, 1]^A."""
+  del params, timestep
+  return jax.random.uniform(key, (action_size,), minval=-1.0, maxval=1.0), adapted
+
+
+def make_relabel(family: TaskFamily) -> Callable[[Trajectory], np.ndarray]:
+  """A function that gives every transition of N episodes its reward under every task of the family.
+
+  Exact where tasks differ in their rewards alone. Computed from the stored states in float64, as the rollout's own
+  rewards are.
+
+  Returns:
+    `relabel(trajectory) -> [N, H, T]` float32, zero after the end of an episode.
+  """
+  over_tasks = jax.vmap(family.reward, (0, None, None, None))
+  rewards = jax.jit(jax.vmap(jax.vmap(partial(over_tasks, family.tasks))))
+
+  def relabel(trajectory: Trajectory) -> np.ndarray:
+    before = jax.tree.map(lambda x: x[:, :-1], trajectory.state)
+    after = jax.tree.map(lambda x: x[:, 1:], trajectory.state)
+    with jax.enable_x64(True):
+      relabelled = rewards(before, trajectory.action, after)
+    return np.asarray(relabelled, np.float32) * np.asarray(trajectory.mask)[:, :, None]
+
+  return relabel
+
+
+def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[Progress], None]) -> Collection:
+  """Trains the agent and returns all of its experience.
+
+  Args:
+    family: tasks that differ in their rewards alone.
+    settings: checked before anything is compiled.
+    report: called after each round.
+
+  Raises:
+    ValueError: a setting is out of its range.
+  """
+  check_settings(settings, family)
+  num_tasks = len(jax.tree.leaves(family.tasks)[0])
+  key_warmup, key_agent, key_order, key_act, key_learn, key_random, key_expert = jax.random.split(
+    jax.random.key(settings.seed), 7
+  )
+  agent = _agent(family, settings)
+  rollout_uniform = make_rollout(family, partial(uniform_act, action_size=family.action_size))
+  rollout_agent = make_rollout(family, agent.act)
+  relabel = make_relabel(family)
+  learn = _make_learn(agent, settings)
+  remember = jax.jit(add_episodes, donate_argnums=0)
+
+  episodes: list[list[Episodes]] = [[] for _ in range(num_tasks)]
+  last_returns = np.full(num_tasks, np.nan)
+  steps = 0
+
+  def store(replay: Replay, tasks: np.ndarray, trajectory: Trajectory) -> Replay:
+    """Keeps one episode of each of `tasks` [n]: on the host for the dataset, relabelled for the agent."""
+    nonlocal steps
+    trajectory = jax.tree.map(np.asarray, trajectory)
+    last_returns[tasks] = episode_return(trajectory)
+    for row, task in enumerate(tasks):
+      episodes[task].append(_one_episode(trajectory, row, collected_at=steps))
+    steps += int(trajectory.mask.sum())
+    return remember(
+      replay,
+      jnp.asarray(tasks),
+      trajectory.observation[:, :-1],
+      trajectory.action,
+      relabel(trajectory),
+      trajectory.observation[:, 1:],
+      trajectory.terminal,
+      trajectory.mask,
+    )
+
+  capacity = settings.episodes_per_task * family.horizon
+  replay = empty_replay(num_tasks, capacity, family.observation_size, family.action_size)
+  everyone = np.arange(num_tasks)
+  for key in jax.random.split(key_warmup, settings.warmup_episodes):
+    replay = store(replay, everyone, rollout_uniform({}, {}, family.tasks, key, deterministic=False))
+  warmup_observations = jnp.asarray(np.concatenate([episode.observation for task in episodes for episode in task]))
+  state = CollectorState(agent.init(key_agent, warmup_observations), replay)
+
+  order = _round_order(key_order, num_tasks, settings)
+  for index, tasks in enumerate(order):
+    state, metrics = learn(state, jax.random.fold_in(key_learn, index))
+    params, adapted = state.agent.params, {"task": agent.task_input[tasks]}
+    round_tasks = jax.tree.map(itemgetter(tasks), family.tasks)
+    trajectory = rollout_agent(params, adapted, round_tasks, jax.random.fold_in(key_act, index), deterministic=False)
+    state = state._replace(replay=store(state.replay, tasks, trajectory))
+    values = {name: float(value) for name, value in metrics.items()}
+    report(
+      Progress(index + 1, len(order), steps, (index + 1) * settings.updates_per_round, last_returns.copy(), values)
+    )
+
+  params, adapted, count = state.agent.params, {"task": agent.task_input}, settings.reference_episodes
+  return Collection(
+    episodes=[_join(parts) for parts in episodes],
+    random_returns=mean_returns(rollout_uniform, {}, {}, family, key_random, count=count, deterministic=False),
+    expert_returns=mean_returns(rollout_agent, params, adapted, family, key_expert, count=count, deterministic=True),
+    environment_steps=steps,
+    updates=len(order) * settings.updates_per_round,
+  )
+
+
+def mean_returns(
+  rollout: RolloutFn, params: Any, adapted: Any, family: TaskFamily, key: Key, *, count: int, deterministic: bool
+) -> np.ndarray:
+  """Mean undiscounted return over `count` episodes of each task of the family, [T]."""
+  adapted, tasks = jax.tree.map(lambda x: np.repeat(x, count, axis=0), (adapted, family.tasks))
+  returns = episode_return(rollout(params, adapted, tasks, key, deterministic=deterministic))
+  return np.asarray(returns).reshape(-1, count).mean(axis=1)
+
+
+def thin_episodes(episodes: Episodes, count: int) -> Episodes:
+  """`count` whole episodes of a task, evenly spaced from the first to the last, in their order.
+
+  Raises:
+    ValueError: `count` is below one or above the number of episodes.
+  """
+  total = len(episodes.episode_length)
+  if not 1 <= count <= total:
+    raise ValueError(f"cannot keep {count} of {total} episodes; expected a count from 1 to {total}")
+  kept = np.linspace(0, total - 1, count).round().astype(int)
+  row_is_kept = np.isin(np.repeat(np.arange(total), episodes.episode_length), kept)
+  return Episodes(
+    observation=episodes.observation[row_is_kept],
+    action=episodes.action[row_is_kept],
+    reward=episodes.reward[row_is_kept],
+    episode_length=episodes.episode_length[kept],
+    final_observation=episodes.final_observation[kept],
+    terminal=episodes.terminal[kept],
+    collected_at=episodes.collected_at[kept],
+  )
+
+
+def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
+  """Raises ValueError, in one line that names the field, where a setting does not fit the family."""
+  num_tasks = len(jax.tree.leaves(family.tasks)[0])
+  for name in (
+    "warmup_episodes",
+    "tasks_per_round",
+    "updates_per_round",
+    "batch_size",
+    "learning_rate",
+    "reward_scale",
+    "reference_episodes",
+  ):
+    if getattr(settings, name) <= 0:
+      raise ValueError(f"{name} is {getattr(settings, name)}; expected a positive number")
+  for name in ("own_fraction", "discount", "target_rate"):
+    if not 0.0 <= getattr(settings, name) <= 1.0:
+      raise ValueError(f"{name} is {getattr(settings, name)}; expected a number from 0 to 1")
+  if settings.episodes_per_task <= settings.warmup_episodes:
+    raise ValueError(
+      f"episodes_per_task is {settings.episodes_per_task}; expected more than the {settings.warmup_episodes} of warm-up"
+    )
+  if num_tasks % settings.tasks_per_round:
+    raise ValueError(f"tasks_per_round is {settings.tasks_per_round}; expected a divisor of the {num_tasks} tasks")
+  if not settings.hidden_sizes or min(settings.hidden_sizes) < 1:
+    raise ValueError(f"hidden_sizes is {settings.hidden_sizes}; expected one or more positive widths")
+  outside = [i for i in settings.ignored_observations if not 0 <= i < family.observation_size]
+  if outside:
+    raise ValueError(f"ignored_observations has {outside}; expected indices from 0 to {family.observation_size - 1}")
+
+
+def _agent(family: TaskFamily, settings: CollectSettings) -> BehaviourAgent:
+  return behaviour_agent(
+    family.tasks,
+    observation_size=family.observation_size,
+    action_size=family.action_size,
+    ignored_observations=settings.ignored_observations,
+    hidden_sizes=settings.hidden_sizes,
+    learning_rate=settings.learning_rate,
+    discount=settings.discount,
+    target_rate=settings.target_rate,
+    reward_scale=settings.reward_scale,
+  )
+
+
+def _make_learn(
+  agent: BehaviourAgent, settings: CollectSettings
+) -> Callable[[CollectorState, Key], tuple[CollectorState, Metrics]]:
+  """`updates_per_round` updates in one compiled scan; returns the metrics of the last."""
+
+  @partial(jax.jit, donate_argnums=0)
+  def learn(state: CollectorState, key: Key) -> tuple[CollectorState, Metrics]:
+    def update(agent_state: AgentState, key: Key) -> tuple[AgentState, Metrics]:
+      key_sample, key_update = jax.random.split(key)
+      batch = sample_relabelled(
+        state.replay, key_sample, batch_size=settings.batch_size, own_fraction=settings.own_fraction
+      )
+      return agent.update(agent_state, batch, key_update)
+
+    agent_state, metrics = jax.lax.scan(update, state.agent, jax.random.split(key, settings.updates_per_round))
+    return state._replace(agent=agent_state), jax.tree.map(lambda x: x[-1], metrics)
+
+  return learn
+
+
+def _round_order(key: Key, num_tasks: int, settings: CollectSettings) -> np.ndarray:
+  """The tasks of each round after the warm-up, [R, tasks_per_round]: all tasks once, in random order, then again."""
+  sweeps = settings.episodes_per_task - settings.warmup_episodes
+  orders = jax.vmap(lambda key: jax.random.permutation(key, num_tasks))(jax.random.split(key, sweeps))
+  return np.asarray(orders).reshape(-1, settings.tasks_per_round)
+
+
+def _one_episode(trajectory: Trajectory, row: int, *, collected_at: int) -> Episodes:
+  """Episode `row` of a trajectory up to its end, as it is stored."""
+  episode = jax.tree.map(lambda x: np.asarray(x[row]), trajectory)
+  length = int(episode.mask.sum())
+  return Episodes(
+    observation=episode.observation[:length],
+    action=episode.action[:length],
+    reward=episode.reward[:length],
+    episode_length=np.array([length], np.int32),
+    final_observation=episode.observation[length : length + 1],
+    terminal=episode.terminal[length - 1 : length] > 0,
+    collected_at=np.array([collected_at], np.int64),
+  )
+
+
+def _join(parts: Sequence[Episodes]) -> Episodes:
+  """Consecutive episodes of one task as one record."""
+  return Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -1,0 +1,127 @@
+"""Soft actor-critic: maximum-entropy values, policy and temperature, as functions of arrays.
+
+Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), called H below. The leading
+axes `...` are whatever the caller has, one batch `[B]` or one batch a task `[T, B]`; a temperature broadcasts against
+them, so that each task can have its own (`[T, 1]`). Which argument carries a gradient is written in each function:
+all the others are held fixed there, and the caller need not stop anything.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.types import Array
+
+
+def squash(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
+  """A reparameterised action in (-1, 1) and its log-density: `a = tanh(u)`, `u = mean + std noise` (H, appendix C).
+
+  Args:
+    mean: [..., A] mean before the squashing.
+    log_std: [..., A] log of the standard deviation before the squashing.
+    noise: [..., A] a standard normal sample.
+
+  Returns:
+    The action [..., A] and `log pi(a)` [...]; both carry gradients to `mean` and `log_std`.
+  """
+  chex.assert_equal_shape([mean, log_std, noise])
+  pre_squash = mean + jnp.exp(log_std) * noise
+  return jnp.tanh(pre_squash), squashed_log_prob(mean, log_std, pre_squash)
+
+
+def squashed_log_prob(mean: Array, log_std: Array, pre_squash: Array) -> Array:
+  """Log-density of `a = tanh(u)` for `u ~ N(mean, std^2)`, summed over action dimensions.
+
+  `log pi(a) = sum_i [ log N(u_i; mean_i, std_i^2) - log(1 - tanh(u_i)^2) ]` (H, appendix C). The second term is
+  evaluated as `2 (log 2 - u - softplus(-2 u))`, which stays exact where `tanh` rounds to one.
+
+  Args:
+    mean: [..., A] mean before the squashing.
+    log_std: [..., A] log of the standard deviation before the squashing.
+    pre_squash: [..., A] the point `u`, not the action: `arctanh` of an action near one is lost to rounding.
+
+  Returns:
+    `log pi(a)` [...].
+  """
+  chex.assert_equal_shape([mean, log_std, pre_squash])
+  standardised = (pre_squash - mean) * jnp.exp(-log_std)
+  log_normal = -0.5 * (standardised**2 + jnp.log(2.0 * jnp.pi)) - log_std
+  log_derivative = 2.0 * (jnp.log(2.0) - pre_squash - jax.nn.softplus(-2.0 * pre_squash))
+  return jnp.sum(log_normal - log_derivative, axis=-1)
+
+
+def soft_target(
+  reward: Array,
+  terminal: Array,
+  next_values: Array,
+  next_log_prob: Array,
+  temperature: Array,
+  *,
+  discount: float,
+) -> Array:
+  """Target of both critics, `r + gamma (1 - terminal) (min_j Qbar_j(s', a') - alpha log pi(a'|s'))`.
+
+  H, equations 2 and 3.
+
+  Args:
+    reward: [...] reward of the transition.
+    terminal: [...] 1.0 where the task ended the episode; the end by a time limit is no terminal.
+    next_values: [2, ...] target critics at the next state and `a' ~ pi(.|s')`.
+    next_log_prob: [...] `log pi(a'|s')`.
+    temperature: `alpha`, broadcast against `reward`.
+    discount: `gamma`.
+
+  Returns:
+    The target [...]; it carries no gradient.
+  """
+  chex.assert_equal_shape([reward, terminal, next_log_prob])
+  chex.assert_shape(next_values, (2, *reward.shape))
+  next_value = jnp.min(next_values, axis=0) - temperature * next_log_prob
+  return jax.lax.stop_gradient(reward + discount * (1.0 - terminal) * next_value)
+
+
+def critic_loss(values: Array, target: Array) -> Array:
+  """Sum over both critics of the mean of `1/2 (Q_j(s, a) - y)^2` (H, equation 5).
+
+  Args:
+    values: [2, ...] both critics at the stored state and action; they carry the gradient.
+    target: [...] `y`, held fixed.
+
+  Returns:
+    The loss [].
+  """
+  chex.assert_shape(values, (2, *target.shape))
+  return 0.5 * jnp.mean(jnp.sum((values - jax.lax.stop_gradient(target)) ** 2, axis=0))
+
+
+def actor_loss(values: Array, log_prob: Array, temperature: Array) -> Array:
+  """Mean of `alpha log pi(a|s) - min_j Q_j(s, a)` for a reparameterised action `a` (H, equation 9).
+
+  Args:
+    values: [2, ...] both critics at the policy's own action. The gradient reaches the policy through the action; the
+      caller differentiates by the policy's parameters, not by the critics'.
+    log_prob: [...] `log pi(a|s)`; it carries a gradient.
+    temperature: `alpha`, held fixed, broadcast against `log_prob`.
+
+  Returns:
+    The loss [].
+  """
+  chex.assert_shape(values, (2, *log_prob.shape))
+  return jnp.mean(jax.lax.stop_gradient(temperature) * log_prob - jnp.min(values, axis=0))
+
+
+def temperature_loss(log_temperature: Array, log_prob: Array, *, target_entropy: float) -> Array:
+  """Mean of `-log alpha (log pi(a|s) + target entropy)`: alpha grows while the entropy is below its target.
+
+  H, equation 18, with `log alpha` in the place of `alpha`, as implementations do: the same sign of the gradient, and a
+  step that does not shrink with alpha.
+
+  Args:
+    log_temperature: `log alpha`, broadcast against `log_prob`; it carries the gradient.
+    log_prob: [...] `log pi(a|s)`, held fixed.
+    target_entropy: entropy wished for, in nats; minus the number of action dimensions by custom.
+
+  Returns:
+    The loss [].
+  """
+  return -jnp.mean(log_temperature * jax.lax.stop_gradient(log_prob + target_entropy))
