@@ -19,7 +19,15 @@ from typing import Any, Literal, NamedTuple, get_args
 import chex
 import numpy as np
 
-from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry, manifest_text, read_manifest, write_manifest
+from macaw_jax.data.manifest import (
+  MANIFEST_FILE,
+  DatasetError,
+  Manifest,
+  TaskEntry,
+  check_manifest,
+  read_manifest,
+  write_manifest,
+)
 
 Quality = Literal["all", "start", "middle", "end"]
 
@@ -41,6 +49,9 @@ class Dataset(NamedTuple):
 
   Tasks shorter than the longest are padded with zeros; `size` says how many rows are real. The observation that
   ends an episode is stored once an episode: row n of task t has `final_observation[t, episode_index[t, n]]`.
+
+  A return bootstrapped at the end of an episode is `mc_return + final_discount V(final_observation)`: on an episode's
+  last step `final_discount` is the discount itself, and it is zero throughout an episode that the task ended.
   """
 
   observation: chex.Array  # [T, N, O]
@@ -50,7 +61,7 @@ class Dataset(NamedTuple):
   terminal: chex.Array  # [T, N]  1.0 where the task ended the episode, else 0.0
   last: chex.Array  # [T, N]  1.0 on the last row of an episode, else 0.0; of the rows kept, if rows were skipped
   mc_return: chex.Array  # [T, N]  sum over the rest of the episode of discount^k reward
-  final_discount: chex.Array  # [T, N]  discount^(steps to the end); the discount itself on an episode's last step
+  final_discount: chex.Array  # [T, N]  discount^(steps to the end), or 0.0 if the task ended the episode
   episode_index: chex.Array  # [T, N]  int32 row of `final_observation`
   final_observation: chex.Array  # [T, E, O]
   size: chex.Array  # [T]  int32, real rows
@@ -102,9 +113,9 @@ def write_dataset(
     )
     for index, (entry, episodes) in enumerate(zip(manifest.tasks, episodes_by_task, strict=True))
   ]
-  manifest_text(dataclasses.replace(manifest, tasks=tuple(entries)), str(directory))
+  manifest = check_manifest(dataclasses.replace(manifest, tasks=tuple(entries)), directory / MANIFEST_FILE)
   for entry, episodes in zip(entries, episodes_by_task, strict=True):
-    _check_episodes(episodes, manifest, entry, f"{directory / entry.file}")
+    _check_episodes(episodes, manifest, entry, str(directory / entry.file))
 
   partial = directory.parent / f".{directory.name}.{uuid.uuid4().hex}.partial"
   try:
@@ -112,7 +123,7 @@ def write_dataset(
     for index, episodes in enumerate(episodes_by_task):
       path = partial / entries[index].file
       with open(path, "xb") as file:
-        np.savez(file, **episodes._asdict())
+        np.savez(file, **{key: np.ascontiguousarray(array) for key, array in episodes._asdict().items()})
         file.flush()
         os.fsync(file.fileno())
       entries[index] = dataclasses.replace(entries[index], sha256=_sha256(path))
@@ -229,21 +240,24 @@ def _check_request(
   def fail(argument: str, expected: str, value: Any) -> DatasetError:
     return DatasetError(f"{directory}: {argument}: expected {expected}, got {value!r}")
 
+  def is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+  for task in tasks:
+    if not is_integer(task) or not 0 <= task < len(manifest.tasks):
+      raise fail("tasks", f"indices from 0 to {len(manifest.tasks) - 1}", task)
   if not len(tasks) or len(set(tasks)) < len(tasks):
     raise fail("tasks", "at least one task index, and each once", tasks)
-  for task in tasks:
-    if not isinstance(task, int | np.integer) or isinstance(task, bool) or not 0 <= task < len(manifest.tasks):
-      raise fail("tasks", f"indices from 0 to {len(manifest.tasks) - 1}", task)
   if quality not in get_args(Quality):
     raise fail("quality", f"one of {get_args(Quality)}", quality)
   if (quality == "all") != (transitions_per_task is None):
     raise fail(
       "transitions_per_task", 'None with quality "all", a number with any other part', (quality, transitions_per_task)
     )
-  if transitions_per_task is not None and transitions_per_task < 1:
-    raise fail("transitions_per_task", "at least 1", transitions_per_task)
-  if skip < 1:
-    raise fail("skip", "at least 1", skip)
+  if transitions_per_task is not None and not (is_integer(transitions_per_task) and transitions_per_task >= 1):
+    raise fail("transitions_per_task", "an integer of at least 1", transitions_per_task)
+  if not is_integer(skip) or skip < 1:
+    raise fail("skip", "an integer of at least 1", skip)
 
 
 def _select(episodes: Episodes, quality: Quality, transitions: int | None, where: str) -> Episodes:
@@ -279,6 +293,7 @@ def _table(episodes: Episodes, discount: float, skip: int) -> dict[str, np.ndarr
   episode_index = episode_index[rows]
   steps_left = ends[episode_index] - rows
   ends_episode = steps_left == 1
+  terminal = episodes.terminal[episode_index]
   next_observation = episodes.observation[np.minimum(rows + 1, len(episodes.reward) - 1)]
   next_observation[ends_episode] = episodes.final_observation[episode_index[ends_episode]]
   return {
@@ -286,10 +301,10 @@ def _table(episodes: Episodes, discount: float, skip: int) -> dict[str, np.ndarr
     "action": episodes.action[rows],
     "reward": episodes.reward[rows],
     "next_observation": next_observation,
-    "terminal": (ends_episode & episodes.terminal[episode_index]).astype(np.float32),
+    "terminal": (ends_episode & terminal).astype(np.float32),
     "last": np.append(episode_index[1:] != episode_index[:-1], True).astype(np.float32),
     "mc_return": returns[rows].astype(np.float32),
-    "final_discount": (np.float64(discount) ** steps_left).astype(np.float32),
+    "final_discount": np.where(terminal, 0.0, np.float64(discount) ** steps_left).astype(np.float32),
     "episode_index": episode_index,
     "final_observation": episodes.final_observation,
   }
@@ -317,8 +332,10 @@ def _check_episodes(episodes: Episodes, manifest: Manifest, entry: TaskEntry, wh
   }
   for key, (axes, dtype) in _LAYOUT.items():
     array = getattr(episodes, key)
-    if not isinstance(array, np.ndarray) or array.dtype != dtype:
-      raise fail(key, f"an array of {np.dtype(dtype).name}", getattr(array, "dtype", type(array).__name__))
+    if not isinstance(array, np.ndarray):
+      raise fail(key, "a numpy array", type(array).__name__)
+    if array.dtype != dtype:
+      raise fail(key, np.dtype(dtype).name, array.dtype)
     shape = tuple(sizes[axis] for axis in axes)
     if array.shape != shape:
       raise fail(key, f"shape {shape} as in the manifest", array.shape)

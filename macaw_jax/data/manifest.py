@@ -60,37 +60,43 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
     DatasetError: the directory or file is missing, is not JSON, or a field is missing, unknown or of a wrong value.
   """
   path = Path(directory) / MANIFEST_FILE
-  if not path.is_file():
+  try:
+    text = path.read_bytes()
+  except (FileNotFoundError, NotADirectoryError) as error:
     raise DatasetError(
       f"{path}: no dataset here. Make one with `python -m experiments.collect --config=configs/collect/<family>.py`."
-    )
+    ) from error
+  except OSError as error:
+    raise DatasetError(f"{path}: cannot be read: {error}") from error
   try:
     document = json.loads(
-      path.read_bytes().decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+      text.decode("utf-8"),
+      object_pairs_hook=_without_duplicates,
+      parse_constant=_finite_number,
+      parse_float=_finite_number,
     )
-  except (OSError, ValueError, RecursionError) as error:
-    raise DatasetError(f"{path}: expected JSON in UTF-8, got {error}") from error
+  except (ValueError, RecursionError) as error:
+    raise DatasetError(f"{path}: expected JSON in UTF-8, got {type(error).__name__}: {error}") from error
   return _parse_manifest(document, _Place(str(path)))
 
 
 def write_manifest(directory: str | os.PathLike[str], manifest: Manifest) -> None:
-  """Writes `manifest.json` durably, after the same checks as reading makes."""
+  """Writes a new `manifest.json`, flushed to disk. Raises `DatasetError` for what `read_manifest` would refuse."""
   path = Path(directory) / MANIFEST_FILE
-  text = manifest_text(manifest, str(path))
+  text = json.dumps(dataclasses.asdict(check_manifest(manifest, path)), indent=2) + "\n"
   with open(path, "x", encoding="utf-8") as file:
     file.write(text)
     file.flush()
     os.fsync(file.fileno())
 
 
-def manifest_text(manifest: Manifest, name: str = MANIFEST_FILE) -> str:
-  """The manifest as checked JSON text; `name` is what an error calls it."""
+def check_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Manifest:
+  """The manifest as reading it back would give it. Raises `DatasetError`, naming `path`, if it could not be read."""
   try:
-    text = json.dumps(dataclasses.asdict(manifest), indent=2, allow_nan=False)
+    document = json.loads(json.dumps(dataclasses.asdict(manifest), allow_nan=False))
   except (TypeError, ValueError, RecursionError) as error:
-    raise DatasetError(f"{name}: the manifest must consist of JSON values, got {error}") from error
-  _parse_manifest(json.loads(text), _Place(name))
-  return text + "\n"
+    raise DatasetError(f"{os.fspath(path)}: expected a manifest of JSON values, got {error}") from error
+  return _parse_manifest(document, _Place(os.fspath(path)))
 
 
 class _Place:
@@ -120,8 +126,11 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   return fields
 
 
-def _refuse_constant(name: str) -> float:
-  raise ValueError(f"{name}, which is not a number of JSON")
+def _finite_number(text: str) -> float:
+  number = float(text)
+  if not math.isfinite(number):
+    raise ValueError(f"{text}, which is not a finite number")
+  return number
 
 
 def _fields(value: Any, expected: Sequence[str], place: _Place) -> dict[str, Any]:

@@ -35,11 +35,14 @@ def fit_statistics(dataset: Dataset) -> Statistics:
     float32 numpy arrays.
   """
   chex.assert_rank([dataset.observation, dataset.mc_return, dataset.size], [3, 2, 1])
-  real = np.arange(dataset.mc_return.shape[1]) < np.asarray(dataset.size)[:, None]  # [T, N]
-  observation = np.asarray(dataset.observation)[real]  # [rows, O]
-  mean = observation.mean(axis=0, dtype=np.float64)
-  std = np.sqrt(np.square(observation - mean).mean(axis=0))
-  scale = np.sqrt(np.square(np.asarray(dataset.mc_return)[real], dtype=np.float64).mean())
+  sizes = [int(size) for size in dataset.size]
+  observations = [np.asarray(rows[:size]) for rows, size in zip(dataset.observation, sizes, strict=True)]
+  returns = [np.asarray(rows[:size]) for rows, size in zip(dataset.mc_return, sizes, strict=True)]
+  num_rows = sum(sizes)
+  # Task by task: float64 copies of the whole dataset would need several times its memory.
+  mean = sum(rows.sum(axis=0, dtype=np.float64) for rows in observations) / num_rows
+  std = np.sqrt(sum(np.square(rows - mean).sum(axis=0) for rows in observations) / num_rows)
+  scale = np.sqrt(sum(np.square(rows, dtype=np.float64).sum() for rows in returns) / num_rows)
   return Statistics(
     observation_mean=mean.astype(np.float32),
     observation_std=np.maximum(std, _MINIMUM_STD).astype(np.float32),
