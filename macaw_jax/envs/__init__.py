@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-from macaw_jax.envs.cheetah import cheetah_dir, cheetah_vel
+from macaw_jax.envs import cheetah, point_robot
 from macaw_jax.envs.family import TaskFamily
-from macaw_jax.envs.point_robot import point_robot
 
 FAMILIES: dict[str, Callable[[], TaskFamily]] = {
-  "cheetah_dir": cheetah_dir,
-  "cheetah_vel": cheetah_vel,
-  "point_robot": point_robot,
+  "cheetah_dir": cheetah.cheetah_dir,
+  "cheetah_vel": cheetah.cheetah_vel,
+  "point_robot": point_robot.point_robot,
 }
 
 

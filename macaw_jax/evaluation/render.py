@@ -1,0 +1,141 @@
+"""Moving pictures of episodes: MuJoCo bodies seen from the side, points in the plane from above."""
+
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import mujoco
+import numpy as np
+
+from macaw_jax.envs.family import MujocoDynamics, State, Task, TaskFamily
+
+# EGL draws without a display, on a GPU or in software; OSMesa in software; "" is the platform's own choice.
+BACK_ENDS = ("egl", "osmesa", "")
+SECONDS_ALLOWED = 300
+POINT_STEP_SECONDS = 0.1  # How long a picture of a point stands: its steps have no duration of their own.
+
+
+class RenderingUnavailable(RuntimeError):  # noqa: N818 -- a state of the machine that a caller reports and lives with.
+  """No picture can be made here; the message says why."""
+
+
+def render_gif(
+  family: TaskFamily,
+  states: State,
+  path: str | Path,
+  *,
+  task: Task | None = None,
+  width: int = 480,
+  height: int = 270,
+  stride: int = 2,
+) -> None:
+  """Writes one episode as a GIF, at the speed of real time.
+
+  Args:
+    family: whose episode it is.
+    states: the states of one episode, leaves `[H + 1, ...]`.
+    path: the file to write.
+    task: the episode's task; of a point, its `goal` is drawn.
+    width: of the picture, in pixels; a point is drawn in a square of the smaller side.
+    height: of the picture, in pixels.
+    stride: draws every stride-th state.
+
+  Raises:
+    RenderingUnavailable: this machine has no off-screen OpenGL or no pillow, or the family's states have no picture.
+  """
+  if isinstance(family.dynamics, MujocoDynamics):
+    frames = _mujoco_frames(family.dynamics, np.asarray(states.qpos)[::stride], width, height)
+    step_seconds = _control_seconds(family.dynamics)
+  elif isinstance(states, tuple | dict | list) or np.ndim(states) != 2 or np.shape(states)[1] != 2:
+    raise RenderingUnavailable(f"{family.name}: only MuJoCo bodies and points in the plane can be drawn.")
+  else:
+    goal = task.get("goal") if isinstance(task, dict) else None
+    frames = _point_frames(np.asarray(states)[::stride], goal, min(width, height))
+    step_seconds = POINT_STEP_SECONDS
+  _write_gif(frames, Path(path), seconds=stride * step_seconds)
+
+
+def _control_seconds(dynamics: MujocoDynamics) -> float:
+  timestep: float = mujoco.MjModel.from_xml_path(dynamics.xml_path).opt.timestep
+  return timestep * dynamics.frame_skip
+
+
+def _mujoco_frames(dynamics: MujocoDynamics, qpos: np.ndarray, width: int, height: int) -> np.ndarray:
+  """Pictures [F, height, width, 3], drawn by a child process with the first OpenGL back end that works."""
+  chosen = os.environ.get("MUJOCO_GL")
+  reasons = []
+  with tempfile.TemporaryDirectory() as folder:
+    qpos_path, frames_path = Path(folder, "qpos.npy"), Path(folder, "frames.npy")
+    np.save(qpos_path, qpos)
+    program = str(Path(__file__).with_name("mujoco_frames.py"))
+    # -P: the program's folder must not hide modules of the standard library.
+    command = [
+      sys.executable,
+      "-P",
+      program,
+      dynamics.xml_path,
+      str(qpos_path),
+      str(width),
+      str(height),
+      str(frames_path),
+    ]
+    for back_end in BACK_ENDS if chosen is None else (chosen,):
+      environment = {**os.environ, "MUJOCO_GL": back_end}
+      try:
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS_ALLOWED)
+      except subprocess.TimeoutExpired:
+        reasons.append(f"{back_end or 'default'}: nothing drawn in {SECONDS_ALLOWED} s")
+        continue
+      if child.returncode == 0:
+        frames: np.ndarray = np.load(frames_path)
+        return frames
+      message = child.stderr.strip().splitlines()
+      reasons.append(f"{back_end or 'default'}: {message[-1] if message else f'exit status {child.returncode}'}")
+  raise RenderingUnavailable("No OpenGL back end draws off screen here. " + "; ".join(reasons))
+
+
+def _point_frames(points: np.ndarray, goal: np.ndarray | None, size: int) -> np.ndarray:
+  """Pictures [F, size, size, 3] of a point, its path so far and its goal; the square [-1, 1]^2 is outlined."""
+  image_module, draw_module = _pillow("Image"), _pillow("ImageDraw")
+  shown = points if goal is None else np.concatenate([points, np.asarray(goal)[None]])
+  reach = max(1.0, float(np.abs(shown).max())) * 1.1  # half the side of what is seen
+
+  def pixel(point: np.ndarray) -> tuple[float, float]:
+    return (1 + float(point[0]) / reach) * size / 2, (1 - float(point[1]) / reach) * size / 2
+
+  def disc(point: np.ndarray, radius: float) -> tuple[float, float, float, float]:
+    x, y = pixel(point)
+    return x - radius * size, y - radius * size, x + radius * size, y + radius * size
+
+  frames = []
+  for t in range(len(points)):
+    picture = image_module.new("RGB", (size, size), (247, 246, 242))
+    draw = draw_module.Draw(picture)
+    draw.rectangle([*pixel(np.array([-1, 1])), *pixel(np.array([1, -1]))], outline=(205, 203, 196))
+    if goal is not None:
+      draw.ellipse(disc(goal, 0.03), fill=(58, 125, 92))
+    if t > 0:
+      draw.line([pixel(point) for point in points[: t + 1]], fill=(150, 150, 160), width=2)
+    draw.ellipse(disc(points[t], 0.022), fill=(206, 112, 38))
+    frames.append(np.asarray(picture))
+  return np.stack(frames)
+
+
+def _write_gif(frames: np.ndarray, path: Path, seconds: float) -> None:
+  image_module = _pillow("Image")
+  pictures = [image_module.fromarray(frame) for frame in frames]
+  # One palette for all pictures, without dither: still parts stay still, and the file small.
+  palette = pictures[len(pictures) // 2].quantize(128)
+  pictures = [picture.quantize(palette=palette, dither=image_module.Dither.NONE) for picture in pictures]
+  pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=round(1000 * seconds), loop=0)
+
+
+def _pillow(module: str) -> ModuleType:
+  try:
+    return importlib.import_module(f"PIL.{module}")
+  except ImportError as error:
+    raise RenderingUnavailable('A GIF needs pillow: pip install "macaw_jax[plot]".') from error

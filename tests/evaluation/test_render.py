@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from macaw_jax import envs
+from macaw_jax.envs.family import Physics
+from macaw_jax.evaluation import render
+from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
+
+
+def test_cheetah_gif_shows_a_moving_body(tmp_path):
+  qpos = np.zeros((5, 9))
+  qpos[:, 3] = np.linspace(0, 0.9, 5)  # the back thigh swings
+  path = tmp_path / "cheetah.gif"
+  try:
+    render_gif(envs.make("cheetah_dir"), Physics(qpos, np.zeros((5, 9))), path, width=160, height=90)
+  except RenderingUnavailable as reason:
+    pytest.skip(str(reason))
+  with Image.open(path) as gif:
+    assert gif.size == (160, 90)
+    assert gif.n_frames == 3  # states 0, 2 and 4
+    assert gif.info["duration"] == 100  # milliseconds: two control steps of 0.05 s
+    first = np.asarray(gif.convert("RGB"), float)
+    gif.seek(2)
+    last = np.asarray(gif.convert("RGB"), float)
+  assert np.std(first) > 10  # not one colour
+  changed = np.any(np.abs(first - last) > 60, axis=-1)
+  assert 0 < np.mean(changed) < 0.2  # the leg, not the landscape
+
+
+def test_camera_follows_the_body(tmp_path):
+  standing = np.zeros((1, 9))
+  away = standing.copy()
+  away[0, 0] = 30.0
+  pictures = []
+  for name, qpos in (("here.gif", standing), ("away.gif", away)):
+    try:
+      render_gif(envs.make("cheetah_dir"), Physics(qpos, np.zeros((1, 9))), tmp_path / name, width=160, height=90)
+    except RenderingUnavailable as reason:
+      pytest.skip(str(reason))
+    with Image.open(tmp_path / name) as gif:
+      pictures.append(np.asarray(gif.convert("RGB"), float))
+  orange = [(p[..., 0] > 150) & (p[..., 2] < 100) for p in pictures]
+  assert np.sum(orange[0]) > 50
+  assert np.mean(orange[0] != orange[1]) < 0.01
+
+
+def test_without_a_back_end_the_reason_is_given(tmp_path, monkeypatch):
+  monkeypatch.setenv("MUJOCO_GL", "abacus")
+  with pytest.raises(RenderingUnavailable, match=r"abacus: .*MUJOCO_GL"):
+    render_gif(envs.make("cheetah_dir"), Physics(np.zeros((1, 9)), np.zeros((1, 9))), tmp_path / "no.gif")
+  assert not (tmp_path / "no.gif").exists()
+
+
+def test_point_robot_gif_shows_point_and_goal(tmp_path):
+  path = tmp_path / "point.gif"
+  states = np.array([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]])
+  render_gif(envs.make("point_robot"), states, path, task={"goal": np.array([0.0, 0.5])}, height=110, stride=1)
+  with Image.open(path) as gif:
+    assert gif.size == (110, 110)
+    assert gif.n_frames == 3
+    gif.seek(2)
+    picture = np.asarray(gif.convert("RGB"), int)
+  # 110 pixels are 2.2 wide: one unit is 50 pixels, the centre is (55, 55), up is less.
+  red, green, blue = picture[55, 105]
+  assert red > 180 > green > blue  # the point, at x = 1
+  red, green, _ = picture[30, 55]
+  assert green > 100 > red  # the goal, at y = 0.5
+
+
+def test_states_without_a_picture_are_refused(tmp_path):
+  with pytest.raises(RenderingUnavailable, match="point_robot: only MuJoCo bodies and points in the plane"):
+    render_gif(envs.make("point_robot"), np.zeros((4, 3)), tmp_path / "no.gif")
+
+
+def test_missing_pillow_is_a_reason(monkeypatch):
+  def fail(name):
+    raise ImportError(name)
+
+  monkeypatch.setattr(render.importlib, "import_module", fail)
+  with pytest.raises(RenderingUnavailable, match=r"macaw_jax\[plot\]"):
+    render._pillow("Image")
