@@ -113,7 +113,7 @@ class ProgressLine:
     if "steps_per_second" not in metrics:
       return
     speed = metrics["steps_per_second"]
-    losses = [f"{name} {value:.4g}" for name, value in metrics.items() if "loss" in name]
+    losses = [f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")]
     parts = [
       f"step {step:>{len(str(self._num_steps))}}/{self._num_steps}",
       f"{speed:.1f} steps/s",
@@ -125,6 +125,29 @@ class ProgressLine:
 
   def close(self) -> None:
     """Does nothing: lines are shown at once."""
+
+
+class WriterGroup:
+  """Several writers as one."""
+
+  def __init__(self, *writers: MetricWriter):
+    self._writers = writers
+
+  def __enter__(self) -> "WriterGroup":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Hands the row to each writer."""
+    for writer in self._writers:
+      writer.write(step, metrics)
+
+  def close(self) -> None:
+    """Closes each writer."""
+    for writer in self._writers:
+      writer.close()
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,37 @@
+"""What every configuration shares: data, training and evaluation. An algorithm's file adds its own part."""
+
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def defaults(algorithm: str, **hyperparameters: Any) -> ml_collections.ConfigDict:
+  """The configuration of `algorithm` with these hyper-parameters, on the starter data in this repository."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.output_directory = config_dict.placeholder(str)  # none: runs/<algorithm>-<dataset>-<seed>
+
+  config.dataset = ml_collections.ConfigDict()
+  config.dataset.directory = "starter_data/cheetah_dir"
+  config.dataset.quality = "all"  # or 'start', 'middle', 'end' of the collection
+  config.dataset.transitions_per_task = config_dict.placeholder(int)  # size of that part; none with 'all'
+  config.dataset.skip = 1  # keep every skip-th transition
+
+  config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
+
+  config.training = ml_collections.ConfigDict()
+  config.training.steps = 20_000
+  config.training.tasks_per_update = 5  # all, where the dataset has fewer
+  config.training.support_size = 256  # transitions of a task that adaptation sees
+  config.training.query_size = 256  # transitions that judge it
+  config.training.order = "uniform"  # or 'contiguous', 'contiguous_support'
+  config.training.log_every = 100  # updates in one compiled call; divides the three numbers around it
+  config.training.evaluate_every = 2_000
+  config.training.checkpoint_every = 2_000
+
+  config.evaluation = ml_collections.ConfigDict()
+  config.evaluation.episodes = 5  # per task, before adaptation and after
+  config.evaluation.support_size = 256
+  config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
+  return config

@@ -1,0 +1,68 @@
+"""What the entry points share: reading flags, and one clear line with exit code 2 for bad input."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import ml_collections
+from absl import app, flags, logging
+
+from experiments.configuration import ConfigurationError
+from macaw_jax.data.manifest import DatasetError
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
+
+
+def say(line: str) -> None:
+  """Prints a line at once, also where the output is a file."""
+  print(line, flush=True)
+
+
+def fail(message: str) -> NoReturn:
+  """Ends the program with one line on stderr and exit code 2."""
+  print(f"error: {' '.join(message.split())}", file=sys.stderr)
+  sys.exit(BAD_INPUT)
+
+
+def launch(main: Callable[[], None]) -> None:
+  """Runs `main` with flags parsed; bad flags, configurations and datasets end in `fail`."""
+
+  def parse(argv: list[str]) -> list[str]:
+    try:
+      return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+      # A misspelt configuration field is an AttributeError whose message names the nearest known one.
+      fail(f"command line: {error}")
+
+  def guarded(argv: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # Checkpoints log forty lines each, at the level of information.
+    if len(argv) > 1:
+      fail(f"command line: unexpected argument {argv[1]!r}; fields are set as --config.<field>=<value>")
+    try:
+      main()
+    except (ConfigurationError, DatasetError) as error:
+      fail(str(error))
+    except KeyboardInterrupt:
+      print("stopped", file=sys.stderr)
+      sys.exit(INTERRUPTED)
+
+  app.run(guarded, flags_parser=parse)
+
+
+def config_of(flag: flags.FlagHolder[ml_collections.ConfigDict]) -> ml_collections.ConfigDict:
+  """The configuration of a `config_flags` flag.
+
+  Raises:
+    ConfigurationError: no file was given, or it cannot be read.
+  """
+  config = flag.value
+  if config is None:
+    raise ConfigurationError("no configuration; expected --config=configs/<name>.py")
+  if not isinstance(config, ml_collections.ConfigDict):
+    # The library hands back an object that raises the reason when it is used.
+    try:
+      config.to_dict()
+    except Exception as error:
+      raise ConfigurationError(f"--config: {error}") from error
+  return config

@@ -1,0 +1,135 @@
+"""Configurations checked before anything expensive starts; each fault is one line that names the field."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import ml_collections
+
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.data.dataset import Quality
+from macaw_jax.data.manifest import MANIFEST_FILE
+from macaw_jax.data.sampling import Order
+
+STARTER_DATA = Path("starter_data")
+COLLECT_CONFIGS = Path("configs/collect")
+
+
+class ConfigurationError(ValueError):
+  """A configuration that cannot be run."""
+
+
+class Field(NamedTuple):
+  """What a field may hold."""
+
+  type: type
+  allows: Callable[[Any], bool]
+  expected: str
+  optional: bool = False
+
+
+def _integer(minimum: int) -> Field:
+  return Field(int, lambda value: value >= minimum, f"an integer of at least {minimum}")
+
+
+def _one_of(values: tuple[str, ...]) -> Field:
+  return Field(str, lambda value: value in values, f"one of {', '.join(values)}")
+
+
+_TEXT = Field(str, bool, "a path")
+
+FIELDS: dict[str, Field] = {
+  "seed": Field(int, lambda value: 0 <= value < 2**32, "an integer from 0 to 2^32 - 1"),
+  "output_directory": _TEXT._replace(optional=True),
+  "dataset.directory": _TEXT,
+  "dataset.quality": _one_of(get_args(Quality)),
+  "dataset.transitions_per_task": _integer(1)._replace(optional=True),
+  "dataset.skip": _integer(1),
+  "algorithm.name": _one_of(tuple(ALGORITHMS)),
+  "training.steps": _integer(1),
+  "training.tasks_per_update": _integer(1),
+  "training.support_size": _integer(1),
+  "training.query_size": _integer(1),
+  "training.order": _one_of(get_args(Order)),
+  "training.log_every": _integer(1),
+  "training.evaluate_every": _integer(1),
+  "training.checkpoint_every": _integer(1),
+  "evaluation.episodes": _integer(1),
+  "evaluation.support_size": _integer(1),
+  "evaluation.train_tasks": _integer(0),
+}
+
+
+def check_configuration(config: ml_collections.ConfigDict) -> None:
+  """Checks everything that can be known without the data.
+
+  Raises:
+    ConfigurationError: a field is missing, unknown or of a wrong value, or fields contradict each other.
+  """
+  values = flatten(config.to_dict())
+  for name, field in FIELDS.items():
+    if name not in values:
+      raise ConfigurationError(f"config.{name} is missing; expected {field.expected}")
+    _check_field(name, field, values[name])
+  for name in values:
+    if name not in FIELDS and not name.startswith("algorithm."):
+      raise ConfigurationError(f"config.{name} is unknown; known fields: {', '.join(FIELDS)}, algorithm.*")
+
+  training, dataset = config.training, config.dataset
+  for name in ("steps", "evaluate_every", "checkpoint_every"):
+    if training[name] % training.log_every:
+      raise ConfigurationError(
+        f"config.training.{name} = {training[name]} is not a multiple of config.training.log_every = "
+        f"{training.log_every}, the number of updates in one compiled call"
+      )
+  inner_steps = config.algorithm.get("inner_steps", 1)
+  if not isinstance(inner_steps, int) or inner_steps < 1:
+    raise ConfigurationError(f"config.algorithm.inner_steps = {inner_steps!r}: expected an integer of at least 1")
+  for name in ("training", "evaluation"):
+    if config[name].support_size % inner_steps:
+      raise ConfigurationError(
+        f"config.{name}.support_size = {config[name].support_size} is not a multiple of config.algorithm.inner_steps "
+        f"= {inner_steps}: each inner step takes an equal share of the support"
+      )
+  if (dataset.quality == "all") != (dataset.transitions_per_task is None):
+    raise ConfigurationError(
+      f"config.dataset.quality = {dataset.quality!r} with config.dataset.transitions_per_task = "
+      f"{dataset.transitions_per_task}: a part of the data needs its size, and 'all' has none"
+    )
+  if not (Path(dataset.directory) / MANIFEST_FILE).is_file():
+    raise ConfigurationError(_missing_dataset(Path(dataset.directory)))
+
+
+def hyperparameters(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """What the algorithm's factory gets."""
+  return {name: value for name, value in config.algorithm.to_dict().items() if name != "name"}
+
+
+def _check_field(name: str, field: Field, value: Any) -> None:
+  if value is None and field.optional:
+    return
+  is_of_type = isinstance(value, field.type) and not isinstance(value, bool)
+  if not is_of_type or not field.allows(value):
+    raise ConfigurationError(f"config.{name} = {value!r}: expected {field.expected}")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Nested values by dotted names: `{"training": {"steps": 1}}` gives `{"training.steps": 1}`."""
+  flat: dict[str, Any] = {}
+  for name, value in values.items():
+    flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+  return flat
+
+
+def _missing_dataset(directory: Path) -> str:
+  """Says what there is instead, and how to make it."""
+  starters = sorted(str(path.parent) for path in STARTER_DATA.glob(f"*/{MANIFEST_FILE}"))
+  configs = {path.stem: path for path in sorted(COLLECT_CONFIGS.glob("*.py")) if path.stem != "__init__"}
+  chosen = configs.get(directory.name)
+  command = f"python -m experiments.collect --config={chosen or COLLECT_CONFIGS / '<family>.py'}"
+  if not chosen and configs:
+    command += f" (families: {', '.join(configs)})"
+  return (
+    f"config.dataset.directory = {str(directory)!r}: no dataset there. "
+    f"Starter data in this directory: {', '.join(starters) or 'none'}. To collect a full dataset: {command}"
+  )

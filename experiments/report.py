@@ -1,0 +1,107 @@
+"""Results for people: a table in the terminal, a learning curve as a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from macaw_jax.evaluation.protocols import Row, mean_row
+
+MOST_TASKS_SHOWN = 5
+
+
+def by_split(rows: Sequence[Row]) -> dict[str, list[Row]]:
+  """The rows of each split, in their order."""
+  splits = dict.fromkeys(row["split"] for row in rows)
+  return {split: [row for row in rows if row["split"] == split] for split in splits}
+
+
+def means_by_split(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+  """Mean returns and scores over the tasks of each split."""
+  return {split: mean_row(of_split) for split, of_split in by_split(rows).items()}
+
+
+def evaluation_metrics(rows: Sequence[Row]) -> dict[str, float]:
+  """An evaluation as metrics: `<split>/<mean>` and `<split>/task_<index>/return_after`."""
+  metrics: dict[str, float] = {}
+  for split, means in means_by_split(rows).items():
+    metrics |= {f"{split}/{name}": value for name, value in means.items()}
+  for row in rows:
+    metrics[f"{row['split']}/task_{row['task_index']}/return_after"] = row["return_after"]
+  return metrics
+
+
+def summary(rows: Sequence[Row]) -> str:
+  """An evaluation in one line; single tasks where they are few."""
+  parts = []
+  for split, of_split in by_split(rows).items():
+    mean = mean_row(of_split)
+    part = (
+      f"{split} return {mean['return_before']:.1f} -> {mean['return_after']:.1f}, "
+      f"score {mean['score_before']:.1f} -> {mean['score_after']:.1f}"
+    )
+    if 1 < len(of_split) <= MOST_TASKS_SHOWN:
+      tasks = [f"{describe_task(row['task'])}: {row['return_after']:.1f}" for row in of_split]
+      part += f" ({', '.join(tasks)})"
+    parts.append(part)
+  return "; ".join(parts)
+
+
+def results_table(rows: Sequence[Row]) -> str:
+  """Per task and in the mean: return and normalised score, before adaptation and after."""
+  first = rows[0]
+  lines = [
+    f"protocol {first['protocol']}: {first['support_size']} transitions of each task's own data to adapt to; mean of "
+    f"{first['episodes']} episodes",
+    "before -> after adaptation; score 0 is a random policy, 100 the task's expert",
+    f"{'':<40}{'return':>20}{'score':>20}",
+    f"{'task':<40}{'before':>10}{'after':>10}{'before':>10}{'after':>10}",
+  ]
+  for split, of_split in by_split(rows).items():
+    lines += [_line(f"{split} {row['task_index']}  {describe_task(row['task'])}", row) for row in of_split]
+    if len(of_split) > 1:
+      lines.append(_line(f"{split} mean of {len(of_split)} tasks", mean_row(of_split)))
+  return "\n".join(lines)
+
+
+def describe_task(task: Mapping[str, Any]) -> str:
+  """`direction=1`, `goal=0.2,-0.4`: a task's parameters in short."""
+  return " ".join(f"{name}={_numbers(value)}" for name, value in task.items())
+
+
+def plot_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+  """Draws losses and test returns over updates from the rows of `metrics.jsonl`.
+
+  Raises:
+    ImportError: matplotlib is not installed.
+  """
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(10, 4), layout="constrained")
+  losses, returns = figure.subplots(1, 2)
+  figure.suptitle(title)
+  for name in dict.fromkeys(name for row in rows for name in row if name.endswith("loss")):
+    _draw(losses, rows, name, name)
+  for name, label in (("test/return_before", "before adaptation"), ("test/return_after", "after adaptation")):
+    _draw(returns, rows, name, label)
+  losses.set(xlabel="meta-updates", ylabel="loss", yscale="symlog")
+  returns.set(xlabel="meta-updates", ylabel="return, mean over test tasks")
+  for axes in (losses, returns):
+    axes.grid(alpha=0.3)
+    axes.legend()
+  figure.savefig(path, dpi=120)
+
+
+def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, label: str) -> None:
+  points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+  axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 30 else None)
+
+
+def _line(label: str, row: Mapping[str, float]) -> str:
+  return (
+    f"{label[:39]:<40}{row['return_before']:>10.1f}{row['return_after']:>10.1f}"
+    f"{row['score_before']:>10.1f}{row['score_after']:>10.1f}"
+  )
+
+
+def _numbers(value: Any) -> str:
+  return ",".join(map(_numbers, value)) if isinstance(value, list | tuple) else f"{value:.4g}"

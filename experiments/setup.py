@@ -1,0 +1,173 @@
+"""From a configuration to the parts of an experiment; shared by training and evaluation."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from experiments.configuration import ConfigurationError, hyperparameters
+from macaw_jax import envs
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.data.dataset import Dataset, load_dataset
+from macaw_jax.data.manifest import Manifest, read_manifest
+from macaw_jax.data.sampling import check_sizes, sample_tasks
+from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
+from macaw_jax.envs.family import Task, TaskFamily
+from macaw_jax.evaluation import protocols
+from macaw_jax.training.loop import Sample
+from macaw_jax.types import Algorithm, Key, MetaParams, Problem
+
+
+class Split(NamedTuple):
+  """Some tasks of a dataset, as recorded: nothing scaled."""
+
+  name: str  # "train" or "test"
+  indices: tuple[int, ...]  # in the manifest
+  data: Dataset  # [T, N, ...] on the host
+  tasks: Task  # the family's tasks [T, ...]
+
+
+class Experiment(NamedTuple):
+  """Data, and the family that they belong to."""
+
+  family: TaskFamily
+  manifest: Manifest
+  train: Split
+  test: Split
+  statistics: Statistics  # of the training tasks' data
+
+  @property
+  def problem(self) -> Problem:
+    """What an algorithm must know of the data."""
+    manifest = self.manifest
+    return Problem(manifest.observation_size, manifest.action_size, len(self.train.indices), manifest.discount)
+
+
+def load_experiment(config: ml_collections.ConfigDict) -> Experiment:
+  """Loads the data and checks that they, the family and the configuration fit.
+
+  Raises:
+    DatasetError: the files are not as they should be.
+    ConfigurationError: the data do not fit the family or the configuration.
+  """
+  manifest = read_manifest(config.dataset.directory)
+  family = _family(manifest, config.dataset.directory)
+  train = _load_split(config, manifest, family, "train", manifest.train_tasks)
+  # The two tasks of a family such as cheetah_dir are trained and tested on: one copy in memory.
+  shared = manifest.test_tasks == manifest.train_tasks
+  test = train._replace(name="test") if shared else _load_split(config, manifest, family, "test", manifest.test_tasks)
+  try:
+    check_sizes(train.data, config.training.support_size, config.training.query_size)
+  except ValueError as error:
+    raise ConfigurationError(f"config.training: {error}") from error
+  if config.evaluation.train_tasks > len(train.indices):
+    raise ConfigurationError(
+      f"config.evaluation.train_tasks = {config.evaluation.train_tasks}: the dataset has {len(train.indices)} "
+      "training tasks"
+    )
+  check_support(config.evaluation.support_size, train, test)
+  return Experiment(family, manifest, train, test, fit_statistics(train.data))
+
+
+def check_support(support_size: int, *splits: Split) -> None:
+  """Raises `ConfigurationError` unless every task has `support_size` transitions."""
+  for split in splits:
+    smallest = int(split.data.size.min())
+    if smallest < support_size:
+      task = split.indices[int(split.data.size.argmin())]
+      raise ConfigurationError(
+        f"an evaluation support of {support_size} transitions: task {task} ({split.name}) has {smallest}"
+      )
+
+
+def make_algorithm(config: ml_collections.ConfigDict, problem: Problem, **changes: Any) -> Algorithm:
+  """The configured algorithm, with some hyper-parameters changed.
+
+  Raises:
+    ConfigurationError: the algorithm does not take these hyper-parameters.
+  """
+  try:
+    return ALGORITHMS[config.algorithm.name](problem, **(hyperparameters(config) | changes))
+  except (TypeError, ValueError) as error:
+    raise ConfigurationError(f"config.algorithm ({config.algorithm.name}): {error}") from error
+
+
+def make_sample(config: ml_collections.ConfigDict, problem: Problem) -> Sample:
+  """The sampler of training: `tasks_per_update` tasks, all where there are fewer."""
+  return partial(
+    sample_tasks,
+    num_tasks=min(config.training.tasks_per_update, problem.num_tasks),
+    support_size=config.training.support_size,
+    query_size=config.training.query_size,
+    order=config.training.order,
+  )
+
+
+class Evaluator:
+  """The protocol `offline` on the test tasks, and on the first `train_tasks` training tasks if any are wanted."""
+
+  def __init__(
+    self,
+    experiment: Experiment,
+    algorithm: Algorithm,
+    statistics: Statistics,
+    *,
+    support_size: int,
+    episodes: int,
+    train_tasks: int,
+  ):
+    self._manifest = experiment.manifest
+    self._support_size = support_size
+    self._evaluate = protocols.make_offline_protocol(
+      algorithm, experiment.family, statistics, support_size=support_size, num_episodes=episodes
+    )
+    splits = [experiment.test]
+    if train_tasks:
+      splits.append(_first_tasks(experiment.train, train_tasks))
+    self._splits = [split._replace(data=normalise_dataset(statistics, split.data)) for split in splits]
+
+  def __call__(self, params: MetaParams, key: Key) -> tuple[list[protocols.Row], protocols.Evaluation]:
+    """The rows of all evaluated tasks, and the evaluation of the test tasks."""
+    evaluations = [self._evaluate(params, split.data, split.tasks, key) for split in self._splits]
+    rows: list[protocols.Row] = []
+    for split, evaluation in zip(self._splits, evaluations, strict=True):
+      rows += protocols.result_rows(evaluation, self._manifest, split.indices, split.name, self._support_size)
+    return rows, evaluations[0]
+
+
+def _first_tasks(split: Split, count: int) -> Split:
+  data = split.data._replace(**{name: values[:count] for name, values in split.data._asdict().items()})
+  tasks = {name: values[:count] for name, values in split.tasks.items()}
+  return split._replace(indices=split.indices[:count], data=data, tasks=tasks)
+
+
+def _family(manifest: Manifest, directory: str) -> TaskFamily:
+  try:
+    family = envs.make(manifest.family)
+  except ValueError as error:
+    raise ConfigurationError(f"{directory}: {error}") from error
+  for name in ("observation_size", "action_size"):
+    in_data, in_family = getattr(manifest, name), getattr(family, name)
+    if in_data != in_family:
+      raise ConfigurationError(
+        f"{directory}: the dataset's {name} is {in_data}, that of its family {family.name!r} is {in_family}"
+      )
+  return family
+
+
+def _load_split(
+  config: ml_collections.ConfigDict, manifest: Manifest, family: TaskFamily, name: str, indices: Sequence[int]
+) -> Split:
+  dataset = config.dataset
+  if not indices:
+    raise ConfigurationError(f"{dataset.directory}: its manifest names no {name} tasks")
+  tasks = protocols.tasks_of(manifest, family, indices)
+  data = load_dataset(
+    dataset.directory,
+    tasks=indices,
+    quality=dataset.quality,
+    transitions_per_task=dataset.transitions_per_task,
+    skip=dataset.skip,
+  )
+  return Split(name, tuple(indices), data, tasks)

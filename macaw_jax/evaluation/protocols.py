@@ -1,0 +1,192 @@
+"""Evaluation protocols: from which data a test task is learned, and how the agent is scored.
+
+`offline` is the protocol of MACAW (Mitchell et al. 2021, section 5): for each test task one random batch of that
+task's own data, adaptation on it, and deterministic episodes before and after. Every row of a result names its
+protocol, so that numbers of different protocols are not compared unseen.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from macaw_jax.data.dataset import Dataset
+from macaw_jax.data.manifest import DatasetError, Manifest
+from macaw_jax.data.sampling import gather, random_subset
+from macaw_jax.data.scores import normalised_score
+from macaw_jax.data.statistics import Statistics, normalise_observation
+from macaw_jax.envs.family import State, Task, TaskFamily
+from macaw_jax.evaluation.rollout import Trajectory, episode_return, make_rollout
+from macaw_jax.types import Algorithm, Array, Key, MetaParams, Params, TimeStep
+
+OFFLINE = "offline"
+
+Act = Callable[[MetaParams, dict[str, Params], TimeStep, Key | None], tuple[Array, dict[str, Params]]]
+Row = dict[str, Any]
+
+
+class Evaluation(NamedTuple):
+  """Undiscounted returns of E episodes on each of T tasks, and what the adapted agent's episodes look like."""
+
+  before: np.ndarray  # [T, E]  the agent without adaptation
+  after: np.ndarray  # [T, E]
+  states: State  # leaves [T, H + 1, ...]  of the first episode after adaptation
+
+
+class OfflineProtocol(Protocol):
+  """Evaluates parameters on the tasks of one dataset."""
+
+  def __call__(self, params: MetaParams, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
+    """Episodes before and after adaptation.
+
+    Args:
+      params: of the algorithm.
+      dataset: the tasks' data, scaled by the statistics of the run.
+      tasks: the family's tasks with the same leading axis `[T]`.
+      key: decides supports and starts. Episode e of a task starts in the same state before and after.
+    """
+
+
+def act_on_raw_timesteps(act: Act, statistics: Statistics) -> Act:
+  """`act` for time steps as an environment gives them: scales observation and reward as the run's data were."""
+
+  def scaled(
+    params: MetaParams, task: dict[str, Params], timestep: TimeStep, key: Key | None
+  ) -> tuple[Array, dict[str, Params]]:
+    timestep = timestep._replace(
+      observation=normalise_observation(statistics, timestep.observation),
+      reward=timestep.reward / statistics.return_scale,
+    )
+    return act(params, task, timestep, key)
+
+  return scaled
+
+
+def make_adapt(algorithm: Algorithm, support_size: int) -> Callable[[MetaParams, Dataset, Key], dict[str, Params]]:
+  """Adaptation to every task of a dataset, each on one random support: `(params, dataset, key) -> adapted [T, ...]`.
+
+  Raises, when called:
+    ValueError: a task has fewer than `support_size` transitions.
+  """
+
+  @jax.jit
+  def adapt(params: MetaParams, dataset: Dataset, key: Key) -> dict[str, Params]:
+    def one(task_index: Array, key: Key) -> dict[str, Params]:
+      key_rows, key_adapt = jax.random.split(key)
+      rows = random_subset(key_rows, dataset.size[task_index], support_size)
+      return algorithm.adapt(params, gather(dataset, task_index, rows), key_adapt)
+
+    num_tasks = dataset.size.shape[0]
+    return jax.vmap(one)(jnp.arange(num_tasks), jax.random.split(key, num_tasks))
+
+  def checked(params: MetaParams, dataset: Dataset, key: Key) -> dict[str, Params]:
+    smallest = int(np.min(dataset.size))
+    if smallest < support_size:
+      raise ValueError(f"a support of {support_size} transitions a task; the smallest task has {smallest}")
+    return adapt(params, dataset, key)
+
+  return checked
+
+
+def make_offline_protocol(
+  algorithm: Algorithm, family: TaskFamily, statistics: Statistics, *, support_size: int, num_episodes: int
+) -> OfflineProtocol:
+  """The protocol `offline`; adaptation and rollouts are compiled once for each number of tasks.
+
+  Args:
+    algorithm: adapts and acts on scaled data.
+    family: where episodes are run.
+    statistics: of the run's training data.
+    support_size: transitions of each task that adaptation sees.
+    num_episodes: deterministic episodes of each task, before and after adaptation.
+  """
+  adapt = make_adapt(algorithm, support_size)
+  rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act, statistics))
+
+  def evaluate(params: MetaParams, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
+    num_tasks = dataset.size.shape[0]
+    chex.assert_tree_shape_prefix(tasks, (num_tasks,))
+    key_adapt, key_episodes = jax.random.split(key)
+
+    def each_episode(tree: Any) -> Any:
+      return jax.tree.map(lambda leaf: jnp.repeat(leaf, num_episodes, axis=0), tree)
+
+    def episodes(adapted: dict[str, Params]) -> Trajectory:
+      # The same key before and after: both meet the same starts, so that their difference is adaptation.
+      return rollout(params, each_episode(adapted), each_episode(tasks), key_episodes)
+
+    def returns(trajectory: Trajectory) -> np.ndarray:
+      return np.asarray(episode_return(trajectory), np.float64).reshape(num_tasks, num_episodes)
+
+    after = episodes(adapt(params, dataset, key_adapt))
+    return Evaluation(
+      before=returns(episodes({})),
+      after=returns(after),
+      states=jax.tree.map(lambda leaf: np.asarray(leaf[::num_episodes]), after.state),
+    )
+
+  return evaluate
+
+
+def tasks_of(manifest: Manifest, family: TaskFamily, indices: Sequence[int]) -> Task:
+  """The tasks `[T, ...]` of a family whose parameters a manifest states.
+
+  Raises:
+    DatasetError: a task's parameters are not those of the family.
+  """
+  tasks: dict[str, list[Any]] = {name: [] for name in family.tasks}
+  for index in indices:
+    parameters = manifest.tasks[index].parameters
+    for name, values in family.tasks.items():
+      expected = np.shape(values)[1:]
+      if parameters.keys() != family.tasks.keys() or np.shape(parameters[name]) != expected:
+        raise DatasetError(
+          f"the manifest's task {index} has the parameters {dict(parameters)}; family {family.name!r} expects "
+          f"{ {name: np.shape(values)[1:] for name, values in family.tasks.items()} } (name and shape)"
+        )
+      tasks[name].append(parameters[name])
+  return {name: np.asarray(tasks[name], np.asarray(values).dtype) for name, values in family.tasks.items()}
+
+
+def result_rows(
+  evaluation: Evaluation, manifest: Manifest, indices: Sequence[int], split: str, support_size: int
+) -> list[Row]:
+  """One row of plain numbers a task; `std` is that over episodes.
+
+  Args:
+    evaluation: of the tasks `indices`, in that order.
+    manifest: names the tasks' parameters and reference returns.
+    indices: of tasks in the manifest.
+    split: "test" or "train".
+    support_size: transitions that adaptation saw.
+  """
+  rows = []
+  for index, before, after in zip(indices, evaluation.before, evaluation.after, strict=True):
+    entry = manifest.tasks[index]
+    random, expert = entry.reference_returns["random"], entry.reference_returns["expert"]
+    rows.append(
+      {
+        "protocol": OFFLINE,
+        "split": split,
+        "task_index": int(index),
+        "task": dict(entry.parameters),
+        "support_size": support_size,
+        "episodes": len(before),
+        "return_before": float(np.mean(before)),
+        "return_before_std": float(np.std(before)),
+        "return_after": float(np.mean(after)),
+        "return_after_std": float(np.std(after)),
+        "score_before": float(normalised_score(np.mean(before), random, expert)),
+        "score_after": float(normalised_score(np.mean(after), random, expert)),
+      }
+    )
+  return rows
+
+
+def mean_row(rows: Sequence[Row]) -> dict[str, float]:
+  """Means over tasks of the returns and scores of `result_rows`."""
+  names = ("return_before", "return_after", "score_before", "score_after")
+  return {name: float(np.mean([row[name] for row in rows])) for name in names}
