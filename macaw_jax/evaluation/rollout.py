@@ -56,8 +56,8 @@ def make_rollout(family: TaskFamily, act: Act) -> RolloutFn:
 
 
 def episode_return(trajectory: Trajectory) -> Array:
-  """Undiscounted return of each episode, [N]."""
-  return jnp.sum(trajectory.reward * trajectory.mask, axis=-1)
+  """Undiscounted return of each episode, [N]: the sum of its rewards, which are zero after its end."""
+  return jnp.sum(trajectory.reward, axis=-1)
 
 
 class _Decision(NamedTuple):
