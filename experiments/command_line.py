@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import ml_collections
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from experiments.configuration import ConfigurationError
 from macaw_jax.data.manifest import DatasetError
@@ -26,21 +28,31 @@ def fail(message: str) -> NoReturn:
 
 
 def launch(main: Callable[[], None]) -> None:
-  """Runs `main` with flags parsed; bad flags, configurations and datasets end in `fail`."""
+  """Runs `main` with flags parsed; anything that is no flag ends in `fail`, as bad input does."""
+
+  def without_arguments(arguments: list[str]) -> None:
+    if arguments:
+      raise ConfigurationError(f"command line: unexpected argument {arguments[0]!r}; expected --<flag>=<value> only")
+    main()
+
+  launch_with_arguments(without_arguments)
+
+
+def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
+  """Runs `main` on what stands beside the flags; bad flags, configurations and datasets end in `fail`."""
 
   def parse(argv: list[str]) -> list[str]:
     try:
       return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-      # A misspelt configuration field is an AttributeError whose message names the nearest known one.
+    except (AttributeError, KeyError) as error:  # of the configuration; the message names the nearest field it has
+      fail(f"command line: the configuration has no field {_innermost(error)}")
+    except (flags.Error, TypeError, ValueError) as error:
       fail(f"command line: {error}")
 
   def guarded(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Checkpoints log forty lines each, at the level of information.
-    if len(argv) > 1:
-      fail(f"command line: unexpected argument {argv[1]!r}; fields are set as --config.<field>=<value>")
     try:
-      main()
+      main(argv[1:])
     except (ConfigurationError, DatasetError) as error:
       fail(str(error))
     except KeyboardInterrupt:
@@ -59,6 +71,9 @@ def config_of(flag: flags.FlagHolder[ml_collections.ConfigDict]) -> ml_collectio
   config = flag.value
   if config is None:
     raise ConfigurationError("no configuration; expected --config=configs/<name>.py")
+  file = config_flags.get_config_filename(flags.FLAGS[flag.name])
+  if not Path(file).is_file():
+    raise ConfigurationError(f"--config={file}: no such file; expected --config=configs/<name>.py")
   if not isinstance(config, ml_collections.ConfigDict):
     # The library hands back an object that raises the reason when it is used.
     try:
@@ -66,3 +81,9 @@ def config_of(flag: flags.FlagHolder[ml_collections.ConfigDict]) -> ml_collectio
     except Exception as error:
       raise ConfigurationError(f"--config: {error}") from error
   return config
+
+
+def _innermost(error: BaseException) -> str:
+  while error.args and isinstance(error.args[0], BaseException):
+    error = error.args[0]
+  return str(error.args[0] if error.args else error)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from macaw_jax.evaluation.protocols import Row, mean_row
 
 MOST_TASKS_SHOWN = 5
@@ -60,6 +62,27 @@ def results_table(rows: Sequence[Row]) -> str:
     lines += [_line(f"{split} {row['task_index']}  {describe_task(row['task'])}", row) for row in of_split]
     if len(of_split) > 1:
       lines.append(_line(f"{split} mean of {len(of_split)} tasks", mean_row(of_split)))
+  return "\n".join(lines)
+
+
+def steps_table(rows: Sequence[Row]) -> str:
+  """Per task and in the mean, the return after each number of adaptation steps, and the mean normalised score."""
+  steps = list(dict.fromkeys(row["adaptation_steps"] for row in rows))
+  tasks = {row["task_index"]: row["task"] for row in rows}
+
+  def line(label: str, values: Sequence[float]) -> str:
+    return f"{label[:39]:<40}" + "".join(f"{value:>10.1f}" for value in values)
+
+  def values(name: str, task_index: int) -> list[float]:
+    return [row[name] for row in rows if row["task_index"] == task_index]
+
+  lines = [
+    f"protocol {rows[0]['protocol']}: return after n adaptation steps, mean of {rows[0]['episodes']} episodes",
+    f"{'task':<37}n =" + "".join(f"{number:>10}" for number in steps),
+  ]
+  lines += [line(f"{index}  {describe_task(task)}", values("return", index)) for index, task in tasks.items()]
+  for name, label in (("return", "mean return"), ("score", "mean score (0 random, 100 expert)")):
+    lines.append(line(label, np.mean([values(name, index) for index in tasks], axis=0)))
   return "\n".join(lines)
 
 

@@ -54,6 +54,9 @@ FILES = {
 }
 
 
+Evaluate = Callable[[TrainState], tuple[list[Row], Evaluation]]
+
+
 class Keys(NamedTuple):
   """The streams of randomness of a run."""
 
@@ -81,14 +84,14 @@ def run(config: ml_collections.ConfigDict) -> None:
 
   keys = Keys(*jax.random.split(jax.random.key(config.seed), len(Keys._fields)))
   with Checkpoints(directory / CHECKPOINTS) as checkpoints:
-    state = first_state(algorithm, keys.init, experiment.statistics, checkpoints)
+    state = first_state(algorithm, keys.init, experiment.statistics, checkpoints, config.training.steps)
     first_step = int(state.step)
     with WriterGroup(
       JsonLinesWriter(directory / METRICS, first_step),
       TensorBoardWriter(directory / TENSORBOARD, first_step),
       ProgressLine(config.training.steps, say),
     ) as writer:
-      evaluate = make_evaluate(config, experiment, algorithm, keys.evaluate, writer)
+      evaluate = make_evaluate(config, experiment, algorithm, keys.evaluate)
       rows, evaluation = train_and_evaluate(config, experiment, algorithm, state, keys, evaluate, writer, checkpoints)
   finish(config, experiment, directory, rows, evaluation)
 
@@ -108,28 +111,33 @@ def describe_data(experiment: Experiment, config: ml_collections.ConfigDict) -> 
   )
 
 
-def first_state(algorithm: Algorithm, key: Key, statistics: Statistics, checkpoints: Checkpoints) -> TrainState:
+def first_state(
+  algorithm: Algorithm, key: Key, statistics: Statistics, checkpoints: Checkpoints, num_steps: int
+) -> TrainState:
   """The newest checkpoint's state, or a fresh one.
 
   Raises:
-    ConfigurationError: the data are not those that the run began with.
+    ConfigurationError: the data are not those that the run began with, or it has gone beyond `num_steps`.
   """
   state = initialise(algorithm, key)
   size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   say(f"  {size:,} parameters on {jax.devices()[0].device_kind}")
-  if checkpoints.newest_step() is None:
+  newest_step = checkpoints.newest_step()
+  if newest_step is None:
     return state
+  if newest_step > num_steps:
+    raise ConfigurationError(f"config.training.steps = {num_steps}: this run has had {newest_step} updates already")
   checkpoint = checkpoints.restore(Checkpoint(state, statistics))
   if not all(np.array_equal(*pair) for pair in zip(checkpoint.statistics, statistics, strict=True)):
     raise ConfigurationError("config.dataset: the data have changed since this run began; choose another directory")
-  say(f"continuing from the checkpoint of update {int(checkpoint.state.step)}")
+  say(f"continuing from the checkpoint of update {newest_step}")
   return checkpoint.state
 
 
 def make_evaluate(
-  config: ml_collections.ConfigDict, experiment: Experiment, algorithm: Algorithm, key: Key, writer: WriterGroup
-) -> Callable[[TrainState], tuple[list[Row], Evaluation]]:
-  """A function that evaluates a state, and writes and says what came out."""
+  config: ml_collections.ConfigDict, experiment: Experiment, algorithm: Algorithm, key: Key
+) -> Evaluate:
+  """A function that evaluates a state and says what came out."""
   evaluator = Evaluator(
     experiment,
     algorithm,
@@ -142,7 +150,6 @@ def make_evaluate(
   def evaluate(state: TrainState) -> tuple[list[Row], Evaluation]:
     step, started = int(state.step), time.monotonic()
     rows, evaluation = evaluator(state.params, jax.random.fold_in(key, step))
-    writer.write(step, report.evaluation_metrics(rows))
     say(f"evaluation after {step} updates, in {time.monotonic() - started:.1f} s: {report.summary(rows)}")
     return rows, evaluation
 
@@ -155,7 +162,7 @@ def train_and_evaluate(
   algorithm: Algorithm,
   state: TrainState,
   keys: Keys,
-  evaluate: Callable[[TrainState], tuple[list[Row], Evaluation]],
+  evaluate: Evaluate,
   writer: WriterGroup,
   checkpoints: Checkpoints,
 ) -> tuple[list[Row], Evaluation]:
@@ -166,7 +173,8 @@ def train_and_evaluate(
     return evaluate(state)
   if step == 0:
     say("evaluating the untrained agent (this compiles adaptation and episodes) ...")
-    evaluate(state)
+    rows, _ = evaluate(state)
+    writer.write(step, report.evaluation_metrics(rows))
 
   say(f"compiling {training.log_every} updates into one call ...")
   started = time.monotonic()
@@ -180,12 +188,13 @@ def train_and_evaluate(
     step, metrics = int(newest.step), {name: float(value) for name, value in jax.device_get(means).items()}
     writer.write(step, metrics | {"steps_per_second": training.log_every / (time.monotonic() - started)})
     if step % training.evaluate_every == 0 or step == training.steps:
-      result = evaluate(newest)
+      rows, evaluation = evaluate(newest)
+      writer.write(step, report.evaluation_metrics(rows))
     # After the evaluation, so that what a checkpoint continues has all rows up to its step.
     if step % training.checkpoint_every == 0 or step == training.steps:
       checkpoints.save(Checkpoint(newest, experiment.statistics))
     started = time.monotonic()
-  return result
+  return rows, evaluation
 
 
 def finish(

@@ -1,10 +1,8 @@
 """The directory of a run: what it holds, and how a run finds its earlier part again."""
 
 import datetime
-import importlib.metadata
 import json
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,18 +12,19 @@ import jax
 import ml_collections
 
 from experiments.configuration import ConfigurationError, flatten
+from experiments.provenance import git_commit, package_versions
 from macaw_jax.training.metrics import to_json
 
 CONFIG_FILE = "config.json"
 STARTS = "starts.json"  # one entry each time the run was started: command, versions, commit, device
 METRICS = "metrics.jsonl"
 RESULTS = "results.json"
+EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 LEARNING_CURVE = "learning_curve.png"
 ROLLOUT = "adapted_rollout.gif"
 
-PACKAGES = ("macaw_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "mujoco", "mujoco-mjx", "brax")
 # A longer run of the same configuration is the same run, continued.
 MAY_CHANGE = ("training.steps",)
 
@@ -100,21 +99,8 @@ def _start() -> Mapping[str, Any]:
   return {
     "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "command": [sys.executable, *sys.argv],
-    "git_commit": _git("rev-parse", "HEAD"),
-    "git_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
-    "python": platform.python_version(),
+    "git_commit": git_commit(),
     "platform": platform.platform(),
     "device": jax.devices()[0].device_kind,
-    "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    "versions": package_versions(),
   }
-
-
-def _git(*arguments: str) -> str | None:
-  """What git says of this code, or None where there is no git or no repository."""
-  try:
-    process = subprocess.run(
-      ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=30, check=True
-    )
-  except (OSError, subprocess.SubprocessError):
-    return None
-  return process.stdout.strip()

@@ -1,0 +1,148 @@
+"""Evaluates a finished or a running run again, after several numbers of adaptation steps.
+
+python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0
+python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0 --steps=0,1,2,5 --episodes=20 --seed=1
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import ml_collections
+from absl import flags
+
+from experiments import report
+from experiments.command_line import launch, say
+from experiments.configuration import ConfigurationError, check_configuration
+from experiments.run_directory import CHECKPOINTS, EVALUATION, load_config, write_json
+from experiments.setup import Evaluator, Experiment, check_support, load_experiment, make_algorithm
+from macaw_jax.evaluation.protocols import Row
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
+from macaw_jax.training.loop import initialise
+
+RUN = flags.DEFINE_string("run", None, "Directory of the run.")
+STEPS = flags.DEFINE_list("steps", None, "Numbers of adaptation steps; 0, 1, 2, 5 and that of training if not given.")
+EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
+
+DEFAULT_STEPS = (0, 1, 2, 5)
+# The hyper-parameter that counts adaptation steps, by the kind of adaptation. Each inner step of meta-training takes
+# rows of its own, and so a support grows with their number; a fine-tuning step takes the whole support.
+STEP_COUNTS = ("inner_steps", "fine_tune_steps")
+
+
+def main() -> None:
+  """Evaluates what the command line says."""
+  if not RUN.value:
+    raise ConfigurationError("no run; expected --run=runs/<name>")
+  directory = Path(RUN.value)
+  config = load_config(directory)
+  check_configuration(config)
+  episodes = config.evaluation.episodes if EPISODES.value is None else EPISODES.value
+  if episodes < 1:
+    raise ConfigurationError(f"--episodes={episodes}: expected at least 1")
+  count = step_count(config)
+  steps = wanted_steps(STEPS.value, config.algorithm[count])
+  say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, seed {config.seed}")
+  experiment = load_experiment(config)
+  check_support(max(support_size(config, count, number) for number in steps), experiment.test)
+  checkpoint = newest_checkpoint(config, experiment, directory)
+  say(f"checkpoint of update {int(checkpoint.state.step)}; {count} = {', '.join(map(str, steps))}")
+  rows = evaluate_steps(config, experiment, checkpoint, count, steps, episodes)
+  write_json(
+    directory / EVALUATION,
+    {"algorithm": config.algorithm.name, "step": int(checkpoint.state.step), "seed": SEED.value, "rows": rows},
+  )
+  say(f"\n{report.steps_table(rows)}\n")
+  say(f"written to {directory / EVALUATION}")
+
+
+def step_count(config: ml_collections.ConfigDict) -> str:
+  """The hyper-parameter that counts the algorithm's adaptation steps.
+
+  Raises:
+    ConfigurationError: the configuration names none.
+  """
+  for name in STEP_COUNTS:
+    if name in config.algorithm:
+      return name
+  raise ConfigurationError(
+    f"config.algorithm ({config.algorithm.name}) names none of {', '.join(STEP_COUNTS)}: how many steps does it adapt?"
+  )
+
+
+def wanted_steps(flag: Sequence[str] | None, trained: int) -> list[int]:
+  """The numbers of steps of `--steps`, in order, each once.
+
+  Raises:
+    ConfigurationError: an entry is no number of steps.
+  """
+  if flag is None:
+    return sorted({*DEFAULT_STEPS, trained})
+  if not flag or not all(text.strip().isdecimal() for text in flag):
+    raise ConfigurationError(f"--steps={','.join(flag)}: expected numbers from 0 up, as 0,1,2,5")
+  return sorted({int(text) for text in flag})
+
+
+def support_size(config: ml_collections.ConfigDict, count: str, steps: int) -> int:
+  """Transitions of a support for this number of steps."""
+  size = config.evaluation.support_size
+  return size if count == "fine_tune_steps" else steps * (size // config.algorithm[count])
+
+
+def newest_checkpoint(config: ml_collections.ConfigDict, experiment: Experiment, directory: Path) -> Checkpoint:
+  """The newest checkpoint of a run.
+
+  Raises:
+    ConfigurationError: there is none yet.
+  """
+  if not (directory / CHECKPOINTS).is_dir():
+    raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
+  state = initialise(make_algorithm(config, experiment.problem), jax.random.key(config.seed))
+  with Checkpoints(directory / CHECKPOINTS) as checkpoints:
+    if checkpoints.newest_step() is None:
+      raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
+    return checkpoints.restore(Checkpoint(state, experiment.statistics))
+
+
+def evaluate_steps(
+  config: ml_collections.ConfigDict,
+  experiment: Experiment,
+  checkpoint: Checkpoint,
+  count: str,
+  steps: Sequence[int],
+  episodes: int,
+) -> list[Row]:
+  """One row a task and number of steps; all meet the same starts."""
+  rows: list[Row] = []
+  # Every evaluation has the agent before adaptation too.
+  for number in [number for number in steps if number > 0] or [config.algorithm[count]]:
+    size = support_size(config, count, number)
+    evaluator = Evaluator(
+      experiment,
+      make_algorithm(config, experiment.problem, **{count: number}),
+      checkpoint.statistics,
+      support_size=size,
+      episodes=episodes,
+      train_tasks=0,
+    )
+    say(f"  {number} steps on {size} transitions of each task ...")
+    found, _ = evaluator(checkpoint.state.params, jax.random.key(SEED.value))
+    if 0 in steps and not rows:
+      rows += [_one_side(row, "before", 0) for row in found]
+    if number in steps:
+      rows += [_one_side(row, "after", number) for row in found]
+  return rows
+
+
+def _one_side(row: Row, side: str, steps: int) -> Row:
+  """The part of a row that belongs to `steps` steps."""
+  common = {name: row[name] for name in ("protocol", "split", "task_index", "task", "support_size", "episodes")}
+  if steps == 0:
+    common["support_size"] = 0
+  values = {name: row[f"{name}_{side}"] for name in ("return", "score")}
+  return common | {"adaptation_steps": steps} | values | {"return_std": row[f"return_{side}_std"]}
+
+
+if __name__ == "__main__":
+  launch(main)
