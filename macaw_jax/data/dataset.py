@@ -123,7 +123,7 @@ def write_dataset(
     for index, episodes in enumerate(episodes_by_task):
       path = partial / entries[index].file
       with open(path, "xb") as file:
-        np.savez(file, **{key: np.ascontiguousarray(array) for key, array in episodes._asdict().items()})
+        np.savez(file, **Episodes(*map(np.ascontiguousarray, episodes))._asdict())
         file.flush()
         os.fsync(file.fileno())
       entries[index] = dataclasses.replace(entries[index], sha256=_sha256(path))

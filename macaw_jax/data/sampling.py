@@ -58,14 +58,14 @@ def random_subset(key: Key, size: Array | int, count: int) -> Array:
       right = (right + _hash(left, round_keys[step + 1])) % num_right
     return left + num_left * right
 
-  outside = size.astype(jnp.uint32)
+  def advance(walk: tuple[Array, Array]) -> tuple[Array, Array]:
+    index, walking = walk
+    index = jnp.where(walking, permute(index), index)
+    return index, index >= size.astype(jnp.uint32)
+
   # Starting below `size` makes sure that the cycle comes back there.
-  start = jnp.minimum(jnp.arange(count, dtype=jnp.uint32), outside - 1)
-  index = jax.lax.while_loop(
-    lambda index: jnp.any(index >= outside),
-    lambda index: jnp.where(index >= outside, permute(index), index),
-    permute(start),
-  )
+  start = jnp.minimum(jnp.arange(count, dtype=jnp.uint32), size.astype(jnp.uint32) - 1)
+  index, _ = jax.lax.while_loop(lambda walk: jnp.any(walk[1]), advance, (start, jnp.ones((count,), bool)))
   return index.astype(jnp.int32)
 
 

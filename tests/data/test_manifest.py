@@ -1,0 +1,204 @@
+import dataclasses
+import json
+import random
+
+import pytest
+from small_dataset import edit_manifest, make_manifest, write_small
+
+from macaw_jax.data.manifest import DatasetError, Manifest, check_manifest, read_manifest
+
+
+@pytest.fixture
+def directory(tmp_path):
+  write_small(tmp_path / "small")
+  return tmp_path / "small"
+
+
+def filled(num_tasks, **changes):
+  manifest = make_manifest(num_tasks, **changes)
+  tasks = tuple(
+    dataclasses.replace(entry, file=f"task_{index:02d}.npz", sha256="0f" * 32, num_transitions=6, num_episodes=2)
+    for index, entry in enumerate(manifest.tasks)
+  )
+  return dataclasses.replace(manifest, tasks=tasks)
+
+
+def test_a_manifest_read_is_the_manifest_written(directory):
+  manifest = read_manifest(directory)
+  expected = make_manifest(3)
+  assert [entry.num_transitions for entry in manifest.tasks] == [9, 6, 15]
+  assert [entry.num_episodes for entry in manifest.tasks] == [3, 2, 3]
+  assert [entry.file for entry in manifest.tasks] == ["task_00.npz", "task_01.npz", "task_02.npz"]
+  assert [entry.parameters for entry in manifest.tasks] == [{"speed": 0.0}, {"speed": 0.5}, {"speed": 1.0}]
+  assert dataclasses.replace(manifest, tasks=expected.tasks) == expected
+
+
+def test_nested_lists_are_task_parameters():
+  manifest = make_manifest(1, train_tasks=(), test_tasks=(0,))
+  entry = dataclasses.replace(filled(1, train_tasks=(), test_tasks=(0,)).tasks[0], parameters={"mass": [[1, 2.5], []]})
+  checked = check_manifest(dataclasses.replace(manifest, tasks=(entry,)), "manifest.json")
+  assert checked.tasks[0].parameters == {"mass": [[1.0, 2.5], []]}
+
+
+def test_a_task_is_in_both_splits_only_if_the_manifest_says_so():
+  both = filled(2, train_tasks=(0, 1), test_tasks=(0, 1), tasks_shared_by_splits=True)
+  assert check_manifest(both, "manifest.json") == both
+  with pytest.raises(DatasetError, match=r"manifest\.json: key 'test_tasks'.*tasks_shared_by_splits.*\[0, 1\]"):
+    check_manifest(dataclasses.replace(both, tasks_shared_by_splits=False), "manifest.json")
+
+
+def test_a_missing_dataset_names_the_command_that_makes_it(tmp_path):
+  with pytest.raises(DatasetError, match=r"nowhere.*python -m experiments\.collect --config=configs/collect/"):
+    read_manifest(tmp_path / "nowhere")
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(DatasetError, match=r"empty.*python -m experiments\.collect"):
+    read_manifest(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("schema_version", 2),
+    ("schema_version", "1"),
+    ("schema_version", True),
+    ("family", ""),
+    ("family", 3),
+    ("observation_size", 0),
+    ("observation_size", 3.0),
+    ("action_size", True),
+    ("horizon", -1),
+    ("discount", 0),
+    ("discount", 1.01),
+    ("discount", "0.99"),
+    ("seed", -1),
+    ("train_tasks", [0, 3]),
+    ("train_tasks", [0, -1]),
+    ("train_tasks", [0, 0]),
+    ("train_tasks", 0),
+    ("test_tasks", [1]),
+    ("tasks_shared_by_splits", 0),
+    ("tasks", []),
+    ("tasks", {}),
+    ("behaviour", []),
+    ("versions", {"numpy": 2}),
+    ("git_commit", 5),
+    ("created", None),
+  ],
+)
+def test_a_wrong_value_is_named(directory, key, value):
+  edit_manifest(directory, lambda document: document.update({key: value}))
+  with pytest.raises(
+    DatasetError, match=rf"manifest\.json: key '{key}(\[\d\])?(\.numpy)?': expected .*, got "
+  ) as error:
+    read_manifest(directory)
+  assert type(error.value) is DatasetError
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("file", "../task_01.npz"),
+    ("file", "/etc/task.npz"),
+    ("file", "task_00.npz"),
+    ("file", "task_01.zip"),
+    ("sha256", "12"),
+    ("sha256", "A" * 64),
+    ("num_transitions", 0),
+    ("num_episodes", 2.5),
+    ("parameters", [1.0]),
+    ("parameters", {"speed": "fast"}),
+    ("parameters", {"speed": [0.5, None]}),
+    ("reference_returns", {"random": 0.0, "expert": None}),
+    ("reference_returns", {"random": 0.0, "expert": 0.0}),
+  ],
+)
+def test_a_wrong_value_of_a_task_is_named(directory, key, value):
+  edit_manifest(directory, lambda document: document["tasks"][1].update({key: value}))
+  with pytest.raises(DatasetError, match=r"manifest\.json: key 'tasks(\[1\])?.*': expected .*, got "):
+    read_manifest(directory)
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Manifest)])
+def test_a_missing_key_is_named(directory, key):
+  edit_manifest(directory, lambda document: document.pop(key))
+  with pytest.raises(DatasetError, match=f"manifest.json: key '{key}' is missing"):
+    read_manifest(directory)
+
+
+def test_missing_and_unknown_keys_inside_are_named(directory):
+  edit_manifest(directory, lambda document: document["tasks"][2].update(note="?"))
+  with pytest.raises(DatasetError, match=r"key 'tasks\[2\]\.note' is unknown"):
+    read_manifest(directory)
+  edit_manifest(directory, lambda document: document["tasks"][0]["reference_returns"].pop("expert"))
+  with pytest.raises(DatasetError, match=r"key 'tasks\[0\]\.reference_returns\.expert' is missing"):
+    read_manifest(directory)
+
+
+def test_keys_of_a_later_version_are_a_question_of_the_version(directory):
+  edit_manifest(directory, lambda document: document.update(schema_version=2, licence="?"))
+  with pytest.raises(DatasetError, match="key 'schema_version': expected 1, the version"):
+    read_manifest(directory)
+
+
+@pytest.mark.parametrize(
+  "text",
+  [
+    b"",
+    b"\xff\xfe",
+    b"[]",
+    b"null",
+    b"{",
+    b"[" * 100_000,
+    b'{"discount": NaN}',
+    b'{"discount": -Infinity}',
+    b'{"discount": 1e999}',
+    b'{"seed": ' + b"9" * 5000 + b"}",
+    b'{"seed": 1, "seed": 2}',
+  ],
+)
+def test_what_is_not_a_json_object_of_finite_numbers_is_refused(directory, text):
+  (directory / "manifest.json").write_bytes(text)
+  with pytest.raises(DatasetError, match=r"manifest.json"):
+    read_manifest(directory)
+
+
+def test_values_that_are_not_json_cannot_be_written():
+  for behaviour in ({"loss": float("nan")}, {"network": object()}):
+    with pytest.raises(DatasetError, match=r"here/manifest\.json: expected a manifest of JSON values"):
+      check_manifest(filled(2, behaviour=behaviour), "here/manifest.json")
+
+
+def test_damage_raises_one_error_or_leaves_a_manifest_that_passes_every_check(directory):
+  path = directory / "manifest.json"
+  whole = path.read_bytes()
+  rng = random.Random(0)
+  messages = []
+  for _ in range(200):
+    damaged = bytearray(whole)
+    if rng.random() < 0.3:
+      del damaged[rng.randrange(len(damaged)) :]
+    else:
+      damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+    path.write_bytes(damaged)
+    try:
+      manifest = read_manifest(directory)
+    except DatasetError as error:
+      messages.append(str(error))
+    else:
+      assert check_manifest(manifest, path) == manifest
+  assert all(str(path) in message for message in messages)
+  assert len(messages) > 100
+
+
+def test_every_leaf_replaced_by_another_type_is_refused_or_read_as_it_stands(directory):
+  path = directory / "manifest.json"
+  document = json.loads(path.read_text())
+  for target in (document, document["tasks"][0]):
+    for key in [key for key in target if key != "behaviour"]:
+      original = target[key]
+      for value in (-1.5, [[]], {"a": {}}):
+        target[key] = value
+        path.write_text(json.dumps(document))
+        with pytest.raises(DatasetError, match=key):
+          read_manifest(directory)
+      target[key] = original
