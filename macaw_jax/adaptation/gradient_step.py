@@ -69,9 +69,11 @@ def gradient_step(
   descent_rule = gradient_descent(first_order=first_order, slow_decay=0.0 if slow_decay is None else slow_decay)
 
   def init(net: dict[str, Params]) -> Params:
-    rule: dict[str, Params] = {"learned": {name: jnp.asarray(value) for name, value in (learned or {}).items()}}
+    # A scalar with a type of its own, not a weak one, so that the state keeps its types from update to update.
+    rule: dict[str, Params] = {"learned": {name: jnp.full((), value, float) for name, value in (learned or {}).items()}}
     if learn_step_size:
-      rule["raw_step_size"] = jax.tree.map(lambda _: jnp.asarray(inverse_softplus(step_size)), net[on])
+      raw = inverse_softplus(step_size)
+      rule["raw_step_size"] = jax.tree.map(lambda leaf: jnp.full((), raw, leaf.dtype), net[on])
     return rule
 
   def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:

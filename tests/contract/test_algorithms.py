@@ -1,0 +1,184 @@
+"""What every algorithm of the table keeps, whatever it does inside."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from macaw_jax.algorithms import ALGORITHMS, macaw, multitask_awr, multitask_bc
+from macaw_jax.algorithms.macaw import objective
+from macaw_jax.types import Problem, TaskBatch, TimeStep, Transition
+
+PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=4, discount=0.9)
+TASKS, ROWS = 3, 8
+# Plain gradient steps: Adam's first step divides a gradient by its own size, which turns rounding into steps.
+SMALL = {"hidden_sizes": (6,), "optimizer": optax.sgd}
+KEY = jax.random.key(0)
+
+# Every algorithm as it is by default, and the variants that are arguments.
+VARIANTS = {
+  **{name: (factory, {}) for name, factory in ALGORITHMS.items()},
+  "macaw, bias transform": (macaw, {"layer": "bias_transform"}),
+  "macaw, first order": (macaw, {"first_order": True}),
+  "macaw, two inner steps": (macaw, {"inner_steps": 2}),
+  "macaw, fixed step sizes": (macaw, {"learn_step_sizes": False}),
+  "macaw, TD(lambda)": (macaw, {"inner_value_target": "td_lambda", "advantage_target": "td_lambda"}),
+  "macaw, slow copy": (macaw, {"outer_value_target": "bootstrapped", "slow_decay": 0.9}),
+  "multitask_awr, weight transform": (multitask_awr, {"layer": "weight_transform", "task_dropout": 0.5}),
+}
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def transitions(key, *shape):
+  keys = iter(jax.random.split(key, 9))
+  draw = lambda *sizes: jax.random.normal(next(keys), (*shape, *sizes))  # noqa: E731
+  zeros = jnp.zeros(shape)
+  return Transition(draw(3), draw(2), draw(), draw(3), zeros, zeros.at[..., -1].set(1), draw(), draw(3), 0.5 + zeros)
+
+
+def tasks(seed=1):
+  key_support, key_query = jax.random.split(jax.random.key(seed))
+  return TaskBatch(transitions(key_support, TASKS, ROWS), transitions(key_query, TASKS, ROWS), jnp.array([3, 0, 2]))
+
+
+def timestep(key):
+  zero = jnp.zeros(())
+  return TimeStep(jax.random.normal(key, (3,)), jnp.zeros((2,)), zero, zero)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def algorithm(request):
+  factory, arguments = VARIANTS[request.param]
+  return factory(PROBLEM, **SMALL, **arguments)
+
+
+def assert_close(actual, expected):
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), actual, expected)
+
+
+def test_contract(algorithm):
+  state = algorithm.init(KEY)
+  update, traces = algorithm.update, []
+
+  def counted(state, tasks, key):
+    traces.append(None)
+    return update(state, tasks, key)
+
+  # One trace in many calls; shapes and types are kept, and the metrics are finite scalars.
+  compiled = jax.jit(counted)
+  first, metrics = compiled(state, tasks(), KEY)
+  after = first
+  for seed in range(2, 6):
+    after, _ = compiled(after, tasks(seed), jax.random.key(seed))
+  assert len(traces) == 1
+  assert after.step == 5
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+  assert metrics
+  assert all(value.shape == () and np.isfinite(value) for value in metrics.values())
+
+  # Same key, same result; another initial key, another network.
+  again, _ = compiled(state, tasks(), KEY)
+  jax.tree.map(np.testing.assert_array_equal, again, first)
+  other = algorithm.init(jax.random.key(1)).params.net
+  assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(state.params.net)))
+
+  # Compiled equals not compiled.
+  with jax.disable_jit():
+    plain, _ = algorithm.update(state, tasks(), KEY)
+  assert_close(first.params, plain.params)
+
+  # Adapting under vmap equals a loop, and changes the action.
+  keys = jax.random.split(KEY, TASKS)
+  support = tasks().support
+  adapted = jax.jit(jax.vmap(algorithm.adapt, in_axes=(None, 0, 0)))(state.params, support, keys)
+  adapt = jax.jit(algorithm.adapt)
+  for task in range(TASKS):
+    alone = adapt(state.params, jax.tree.map(lambda x, task=task: x[task], support), keys[task])
+    assert_close(alone, jax.tree.map(lambda x, task=task: x[task], adapted))
+
+  step = timestep(KEY)
+  before, task = algorithm.act(state.params, {}, step, None)
+  assert before.shape == (2,)
+  assert np.all(np.abs(before) <= 1)
+  assert task == {}
+  mode, _ = algorithm.act(state.params, alone, step, None)
+  assert not np.array_equal(mode, before)
+  sampled, _ = algorithm.act(state.params, alone, step, KEY)
+  assert not np.array_equal(sampled, mode)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_unknown_hyperparameter_is_an_error(name):
+  with pytest.raises(TypeError, match="not_a_parameter"):
+    ALGORITHMS[name](PROBLEM, not_a_parameter=1)
+
+
+@pytest.mark.parametrize(
+  ("factory", "arguments", "message"),
+  [
+    (macaw, {"layer": "linear"}, "choose one of"),
+    (macaw, {"inner_steps": 0}, "steps=0 must be at least 1"),
+    (macaw, {"inner_policy_step_size": -1.0}, "step_size=-1.0 must be positive"),
+    (macaw, {"outer_value_target": "td"}, "target 'td' is unknown"),
+    (macaw, {"temperature": 0.0}, "temperature=0.0 must be positive"),
+    (multitask_awr, {"task_dropout": 1.0}, "task_dropout=1.0 must lie in"),
+    (multitask_bc, {"fine_tune_steps": 0}, "steps=0 must be at least 1"),
+  ],
+)
+def test_bad_hyperparameters_are_refused(factory, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    factory(PROBLEM, **arguments)
+
+
+def largest(tree):
+  return max((float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree)), default=0.0)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"outer_value_target": "bootstrapped", "slow_decay": 0.9}])
+def test_macaw_outer_losses_train_the_parts_that_its_table_names(arguments):
+  from macaw_jax.algorithms.macaw import TRAINS
+
+  parts = objective(PROBLEM, hidden_sizes=(6,), advantage_target="bootstrapped", **arguments)
+  net = parts.init_net(KEY)
+  params = (net, dict(zip(("value", "policy"), parts.adaptation.init(net), strict=True)))
+  batch = jax.tree.map(lambda x: x[0], tasks())
+
+  def outer(params, loss):
+    net, rule = params
+    changes, _ = parts.adaptation.apply(net, (rule["value"], rule["policy"]), batch.support, KEY)
+    return loss(net | changes, batch.query, KEY)[0]
+
+  for name, loss in {"value_loss": parts.value_loss, "policy_loss": parts.policy_loss}.items():
+    net_gradient, rule_gradient = jax.grad(outer)(params, loss)
+    for part in ("value", "policy"):
+      assert (largest(net_gradient[part]) > 0) == (part in TRAINS[name]), (name, part)
+      assert (largest(rule_gradient[part]) > 0) == (part in TRAINS[name]), (name, part)
+
+  # The head is seen by the inner step alone: its weights learn through it, its own step sizes cannot with one step.
+  net_gradient, rule_gradient = jax.grad(outer)(params, parts.policy_loss)
+  assert largest(net_gradient["policy"]["head"]) > 0
+  assert largest(rule_gradient["policy"]["raw_step_size"]["head"]) == 0
+  assert largest(rule_gradient["policy"]["learned"]) > 0
+
+
+@pytest.mark.parametrize("name", ["multitask_awr", "multitask_bc"])
+def test_multitask_ignores_support_in_training_and_hides_the_task_at_test_time(name):
+  algorithm = ALGORITHMS[name](PROBLEM, **SMALL)
+  state = algorithm.init(KEY)
+  batch = tasks()
+  other_support = batch._replace(support=tasks(7).support)
+  update = jax.jit(algorithm.update)
+  jax.tree.map(
+    np.testing.assert_array_equal, update(state, batch, KEY)[0].params, update(state, other_support, KEY)[0].params
+  )
+  # The first layer's rows that read the task vector learn in training, and cannot in fine-tuning: their input is zero.
+  kernel = lambda params: np.asarray(jax.tree.leaves(params["trunk"]["layer_0"]["kernel"])[0])  # noqa: E731
+  trained = update(state, batch, KEY)[0].params.net["policy"]
+  seen = [3, 0, 2]
+  before = kernel(state.params.net["policy"])
+  assert np.all(np.any(kernel(trained)[3:][seen] != before[3:][seen], axis=-1))
+  np.testing.assert_array_equal(kernel(trained)[4], before[4])
+  adapted = algorithm.adapt(state.params, jax.tree.map(lambda x: x[0], batch.support), KEY)["policy"]
+  np.testing.assert_array_equal(kernel(adapted)[3:], before[3:])
+  assert np.any(kernel(adapted)[:3] != before[:3])
