@@ -107,7 +107,9 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
   )
 
 
-def make_manifest(family: TaskFamily, settings: CollectSettings, collection: Collection) -> Manifest:
+def make_manifest(
+  family: TaskFamily, settings: CollectSettings, collection: Collection, commit: str | None
+) -> Manifest:
   """What the dataset says of itself."""
   tasks = [
     TaskEntry(
@@ -134,7 +136,7 @@ def make_manifest(family: TaskFamily, settings: CollectSettings, collection: Col
       "settings": dataclasses.asdict(settings),
     },
     versions=package_versions(),
-    git_commit=git_commit(),
+    git_commit=commit,
     created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
   )
 
@@ -185,8 +187,9 @@ def table(collection: Collection) -> str:
 
 def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None:
   """Collects, writes what was asked for and prints the table."""
+  commit = git_commit()  # of the code that runs, which the repository may leave behind meanwhile
   collection = collect(family, settings, report=make_report())
-  manifest = make_manifest(family, settings, collection)
+  manifest = make_manifest(family, settings, collection, commit)
   write_dataset(request.directory, collection.episodes, manifest)
   print(f"wrote {request.directory}: {settings.episodes_per_task} episodes per task")
   if request.starter_directory:

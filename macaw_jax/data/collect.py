@@ -6,6 +6,7 @@ collection, so that early ones are poor and late ones good. The first episodes o
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
@@ -229,31 +230,32 @@ def thin_episodes(episodes: Episodes, count: int) -> Episodes:
 def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
   """Raises ValueError, in one line that names the field, where a setting does not fit the family."""
   num_tasks = len(jax.tree.leaves(family.tasks)[0])
-  for name in (
-    "warmup_episodes",
-    "tasks_per_round",
-    "updates_per_round",
-    "batch_size",
-    "learning_rate",
-    "reward_scale",
-    "reference_episodes",
-  ):
-    if getattr(settings, name) <= 0:
-      raise ValueError(f"{name} is {getattr(settings, name)}; expected a positive number")
-  for name in ("own_fraction", "discount", "target_rate"):
-    if not 0.0 <= getattr(settings, name) <= 1.0:
-      raise ValueError(f"{name} is {getattr(settings, name)}; expected a number from 0 to 1")
-  if settings.episodes_per_task <= settings.warmup_episodes:
-    raise ValueError(
-      f"episodes_per_task is {settings.episodes_per_task}; expected more than the {settings.warmup_episodes} of warm-up"
-    )
-  if num_tasks % settings.tasks_per_round:
-    raise ValueError(f"tasks_per_round is {settings.tasks_per_round}; expected a divisor of the {num_tasks} tasks")
-  if not settings.hidden_sizes or min(settings.hidden_sizes) < 1:
-    raise ValueError(f"hidden_sizes is {settings.hidden_sizes}; expected one or more positive widths")
-  outside = [i for i in settings.ignored_observations if not 0 <= i < family.observation_size]
-  if outside:
-    raise ValueError(f"ignored_observations has {outside}; expected indices from 0 to {family.observation_size - 1}")
+  last_observation = family.observation_size - 1
+  allowed = {
+    "seed": (0 <= settings.seed < 2**32, "an integer from 0 to 2^32 - 1"),
+    "warmup_episodes": (settings.warmup_episodes >= 1, "at least 1"),
+    "episodes_per_task": (settings.episodes_per_task > settings.warmup_episodes, "more than warmup_episodes"),
+    "tasks_per_round": (
+      settings.tasks_per_round >= 1 and num_tasks % settings.tasks_per_round == 0,
+      f"a divisor of the {num_tasks} tasks",
+    ),
+    "updates_per_round": (settings.updates_per_round >= 1, "at least 1"),
+    "batch_size": (settings.batch_size >= 1, "at least 1"),
+    "own_fraction": (0.0 <= settings.own_fraction <= 1.0, "a number from 0 to 1"),
+    "hidden_sizes": (bool(settings.hidden_sizes) and min(settings.hidden_sizes) >= 1, "one or more positive widths"),
+    "learning_rate": (0.0 < settings.learning_rate < math.inf, "a positive number"),
+    "discount": (0.0 < settings.discount <= 1.0, "a number above 0 and at most 1"),
+    "target_rate": (0.0 < settings.target_rate <= 1.0, "a number above 0 and at most 1"),
+    "reward_scale": (0.0 < settings.reward_scale < math.inf, "a positive number"),
+    "ignored_observations": (
+      all(0 <= index <= last_observation for index in settings.ignored_observations),
+      f"indices from 0 to {last_observation}",
+    ),
+    "reference_episodes": (settings.reference_episodes >= 1, "at least 1"),
+  }
+  for name, (holds, expected) in allowed.items():
+    if not holds:
+      raise ValueError(f"{name} is {getattr(settings, name)}; expected {expected}")
 
 
 def _agent(family: TaskFamily, settings: CollectSettings) -> BehaviourAgent:

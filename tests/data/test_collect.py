@@ -1,0 +1,192 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from macaw_jax import envs
+from macaw_jax.data.collect import CollectSettings, check_settings, collect, make_relabel, thin_episodes, uniform_act
+from macaw_jax.data.dataset import Episodes
+from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
+from macaw_jax.evaluation.rollout import make_rollout
+
+SETTINGS = CollectSettings(
+  seed=0,
+  episodes_per_task=5,
+  warmup_episodes=2,
+  tasks_per_round=2,
+  updates_per_round=3,
+  batch_size=4,
+  own_fraction=0.5,
+  hidden_sizes=(8,),
+  learning_rate=1e-3,
+  discount=0.9,
+  target_rate=0.01,
+  reward_scale=1.0,
+  ignored_observations=(),
+  reference_episodes=3,
+)
+
+
+def line(num_tasks=4):
+  """A point on a line, moved by its action; the reward is minus its distance to the goal; past 1.2 an episode ends."""
+  return TaskFamily(
+    name="line",
+    observation_size=1,
+    action_size=1,
+    horizon=6,
+    tasks={"goal": np.linspace(-1, 1, num_tasks, dtype=np.float32)},
+    train_tasks=tuple(range(num_tasks - 1)),
+    test_tasks=(num_tasks - 1,),
+    dynamics=AnalyticDynamics(lambda task, state, action: state + action),
+    reset=lambda task, key: jax.random.uniform(key, (1,), minval=-1.0),
+    observe=lambda task, state: state,
+    reward=lambda task, state, action, next_state: -abs(next_state[0] - task["goal"]),
+    terminal=lambda task, state: abs(state[0]) > 1.2,
+  )
+
+
+def uniform_rollout(family, key):
+  rollout = make_rollout(family, lambda *args: uniform_act(*args, action_size=family.action_size))
+  return rollout({}, {}, family.tasks, key, deterministic=False)
+
+
+def test_relabelled_rewards_of_the_cheetah_by_its_formula():
+  family = envs.make("cheetah_vel")
+  trajectory = uniform_rollout(family, jax.random.key(0))
+  rewards = make_relabel(family)(trajectory)
+  assert rewards.shape == (40, 200, 40)
+  tasks = np.arange(40)
+  np.testing.assert_array_equal(rewards[tasks, :, tasks], trajectory.reward)  # the task that it was collected for
+  x = np.asarray(trajectory.state.qpos)[:, :, 0]
+  velocity = np.diff(x, axis=1) / 0.05
+  cost = 0.05 * np.sum(np.asarray(trajectory.action, np.float64) ** 2, axis=-1)
+  wanted = 0.075 * np.arange(1, 41)
+  expected = -np.abs(velocity[..., None] - wanted) - cost[..., None]
+  np.testing.assert_allclose(rewards, expected, atol=1e-5)
+
+
+def test_relabelled_rewards_are_zero_after_the_end():
+  family = line()
+  trajectory = uniform_rollout(family, jax.random.key(0))
+  mask = np.asarray(trajectory.mask)
+  assert 0 < mask.sum() < mask.size  # some episodes end early
+  rewards = make_relabel(family)(trajectory)
+  np.testing.assert_array_equal(rewards == 0.0, np.repeat(mask[..., None] == 0.0, 4, axis=2))
+
+
+@pytest.fixture(scope="module")
+def collected():
+  progress = []
+  return collect(line(), SETTINGS, report=progress.append), progress
+
+
+def test_every_task_gets_whole_episodes_in_order_of_collection(collected):
+  collection, _ = collected
+  goals = np.linspace(-1, 1, 4)
+  steps = 0
+  for goal, episodes in zip(goals, collection.episodes, strict=True):
+    assert len(episodes.episode_length) == 5
+    assert episodes.episode_length.sum() == len(episodes.reward)
+    assert np.all(np.diff(episodes.collected_at) > 0)
+    starts = np.cumsum(episodes.episode_length) - episodes.episode_length
+    for start, length, final, terminal in zip(
+      starts, episodes.episode_length, episodes.final_observation, episodes.terminal, strict=True
+    ):
+      states = np.concatenate([episodes.observation[start : start + length], final[None]])
+      # One episode: each state is the one before it plus the action, and only the last is out of bounds.
+      np.testing.assert_allclose(np.diff(states, axis=0), episodes.action[start : start + length], atol=1e-6)
+      np.testing.assert_allclose(episodes.reward[start : start + length], -abs(states[1:, 0] - goal), atol=1e-6)
+      assert np.all(np.abs(states[:-1]) <= 1.2)
+      assert terminal == (abs(final[0]) > 1.2)
+      assert terminal or length == 6
+    steps += len(episodes.reward)
+  assert steps == collection.environment_steps
+
+
+def test_progress_counts_rounds_steps_and_updates(collected):
+  collection, progress = collected
+  # Three episodes of four tasks after the warm-up, two tasks a round.
+  assert [entry.rounds for entry in progress] == [1, 2, 3, 4, 5, 6]
+  assert [entry.updates for entry in progress] == [3, 6, 9, 12, 15, 18]
+  assert collection.updates == 18
+  assert progress[-1].environment_steps == collection.environment_steps
+  for task, episodes in enumerate(collection.episodes):
+    last = episodes.reward[-episodes.episode_length[-1] :].sum()
+    np.testing.assert_allclose(progress[-1].last_returns[task], last, rtol=1e-5)
+
+
+def test_the_same_seed_collects_the_same_data(collected):
+  again = collect(line(), SETTINGS, report=lambda progress: None)
+  jax.tree.map(np.testing.assert_array_equal, again, collected[0])
+  assert not np.array_equal(again.episodes[0].observation, again.episodes[1].observation)
+
+
+def test_the_agent_becomes_better_than_random_at_its_tasks():
+  settings = dataclasses.replace(
+    SETTINGS, episodes_per_task=40, updates_per_round=30, batch_size=32, learning_rate=3e-3, hidden_sizes=(32,)
+  )
+  collection = collect(line(), settings, report=lambda progress: None)
+  assert np.all(collection.expert_returns > collection.random_returns + 1.0)
+  assert collection.expert_returns.mean() > -1.5
+
+
+def five_episodes():
+  """Episodes of lengths 1 to 5; an observation is the number of its episode."""
+  length = np.arange(1, 6, dtype=np.int32)
+  number = np.repeat(np.arange(5, dtype=np.float32), length)
+  return Episodes(
+    observation=number[:, None],
+    action=number[:, None] / 10,
+    reward=number,
+    episode_length=length,
+    final_observation=np.arange(5, dtype=np.float32)[:, None],
+    terminal=np.array([False, True, False, True, False]),
+    collected_at=np.arange(5, dtype=np.int64) * 100,
+  )
+
+
+def test_thinning_keeps_whole_episodes_evenly_from_first_to_last():
+  thinned = thin_episodes(five_episodes(), 3)
+  np.testing.assert_array_equal(thinned.observation[:, 0], [0, 2, 2, 2, 4, 4, 4, 4, 4])
+  np.testing.assert_array_equal(thinned.reward, thinned.observation[:, 0])
+  np.testing.assert_array_equal(thinned.episode_length, [1, 3, 5])
+  np.testing.assert_array_equal(thinned.final_observation[:, 0], [0, 2, 4])
+  np.testing.assert_array_equal(thinned.terminal, [False, False, False])
+  np.testing.assert_array_equal(thinned.collected_at, [0, 200, 400])
+  jax.tree.map(np.testing.assert_array_equal, thin_episodes(five_episodes(), 5), five_episodes())
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_thinning_to_a_count_that_there_is_not_fails(count):
+  with pytest.raises(ValueError, match="expected a count from 1 to 5"):
+    thin_episodes(five_episodes(), count)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "expected"),
+  [
+    ("seed", -1, "from 0"),
+    ("warmup_episodes", 0, "at least 1"),
+    ("episodes_per_task", 2, "more than"),
+    ("tasks_per_round", 3, "divisor of the 4 tasks"),
+    ("tasks_per_round", 0, "divisor of the 4 tasks"),
+    ("updates_per_round", -1, "at least 1"),
+    ("batch_size", 0, "at least 1"),
+    ("own_fraction", -0.1, "from 0 to 1"),
+    ("own_fraction", float("nan"), "from 0 to 1"),
+    ("hidden_sizes", (), "positive widths"),
+    ("hidden_sizes", (8, 0), "positive widths"),
+    ("learning_rate", 0.0, "positive"),
+    ("learning_rate", float("nan"), "positive"),
+    ("discount", 0.0, "above 0"),
+    ("target_rate", 1.5, "at most 1"),
+    ("reward_scale", float("inf"), "positive"),
+    ("ignored_observations", (1,), "from 0 to 0"),
+    ("reference_episodes", 0, "at least 1"),
+  ],
+)
+def test_a_bad_setting_is_named(field, value, expected):
+  check_settings(SETTINGS, line())
+  with pytest.raises(ValueError, match=f"^{field} .*{expected}"):
+    check_settings(dataclasses.replace(SETTINGS, **{field: value}), line())

@@ -1,0 +1,138 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.collect import cheetah_dir, cheetah_vel, point_robot
+from experiments.collect import read_config
+from experiments.configuration import ConfigurationError
+from macaw_jax import envs
+from macaw_jax.data.dataset import load_dataset
+from macaw_jax.data.manifest import read_manifest
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(directory, *overrides):
+  return subprocess.run(
+    [
+      sys.executable,
+      "-m",
+      "experiments.collect",
+      "--config=configs/collect/point_robot.py",
+      f"--config.directory={directory}",
+      *overrides,
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """A small collection through the command, with its starter dataset: the directory and what was printed."""
+  directory = tmp_path_factory.mktemp("collected")
+  overrides = ("--config.episodes_per_task=4", "--config.warmup_episodes=2", "--config.reference_episodes=3")
+  starter = (f"--config.starter_directory={directory / 'starter'}", "--config.starter_episodes=2")
+  return directory, command(directory / "full", *overrides, *starter)
+
+
+def test_the_command_writes_a_dataset_that_loads(run):
+  directory, result = run
+  assert result.returncode == 0, result.stderr
+  assert {path.name for path in directory.iterdir()} == {"full", "starter"}  # no unfinished files
+  family = envs.make("point_robot")
+  dataset = load_dataset(directory / "full", tasks=range(100))
+  assert dataset.observation.shape == (100, 80, 2)
+  # The stored rewards are the family's: minus the distance of the next position to the goal.
+  distance = np.linalg.norm(dataset.next_observation - family.tasks["goal"][:, None], axis=-1)
+  np.testing.assert_allclose(dataset.reward, -distance, atol=1e-6)
+  np.testing.assert_allclose(dataset.next_observation, dataset.observation + 0.1 * dataset.action, atol=1e-6)
+  assert dataset.terminal.sum() == 0  # ends by the time limit alone
+  assert dataset.last.sum() == 100 * 4
+
+
+def test_the_manifest_says_where_the_data_came_from(run):
+  directory, _ = run
+  manifest = read_manifest(directory / "full")
+  assert manifest.family == "point_robot"
+  assert manifest.horizon == 20
+  assert manifest.test_tasks == tuple(range(80, 100))
+  assert manifest.behaviour["environment_steps"] == 100 * 4 * 20
+  assert manifest.behaviour["settings"]["episodes_per_task"] == 4
+  assert {"jax", "mujoco", "numpy", "python"} <= set(manifest.versions)
+  goals = envs.make("point_robot").tasks["goal"]
+  np.testing.assert_array_equal(np.float32([task.parameters["goal"] for task in manifest.tasks]), goals)
+  references = [task.reference_returns for task in manifest.tasks]
+  assert np.mean([task["expert"] - task["random"] for task in references]) > 1.0
+
+
+def test_the_starter_has_the_first_and_the_last_episode(run):
+  directory, _ = run
+  full, starter = (load_dataset(directory / name, tasks=[7]) for name in ("full", "starter"))
+  np.testing.assert_array_equal(starter.observation[0, :20], full.observation[0, :20])
+  np.testing.assert_array_equal(starter.observation[0, 20:], full.observation[0, 60:])
+
+
+def test_the_output_has_progress_and_a_table(run):
+  lines = run[1].stdout.splitlines()
+  progress = [line for line in lines if "steps 8,000" in line]
+  assert len(progress) == 1  # the last line, after all steps
+  assert "left]" in progress[0]
+  assert "mean" in progress[0]
+  start = lines.index(" task    random    expert")
+  assert len(lines[start:]) == 1 + 100 + 1
+  assert lines[-1].split()[0] == "mean"
+
+
+def test_an_existing_directory_is_refused_at_once(run):
+  directory, _ = run
+  before = (directory / "full" / "manifest.json").read_bytes()
+  result = command(directory / "full")
+  assert result.returncode == 2
+  assert result.stderr.strip().splitlines()[-1].startswith(f"error: {directory / 'full'} exists already")
+  assert (directory / "full" / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("module", [cheetah_dir, cheetah_vel, point_robot])
+def test_every_config_is_accepted(module, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)  # the default directories may exist in the project's own
+  request, family, settings = read_config(module.get_config())
+  assert family.name == request.family == module.__name__.rpartition(".")[2]
+  assert request.directory == f"data/{family.name}"
+  assert settings.discount == 0.99
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("batch_sise", 4, "'batch_sise' is unknown"),
+    ("batch_size", "4", "'batch_size' is '4'; expected int"),
+    ("batch_size", True, "'batch_size' is True; expected int"),
+    ("hidden_sizes", 64, "'hidden_sizes' is 64; expected tuple"),
+    ("discount", 1.1, "discount is 1.1; expected a number above 0"),
+    ("family", "pointrobot", "'pointrobot'; known: cheetah_dir"),
+    ("directory", "", "directory is empty"),
+    ("starter_episodes", 51, "starter_episodes is 51; expected 1 to episodes_per_task, 50"),
+    ("starter_directory", "data/point_robot", "are both 'data/point_robot'"),
+  ],
+)
+def test_a_bad_field_is_named(field, value, message, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  config = point_robot.get_config()
+  config.starter_directory, config.starter_episodes = "starter", 1
+  with config.ignore_type():
+    config[field] = value
+  with pytest.raises(ConfigurationError, match=message):
+    read_config(config)
+
+
+def test_a_missing_field_is_named():
+  config = point_robot.get_config()
+  del config.seed
+  with pytest.raises(ConfigurationError, match="'seed' is missing"):
+    read_config(config)
