@@ -19,6 +19,7 @@ from experiments.setup import Evaluator, Experiment, check_support, load_experim
 from macaw_jax.evaluation.protocols import Row
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
+from macaw_jax.types import Key
 
 RUN = flags.DEFINE_string("run", None, "Directory of the run.")
 STEPS = flags.DEFINE_list("steps", None, "Numbers of adaptation steps; 0, 1, 2, 5 and that of training if not given.")
@@ -35,24 +36,40 @@ def main() -> None:
   """Evaluates what the command line says."""
   if not RUN.value:
     raise ConfigurationError("no run; expected --run=runs/<name>")
-  directory = Path(RUN.value)
+  evaluate_run(Path(RUN.value), STEPS.value, EPISODES.value, SEED.value)
+
+
+def evaluate_run(directory: Path, steps: Sequence[str] | None, episodes: int | None, seed: int) -> None:
+  """Evaluates the newest checkpoint of a run, prints a table and writes `evaluation.json` into its directory.
+
+  Args:
+    directory: of the run.
+    steps: numbers of adaptation steps; None for 0, 1, 2, 5 and that of training.
+    episodes: of each task; None for those of the run.
+    seed: decides supports and starts.
+
+  Raises:
+    ConfigurationError: no such run, no checkpoint yet, or an argument outside its range.
+  """
   config = load_config(directory)
   check_configuration(config)
-  episodes = config.evaluation.episodes if EPISODES.value is None else EPISODES.value
+  episodes = config.evaluation.episodes if episodes is None else episodes
   if episodes < 1:
     raise ConfigurationError(f"--episodes={episodes}: expected at least 1")
+  if not 0 <= seed < 2**32:
+    raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
   count = step_count(config)
-  steps = wanted_steps(STEPS.value, config.algorithm[count])
+  numbers = wanted_steps(steps, config.algorithm[count])
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, seed {config.seed}")
+  say("loading and checking the data ...")
   experiment = load_experiment(config)
-  check_support(max(support_size(config, count, number) for number in steps), experiment.test)
+  check_support(max(support_size(config, count, number) for number in numbers), experiment.test)
   checkpoint = newest_checkpoint(config, experiment, directory)
-  say(f"checkpoint of update {int(checkpoint.state.step)}; {count} = {', '.join(map(str, steps))}")
-  rows = evaluate_steps(config, experiment, checkpoint, count, steps, episodes)
-  write_json(
-    directory / EVALUATION,
-    {"algorithm": config.algorithm.name, "step": int(checkpoint.state.step), "seed": SEED.value, "rows": rows},
-  )
+  step = int(checkpoint.state.step)
+  say(f"checkpoint of update {step}; adapting by {count} = {', '.join(map(str, numbers))}, {episodes} episodes a task")
+  rows = evaluate_steps(config, experiment, checkpoint, count, numbers, episodes, jax.random.key(seed))
+  evaluation = {"algorithm": config.algorithm.name, "step": step, "seed": seed, "rows": rows}
+  write_json(directory / EVALUATION, evaluation)
   say(f"\n{report.steps_table(rows)}\n")
   say(f"written to {directory / EVALUATION}")
 
@@ -112,6 +129,7 @@ def evaluate_steps(
   count: str,
   steps: Sequence[int],
   episodes: int,
+  key: Key,
 ) -> list[Row]:
   """One row a task and number of steps; all meet the same starts."""
   rows: list[Row] = []
@@ -126,8 +144,8 @@ def evaluate_steps(
       episodes=episodes,
       train_tasks=0,
     )
-    say(f"  {number} steps on {size} transitions of each task ...")
-    found, _ = evaluator(checkpoint.state.params, jax.random.key(SEED.value))
+    say(f"  {number} {'step' if number == 1 else 'steps'} on {size} transitions of each task ...")
+    found, _ = evaluator(checkpoint.state.params, key)
     if 0 in steps and not rows:
       rows += [_one_side(row, "before", 0) for row in found]
     if number in steps:
