@@ -9,6 +9,7 @@ manifest keeps as scores 0 and 100. The dataset appears under its name when it i
 
 import dataclasses
 import datetime
+import math
 import os
 import time
 from collections.abc import Callable
@@ -142,8 +143,9 @@ def make_manifest(
 
 
 def make_report() -> Callable[[Progress], None]:
-  """A function that prints a line about the collection, at most once in `SECONDS_BETWEEN_LINES` and at its end."""
-  start = last_line = time.monotonic()
+  """A function that prints a line about the collection: on its first round, its last, and now and then between."""
+  start = time.monotonic()
+  last_line = -math.inf
 
   def report(progress: Progress) -> None:
     nonlocal last_line

@@ -75,10 +75,27 @@ def test_relabelled_rewards_are_zero_after_the_end():
   np.testing.assert_array_equal(rewards == 0.0, np.repeat(mask[..., None] == 0.0, 4, axis=2))
 
 
+class Observer:
+  """Keeps every progress report, and how often anything had been compiled by then."""
+
+  def __init__(self):
+    self.progress, self.compilations, self._count = [], [], 0
+
+  def on_event(self, name, duration, **kwargs):
+    self._count += name.endswith("backend_compile_duration")
+
+  def report(self, progress):
+    self.progress.append(progress)
+    self.compilations.append(self._count)
+
+
 @pytest.fixture(scope="module")
 def collected():
-  progress = []
-  return collect(line(), SETTINGS, report=progress.append), progress
+  observer = Observer()
+  jax.monitoring.register_event_duration_secs_listener(observer.on_event)
+  collection = collect(line(), SETTINGS, report=observer.report)
+  jax.monitoring.unregister_event_duration_listener(observer.on_event)
+  return collection, observer
 
 
 def test_every_task_gets_whole_episodes_in_order_of_collection(collected):
@@ -105,7 +122,8 @@ def test_every_task_gets_whole_episodes_in_order_of_collection(collected):
 
 
 def test_progress_counts_rounds_steps_and_updates(collected):
-  collection, progress = collected
+  collection, observer = collected
+  progress = observer.progress
   # Three episodes of four tasks after the warm-up, two tasks a round.
   assert [entry.rounds for entry in progress] == [1, 2, 3, 4, 5, 6]
   assert [entry.updates for entry in progress] == [3, 6, 9, 12, 15, 18]
@@ -114,6 +132,12 @@ def test_progress_counts_rounds_steps_and_updates(collected):
   for task, episodes in enumerate(collection.episodes):
     last = episodes.reward[-episodes.episode_length[-1] :].sum()
     np.testing.assert_allclose(progress[-1].last_returns[task], last, rtol=1e-5)
+
+
+def test_nothing_is_compiled_after_the_first_round(collected):
+  compilations = collected[1].compilations
+  assert compilations[0] > 0
+  assert compilations[-1] == compilations[0]
 
 
 def test_the_same_seed_collects_the_same_data(collected):

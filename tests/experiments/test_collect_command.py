@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,21 +16,13 @@ from macaw_jax.data.manifest import read_manifest
 ROOT = Path(__file__).parents[2]
 
 
+def arguments(directory, *overrides):
+  config = "--config=configs/collect/point_robot.py"
+  return [sys.executable, "-m", "experiments.collect", config, f"--config.directory={directory}", *overrides]
+
+
 def command(directory, *overrides):
-  return subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "experiments.collect",
-      "--config=configs/collect/point_robot.py",
-      f"--config.directory={directory}",
-      *overrides,
-    ],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+  return subprocess.run(arguments(directory, *overrides), cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +74,28 @@ def test_the_starter_has_the_first_and_the_last_episode(run):
 def test_the_output_has_progress_and_a_table(run):
   lines = run[1].stdout.splitlines()
   progress = [line for line in lines if "steps 8,000" in line]
-  assert len(progress) == 1  # the last line, after all steps
+  assert len(progress) == 1  # the line after the last round
   assert "left]" in progress[0]
   assert "mean" in progress[0]
   start = lines.index(" task    random    expert")
   assert len(lines[start:]) == 1 + 100 + 1
   assert lines[-1].split()[0] == "mean"
+
+
+def test_an_interrupted_collection_leaves_nothing(tmp_path):
+  process = subprocess.Popen(
+    arguments(tmp_path / "full", "--config.episodes_per_task=10000"),
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert "left]" in process.stdout.readline()  # it is collecting
+  process.send_signal(signal.SIGINT)
+  _, errors = process.communicate(timeout=120)
+  assert process.returncode == 130
+  assert errors.strip().splitlines()[-1] == "stopped"
+  assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_directory_is_refused_at_once(run):
