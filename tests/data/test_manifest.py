@@ -109,7 +109,6 @@ def test_a_wrong_value_is_named(directory, key, value):
     ("parameters", {"speed": "fast"}),
     ("parameters", {"speed": [0.5, None]}),
     ("reference_returns", {"random": 0.0, "expert": None}),
-    ("reference_returns", {"random": 0.0, "expert": 0.0}),
   ],
 )
 def test_a_wrong_value_of_a_task_is_named(directory, key, value):
