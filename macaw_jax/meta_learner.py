@@ -16,6 +16,7 @@ from macaw_jax.types import (
   Metrics,
   Params,
   TaskBatch,
+  TimeStep,
   TrainState,
   Transition,
 )
@@ -64,7 +65,7 @@ def meta_learner(
   adaptation: Adaptation,
   outer_loss: LossFn,
   optimizer: optax.GradientTransformation,
-  act: Callable,
+  act: Callable[[dict[str, Params], TimeStep, Key | None], Array],
   test_adaptation: Adaptation | None = None,
 ) -> Algorithm:
   """An algorithm that learns parameters from which adaptation does well.
@@ -97,7 +98,9 @@ def meta_learner(
     changes, _ = adapting.apply(params.net, rule, support, key)
     return changes
 
-  def act_in_task(params: MetaParams, task: dict[str, Params], timestep, key: Key | None):
+  def act_in_task(
+    params: MetaParams, task: dict[str, Params], timestep: TimeStep, key: Key | None
+  ) -> tuple[Array, dict[str, Params]]:
     return act(params.net | task, timestep, key), task
 
   return Algorithm(init, update, adapt, act_in_task)

@@ -11,7 +11,7 @@ batch of one task has `[B]`; a batch of tasks has `[T, B]`. Functions are writte
 over tasks in one visible place, `macaw_jax.meta_learner`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ import jax
 Array = jax.Array
 Key = jax.Array
 Params = Any  # A pytree of arrays.
-Metrics = Mapping[str, Array]
+Metrics = dict[str, Array]
 
 
 class Transition(NamedTuple):

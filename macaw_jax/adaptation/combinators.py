@@ -2,7 +2,7 @@
 
 import jax
 
-from macaw_jax.types import Adaptation, Array, Key, Metrics, Params, Transition
+from macaw_jax.types import Adaptation, Key, Metrics, Params, Transition
 
 
 def identity() -> Adaptation:
@@ -12,9 +12,7 @@ def identity() -> Adaptation:
     del net
     return ()
 
-  def apply(
-    net: dict[str, Params], rule: Params, support: Transition, key: Key
-  ) -> tuple[dict[str, Params], dict[str, Array]]:
+  def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
     del net, rule, support, key
     return {}, {}
 
@@ -29,7 +27,7 @@ def chain(*adaptations: Adaptation) -> Adaptation:
 
   def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
     changes: dict[str, Params] = {}
-    metrics: dict[str, Array] = {}
+    metrics: Metrics = {}
     keys = jax.random.split(key, len(adaptations))
     for adaptation, adaptation_rule, adaptation_key in zip(adaptations, rule, keys, strict=True):
       new_changes, new_metrics = adaptation.apply(net | changes, adaptation_rule, support, adaptation_key)

@@ -23,11 +23,8 @@ import jax.numpy as jnp
 from macaw_jax.networks.layers import generate, generate_transposed, is_weight_transform
 from macaw_jax.types import Array, Params
 
-
-class Descent(NamedTuple):
-  """Where a descent stands: one trail per weight-transform layer or other parameter, in the tree's order."""
-
-  trails: tuple[Any, ...]
+Descent = tuple[Any, ...]
+"""Where a descent stands: one trail per weight-transform layer or other parameter, in the tree's order."""
 
 
 class WeightTransformTrail(NamedTuple):
@@ -135,19 +132,22 @@ def gradient_descent(*, first_order: bool = False, slow_decay: float = 0.9) -> G
   def stepper_of(unit: Any) -> Stepper:
     return weight_transform if is_weight_transform(unit) else plain
 
+  def flatten(params: Params) -> tuple[list[Any], Any]:
+    return jax.tree.flatten(params, is_leaf=is_weight_transform)
+
   def init(params: Params) -> Descent:
-    units = jax.tree.leaves(params, is_leaf=is_weight_transform)
-    return Descent(tuple(stepper_of(unit).init(unit) for unit in units))
+    units, _ = flatten(params)
+    return tuple(stepper_of(unit).init(unit) for unit in units)
 
   def step(params: Params, step_sizes: Params, descent: Descent, gradients: Params) -> Descent:
-    units, treedef = jax.tree.flatten(params, is_leaf=is_weight_transform)
-    rows = zip(units, treedef.flatten_up_to(step_sizes), descent.trails, treedef.flatten_up_to(gradients), strict=True)
-    return Descent(tuple(stepper_of(unit).step(unit, *rest) for unit, *rest in rows))
+    units, treedef = flatten(params)
+    rows = zip(units, treedef.flatten_up_to(step_sizes), descent, treedef.flatten_up_to(gradients), strict=True)
+    return tuple(stepper_of(unit).step(unit, *rest) for unit, *rest in rows)
 
   def read(field: str) -> Callable[[Params, Params, Descent], Params]:
     def weights(params: Params, step_sizes: Params, descent: Descent) -> Params:
-      units, treedef = jax.tree.flatten(params, is_leaf=is_weight_transform)
-      rows = zip(units, treedef.flatten_up_to(step_sizes), descent.trails, strict=True)
+      units, treedef = flatten(params)
+      rows = zip(units, treedef.flatten_up_to(step_sizes), descent, strict=True)
       return treedef.unflatten(getattr(stepper_of(unit), field)(unit, *rest) for unit, *rest in rows)
 
     return weights

@@ -37,7 +37,7 @@ def fine_tune(
 
     def fine_tune_round(carry: tuple[Params, Params], round_key: Key) -> tuple[tuple[Params, Params], Metrics]:
       parts, opt_states = carry
-      metrics: dict[str, Array] = {}
+      metrics: Metrics = {}
       for part, part_key in zip(losses, jax.random.split(round_key, len(losses)), strict=True):
         others = net | parts
 

@@ -91,7 +91,7 @@ def gradient_step(
 
     descent = descent_rule.init(params)
     changes = changes_at(descent)
-    metrics: dict[str, Array] = {}
+    metrics: Metrics = {}
     batches = split_rows(support, steps)
     for index, (batch, step_key) in enumerate(zip(batches, jax.random.split(key, steps), strict=True)):
       others = net | rule["learned"] | changes

@@ -1,5 +1,6 @@
-"""MACAW: meta actor-critic with advantage weighting (Mitchell et al. 2021, "Offline Meta-Reinforcement Learning with
-Advantage Weighting", algorithm 1).
+"""MACAW: meta actor-critic with advantage weighting.
+
+Mitchell et al. 2021, "Offline Meta-Reinforcement Learning with Advantage Weighting", algorithm 1.
 
 Adaptation, on a task's support:   V'  = V  - step sizes * grad L_V(V)
                                    pi' = pi - step sizes * grad [L_AWR(pi, V') + coefficient * L_ADV(pi, V')]
@@ -9,8 +10,9 @@ with every gradient taken through adaptation. The released code and the paper di
 as an argument, and `RELEASED` is the set that repeats the released code.
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -81,14 +83,13 @@ def objective(
   maximum_weight: float = 20.0,
 ) -> Objective:
   """The parts of MACAW; see `macaw` for the arguments."""
-  head = advantage_coefficient is not None
   policy = gaussian_policy(
     problem.observation_size,
     problem.action_size,
     hidden_sizes,
     layer=layer,
     standard_deviation=standard_deviation,
-    advantage_head=head,
+    advantage_head=advantage_coefficient is not None,
     rectify_action=rectify_action,
   )
   value = value_network(problem.observation_size, hidden_sizes, layer=layer)
@@ -101,22 +102,23 @@ def objective(
   policy_loss = advantage_weighted_regression(policy, advantage, temperature=temperature, maximum_weight=maximum_weight)
 
   inner_policy_loss, learned = policy_loss, {}
-  if head:
+  if advantage_coefficient is not None:
     learned = {ADVANTAGE_COEFFICIENT: inverse_softplus(advantage_coefficient)}
     inner_policy_loss = add(
       policy_loss,
       scale(lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), advantage_regression(policy, advantage)),
     )
-  shared = {"learn_step_size": learn_step_sizes, "steps": inner_steps, "first_order": first_order}
+  inner_step = functools.partial(
+    gradient_step, learn_step_size=learn_step_sizes, steps=inner_steps, first_order=first_order
+  )
   adaptation = chain(
-    gradient_step(
+    inner_step(
       value_regression(value, target(inner_value_target, bootstrap_part)),
       on="value",
       step_size=inner_value_step_size,
       slow_decay=slow_decay,
-      **shared,
     ),
-    gradient_step(inner_policy_loss, on="policy", step_size=inner_policy_step_size, learned=learned, **shared),
+    inner_step(inner_policy_loss, on="policy", step_size=inner_policy_step_size, learned=learned),
   )
 
   def init_net(key: Key) -> dict[str, Params]:
@@ -134,7 +136,7 @@ def macaw(
   policy_learning_rate: float = 3e-4,
   rule_learning_rate: float = 1e-3,
   optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
-  **arguments,
+  **arguments: Any,
 ) -> Algorithm:
   """MACAW.
 

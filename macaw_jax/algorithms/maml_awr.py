@@ -3,11 +3,13 @@
 MACAW with one term less: neither advantage head nor advantage regression in the inner policy step.
 """
 
+from typing import Any
+
 from macaw_jax.algorithms.macaw import macaw
 from macaw_jax.types import Algorithm, Problem
 
 
-def maml_awr(problem: Problem, **arguments) -> Algorithm:
+def maml_awr(problem: Problem, **arguments: Any) -> Algorithm:
   """MAML+AWR: `macaw` with `advantage_coefficient=None`, and all its other arguments.
 
   Raises:

@@ -1,7 +1,8 @@
-"""What multi-task baselines share: one network for all training tasks, told the task by a one-hot vector in the
-observation, and fine-tuned on a new task, whose vector is all zeros (Mitchell et al. 2021, section 5, and its code).
+"""What multi-task baselines share.
 
-Training reads the query of a batch alone: there is no inner step.
+One network serves all training tasks, told the task by a one-hot vector in the observation; it is fine-tuned on a
+new task, whose vector is all zeros (Mitchell et al. 2021, section 5, and the released code). Training reads the
+query of a batch alone: there is no inner step.
 """
 
 from collections.abc import Callable, Mapping
@@ -69,7 +70,9 @@ def with_task_vectors(algorithm: Algorithm, num_tasks: int, task_dropout: float)
   def adapt(params: MetaParams, support: Transition, key: Key) -> dict[str, Params]:
     return algorithm.adapt(params, append_task(support, unknown_task), key)
 
-  def act(params: MetaParams, task: dict[str, Params], timestep: TimeStep, key: Key | None):
+  def act(
+    params: MetaParams, task: dict[str, Params], timestep: TimeStep, key: Key | None
+  ) -> tuple[Array, dict[str, Params]]:
     observation = jnp.concatenate([timestep.observation, unknown_task])
     return algorithm.act(params, task, timestep._replace(observation=observation), key)
 

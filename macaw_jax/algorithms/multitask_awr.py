@@ -6,6 +6,7 @@ A new task, on its support:       n rounds of one optimiser step on L_V(V) and t
 The released baseline bootstraps the advantage at the episode's end, and not the value target.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import optax
@@ -67,13 +68,13 @@ def multitask_awr(
     observation_size(problem), problem.action_size, hidden_sizes, layer=layer, standard_deviation=standard_deviation
   )
   value = value_network(observation_size(problem), hidden_sizes, layer=layer)
-  bootstrap = {"discount": problem.discount, "lambda_": lambda_}
-  advantage = advantage_of(value, make_target(advantage_target, value, **bootstrap))
+  target = functools.partial(make_target, value=value, discount=problem.discount, lambda_=lambda_)
+  advantage = advantage_of(value, target(advantage_target))
   return multitask_learner(
     problem,
     init={"value": value.init, "policy": policy.init},
     losses={
-      "value": value_regression(value, make_target(value_target, value, **bootstrap)),
+      "value": value_regression(value, target(value_target)),
       "policy": advantage_weighted_regression(
         policy, advantage, temperature=temperature, maximum_weight=maximum_weight
       ),

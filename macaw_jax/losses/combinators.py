@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from macaw_jax.types import Array, Key, LossFn, Metrics, Params, Transition
 
@@ -11,7 +12,8 @@ def add(*losses: LossFn) -> LossFn:
   """The sum of `losses`, each with its own key. Raises ValueError if two of them report one metric."""
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    total, metrics = 0.0, {}
+    total = jnp.zeros(())
+    metrics: Metrics = {}
     for term, term_key in zip(losses, jax.random.split(key, len(losses)), strict=True):
       value, term_metrics = term(params, batch, term_key)
       if shared := metrics.keys() & term_metrics.keys():

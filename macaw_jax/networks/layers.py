@@ -68,7 +68,7 @@ class WeightTransform(nn.Module):
   def __call__(self, inputs: Array) -> Array:
     """`[..., n_in] -> [..., n_out]`."""
     if self.has_variable("params", "weights"):
-      weights = self.get_variable("params", "weights")
+      weights: Array = self.get_variable("params", "weights")
     else:
       shape = (inputs.shape[-1] + 1, self.features)
       bound = self.latent_size**-0.5

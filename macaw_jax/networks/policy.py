@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.networks.layers import make_layer
+from macaw_jax.networks.linen import forward, init_params
 from macaw_jax.networks.mlp import MLP
 from macaw_jax.types import Array, Key, Params, TimeStep
 
@@ -95,16 +96,16 @@ def gaussian_policy(
   module = PolicyModule(action_size, tuple(hidden_sizes), make_layer(layer), advantage_head, rectify_action)
 
   def init(key: Key) -> Params:
-    return module.init(key, jnp.zeros((1, observation_size)), jnp.zeros((1, action_size)))["params"]
+    return init_params(module, key, jnp.zeros((1, observation_size)), jnp.zeros((1, action_size)))
 
   def mean(params: Params, observation: Array) -> Array:
-    return module.apply({"params": params}, observation, method=PolicyModule.mean)
+    return forward(module, params, observation, method=PolicyModule.mean)
 
   def log_prob(params: Params, observation: Array, action: Array) -> Array:
     return gaussian_log_prob(mean(params, observation), standard_deviation, action)
 
   def advantage(params: Params, observation: Array, action: Array) -> Array:
-    return module.apply({"params": params}, observation, action, method=PolicyModule.advantage)
+    return forward(module, params, observation, action, method=PolicyModule.advantage)
 
   def sample(params: Params, observation: Array, key: Key) -> Array:
     centre = mean(params, observation)

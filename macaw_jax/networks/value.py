@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from macaw_jax.networks.layers import make_layer
+from macaw_jax.networks.linen import forward, init_params
 from macaw_jax.networks.mlp import MLP
 from macaw_jax.types import Array, Key, Network, Params
 
@@ -17,9 +18,9 @@ def value_network(observation_size: int, hidden_sizes: Sequence[int], *, layer: 
   module = MLP((*hidden_sizes, 1), make_layer(layer))
 
   def init(key: Key) -> Params:
-    return module.init(key, jnp.zeros((1, observation_size)))["params"]
+    return init_params(module, key, jnp.zeros((1, observation_size)))
 
   def apply(params: Params, observation: Array) -> Array:
-    return module.apply({"params": params}, observation)[..., 0]
+    return forward(module, params, observation)[..., 0]
 
   return Network(init, apply)

@@ -1,0 +1,18 @@
+"""The only border to the module library: a Linen module as functions of explicit parameters."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import flax.linen as nn
+
+from macaw_jax.types import Array, Key, Params
+
+
+def init_params(module: nn.Module, key: Key, *inputs: Array) -> Params:
+  """The module's parameters for inputs shaped like these."""
+  return module.init(key, *inputs)["params"]
+
+
+def forward(module: nn.Module, params: Params, *inputs: Array, method: Callable[..., Any] | None = None) -> Array:
+  """What the module, or one of its methods, makes of the inputs."""
+  return cast(Array, module.apply({"params": params}, *inputs, method=method))
