@@ -16,7 +16,7 @@ from macaw_jax.types import Array, Key, TaskBatch, Transition
 
 Order = Literal["uniform", "contiguous", "contiguous_support"]
 
-# Of 12 rounds no bias shows in a million draws of two from a handful of rows or more; 8 leave 4 % in pairs out of ten.
+# With 12 rounds a million draws of two show no bias from six rows on (2 % at five); with 8, pairs out of ten show 4 %.
 _ROUNDS = 12
 
 
