@@ -37,7 +37,7 @@ class Transition(NamedTuple):
   last: Array  # [...]  1.0 on the last row of an episode, else 0.0
   mc_return: Array  # [...]  discounted return from here to the end of the episode, nothing bootstrapped
   final_observation: Array  # [..., O]  observation after the last transition of the episode
-  final_discount: Array  # [...]  gamma^(steps from here to the end); gamma itself on the last row
+  final_discount: Array  # [...]  gamma^(steps to the end), gamma on the last row; 0.0 if the task ended the episode
 
 
 class TaskBatch(NamedTuple):
