@@ -62,6 +62,12 @@ def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
   app.run(guarded, flags_parser=parse)
 
 
+def launch_with_config(main: Callable[[ml_collections.ConfigDict], None]) -> None:
+  """Runs `main` on the configuration of `--config`, fields replaced as the command line says."""
+  flag = config_flags.DEFINE_config_file("config", None, "Configuration file, as configs/macaw.py.")
+  launch(lambda: main(config_of(flag)))
+
+
 def config_of(flag: flags.FlagHolder[ml_collections.ConfigDict]) -> ml_collections.ConfigDict:
   """The configuration of a `config_flags` flag.
 

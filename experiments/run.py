@@ -14,10 +14,9 @@ from typing import NamedTuple
 import jax
 import ml_collections
 import numpy as np
-from ml_collections import config_flags
 
 from experiments import report
-from experiments.command_line import config_of, launch, say
+from experiments.command_line import launch_with_config, say
 from experiments.configuration import ConfigurationError, check_configuration
 from experiments.run_directory import (
   CHECKPOINTS,
@@ -40,7 +39,6 @@ from macaw_jax.training.loop import compile_chunk, initialise, make_chunk, train
 from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter, WriterGroup, read_rows
 from macaw_jax.types import Algorithm, Key, TrainState
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file, as configs/macaw.py.", lock_config=True)
 GIF_FRAMES = 100
 FILES = {
   RESULTS: "final returns and scores, one row a task",
@@ -65,15 +63,13 @@ class Keys(NamedTuple):
   evaluate: Key  # supports and starts
 
 
-def main() -> None:
-  """Runs what the command line says."""
-  config = config_of(CONFIG)
-  check_configuration(config)
-  run(config)
-
-
 def run(config: ml_collections.ConfigDict) -> None:
-  """One run: trains, evaluates now and then, and writes everything into the run's directory."""
+  """One run: trains, evaluates now and then, and writes everything into the run's directory.
+
+  Raises:
+    ConfigurationError, DatasetError: the configuration or the data cannot be used; before anything is compiled.
+  """
+  check_configuration(config)
   say(f"{config.algorithm.name} on {config.dataset.directory}, seed {config.seed}")
   say("loading and checking the data ...")
   experiment = load_experiment(config)
@@ -215,15 +211,7 @@ def finish(
   write_json(directory / RESULTS, results)
   say(f"\n{report.results_table(rows)}\n")
 
-  title = f"{config.algorithm.name}, {experiment.family.name}, seed {config.seed}"
-  try:
-    report.plot_learning_curve(metrics, directory / LEARNING_CURVE, title)
-  except ImportError:
-    say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
-  try:
-    draw_episode(experiment, evaluation, directory / ROLLOUT)
-  except RenderingUnavailable as error:
-    say(f"no picture of an episode: {error}")
+  draw(config, experiment, directory, evaluation)
   say(f"files in {directory}:")
   for name, content in FILES.items():
     if (directory / name).exists():
@@ -231,15 +219,20 @@ def finish(
   say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={directory}")
 
 
-def draw_episode(experiment: Experiment, evaluation: Evaluation, path: Path) -> None:
-  """Draws the first adapted episode on the first test task.
-
-  Raises:
-    RenderingUnavailable: nothing can be drawn here.
-  """
+def draw(config: ml_collections.ConfigDict, experiment: Experiment, directory: Path, evaluation: Evaluation) -> None:
+  """Draws the learning curve, and the first adapted episode on the first test task; says what cannot be drawn here."""
+  title = f"{config.algorithm.name}, {experiment.family.name}, seed {config.seed}"
+  try:
+    report.plot_learning_curve(read_rows(directory / METRICS), directory / LEARNING_CURVE, title)
+  except ImportError:
+    say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
   states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, experiment.test.tasks))
-  render_gif(experiment.family, states, path, task=task, stride=max(1, experiment.family.horizon // GIF_FRAMES))
+  stride = max(1, experiment.family.horizon // GIF_FRAMES)
+  try:
+    render_gif(experiment.family, states, directory / ROLLOUT, task=task, stride=stride)
+  except RenderingUnavailable as error:
+    say(f"no picture of an episode: {error}")
 
 
 if __name__ == "__main__":
-  launch(main)
+  launch_with_config(run)

@@ -66,7 +66,8 @@ def load_experiment(config: ml_collections.ConfigDict) -> Experiment:
       f"config.evaluation.train_tasks = {config.evaluation.train_tasks}: the dataset has {len(train.indices)} "
       "training tasks"
     )
-  check_support(config.evaluation.support_size, train, test)
+  evaluated = [test, train] if config.evaluation.train_tasks else [test]
+  check_support(config.evaluation.support_size, *evaluated)
   return Experiment(family, manifest, train, test, fit_statistics(train.data))
 
 

@@ -1,4 +1,4 @@
-"""A small dataset of the point robot: walks towards the goal with noise, better from episode to episode."""
+"""A run in miniature, on a small dataset of the point robot: walks towards the goal, better from one to the next."""
 
 import dataclasses
 from pathlib import Path
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from configs import macaw
 from macaw_jax import envs
 from macaw_jax.data.dataset import Episodes, write_dataset
 from macaw_jax.data.manifest import Manifest, TaskEntry
@@ -70,3 +71,23 @@ def write_point_robot(directory: Path, num_episodes: int = 10, **changes) -> Man
     created="2025-01-01T00:00:00+00:00",
   )
   return write_dataset(directory, episodes_by_task, dataclasses.replace(manifest, **changes))
+
+
+def make_miniature(data, output):
+  """A locked configuration of 40 updates on a dataset, to be run in a directory."""
+  config = macaw.get_config()
+  config.output_directory = str(output)
+  config.dataset.directory = str(data)
+  config.algorithm.update({"layer": "dense", "hidden_sizes": (16, 16)})
+  config.training.update(
+    {
+      "steps": 40,
+      "support_size": 16,
+      "query_size": 16,
+      "log_every": 10,
+      "evaluate_every": 20,
+      "checkpoint_every": 20,
+    }
+  )
+  config.evaluation.update({"episodes": 2, "support_size": 16, "train_tasks": 2})
+  return config.lock()
