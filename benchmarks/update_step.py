@@ -41,7 +41,19 @@ from macaw_jax.meta_learner import RULE, meta_learner, optimize_parts
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.training.loop import make_chunk
-from macaw_jax.types import Adaptation, Algorithm, Array, Key, LossFn, Metrics, Params, Problem, TrainState, Transition
+from macaw_jax.types import (
+  Adaptation,
+  Algorithm,
+  Array,
+  Key,
+  LossFn,
+  Metrics,
+  Params,
+  Problem,
+  TaskBatch,
+  TrainState,
+  Transition,
+)
 
 TASKS = flags.DEFINE_integer("tasks", 5, "Tasks of an update.", lower_bound=1)
 BATCH = flags.DEFINE_integer("batch", 256, "Transitions of a task's support, and of its query.", lower_bound=2)
@@ -202,7 +214,7 @@ def main(arguments: list[str]) -> None:
   for name, version in VERSIONS.items():
     algorithm = version(problem, optax.adam)
 
-    def sample(dataset: Dataset, key: Key):  # noqa: ANN202
+    def sample(dataset: Dataset, key: Key) -> TaskBatch:
       return sample_tasks(dataset, key, num_tasks=TASKS.value, support_size=BATCH.value, query_size=BATCH.value)
 
     chunk = jax.jit(make_chunk(algorithm, sample, UPDATES.value), donate_argnums=0)

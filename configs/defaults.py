@@ -18,8 +18,6 @@ def defaults(algorithm: str, **hyperparameters: Any) -> ml_collections.ConfigDic
   config.dataset.transitions_per_task = config_dict.placeholder(int)  # size of that part; none with 'all'
   config.dataset.skip = 1  # keep every skip-th transition
 
-  config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
-
   config.training = ml_collections.ConfigDict()
   config.training.steps = 20_000
   config.training.tasks_per_update = 5  # all, where the dataset has fewer
@@ -29,6 +27,9 @@ def defaults(algorithm: str, **hyperparameters: Any) -> ml_collections.ConfigDic
   config.training.log_every = 100  # updates in one compiled call; divides the three numbers around it
   config.training.evaluate_every = 2_000
   config.training.checkpoint_every = 2_000
+
+  config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
+  config.algorithm.decay_steps = config.training.get_ref("steps")  # the learning rates end at zero
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.episodes = 5  # per task, before adaptation and after

@@ -21,6 +21,9 @@ from macaw_jax.types import (
   Transition,
 )
 
+MakeOptimizer = Callable[[float | optax.Schedule], optax.GradientTransformation]
+"""Makes a part's optimiser from its learning rate; `optax.adam` is one."""
+
 RULE = "rule"  # The label of the adaptation rule's own parameters among the parts of an optimiser.
 
 
@@ -43,6 +46,15 @@ def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> Callable[..., tuple
     return jnp.mean(losses), jax.tree.map(jnp.mean, metrics)
 
   return loss
+
+
+def learning_rate(rate: float, decay_steps: int | None) -> float | optax.Schedule:
+  """`rate` throughout, or a cosine from `rate` at the first update to zero at update `decay_steps`.
+
+  A meta-learner's return can change much within a few updates long after its losses have settled; the decay ends
+  training at a quiet point rather than at a random one.
+  """
+  return rate if decay_steps is None else optax.cosine_decay_schedule(rate, decay_steps)
 
 
 def optimize_parts(optimizers: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformation:

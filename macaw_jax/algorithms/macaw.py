@@ -28,7 +28,7 @@ from macaw_jax.losses import (
   value_regression,
 )
 from macaw_jax.losses.values import Target, make_target
-from macaw_jax.meta_learner import RULE, meta_learner, optimize_parts
+from macaw_jax.meta_learner import RULE, MakeOptimizer, learning_rate, meta_learner, optimize_parts
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Adaptation, Algorithm, Array, Key, LossFn, Params, Problem, TimeStep
@@ -135,7 +135,8 @@ def macaw(
   value_learning_rate: float = 3e-4,
   policy_learning_rate: float = 3e-4,
   rule_learning_rate: float = 1e-3,
-  optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+  decay_steps: int | None = None,
+  optimizer: MakeOptimizer = optax.adam,
   **arguments: Any,
 ) -> Algorithm:
   """MACAW.
@@ -145,6 +146,7 @@ def macaw(
     value_learning_rate: Outer learning rate of the value network.
     policy_learning_rate: Outer learning rate of the policy.
     rule_learning_rate: Outer learning rate of the step sizes and of the advantage coefficient.
+    decay_steps: Updates over which the learning rates fall to zero (`meta_learner.learning_rate`); None keeps them.
     optimizer: Makes a part's optimiser from its learning rate.
     **arguments: Those of `objective`:
       hidden_sizes, layer ('weight_transform', 'bias_transform', 'dense'), standard_deviation of the policy;
@@ -167,9 +169,9 @@ def macaw(
     outer_loss=add(parts.value_loss, parts.policy_loss),
     optimizer=optimize_parts(
       {
-        "value": optimizer(value_learning_rate),
-        "policy": optimizer(policy_learning_rate),
-        RULE: optimizer(rule_learning_rate),
+        "value": optimizer(learning_rate(value_learning_rate, decay_steps)),
+        "policy": optimizer(learning_rate(policy_learning_rate, decay_steps)),
+        RULE: optimizer(learning_rate(rule_learning_rate, decay_steps)),
       }
     ),
     act=parts.act,

@@ -13,7 +13,7 @@ import optax
 
 from macaw_jax.adaptation import fine_tune, identity
 from macaw_jax.losses import add
-from macaw_jax.meta_learner import RULE, meta_learner, optimize_parts
+from macaw_jax.meta_learner import RULE, MakeOptimizer, learning_rate, meta_learner, optimize_parts
 from macaw_jax.types import (
   Algorithm,
   Array,
@@ -89,7 +89,8 @@ def multitask_learner(
   fine_tune_learning_rates: Mapping[str, float],
   fine_tune_steps: int,
   task_dropout: float,
-  optimizer: Callable[[float], optax.GradientTransformation],
+  decay_steps: int | None,
+  optimizer: MakeOptimizer,
 ) -> Algorithm:
   """Trains all parts jointly on the sum of `losses`, and fine-tunes each on its own loss.
 
@@ -102,6 +103,7 @@ def multitask_learner(
     fine_tune_learning_rates: Of each part, on a new task.
     fine_tune_steps: Rounds of fine-tuning.
     task_dropout: See `with_task_vectors`.
+    decay_steps: Updates over which the learning rates of training fall to zero; None keeps them.
     optimizer: Makes an optimiser from a learning rate.
 
   Raises:
@@ -119,7 +121,8 @@ def multitask_learner(
     adaptation=identity(),
     outer_loss=add(*losses.values()),
     optimizer=optimize_parts(
-      {part: optimizer(rate) for part, rate in learning_rates.items()} | {RULE: optax.set_to_zero()}
+      {part: optimizer(learning_rate(rate, decay_steps)) for part, rate in learning_rates.items()}
+      | {RULE: optax.set_to_zero()}
     ),
     act=act,
     test_adaptation=fine_tune(

@@ -7,13 +7,14 @@ The released baseline bootstraps the advantage at the episode's end, and not the
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import optax
 
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
 from macaw_jax.losses import advantage_of, advantage_weighted_regression, value_regression
 from macaw_jax.losses.values import make_target
+from macaw_jax.meta_learner import MakeOptimizer
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Algorithm, Problem
@@ -36,10 +37,11 @@ def multitask_awr(
   task_dropout: float = 0.0,
   value_learning_rate: float = 3e-4,
   policy_learning_rate: float = 3e-4,
+  decay_steps: int | None = None,
   fine_tune_steps: int = 20,
   fine_tune_value_learning_rate: float = 1e-3,
   fine_tune_policy_learning_rate: float = 1e-3,
-  optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+  optimizer: MakeOptimizer = optax.adam,
 ) -> Algorithm:
   """Multi-task AWR with fine-tuning.
 
@@ -56,6 +58,7 @@ def multitask_awr(
     task_dropout: Probability that a training task hides its task vector, so that the zeros of a new task are known.
     value_learning_rate: In training.
     policy_learning_rate: In training.
+    decay_steps: Updates over which the learning rates of training fall to zero; None keeps them.
     fine_tune_steps: Rounds on a new task.
     fine_tune_value_learning_rate: On a new task.
     fine_tune_policy_learning_rate: On a new task.
@@ -82,6 +85,7 @@ def multitask_awr(
     act=act_with(policy),
     learning_rates={"value": value_learning_rate, "policy": policy_learning_rate},
     fine_tune_learning_rates={"value": fine_tune_value_learning_rate, "policy": fine_tune_policy_learning_rate},
+    decay_steps=decay_steps,
     fine_tune_steps=fine_tune_steps,
     task_dropout=task_dropout,
     optimizer=optimizer,

@@ -4,12 +4,13 @@ Training, on each task's query:   pi descends L_BC(pi) = mean(-log pi(a | s)), t
 A new task, on its support:       n optimiser steps on L_BC(pi)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import optax
 
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
 from macaw_jax.losses import behaviour_cloning
+from macaw_jax.meta_learner import MakeOptimizer
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.types import Algorithm, Problem
 
@@ -25,9 +26,10 @@ def multitask_bc(
   standard_deviation: float = 0.2,
   task_dropout: float = 0.0,
   policy_learning_rate: float = 3e-4,
+  decay_steps: int | None = None,
   fine_tune_steps: int = 20,
   fine_tune_policy_learning_rate: float = 1e-3,
-  optimizer: Callable[[float], optax.GradientTransformation] = optax.adam,
+  optimizer: MakeOptimizer = optax.adam,
 ) -> Algorithm:
   """Multi-task behaviour cloning with fine-tuning. The arguments are those of `multitask_awr` that concern a policy.
 
@@ -44,6 +46,7 @@ def multitask_bc(
     act=act_with(policy),
     learning_rates={"policy": policy_learning_rate},
     fine_tune_learning_rates={"policy": fine_tune_policy_learning_rate},
+    decay_steps=decay_steps,
     fine_tune_steps=fine_tune_steps,
     task_dropout=task_dropout,
     optimizer=optimizer,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.networks.linen import forward, init_params
 from macaw_jax.networks.mlp import MLP
 from macaw_jax.types import Array, Key, Network, Params
 
@@ -35,10 +36,10 @@ def squashed_gaussian_policy(
   module = MLP((*hidden_sizes, 2 * action_size))
 
   def init(key: Key) -> Params:
-    return module.init(key, jnp.zeros((1, input_size)))["params"]
+    return init_params(module, key, jnp.zeros((1, input_size)))
 
   def apply(params: Params, inputs: Array) -> tuple[Array, Array]:
-    mean, raw_log_std = jnp.split(module.apply({"params": params}, inputs), 2, axis=-1)
+    mean, raw_log_std = jnp.split(forward(module, params, inputs), 2, axis=-1)
     log_std = log_std_min + 0.5 * (log_std_max - log_std_min) * (1.0 + jnp.tanh(raw_log_std))
     return mean, log_std
 
@@ -61,11 +62,11 @@ def twin_critic(input_size: int, action_size: int, hidden_sizes: Sequence[int]) 
 
   def init(key: Key) -> Params:
     zeros = jnp.zeros((1, input_size + action_size))
-    return jax.vmap(lambda child: module.init(child, zeros)["params"])(jax.random.split(key))
+    return jax.vmap(lambda child: init_params(module, child, zeros))(jax.random.split(key))
 
   def apply(params: Params, inputs: Array, actions: Array) -> Array:
     joined = jnp.concatenate([inputs, actions], axis=-1)
-    values = jax.vmap(lambda critic: module.apply({"params": critic}, joined))(params)
+    values = jax.vmap(lambda critic: forward(module, critic, joined))(params)
     return jnp.squeeze(values, axis=-1)
 
   return Network(init, apply)
