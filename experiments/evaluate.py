@@ -14,8 +14,8 @@ from absl import flags
 from experiments import report
 from experiments.command_line import launch, say
 from experiments.configuration import ConfigurationError, check_configuration
+from experiments.experiment import Evaluator, Experiment, check_support, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, EVALUATION, load_config, write_json
-from experiments.setup import Evaluator, Experiment, check_support, load_experiment, make_algorithm
 from macaw_jax.evaluation.protocols import Row
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise

@@ -18,6 +18,7 @@ import numpy as np
 from experiments import report
 from experiments.command_line import launch_with_config, say
 from experiments.configuration import ConfigurationError, check_configuration
+from experiments.experiment import Evaluator, Experiment, load_experiment, make_algorithm, make_sample
 from experiments.run_directory import (
   CHECKPOINTS,
   CONFIG_FILE,
@@ -28,9 +29,9 @@ from experiments.run_directory import (
   STARTS,
   TENSORBOARD,
   open_directory,
+  record_start,
   write_json,
 )
-from experiments.setup import Evaluator, Experiment, load_experiment, make_algorithm, make_sample
 from macaw_jax.data.statistics import Statistics, normalise_dataset
 from macaw_jax.evaluation.protocols import Evaluation, Row
 from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
@@ -81,6 +82,7 @@ def run(config: ml_collections.ConfigDict) -> None:
   keys = Keys(*jax.random.split(jax.random.key(config.seed), len(Keys._fields)))
   with Checkpoints(directory / CHECKPOINTS) as checkpoints:
     state = first_state(algorithm, keys.init, experiment.statistics, checkpoints, config.training.steps)
+    record_start(directory, config)
     first_step = int(state.step)
     with WriterGroup(
       JsonLinesWriter(directory / METRICS, first_step),
@@ -88,7 +90,11 @@ def run(config: ml_collections.ConfigDict) -> None:
       ProgressLine(config.training.steps, say),
     ) as writer:
       evaluate = make_evaluate(config, experiment, algorithm, keys.evaluate)
-      rows, evaluation = train_and_evaluate(config, experiment, algorithm, state, keys, evaluate, writer, checkpoints)
+      try:
+        rows, evaluation = train_and_evaluate(config, experiment, algorithm, state, keys, evaluate, writer, checkpoints)
+      except KeyboardInterrupt:
+        say(f"the same command continues from update {checkpoints.newest_step() or 0}")
+        raise
   finish(config, experiment, directory, rows, evaluation)
 
 

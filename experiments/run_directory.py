@@ -35,7 +35,7 @@ def default_directory(config: ml_collections.ConfigDict) -> Path:
 
 
 def open_directory(config: ml_collections.ConfigDict) -> Path:
-  """Makes the run's directory, or finds the one of the same run, and records this start in it.
+  """Makes the run's directory, or finds the one of the same run.
 
   Raises:
     ConfigurationError: the directory belongs to a run with other settings, or is no directory of a run.
@@ -47,11 +47,17 @@ def open_directory(config: ml_collections.ConfigDict) -> Path:
     _check_same_run(directory, config)
   elif directory.is_dir() and any(directory.iterdir()):
     raise ConfigurationError(f"config.output_directory: {directory} holds files, and no run ({CONFIG_FILE} is missing)")
-  directory.mkdir(parents=True, exist_ok=True)
+  else:
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / CONFIG_FILE, config.to_dict())
+  return directory
+
+
+def record_start(directory: Path, config: ml_collections.ConfigDict) -> None:
+  """Adds this start to the run's directory, and its number of updates, which may have grown."""
   write_json(directory / CONFIG_FILE, config.to_dict())
   starts = read_json(directory / STARTS) if (directory / STARTS).is_file() else []
   write_json(directory / STARTS, [*starts, _start()])
-  return directory
 
 
 def load_config(directory: Path) -> ml_collections.ConfigDict:

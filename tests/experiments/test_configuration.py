@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.configuration import ConfigurationError, check_configuration, hyperparameters
-from experiments.setup import load_experiment, make_algorithm
+from experiments.experiment import load_experiment, make_algorithm
 from macaw_jax.data.manifest import DatasetError
 from macaw_jax.types import Problem
 

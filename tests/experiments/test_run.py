@@ -18,9 +18,9 @@ from miniature_run import make_miniature
 from experiments import run as run_module
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run
+from experiments.experiment import load_experiment, make_algorithm
 from experiments.run import draw, run
-from experiments.run_directory import write_json
-from experiments.setup import load_experiment, make_algorithm
+from experiments.run_directory import load_config, write_json
 from macaw_jax.evaluation.protocols import Evaluation
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
@@ -124,7 +124,7 @@ def test_a_machine_without_packages_for_pictures(finished, tmp_path, monkeypatch
   assert len(said) == 2
 
 
-def test_the_same_command_continues_an_interrupted_run(finished, miniature, monkeypatch):
+def test_the_same_command_continues_an_interrupted_run(finished, miniature, monkeypatch, capsys):
   class Interrupted(ProgressLine):
     def write(self, step, metrics):
       super().write(step, metrics)
@@ -135,6 +135,7 @@ def test_the_same_command_continues_an_interrupted_run(finished, miniature, monk
     patch.setattr(run_module, "ProgressLine", Interrupted)
     with pytest.raises(KeyboardInterrupt):
       run(miniature)
+  assert capsys.readouterr().out.endswith("the same command continues from update 20\n")
   assert int(newest_checkpoint(miniature).state.step) == 20
   run(miniature)
   jax.tree.map(np.testing.assert_array_equal, newest_checkpoint(miniature), newest_checkpoint(finished[0]))
@@ -167,6 +168,7 @@ def test_a_run_does_not_go_backwards(finished, tmp_path):
   config.training.steps = 20
   with pytest.raises(ConfigurationError, match=r"config.training.steps = 20: this run has had 40 updates already"):
     run(config)
+  assert load_config(tmp_path / "run").training.steps == 40
 
 
 def test_a_run_on_changed_data_is_not_continued(finished, tmp_path):
