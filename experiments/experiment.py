@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import ml_collections
+import numpy as np
 
 from experiments.configuration import ConfigurationError, hyperparameters
 from macaw_jax import envs
@@ -106,7 +107,7 @@ def make_sample(config: ml_collections.ConfigDict, problem: Problem) -> Sample:
 
 
 class Evaluator:
-  """The protocol `offline` on the test tasks, and on the first `train_tasks` training tasks if any are wanted."""
+  """The protocol `offline` on the test tasks, and on `train_tasks` training tasks if any are wanted."""
 
   def __init__(
     self,
@@ -125,7 +126,7 @@ class Evaluator:
     )
     splits = [experiment.test]
     if train_tasks:
-      splits.append(_first_tasks(experiment.train, train_tasks))
+      splits.append(_some_tasks(experiment.train, train_tasks))
     self._splits = [split._replace(data=normalise_dataset(statistics, split.data)) for split in splits]
 
   def __call__(self, params: MetaParams, key: Key) -> tuple[list[protocols.Row], protocols.Evaluation]:
@@ -137,10 +138,12 @@ class Evaluator:
     return rows, evaluations[0]
 
 
-def _first_tasks(split: Split, count: int) -> Split:
-  data = split.data._replace(**{name: values[:count] for name, values in split.data._asdict().items()})
-  tasks = {name: values[:count] for name, values in split.tasks.items()}
-  return split._replace(indices=split.indices[:count], data=data, tasks=tasks)
+def _some_tasks(split: Split, count: int) -> Split:
+  """`count` tasks of a split, evenly spaced from the first to the last."""
+  chosen = np.linspace(0, len(split.indices) - 1, count).round().astype(int)
+  data = split.data._replace(**{name: values[chosen] for name, values in split.data._asdict().items()})
+  tasks = {name: values[chosen] for name, values in split.tasks.items()}
+  return split._replace(indices=tuple(split.indices[task] for task in chosen), data=data, tasks=tasks)
 
 
 def _family(manifest: Manifest, directory: str) -> TaskFamily:
