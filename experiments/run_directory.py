@@ -25,7 +25,7 @@ TENSORBOARD = "tensorboard"
 LEARNING_CURVE = "learning_curve.png"
 ROLLOUT = "adapted_rollout.gif"
 
-# A longer run of the same configuration is the same run, continued.
+# A longer run is the same run, continued, unless something follows its length, as algorithm.decay_steps does.
 MAY_CHANGE = ("training.steps",)
 
 
