@@ -1,0 +1,45 @@
+"""The README's example is a program: it runs, and what it builds learns."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from macaw_jax.types import TaskBatch, Transition
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def random_transitions(key, *shape):
+  keys = iter(jax.random.split(key, 6))
+  draw = lambda *sizes: jax.random.normal(next(keys), (*shape, *sizes))  # noqa: E731
+  zeros = jnp.zeros(shape)
+  return Transition(draw(20), jnp.tanh(draw(6)), draw(), draw(20), zeros, zeros, draw(), draw(20), zeros)
+
+
+@pytest.mark.usefixtures("quick_compile")
+def test_example_runs_and_learns():
+  blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+  assert len(blocks) == 1
+  names = {}
+  exec(blocks[0], names)
+  algorithm = names["algorithm"]
+  key = jax.random.key(0)
+  tasks = TaskBatch(random_transitions(key, 3, 16), random_transitions(key, 3, 16), jnp.arange(3))
+  state, update = algorithm.init(key), jax.jit(algorithm.update)
+  losses = []
+  for _ in range(20):
+    state, metrics = update(state, tasks, key)
+    losses.append(float(metrics["policy_loss"] + 0.01 * metrics["action_size"]))
+  assert np.all(np.isfinite(losses))
+  assert losses[-1] < losses[0]
+
+
+def test_every_command_of_the_readme_names_files_that_exist():
+  commands = re.findall(r"--config=(\S+\.py)", (ROOT / "README.md").read_text())
+  assert commands
+  for config in commands:
+    assert (ROOT / config).is_file(), config
