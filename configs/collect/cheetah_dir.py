@@ -1,6 +1,11 @@
 """Half-cheetah, forward and backward: 112,000 transitions per direction.
 
-python -m experiments.collect --config=configs/collect/cheetah_dir.py
+  python -m experiments.collect --config=configs/collect/cheetah_dir.py
+
+Run time: 5 minutes on a loaded two-core machine; 224,000 environment steps, 110,000 updates, 24 MB.
+Returns (200 steps, mean of 20 episodes, forward and backward): random -41 and -4, final agent 1217 and 1210; the final
+agents of seeds 1 and 2: 1230 and 1255, 1210 and 1234. Episodes while learning first pass 1000 in both directions at
+62,000 (seed 0), 106,000 (seed 1) and 70,000 steps (seed 2).
 """
 
 from ml_collections import ConfigDict
