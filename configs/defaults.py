@@ -19,20 +19,20 @@ def defaults(algorithm: str, **hyperparameters: Any) -> ml_collections.ConfigDic
   config.dataset.skip = 1  # keep every skip-th transition
 
   config.training = ml_collections.ConfigDict()
-  config.training.steps = 20_000
+  config.training.steps = 5_000
   config.training.tasks_per_update = 5  # all, where the dataset has fewer
   config.training.support_size = 256  # transitions of a task that adaptation sees
   config.training.query_size = 256  # transitions that judge it
   config.training.order = "uniform"  # or 'contiguous', 'contiguous_support'
   config.training.log_every = 100  # updates in one compiled call; divides the three numbers around it
-  config.training.evaluate_every = 2_000
-  config.training.checkpoint_every = 2_000
+  config.training.evaluate_every = 500
+  config.training.checkpoint_every = 1_000
 
   config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
   config.algorithm.decay_steps = config.training.get_ref("steps")  # the learning rates end at zero
 
   config.evaluation = ml_collections.ConfigDict()
-  config.evaluation.episodes = 5  # per task, before adaptation and after
+  config.evaluation.episodes = 20  # per task, before adaptation and after
   config.evaluation.support_size = 256
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
   return config
