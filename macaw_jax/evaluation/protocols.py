@@ -1,8 +1,9 @@
 """Evaluation protocols: from which data a test task is learned, and how the agent is scored.
 
-`offline` is the protocol of MACAW (Mitchell et al. 2021, section 5): for each test task one random batch of that
-task's own data, adaptation on it, and deterministic episodes before and after. Every row of a result names its
-protocol, so that numbers of different protocols are not compared unseen.
+`offline` is the protocol of MACAW (Mitchell et al. 2021, section 5): a random batch of the test task's own data,
+adaptation on it, and a deterministic episode before and after. Here it is repeated, every episode with a batch of its
+own: what an agent is worth depends on the batch as much as on the start, and one batch says little. Every row of a
+result names its protocol, so that numbers of different protocols are not compared unseen.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,8 +66,12 @@ def act_on_raw_timesteps(act: Act, statistics: Statistics) -> Act:
   return scaled
 
 
-def make_adapt(algorithm: Algorithm, support_size: int) -> Callable[[MetaParams, Dataset, Key], dict[str, Params]]:
-  """Adaptation to every task of a dataset, each on one random support: `(params, dataset, key) -> adapted [T, ...]`.
+def make_adapt(
+  algorithm: Algorithm, support_size: int, num_supports: int
+) -> Callable[[MetaParams, Dataset, Key], dict[str, Params]]:
+  """Adaptation to every task of a dataset on random supports: `(params, dataset, key) -> adapted [T * S, ...]`.
+
+  The `num_supports` S adaptations to a task stand side by side.
 
   Raises, when called:
     ValueError: a task has fewer than `support_size` transitions.
@@ -79,8 +84,8 @@ def make_adapt(algorithm: Algorithm, support_size: int) -> Callable[[MetaParams,
       rows = random_subset(key_rows, dataset.size[task_index], support_size)
       return algorithm.adapt(params, gather(dataset, task_index, rows), key_adapt)
 
-    num_tasks = dataset.size.shape[0]
-    return jax.vmap(one)(jnp.arange(num_tasks), jax.random.split(key, num_tasks))
+    task_index = jnp.repeat(jnp.arange(dataset.size.shape[0]), num_supports)
+    return jax.vmap(one)(task_index, jax.random.split(key, len(task_index)))
 
   def checked(params: MetaParams, dataset: Dataset, key: Key) -> dict[str, Params]:
     smallest = int(np.min(dataset.size))
@@ -100,10 +105,10 @@ def make_offline_protocol(
     algorithm: adapts and acts on scaled data.
     family: where episodes are run.
     statistics: of the run's training data.
-    support_size: transitions of each task that adaptation sees.
-    num_episodes: deterministic episodes of each task, before and after adaptation.
+    support_size: transitions of each task that an adaptation sees.
+    num_episodes: deterministic episodes of each task, before adaptation and after, each after one of its own.
   """
-  adapt = make_adapt(algorithm, support_size)
+  adapt = make_adapt(algorithm, support_size, num_episodes)
   rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act, statistics))
 
   def evaluate(params: MetaParams, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
@@ -111,12 +116,11 @@ def make_offline_protocol(
     chex.assert_tree_shape_prefix(tasks, (num_tasks,))
     key_adapt, key_episodes = jax.random.split(key)
 
-    def each_episode(tree: Any) -> Any:
-      return jax.tree.map(lambda leaf: jnp.repeat(leaf, num_episodes, axis=0), tree)
+    tasks = jax.tree.map(lambda leaf: jnp.repeat(leaf, num_episodes, axis=0), tasks)  # [T * E, ...]
 
     def episodes(adapted: dict[str, Params]) -> Trajectory:
       # The same key before and after: both meet the same starts, so that their difference is adaptation.
-      return rollout(params, each_episode(adapted), each_episode(tasks), key_episodes)
+      return rollout(params, adapted, tasks, key_episodes)
 
     def returns(trajectory: Trajectory) -> np.ndarray:
       return np.asarray(episode_return(trajectory), np.float64).reshape(num_tasks, num_episodes)

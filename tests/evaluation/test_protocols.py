@@ -117,12 +117,19 @@ def test_without_a_change_before_and_after_are_the_same():
 def test_a_support_is_distinct_rows_of_its_own_task():
   dataset = make_dataset()
   algorithm = seeker()._replace(adapt=lambda params, support, key: {"rows": support.observation})
-  rows = protocols.make_adapt(algorithm, 16)(PARAMS, dataset, jax.random.key(0))["rows"]
-  assert rows.shape == (3, 16, 2)
-  for task in range(3):
-    found = {tuple(row) for row in np.asarray(rows[task])}
+  rows = np.asarray(protocols.make_adapt(algorithm, 16, 2)(PARAMS, dataset, jax.random.key(0))["rows"])
+  assert rows.shape == (6, 16, 2)
+  for support in range(6):
+    found = {tuple(row) for row in rows[support]}
     assert len(found) == 16
-    assert found <= {tuple(row) for row in dataset.observation[task]}
+    assert found <= {tuple(row) for row in dataset.observation[support // 2]}
+
+
+def test_every_episode_has_a_support_of_its_own():
+  algorithm = seeker()._replace(adapt=lambda params, support, key: {"rows": support.observation})
+  rows = np.asarray(protocols.make_adapt(algorithm, 16, 4)(PARAMS, make_dataset(), jax.random.key(0))["rows"])
+  supports = {frozenset(map(tuple, support)) for support in rows}
+  assert len(supports) == 12
 
 
 def test_a_support_larger_than_a_task_is_refused():
