@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags
+from absl import app, flags, logging
 
 from macaw_jax.adaptation import chain
 from macaw_jax.adaptation.gradient_step import inverse_softplus, split_rows
@@ -201,6 +201,7 @@ def main(arguments: list[str]) -> None:
   """Compares, times, and prints the table."""
   if len(arguments) > 1:
     raise app.UsageError(f"unknown argument {arguments[1]!r}")
+  logging.set_verbosity(logging.WARNING)  # JAX reports every backend that it did not find.
   problem = Problem(OBSERVATION_SIZE, ACTION_SIZE, TASKS.value, DISCOUNT)
   dataset = jax.device_put(random_dataset(TASKS.value))
   print(
