@@ -5,15 +5,17 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+STARTER_DATA = {"cheetah_dir": "starter_data/cheetah_dir"}  # in this repository; other families are collected first
 
-def defaults(algorithm: str, **hyperparameters: Any) -> ml_collections.ConfigDict:
-  """The configuration of `algorithm` with these hyper-parameters, on the starter data in this repository."""
+
+def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collections.ConfigDict:
+  """The configuration of `algorithm` with these hyper-parameters on the family's data."""
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.output_directory = config_dict.placeholder(str)  # none: runs/<algorithm>-<dataset>-<seed>
 
   config.dataset = ml_collections.ConfigDict()
-  config.dataset.directory = "starter_data/cheetah_dir"
+  config.dataset.directory = STARTER_DATA.get(family, f"data/{family}")
   config.dataset.quality = "all"  # or 'start', 'middle', 'end' of the collection
   config.dataset.transitions_per_task = config_dict.placeholder(int)  # size of that part; none with 'all'
   config.dataset.skip = 1  # keep every skip-th transition

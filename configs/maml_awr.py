@@ -1,6 +1,7 @@
-"""MAML+AWR on half-cheetah forward and backward: MACAW without its advantage head.
+"""MAML+AWR: MACAW without its advantage head.
 
-python -m experiments.run --config=configs/maml_awr.py
+python -m experiments.run --config=configs/maml_awr.py                 half-cheetah forward and backward, starter data
+python -m experiments.run --config=configs/maml_awr.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
 """
 
 import ml_collections
@@ -8,9 +9,9 @@ import ml_collections
 from configs import macaw
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """The configuration of MACAW, less the term that MAML+AWR does not have."""
-  config = macaw.get_config()
+  config = macaw.get_config(family)
   config.algorithm.name = "maml_awr"
   del config.algorithm.advantage_coefficient
   return config

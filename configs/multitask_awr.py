@@ -1,6 +1,7 @@
-"""Multi-task AWR with 20 fine-tuning steps, on half-cheetah forward and backward.
+"""Multi-task AWR with 20 fine-tuning steps.
 
-python -m experiments.run --config=configs/multitask_awr.py
+python -m experiments.run --config=configs/multitask_awr.py                 half-cheetah forward and backward
+python -m experiments.run --config=configs/multitask_awr.py:cheetah_vel     half-cheetah at 40 velocities
 """
 
 import ml_collections
@@ -8,16 +9,17 @@ import ml_collections
 from configs.defaults import defaults
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """The offline multi-task baseline."""
-  return defaults(
+  config = defaults(
     "multitask_awr",
+    family,
     hidden_sizes=(100, 100, 100),
     layer="bias_transform",
     standard_deviation=0.2,
-    value_target="bootstrapped",
-    advantage_target="bootstrapped",
-    temperature=0.5,
+    value_target="monte_carlo",
+    advantage_target="monte_carlo",
+    temperature=1.0,
     task_dropout=0.0,
     value_learning_rate=3e-4,
     policy_learning_rate=3e-4,
@@ -25,3 +27,9 @@ def get_config() -> ml_collections.ConfigDict:
     fine_tune_value_learning_rate=1e-3,
     fine_tune_policy_learning_rate=1e-3,
   )
+  if family == "cheetah_vel":  # As for MACAW, and for its reasons.
+    config.training.steps = 8_000
+    config.algorithm.value_target = "bootstrapped"
+    config.algorithm.advantage_target = "bootstrapped"
+    config.algorithm.temperature = 0.5
+  return config

@@ -77,7 +77,7 @@ def config_of(flag: flags.FlagHolder[ml_collections.ConfigDict]) -> ml_collectio
   config = flag.value
   if config is None:
     raise ConfigurationError("no configuration; expected --config=configs/<name>.py")
-  file = config_flags.get_config_filename(flags.FLAGS[flag.name])
+  file, _, _ = config_flags.get_config_filename(flags.FLAGS[flag.name]).partition(":")  # <file>:<argument>
   if not Path(file).is_file():
     raise ConfigurationError(f"--config={file}: no such file; expected --config=configs/<name>.py")
   if not isinstance(config, ml_collections.ConfigDict):
