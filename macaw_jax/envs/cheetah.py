@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily
+from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily, never
 from macaw_jax.types import Array, Key
 
 XML_PATH = str(Path(__file__).parent / "assets" / "half_cheetah.xml")
@@ -49,12 +49,6 @@ def observe(task: Task, state: Physics) -> Array:
   chex.assert_shape([state.qpos, state.qvel], (9,))
   x, z = state.qpos[0], STANDING_HEIGHT + state.qpos[1]
   return jnp.concatenate([state.qpos[1:], state.qvel, jnp.stack([x, jnp.zeros_like(x), z])])
-
-
-def never(task: Task, state: Physics) -> Array:
-  """No state ends the episode: false."""
-  del task, state
-  return jnp.array(False)
 
 
 def forward_velocity(state: Physics, next_state: Physics) -> Array:

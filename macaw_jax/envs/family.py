@@ -7,6 +7,8 @@ observation and reward functions serves every engine.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from macaw_jax.types import Array, Key
 
 Task = Any  # A pytree of arrays: the numbers in which tasks differ.
@@ -56,3 +58,9 @@ class TaskFamily(NamedTuple):
   observe: Callable[[Task, State], Array]
   reward: Callable[[Task, State, Array, State], Array]
   terminal: Callable[[Task, State], Array]
+
+
+def never(task: Task, state: State) -> Array:
+  """The `terminal` of a family that only a time limit ends: false."""
+  del task, state
+  return jnp.array(False)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.envs.family import AnalyticDynamics, Task, TaskFamily
+from macaw_jax.envs.family import AnalyticDynamics, Task, TaskFamily, never
 from macaw_jax.types import Array, Key
 
 NUM_TASKS = 100
@@ -62,9 +62,3 @@ def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
   del state, action
   return -jnp.sqrt(jnp.sum((next_state - task["goal"]) ** 2))
-
-
-def never(task: Task, state: Array) -> Array:
-  """No state ends the episode: false."""
-  del task, state
-  return jnp.array(False)
