@@ -2,6 +2,11 @@
 
   python -m experiments.collect --config=configs/collect/cheetah_dir.py
 
+The starter data are 100 episodes per direction of the same run:
+
+  python -m experiments.collect --config=configs/collect/cheetah_dir.py \
+    --config.starter_directory=starter_data/cheetah_dir --config.starter_episodes=100
+
 Run time: 5 minutes on a loaded two-core machine; 224,000 environment steps, 110,000 updates, 24 MB.
 Returns (200 steps, mean of 20 episodes, forward and backward): random -41 and -4, final agent 1217 and 1210; the final
 agents of seeds 1 and 2: 1230 and 1255, 1210 and 1234. Episodes while learning first pass 1000 in both directions at
@@ -16,8 +21,8 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   config.family = "cheetah_dir"
   config.directory = "data/cheetah_dir"
-  config.starter_directory = "starter_data/cheetah_dir"
-  config.starter_episodes = 100
+  config.starter_directory = ""
+  config.starter_episodes = 0
 
   config.seed = 0
   config.episodes_per_task = 560
