@@ -1,4 +1,4 @@
-"""Compares runs: one markdown table, one line a configuration, over its seeds and test tasks.
+"""Compares runs: a markdown table with one line a configuration, over its seeds and test tasks, and one with each run.
 
 python -m experiments.compare runs/macaw-* runs/maml_awr-*
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError, flatten
+from experiments.report import describe_task
 from experiments.run_directory import RESULTS, read_json
 from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, mean, stratified_bootstrap
 
@@ -44,6 +45,7 @@ def main(arguments: list[str]) -> None:
   if not results:
     raise ConfigurationError(f"none of these runs has a {RESULTS}")
   say(comparison_table(group_runs(results)))
+  say(f"\n{runs_table(results)}")
 
 
 def group_runs(results: Mapping[Path, Mapping[str, Any]]) -> list[Group]:
@@ -98,6 +100,21 @@ def comparison_table(groups: Sequence[Group]) -> str:
       "after adaptation.",
     ]
   )
+
+
+def runs_table(results: Mapping[Path, Mapping[str, Any]]) -> str:
+  """Each run: the scores before and after adaptation in the mean over its test tasks, and each task's return after."""
+  lines = ["| run | before | after | worst task | return after, task by task |", "|---|---|---|---|---|"]
+  for directory, result in results.items():
+    rows = _test_rows(result)
+    before, after = _scores([rows], "score_before"), _scores([rows], "score_after")
+    returns = [
+      f"{describe_task(row['task'])}: {math.nan if row['return_after'] is None else row['return_after']:.0f}"
+      for row in rows
+    ]
+    cells = [str(directory), f"{mean(before):.1f}", f"{mean(after):.1f}", f"{np.min(after):.1f}", ", ".join(returns)]
+    lines.append(f"| {' | '.join(cells)} |")
+  return "\n".join(lines)
 
 
 def _identity(config: Mapping[str, Any]) -> str:

@@ -88,10 +88,9 @@ def meta_learner(
     outer_loss: What the adapted parts are judged by, on the query.
     optimizer: Steps `MetaParams` (see `optimize_parts`).
     act: `(params, timestep, key) -> action`, with `params` the named parts after adaptation.
-    test_adaptation: How a new task's support changes the parts, if not by `adaptation`.
+    test_adaptation: How a new task's support changes the parts, if not by `adaptation`; its rule is as initialised.
   """
   loss = meta_loss(adaptation, outer_loss)
-  adapting = adaptation if test_adaptation is None else test_adaptation
 
   def init(key: Key) -> TrainState:
     net = init_net(key)
@@ -105,9 +104,10 @@ def meta_learner(
     return TrainState(params, opt_state, state.step + 1), metrics
 
   def adapt(params: MetaParams, support: Transition, key: Key) -> dict[str, Params]:
-    # A rule that nothing trained belongs to a test adaptation without parameters of its own.
-    rule = params.rule if test_adaptation is None else ()
-    changes, _ = adapting.apply(params.net, rule, support, key)
+    if test_adaptation is None:
+      changes, _ = adaptation.apply(params.net, params.rule, support, key)
+    else:
+      changes, _ = test_adaptation.apply(params.net, test_adaptation.init(params.net), support, key)
     return changes
 
   def act_in_task(

@@ -2,13 +2,20 @@ import json
 
 import pytest
 
-from experiments.compare import comparison_table, group_runs, main
+from experiments.compare import comparison_table, group_runs, main, runs_table
 from experiments.configuration import ConfigurationError
 
 
 def result(seed, scores, algorithm="macaw", **fields):
   rows = [
-    {"split": "test", "task_index": index, "score_before": 0.0, "score_after": score}
+    {
+      "split": "test",
+      "task_index": index,
+      "task": {"speed": 0.5 * index},
+      "score_before": 0.0,
+      "score_after": score,
+      "return_after": score,
+    }
     for index, score in enumerate(scores)
   ]
   rows.append({"split": "train", "task_index": 9, "score_before": 0.0, "score_after": 1000.0})
@@ -34,6 +41,12 @@ def test_one_line_a_configuration_over_seeds_and_test_tasks():
   # One seed has no interval; a failed task hides nowhere.
   assert lines[3] == "| maml_awr | 0.0 | nan | nan | 1 | 3 of 4 |"
   assert len(lines) == 6
+
+
+def test_each_run_on_a_line_of_its_own():
+  lines = runs_table({"a": result(0, [10.0, 20.0]), "b": result(1, [-5.0, None])}).splitlines()
+  assert lines[2] == "| a | 0.0 | 15.0 | 10.0 | speed=0: 10, speed=0.5: 20 |"
+  assert lines[3] == "| b | 0.0 | nan | nan | speed=0: -5, speed=0.5: nan |"
 
 
 def test_labels_name_what_differs():
