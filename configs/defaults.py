@@ -36,5 +36,6 @@ def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collecti
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.episodes = 20  # per task, before adaptation and after
   config.evaluation.support_size = 256
+  config.evaluation.order = "uniform"  # or 'contiguous'
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
   return config

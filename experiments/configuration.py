@@ -10,6 +10,7 @@ from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.dataset import Quality
 from macaw_jax.data.manifest import MANIFEST_FILE
 from macaw_jax.data.sampling import Order
+from macaw_jax.evaluation.protocols import SUPPORT_ORDERS
 
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")
@@ -56,6 +57,7 @@ FIELDS: dict[str, Field] = {
   "training.checkpoint_every": _integer(1),
   "evaluation.episodes": _integer(1),
   "evaluation.support_size": _integer(1),
+  "evaluation.order": _one_of(tuple(SUPPORT_ORDERS)),
   "evaluation.train_tasks": _integer(0),
 }
 
@@ -90,6 +92,12 @@ def check_configuration(config: ml_collections.ConfigDict) -> None:
       raise ConfigurationError(
         f"config.{name}.support_size = {config[name].support_size} is not a multiple of config.algorithm.inner_steps "
         f"= {inner_steps}: each inner step takes an equal share of the support"
+      )
+  for name, value in config.algorithm.items():
+    if value == "td_lambda" and (training.order, config.evaluation.order) != ("contiguous", "contiguous"):
+      raise ConfigurationError(
+        f"config.algorithm.{name} = 'td_lambda' needs consecutive transitions: set config.training.order and "
+        "config.evaluation.order to 'contiguous'"
       )
   if (dataset.quality == "all") != (dataset.transitions_per_task is None):
     raise ConfigurationError(

@@ -142,6 +142,7 @@ def evaluate_steps(
       checkpoint.statistics,
       support_size=size,
       episodes=episodes,
+      order=config.evaluation.order,
       train_tasks=0,
     )
     say(f"  {number} {'step' if number == 1 else 'steps'} on {size} transitions of each task ...")

@@ -117,12 +117,13 @@ class Evaluator:
     *,
     support_size: int,
     episodes: int,
+    order: str,
     train_tasks: int,
   ):
     self._manifest = experiment.manifest
     self._support_size = support_size
     self._evaluate = protocols.make_offline_protocol(
-      algorithm, experiment.family, statistics, support_size=support_size, num_episodes=episodes
+      algorithm, experiment.family, statistics, support_size=support_size, num_episodes=episodes, order=order
     )
     splits = [experiment.test]
     if train_tasks:

@@ -146,6 +146,7 @@ def make_evaluate(
     experiment.statistics,
     support_size=config.evaluation.support_size,
     episodes=config.evaluation.episodes,
+    order=config.evaluation.order,
     train_tasks=config.evaluation.train_tasks,
   )
 

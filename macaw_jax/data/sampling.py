@@ -69,6 +69,11 @@ def random_subset(key: Key, size: Array | int, count: int) -> Array:
   return index.astype(jnp.int32)
 
 
+def random_slice(key: Key, size: Array | int, count: int) -> Array:
+  """`count` consecutive indices in [0, size), their start uniform: `[count]` int32."""
+  return jax.random.randint(key, (), 0, size - count + 1) + jnp.arange(count)
+
+
 def gather(dataset: Dataset, task_index: Array | int, rows: Array) -> Transition:
   """Rows of one task: `task_index` [] and `rows` [B] give transitions `[B, ...]`."""
   chex.assert_rank([task_index, rows], [0, 1])
@@ -135,10 +140,9 @@ def sample_task(
     query_rows = query_start + jnp.arange(query_size)
   else:
     key_support, key_query = jax.random.split(key)
-    support_start = jax.random.randint(key_support, (), 0, size - support_size + 1)
-    support_rows = support_start + jnp.arange(support_size)
+    support_rows = random_slice(key_support, size, support_size)
     query_rows = random_subset(key_query, size - support_size, query_size)
-    query_rows = jnp.where(query_rows < support_start, query_rows, query_rows + support_size)
+    query_rows = jnp.where(query_rows < support_rows[0], query_rows, query_rows + support_size)
   return gather(dataset, task_index, support_rows), gather(dataset, task_index, query_rows)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.manifest import DatasetError, Manifest
-from macaw_jax.data.sampling import gather, random_subset
+from macaw_jax.data.sampling import gather, random_slice, random_subset
 from macaw_jax.data.scores import normalised_score
 from macaw_jax.data.statistics import Statistics, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
@@ -66,12 +66,16 @@ def act_on_raw_timesteps(act: Act, statistics: Statistics) -> Act:
   return scaled
 
 
+# How the rows of a support are drawn; TD(lambda) needs consecutive ones.
+SUPPORT_ORDERS = {"uniform": random_subset, "contiguous": random_slice}
+
+
 def make_adapt(
-  algorithm: Algorithm, support_size: int, num_supports: int
+  algorithm: Algorithm, support_size: int, num_supports: int, order: str = "uniform"
 ) -> Callable[[MetaParams, Dataset, Key], dict[str, Params]]:
   """Adaptation to every task of a dataset on random supports: `(params, dataset, key) -> adapted [T * S, ...]`.
 
-  The `num_supports` S adaptations to a task stand side by side.
+  The `num_supports` S adaptations to a task stand side by side. `order` is a name in `SUPPORT_ORDERS`.
 
   Raises, when called:
     ValueError: a task has fewer than `support_size` transitions.
@@ -81,7 +85,7 @@ def make_adapt(
   def adapt(params: MetaParams, dataset: Dataset, key: Key) -> dict[str, Params]:
     def one(task_index: Array, key: Key) -> dict[str, Params]:
       key_rows, key_adapt = jax.random.split(key)
-      rows = random_subset(key_rows, dataset.size[task_index], support_size)
+      rows = SUPPORT_ORDERS[order](key_rows, dataset.size[task_index], support_size)
       return algorithm.adapt(params, gather(dataset, task_index, rows), key_adapt)
 
     task_index = jnp.repeat(jnp.arange(dataset.size.shape[0]), num_supports)
@@ -97,7 +101,13 @@ def make_adapt(
 
 
 def make_offline_protocol(
-  algorithm: Algorithm, family: TaskFamily, statistics: Statistics, *, support_size: int, num_episodes: int
+  algorithm: Algorithm,
+  family: TaskFamily,
+  statistics: Statistics,
+  *,
+  support_size: int,
+  num_episodes: int,
+  order: str = "uniform",
 ) -> OfflineProtocol:
   """The protocol `offline`; adaptation and rollouts are compiled once for each number of tasks.
 
@@ -107,8 +117,9 @@ def make_offline_protocol(
     statistics: of the run's training data.
     support_size: transitions of each task that an adaptation sees.
     num_episodes: deterministic episodes of each task, before adaptation and after, each after one of its own.
+    order: how the rows of a support are drawn, a name in `SUPPORT_ORDERS`.
   """
-  adapt = make_adapt(algorithm, support_size, num_episodes)
+  adapt = make_adapt(algorithm, support_size, num_episodes, order)
   rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act, statistics))
 
   def evaluate(params: MetaParams, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:

@@ -125,6 +125,15 @@ def test_a_support_is_distinct_rows_of_its_own_task():
     assert found <= {tuple(row) for row in dataset.observation[support // 2]}
 
 
+def test_a_contiguous_support_is_consecutive_rows():
+  numbered = make_dataset()._replace(reward=np.tile(np.arange(NUM_ROWS, dtype=np.float32), (3, 1)))
+  algorithm = seeker()._replace(adapt=lambda params, support, key: {"rows": support.reward})
+  adapt = protocols.make_adapt(algorithm, 16, 5, "contiguous")
+  rows = np.asarray(adapt(PARAMS, numbered, jax.random.key(0))["rows"])
+  np.testing.assert_array_equal(np.diff(rows, axis=1), 1.0)
+  assert len(np.unique(rows[:, 0])) > 5
+
+
 def test_every_episode_has_a_support_of_its_own():
   algorithm = seeker()._replace(adapt=lambda params, support, key: {"rows": support.observation})
   rows = np.asarray(protocols.make_adapt(algorithm, 16, 4)(PARAMS, make_dataset(), jax.random.key(0))["rows"])

@@ -18,6 +18,8 @@ WRONG = [
   ("training.steps", 45, r"config.training.steps = 45 is not a multiple of config.training.log_every = 10"),
   ("training.evaluate_every", 15, r"config.training.evaluate_every = 15 is not a multiple"),
   ("training.checkpoint_every", 5, r"config.training.checkpoint_every = 5 is not a multiple"),
+  ("evaluation.order", "sorted", r"config.evaluation.order = 'sorted': expected one of uniform, contiguous"),
+  ("algorithm.advantage_target", "td_lambda", r"advantage_target = 'td_lambda' needs consecutive transitions: set"),
   ("training.order", "sorted", r"config.training.order = 'sorted': expected one of uniform, contiguous"),
   ("training.tasks_per_update", 0, r"config.training.tasks_per_update = 0"),
   ("dataset.quality", "best", r"config.dataset.quality = 'best': expected one of all, start, middle, end"),
