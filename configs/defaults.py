@@ -31,7 +31,9 @@ def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collecti
   config.training.checkpoint_every = 1_000
 
   config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
-  config.algorithm.decay_steps = config.training.get_ref("steps")  # the learning rates end at zero
+  # The learning rates end at zero; a number far above training.steps keeps them. The sum makes this follow
+  # training.steps and not the other way round, as a bare reference would.
+  config.algorithm.decay_steps = config.training.get_ref("steps") + 0
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.episodes = 20  # per task, before adaptation and after

@@ -1,0 +1,46 @@
+"""Every shipped configuration is right, and builds its algorithm."""
+
+import importlib
+import pathlib
+
+import pytest
+
+from experiments.configuration import check_configuration, hyperparameters
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.types import Problem
+
+ROOT = pathlib.Path(__file__).parent.parent
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "defaults"))
+
+
+def get_config(name, *family):
+  return importlib.import_module(f"configs.{name}").get_config(*family)
+
+
+def test_every_algorithm_has_its_configuration():
+  assert sorted(ALGORITHMS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_configuration_is_right_on_the_starter_data(name, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  config = get_config(name)
+  assert config.algorithm.name == name
+  check_configuration(config)
+
+
+@pytest.mark.parametrize("family", ["cheetah_dir", "cheetah_vel"])
+@pytest.mark.parametrize("name", NAMES)
+def test_hyperparameters_are_those_of_the_algorithm(name, family):
+  config = get_config(name, family)
+  ALGORITHMS[name](Problem(20, 6, 3, 0.99), **hyperparameters(config))
+  assert config.dataset.directory.endswith(family)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decay_follows_the_number_of_updates_and_not_the_other_way_round(name):
+  config = get_config(name)
+  config.training.steps = 700
+  assert config.algorithm.decay_steps == 700
+  config.algorithm.decay_steps = 900
+  assert (config.training.steps, config.algorithm.decay_steps) == (700, 900)
