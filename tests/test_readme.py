@@ -39,7 +39,7 @@ def test_example_runs_and_learns():
 
 
 def test_every_command_of_the_readme_names_files_that_exist():
-  commands = re.findall(r"--config=(\S+\.py)", (ROOT / "README.md").read_text())
+  commands = re.findall(r"--config=([\w/]+\.py)", (ROOT / "README.md").read_text())
   assert commands
   for config in commands:
     assert (ROOT / config).is_file(), config

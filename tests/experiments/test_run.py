@@ -97,7 +97,7 @@ def test_what_a_run_writes(finished):
 
   results = json.loads((directory / "results.json").read_text())
   evaluated = [(row["split"], row["task_index"]) for row in results["rows"]]
-  assert evaluated == [("test", 3), ("test", 4), ("train", 0), ("train", 1)]
+  assert evaluated == [("test", 3), ("test", 4), ("train", 0), ("train", 2)]
   assert {row["protocol"] for row in results["rows"]} == {"offline"}
   mean = np.mean([row["return_after"] for row in results["rows"][:2]])
   np.testing.assert_allclose(results["mean"]["test"]["return_after"], mean)
