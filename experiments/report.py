@@ -82,7 +82,7 @@ def steps_table(rows: Sequence[Row]) -> str:
   ]
   lines += [line(f"{index}  {describe_task(task)}", values("return", index)) for index, task in tasks.items()]
   for name, label in (("return", "mean return"), ("score", "mean score (0 random, 100 expert)")):
-    lines.append(line(label, np.mean([values(name, index) for index in tasks], axis=0)))
+    lines.append(line(label, list(np.mean([values(name, index) for index in tasks], axis=0))))
   return "\n".join(lines)
 
 

@@ -40,9 +40,9 @@ def fit_statistics(dataset: Dataset) -> Statistics:
   returns = [np.asarray(rows[:size]) for rows, size in zip(dataset.mc_return, sizes, strict=True)]
   num_rows = sum(sizes)
   # Task by task: float64 copies of the whole dataset would need several times its memory.
-  mean = sum(rows.sum(axis=0, dtype=np.float64) for rows in observations) / num_rows
-  std = np.sqrt(sum(np.square(rows - mean).sum(axis=0) for rows in observations) / num_rows)
-  scale = np.sqrt(sum(np.square(rows, dtype=np.float64).sum() for rows in returns) / num_rows)
+  mean = np.sum([rows.sum(axis=0, dtype=np.float64) for rows in observations], axis=0) / num_rows
+  std = np.sqrt(np.sum([np.square(rows - mean).sum(axis=0) for rows in observations], axis=0) / num_rows)
+  scale = np.sqrt(np.sum([np.square(rows, dtype=np.float64).sum() for rows in returns]) / num_rows)
   return Statistics(
     observation_mean=mean.astype(np.float32),
     observation_std=np.maximum(std, _MINIMUM_STD).astype(np.float32),
