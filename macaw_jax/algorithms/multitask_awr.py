@@ -19,9 +19,6 @@ from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Algorithm, Problem
 
-# Which loss trains which part; every other gradient is exactly zero.
-TRAINS = {"value_loss": ("value",), "policy_loss": ("policy",)}
-
 
 def multitask_awr(
   problem: Problem,
@@ -76,7 +73,7 @@ def multitask_awr(
   return multitask_learner(
     problem,
     init={"value": value.init, "policy": policy.init},
-    losses={
+    losses={  # Each part by its own loss alone: the policy's loss holds the value network fixed.
       "value": value_regression(value, target(value_target)),
       "policy": advantage_weighted_regression(
         policy, advantage, temperature=temperature, maximum_weight=maximum_weight

@@ -14,9 +14,6 @@ from macaw_jax.meta_learner import MakeOptimizer
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.types import Algorithm, Problem
 
-# Which loss trains which part.
-TRAINS = {"policy_loss": ("policy",)}
-
 
 def multitask_bc(
   problem: Problem,
