@@ -5,6 +5,7 @@ python -m experiments.run --config=configs/macaw.py:cheetah_vel     half-cheetah
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from configs.defaults import defaults
 
@@ -18,13 +19,19 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
     layer="weight_transform",
     standard_deviation=0.2,
     advantage_coefficient=0.01,
+    rectify_action=True,
     inner_steps=1,
     inner_value_step_size=0.01,
     inner_policy_step_size=0.01,
+    learn_step_sizes=True,
+    first_order=False,
     inner_value_target="monte_carlo",
     outer_value_target="monte_carlo",
     advantage_target="monte_carlo",
+    lambda_=0.95,
+    slow_decay=config_dict.placeholder(float),  # none: no slow copy
     temperature=1.0,
+    maximum_weight=20.0,
     value_learning_rate=3e-4,
     policy_learning_rate=3e-4,
     rule_learning_rate=1e-3,

@@ -1,12 +1,14 @@
 """Every shipped configuration is right, and builds its algorithm."""
 
 import importlib
+import inspect
 import pathlib
 
 import pytest
 
 from experiments.configuration import check_configuration, hyperparameters
 from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.algorithms.macaw import macaw, objective
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -35,6 +37,19 @@ def test_hyperparameters_are_those_of_the_algorithm(name, family):
   config = get_config(name, family)
   ALGORITHMS[name](Problem(20, 6, 3, 0.99), **hyperparameters(config))
   assert config.dataset.directory.endswith(family)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_hyperparameter_can_be_set(name):
+  factories = [macaw, objective] if name in ("macaw", "maml_awr") else [ALGORITHMS[name]]
+  keywords = {
+    parameter.name
+    for factory in factories
+    for parameter in inspect.signature(factory).parameters.values()
+    if parameter.kind is parameter.KEYWORD_ONLY
+  }
+  missing = {"optimizer"} | ({"advantage_coefficient"} if name == "maml_awr" else set())
+  assert hyperparameters(get_config(name)).keys() == keywords - missing
 
 
 @pytest.mark.parametrize("name", NAMES)
