@@ -37,7 +37,7 @@ from macaw_jax.losses import (
   scale,
   value_regression,
 )
-from macaw_jax.meta_learner import RULE, meta_learner, optimize_parts
+from macaw_jax.meta_learner import RULE, init_parts, meta_learner, optimize_parts
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.training.loop import make_chunk
@@ -134,12 +134,8 @@ def copying_macaw(problem: Problem, optimizer: Callable[[float], optax.GradientT
   steps = INNER_STEPS.value
   learned = {ADVANTAGE_COEFFICIENT: inverse_softplus(0.01)}
 
-  def init_net(key: Key) -> dict[str, Params]:
-    key_policy, key_value = jax.random.split(key)
-    return {"policy": policy.init(key_policy), "value": value.init(key_value)}
-
   return meta_learner(
-    init_net=init_net,
+    init_net=init_parts({"policy": policy.init, "value": value.init}),
     adaptation=chain(
       copying_gradient_step(value_loss, on="value", steps=steps, learned={}),
       copying_gradient_step(inner_policy_loss, on="policy", steps=steps, learned=learned),

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from experiments.command_line import config_of, launch
+from experiments.command_line import launch_with_config
 from experiments.configuration import ConfigurationError
 from experiments.provenance import git_commit, package_versions
 from macaw_jax import envs
@@ -30,8 +30,6 @@ from macaw_jax.envs.family import TaskFamily
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_TASKS_ON_A_LINE = 4
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "What to collect: a file of configs/collect.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,13 +202,13 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
   print(table(collection))
 
 
-def main() -> None:
+def main(config: ConfigDict) -> None:
   """The command."""
   # Matrices of this size are multiplied faster by one thread than by several: a third less time on two cores. JAX
   # reads the flag when it starts its first computation, so it can still be set here.
   os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen=false {os.environ.get('XLA_FLAGS', '')}"
-  run(*read_config(config_of(_CONFIG)))
+  run(*read_config(config))
 
 
 if __name__ == "__main__":
-  launch(main)
+  launch_with_config(main)

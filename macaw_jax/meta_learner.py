@@ -71,6 +71,16 @@ def optimize_parts(optimizers: Mapping[str, optax.GradientTransformation]) -> op
   return optax.partition(dict(optimizers), labels)
 
 
+def init_parts(inits: Mapping[str, Callable[[Key], Params]]) -> Callable[[Key], dict[str, Params]]:
+  """`(key) -> net` from the `(key) -> params` of each named part; every part has its own key."""
+
+  def init_net(key: Key) -> dict[str, Params]:
+    keys = jax.random.split(key, len(inits))
+    return {part: init(part_key) for (part, init), part_key in zip(inits.items(), keys, strict=True)}
+
+  return init_net
+
+
 def meta_learner(
   *,
   init_net: Callable[[Key], dict[str, Params]],
@@ -83,7 +93,7 @@ def meta_learner(
   """An algorithm that learns parameters from which adaptation does well.
 
   Args:
-    init_net: `(key) -> net`, the network's named parts.
+    init_net: `(key) -> net`, the network's named parts (see `init_parts`).
     adaptation: How a task's support changes the parts; differentiated through.
     outer_loss: What the adapted parts are judged by, on the query.
     optimizer: Steps `MetaParams` (see `optimize_parts`).

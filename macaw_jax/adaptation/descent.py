@@ -51,9 +51,7 @@ class Stepper(NamedTuple):
   slow_weights: Callable[..., Any]  # likewise
 
 
-def _weight_transform_stepper(first_order: bool, slow_decay: float) -> Stepper:
-  held = jax.lax.stop_gradient if first_order else lambda x: x
-
+def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float) -> Stepper:
   def init(unit: Params) -> WeightTransformTrail:
     return WeightTransformTrail((unit["latent"],), unit["latent"], ())
 
@@ -88,9 +86,7 @@ def _weight_transform_stepper(first_order: bool, slow_decay: float) -> Stepper:
   return Stepper(init, step, weights, slow_weights)
 
 
-def _plain_stepper(first_order: bool, slow_decay: float) -> Stepper:
-  held = jax.lax.stop_gradient if first_order else lambda x: x
-
+def _plain_stepper(held: Callable[[Array], Array], slow_decay: float) -> Stepper:
   def step(unit: Array, step_size: Array, trail: PlainTrail, gradient: Array) -> PlainTrail:
     del unit
     value = trail.value - step_size * held(gradient)
@@ -126,8 +122,9 @@ def gradient_descent(*, first_order: bool = False, slow_decay: float = 0.9) -> G
     first_order: Hold every inner gradient fixed when differentiating through the steps.
     slow_decay: The decay d of the slow copy.
   """
-  weight_transform = _weight_transform_stepper(first_order, slow_decay)
-  plain = _plain_stepper(first_order, slow_decay)
+  held = jax.lax.stop_gradient if first_order else lambda x: x
+  weight_transform = _weight_transform_stepper(held, slow_decay)
+  plain = _plain_stepper(held, slow_decay)
 
   def stepper_of(unit: Any) -> Stepper:
     return weight_transform if is_weight_transform(unit) else plain

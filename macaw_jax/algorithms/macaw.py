@@ -28,7 +28,7 @@ from macaw_jax.losses import (
   value_regression,
 )
 from macaw_jax.losses.values import Target, make_target
-from macaw_jax.meta_learner import RULE, MakeOptimizer, learning_rate, meta_learner, optimize_parts
+from macaw_jax.meta_learner import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Adaptation, Algorithm, Array, Key, LossFn, Params, Problem, TimeStep
@@ -121,10 +121,7 @@ def objective(
     inner_step(inner_policy_loss, on="policy", step_size=inner_policy_step_size, learned=learned),
   )
 
-  def init_net(key: Key) -> dict[str, Params]:
-    key_policy, key_value = jax.random.split(key)
-    return {"policy": policy.init(key_policy), "value": value.init(key_value)}
-
+  init_net = init_parts({"policy": policy.init, "value": value.init})
   outer_value_loss = value_regression(value, target(outer_value_target, bootstrap_part))
   return Objective(init_net, adaptation, outer_value_loss, policy_loss, act_with(policy))
 

@@ -13,7 +13,7 @@ import optax
 
 from macaw_jax.adaptation import fine_tune, identity
 from macaw_jax.losses import add
-from macaw_jax.meta_learner import RULE, MakeOptimizer, learning_rate, meta_learner, optimize_parts
+from macaw_jax.meta_learner import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
 from macaw_jax.types import (
   Algorithm,
   Array,
@@ -112,12 +112,8 @@ def multitask_learner(
   if not 0.0 <= task_dropout < 1.0:
     raise ValueError(f"task_dropout={task_dropout} must lie in [0, 1)")
 
-  def init_net(key: Key) -> dict[str, Params]:
-    keys = jax.random.split(key, len(init))
-    return {part: init_part(part_key) for (part, init_part), part_key in zip(init.items(), keys, strict=True)}
-
   algorithm = meta_learner(
-    init_net=init_net,
+    init_net=init_parts(init),
     adaptation=identity(),
     outer_loss=add(*losses.values()),
     optimizer=optimize_parts(

@@ -59,21 +59,19 @@ def normalise_observation(statistics: Statistics, observation: chex.Array) -> ch
 
 def normalise(statistics: Statistics, transitions: Transition) -> Transition:
   """Transitions with standardised observations, and with rewards and returns divided by the return scale."""
-  return transitions._replace(
-    observation=normalise_observation(statistics, transitions.observation),
-    next_observation=normalise_observation(statistics, transitions.next_observation),
-    final_observation=normalise_observation(statistics, transitions.final_observation),
-    reward=transitions.reward / statistics.return_scale,
-    mc_return=transitions.mc_return / statistics.return_scale,
-  )
+  return transitions._replace(**_scaled_fields(statistics, transitions))
 
 
 def normalise_dataset(statistics: Statistics, dataset: Dataset) -> Dataset:
   """A dataset whose every sample is `normalise`d: once on load, not at every step."""
-  return dataset._replace(
-    observation=normalise_observation(statistics, dataset.observation),
-    next_observation=normalise_observation(statistics, dataset.next_observation),
-    final_observation=normalise_observation(statistics, dataset.final_observation),
-    reward=dataset.reward / statistics.return_scale,
-    mc_return=dataset.mc_return / statistics.return_scale,
-  )
+  return dataset._replace(**_scaled_fields(statistics, dataset))
+
+
+def _scaled_fields(statistics: Statistics, record: Transition | Dataset) -> dict[str, chex.Array]:
+  return {
+    "observation": normalise_observation(statistics, record.observation),
+    "next_observation": normalise_observation(statistics, record.next_observation),
+    "final_observation": normalise_observation(statistics, record.final_observation),
+    "reward": record.reward / statistics.return_scale,
+    "mc_return": record.mc_return / statistics.return_scale,
+  }

@@ -20,12 +20,11 @@ from macaw_jax.data.sampling import gather, random_slice, random_subset
 from macaw_jax.data.scores import normalised_score
 from macaw_jax.data.statistics import Statistics, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
-from macaw_jax.evaluation.rollout import Trajectory, episode_return, make_rollout
+from macaw_jax.evaluation.rollout import Act, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Algorithm, Array, Key, MetaParams, Params, TimeStep
 
 OFFLINE = "offline"
 
-Act = Callable[[MetaParams, dict[str, Params], TimeStep, Key | None], tuple[Array, dict[str, Params]]]
 Row = dict[str, Any]
 
 
