@@ -4,8 +4,8 @@ A family is pure functions on one task and one state. The physics is named apart
 observation and reward functions serves every engine.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
@@ -16,10 +16,15 @@ State = Any  # A pytree of arrays.
 
 
 class Physics(NamedTuple):
-  """State of a MuJoCo model, in its own units (metres, radians, seconds)."""
+  """State of a MuJoCo model, in its own units (metres, radians, seconds), and what the engine derives from it.
+
+  `derived` holds the fields of `mjData` that `MujocoDynamics.derived` names, as they are in this very state under
+  the action that led to it (none at a start). An engine fills it in; a family's `reset` leaves it empty.
+  """
 
   qpos: Array  # [..., nq]
   qvel: Array  # [..., nv]
+  derived: Mapping[str, Array] = {}  # noqa: RUF012 -- never written to.
 
 
 class AnalyticDynamics(NamedTuple):
@@ -29,10 +34,23 @@ class AnalyticDynamics(NamedTuple):
 
 
 class MujocoDynamics(NamedTuple):
-  """Physics of a MuJoCo model; its states are `Physics`."""
+  """Physics of a MuJoCo model; its states are `Physics`.
+
+  Where tasks differ in their physics, `randomised` names fields of `mjModel`, and `task[name]`, shaped as that field,
+  multiplies it. Constants that MuJoCo derives from them on compilation (`mj_setConst`) stay those of the model.
+  """
 
   xml_path: str
   frame_skip: int  # physics steps per control step
+  derived: tuple[str, ...] = ()  # fields of mjData that reward or observation read, as "cfrc_ext"
+  randomised: tuple[str, ...] = ()  # fields of mjModel that a task multiplies, as "body_mass"
+
+
+class TaskSplit(NamedTuple):
+  """Indices of the tasks to train and to test on."""
+
+  train: tuple[int, ...]
+  test: tuple[int, ...]
 
 
 class TaskFamily(NamedTuple):
@@ -44,6 +62,9 @@ class TaskFamily(NamedTuple):
   terminal: `(task, state) -> []` bool, true where the task ends the episode
 
   Actions lie in [-1, 1]; whoever steps the physics clips them first, and the reward sees the clipped action.
+
+  `train_tasks` and `test_tasks` split the tasks at random (in distribution); in `extrapolation` the test tasks lie
+  outside the range of the training tasks.
   """
 
   name: str
@@ -58,6 +79,8 @@ class TaskFamily(NamedTuple):
   observe: Callable[[Task, State], Array]
   reward: Callable[[Task, State, Array, State], Array]
   terminal: Callable[[Task, State], Array]
+  differ_in: Literal["rewards", "physics"] = "rewards"
+  extrapolation: TaskSplit | None = None
 
 
 def never(task: Task, state: State) -> Array:

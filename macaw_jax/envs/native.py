@@ -1,16 +1,20 @@
 """Native MuJoCo stepping for many episodes at once, on a pool of threads."""
 
+import copy
 import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import mujoco
 import numpy as np
 from mujoco.rollout import Rollout
 
-from macaw_jax.envs.family import MujocoDynamics, Physics
+from macaw_jax.envs.family import MujocoDynamics, Physics, Task
 
 
 class NativeSimulator:
-  """Steps N independent episodes of one MuJoCo model; deterministic, whatever the threads and the neighbours.
+  """Steps N independent episodes of a MuJoCo model; deterministic, whatever the threads and the neighbours.
 
   The state of an episode is (qpos, qvel) and nothing else: each control step starts the constraint solver from zero
   acceleration, and only the physics steps inside a control step warm-start one another. So an episode can be
@@ -18,7 +22,7 @@ class NativeSimulator:
   agrees within the solver's tolerance, not in the last bits.
 
   Args:
-    dynamics: the model and its frame skip.
+    dynamics: the model, its frame skip, what tasks change in it and what is derived from its states.
     num_threads: threads of the pool, which lives as long as the simulator; zero steps on the calling thread. The
       default is one a processor core.
 
@@ -28,7 +32,7 @@ class NativeSimulator:
 
   def __init__(self, dynamics: MujocoDynamics, num_threads: int | None = None):
     self.model = mujoco.MjModel.from_xml_path(dynamics.xml_path)
-    self._frame_skip = dynamics.frame_skip
+    self._dynamics = dynamics
     self._state_size = mujoco.mj_stateSize(self.model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
     if self._state_size != 1 + self.model.nq + self.model.nv:
       raise ValueError(f"{dynamics.xml_path}: expected a model whose only state is time, qpos and qvel.")
@@ -36,11 +40,34 @@ class NativeSimulator:
       num_threads = os.cpu_count() or 1
     self._pool = Rollout(nthread=num_threads)
     self._data = [mujoco.MjData(self.model) for _ in range(max(1, num_threads))]
+    self._executor = ThreadPoolExecutor(len(self._data))
 
-  def step(self, physics: Physics, action: np.ndarray) -> Physics:
+  def models(self, tasks: Task) -> list[mujoco.MjModel]:
+    """The model of each episode, from the family's task of each, leaves `[N, ...]`; one object where tasks are equal."""
+    num_episodes = len(jax.tree.leaves(tasks)[0])
+    if not self._dynamics.randomised:
+      return [self.model] * num_episodes
+    factors = {name: np.asarray(tasks[name], np.float64) for name in self._dynamics.randomised}
+    models: dict[bytes, mujoco.MjModel] = {}
+    chosen = []
+    for episode in range(num_episodes):
+      own = {name: values[episode] for name, values in factors.items()}
+      key = b"".join(values.tobytes() for values in own.values())
+      if key not in models:
+        models[key] = _scaled_model(self.model, own)
+      chosen.append(models[key])
+    return chosen
+
+  def start(self, models: list[mujoco.MjModel], physics: Physics) -> Physics:
+    """The starts that a family gives, qpos `[N, nq]` and qvel `[N, nv]`, in float64 and with what is derived."""
+    qpos, qvel = np.asarray(physics.qpos, np.float64), np.asarray(physics.qvel, np.float64)
+    return Physics(qpos, qvel, self._derive(models, qpos, qvel, np.zeros((len(models), self.model.nu))))
+
+  def step(self, models: list[mujoco.MjModel], physics: Physics, action: np.ndarray) -> Physics:
     """One control step of each episode under a constant action.
 
     Args:
+      models: of each episode, as `models` gave them.
       physics: qpos `[N, nq]`, qvel `[N, nv]`; any float type, float64 inside.
       action: `[N, nu]`, within the control range.
 
@@ -52,7 +79,42 @@ class NativeSimulator:
     start = np.zeros((num_episodes, self._state_size))  # time, qpos, qvel
     start[:, 1 : 1 + nq] = physics.qpos
     start[:, 1 + nq :] = physics.qvel
-    control = np.empty((num_episodes, self._frame_skip, self.model.nu))
+    control = np.empty((num_episodes, self._dynamics.frame_skip, self.model.nu))
     control[:] = np.asarray(action)[:, None, :]
-    states, _ = self._pool.rollout(self.model, self._data, start, control)
-    return Physics(qpos=states[:, -1, 1 : 1 + nq].copy(), qvel=states[:, -1, 1 + nq :].copy())
+    states, _ = self._pool.rollout(models, self._data, start, control)
+    qpos, qvel = states[:, -1, 1 : 1 + nq].copy(), states[:, -1, 1 + nq :].copy()
+    return Physics(qpos, qvel, self._derive(models, qpos, qvel, control[:, 0]))
+
+  def _derive(
+    self, models: list[mujoco.MjModel], qpos: np.ndarray, qvel: np.ndarray, control: np.ndarray
+  ) -> dict[str, np.ndarray]:
+    """The wanted fields of mjData in each state, `[N, ...]`."""
+    names = self._dynamics.derived
+    if not names:
+      return {}
+    derived = {name: np.empty((len(models), *getattr(self._data[0], name).shape)) for name in names}
+
+    def fill(data: mujoco.MjData, episodes: range) -> None:
+      for episode in episodes:
+        data.qpos[:], data.qvel[:], data.ctrl[:] = qpos[episode], qvel[episode], control[episode]
+        data.qacc_warmstart[:] = 0.0
+        mujoco.mj_forward(models[episode], data)
+        mujoco.mj_rnePostConstraint(models[episode], data)  # contact forces on bodies, which mj_forward leaves alone
+        for name in names:
+          derived[name][episode] = getattr(data, name)
+
+    list(self._executor.map(fill, self._data, self._shares(len(models))))
+    return derived
+
+  def _shares(self, num_episodes: int) -> Iterator[range]:
+    """The episodes of each thread."""
+    threads = len(self._data)
+    return (range(thread, num_episodes, threads) for thread in range(threads))
+
+
+def _scaled_model(model: mujoco.MjModel, factors: dict[str, np.ndarray]) -> mujoco.MjModel:
+  """A copy of the model with some fields multiplied, and nothing else changed."""
+  scaled = copy.deepcopy(model)
+  for name, values in factors.items():
+    getattr(scaled, name)[:] *= values
+  return scaled

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, State, Task, TaskFamily
+from macaw_jax.envs.mjx_engine import on_mjx
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.types import Array, Key, TimeStep
 
 Act = Callable[[Any, Any, TimeStep, Key | None], tuple[Array, Any]]
 """`Algorithm.act`: `(params, task, timestep, key) -> (action, task)`, one step of one episode."""
+
+
+Engine = Literal["native", "mjx"]
 
 
 class Trajectory(NamedTuple):
@@ -43,16 +47,24 @@ class RolloutFn(Protocol):
     """
 
 
-def make_rollout(family: TaskFamily, act: Act) -> RolloutFn:
+def make_rollout(family: TaskFamily, act: Act, engine: Engine = "native") -> RolloutFn:
   """The rollout of a family under an acting function; compiled once for each number of episodes.
 
   Reward, end and observation of native episodes are computed in float64: the velocity in a reward is a small
   difference of positions, and 100 m from the start one float32 rounding is already 1.5e-4 m/s. The agent
   itself sees float32.
+
+  Args:
+    family: where episodes are run.
+    act: of an algorithm.
+    engine: that steps MuJoCo models: "native" on the host, "mjx" inside the compiled scan, on an accelerator if there
+      is one. An analytic family is compiled whatever it is.
   """
-  if isinstance(family.dynamics, AnalyticDynamics):
-    return _compiled_rollout(family, family.dynamics, act)
-  return _native_rollout(family, family.dynamics, act)
+  if isinstance(family.dynamics, MujocoDynamics):
+    if engine == "native":
+      return _native_rollout(family, family.dynamics, act)
+    family = on_mjx(family)
+  return _compiled_rollout(family, act)
 
 
 def episode_return(trajectory: Trajectory) -> Array:
@@ -105,23 +117,26 @@ def _score(family: TaskFamily, task: Task, state: State, action: Array) -> Traje
   )
 
 
-def _compiled_rollout(family: TaskFamily, dynamics: AnalyticDynamics, act: Act) -> RolloutFn:
+def _compiled_rollout(family: TaskFamily, act: Act) -> RolloutFn:
+  assert isinstance(family.dynamics, AnalyticDynamics)
+  dynamics = family.dynamics
+
   def episode(params: Any, adapted: Any, task: Task, reset_key: Key, act_key: Key | None) -> Trajectory:
     def step(last: _Decision, t: Array) -> tuple[_Decision, tuple[State, Array]]:
       state = dynamics.step(task, last.state, last.action)
       key = None if act_key is None else jax.random.fold_in(act_key, t)
-      decision = _decide(family, act, params, last, task, state, jnp.zeros(()), key)
-      return decision, (state, decision.action)
+      # After the last step nothing acts on this decision: one action too many costs less than compiling the physics
+      # a second time for that step.
+      return _decide(family, act, params, last, task, state, jnp.zeros(()), key), (state, last.action)
 
     start = family.reset(task, reset_key)
     nothing = _Decision(adapted, start, jnp.zeros(family.action_size))
     # The first step stands alone: it may add to `adapted` (a recurrent agent's carry), which a scan cannot.
     first_key = None if act_key is None else jax.random.fold_in(act_key, 0)
     first = _decide(family, act, params, nothing, task, start, jnp.ones(()), first_key)
-    last, (states, actions) = jax.lax.scan(step, first, jnp.arange(1, family.horizon))
-    end = dynamics.step(task, last.state, last.action)
-    states = jax.tree.map(lambda a, b, c: jnp.concatenate([a[None], b, c[None]]), start, states, end)
-    return _score(family, task, states, jnp.concatenate([first.action[None], actions]))
+    _, (states, actions) = jax.lax.scan(step, first, jnp.arange(1, family.horizon + 1))
+    states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states)
+    return _score(family, task, states, actions)
 
   @partial(jax.jit, static_argnames="deterministic")
   def rollout(params: Any, adapted: Any, tasks: Task, key: Key, *, deterministic: bool = True) -> Trajectory:
@@ -158,14 +173,16 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
   def rollout(params: Any, adapted: Any, tasks: Task, key: Key, *, deterministic: bool = True) -> Trajectory:
     reset_state, act_keys = start(tasks, key)
     keys = None if deterministic else act_keys
-    physics = jax.tree.map(lambda x: np.asarray(x, np.float64), reset_state)
+    models = simulator.models(tasks)
+    physics = simulator.start(models, reset_state)
     states, actions = [physics], []
-    decision = _Decision(adapted, reset_state, jnp.zeros((_num_episodes(tasks), family.action_size)))
+    seen = jax.tree.map(lambda x: x.astype(np.float32), physics)
+    decision = _Decision(adapted, seen, jnp.zeros((_num_episodes(tasks), family.action_size)))
     for t in range(family.horizon):
       seen = jax.tree.map(lambda x: x.astype(np.float32), physics)
       decision = decide(params, decision, tasks, seen, np.int32(t), keys)
       actions.append(np.asarray(decision.action))
-      physics = simulator.step(physics, actions[-1])
+      physics = simulator.step(models, physics, actions[-1])
       states.append(physics)
     with jax.enable_x64(True):
       trajectory = score(tasks, jax.tree.map(lambda *x: np.stack(x, axis=1), *states), np.stack(actions, axis=1))

@@ -16,8 +16,9 @@ def starts_and_actions(num_episodes, num_steps):
 
 
 def run(simulator, physics, actions):
+  models = simulator.models({"unused": np.zeros(len(physics.qpos))})
   for action in actions:
-    physics = simulator.step(physics, action)
+    physics = simulator.step(models, physics, action)
   return physics
 
 
@@ -25,7 +26,7 @@ def plain_loop(physics, actions, carry_warm_start):
   """One episode, stepped by hand."""
   model = mujoco.MjModel.from_xml_path(cheetah.XML_PATH)
   data = mujoco.MjData(model)
-  data.qpos[:], data.qvel[:] = physics
+  data.qpos[:], data.qvel[:] = physics.qpos, physics.qvel
   for action in actions:
     if not carry_warm_start:
       data.qacc_warmstart[:] = 0

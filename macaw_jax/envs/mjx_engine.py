@@ -1,0 +1,87 @@
+"""MuJoCo families on MJX: the same functions of the same states, as one JAX function that an accelerator runs."""
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import mjx
+from mujoco.mjx._src.support import contact_force_dim
+
+from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily
+from macaw_jax.types import Array, Key
+
+
+def on_mjx(family: TaskFamily) -> TaskFamily:
+  """The family with its physics on MJX in place of native MuJoCo.
+
+  As on the native engine, the state of an episode is (qpos, qvel) alone, and each control step starts the constraint
+  solver from zero acceleration. Map over tasks to randomise physics: only the changed fields of the model are batched.
+
+  Raises:
+    ValueError: the family's physics is not a MuJoCo model's.
+  """
+  if not isinstance(family.dynamics, MujocoDynamics):
+    raise ValueError(f"{family.name}: its physics is no MuJoCo model; it is compiled as it is.")
+  dynamics = family.dynamics
+  base = mjx.put_model(mujoco.MjModel.from_xml_path(dynamics.xml_path))
+
+  def start(task: Task, key: Key) -> Physics:
+    physics = family.reset(task, key)
+    return _read(dynamics, _model(base, dynamics, task), _data(base, physics.qpos, physics.qvel, jnp.zeros(base.nu)))
+
+  def step(task: Task, state: Physics, action: Array) -> Physics:
+    own = _model(base, dynamics, task)
+    data = _data(base, state.qpos, state.qvel, action)
+
+    def physics_step(data: mjx.Data, _: None) -> tuple[mjx.Data, None]:
+      return mjx.step(own, data), None
+
+    data, _ = jax.lax.scan(physics_step, data, None, dynamics.frame_skip)
+    return _read(dynamics, own, data)
+
+  return family._replace(reset=start, dynamics=AnalyticDynamics(step))
+
+
+def _model(base: mjx.Model, dynamics: MujocoDynamics, task: Task) -> mjx.Model:
+  """The model of one task: the fields that it changes, multiplied."""
+  return base.replace(**{name: getattr(base, name) * task[name] for name in dynamics.randomised})
+
+
+def _data(base: mjx.Model, qpos: Array, qvel: Array, control: Array) -> mjx.Data:
+  """Data in this state, everything else as in a new one: the solver's warm start is zero."""
+  return mjx.make_data(base).replace(qpos=qpos, qvel=qvel, ctrl=control)
+
+
+def _read(dynamics: MujocoDynamics, own: mjx.Model, data: mjx.Data) -> Physics:
+  """The state that a family sees."""
+  if not dynamics.derived:
+    return Physics(data.qpos, data.qvel)
+  # Anew from the state alone, as the native engine does.
+  data = mjx.forward(own, _data(own, data.qpos, data.qvel, data.ctrl))
+  return Physics(data.qpos, data.qvel, {name: _field(own, data, name) for name in dynamics.derived})
+
+
+def _field(own: mjx.Model, data: mjx.Data, name: str) -> Array:
+  if name == "cfrc_ext":
+    return external_forces(own, data)
+  return getattr(data, name) if hasattr(data, name) else getattr(data._impl, name)
+
+
+def external_forces(model: mjx.Model, data: mjx.Data) -> Array:
+  """mjData's `cfrc_ext`, which MJX leaves at zero: the wrench that contacts exert on each body, [nbody, 6].
+
+  Torque, then force, in world axes about the centre of mass of the body's kinematic tree, as `mj_rnePostConstraint`
+  gives them; there are no other external forces here. `data` comes from `mjx.forward`.
+  """
+  contact = data._impl.contact
+  wrenches = jnp.zeros((model.nbody, 6))
+  centre = data.subtree_com[model.body_rootid]  # [nbody, 3]
+  for dimension in np.unique(contact.dim):
+    force, index = contact_force_dim(model, data, int(dimension))  # [C, 6] in the axes of the contact
+    # A contact's frame has its axes as rows.
+    force, torque = (jnp.einsum("ci,cij->cj", part, contact.frame[index]) for part in (force[:, :3], force[:, 3:]))
+    for side, sign in ((0, -1.0), (1, 1.0)):  # the force acts on the second geom, its opposite on the first
+      body = jnp.asarray(model.geom_bodyid)[contact.geom[index, side]]
+      moment = torque + jnp.cross(contact.pos[index] - centre[body], force)
+      wrenches = wrenches.at[body].add(sign * jnp.concatenate([moment, force], axis=1))
+  return wrenches.at[0].set(0.0)  # MuJoCo leaves the world out
