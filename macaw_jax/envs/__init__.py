@@ -9,6 +9,8 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
   "cheetah_dir": cheetah.cheetah_dir,
   "cheetah_vel": cheetah.cheetah_vel,
   "point_robot": point_robot.point_robot,
+  "point_robot_sparse": point_robot.point_robot_sparse,
+  "point_robot_wind": point_robot.point_robot_wind,
 }
 
 

@@ -12,7 +12,7 @@ the last three entries belong to the state before the last physics step. Here an
 of (qpos, qvel) alone.
 
 Sources: Finn et al. 2017 (the two tasks); Rakelly et al. 2019 and Mitchell et al. 2021 (this observation, the
-horizon, the 40 velocities and their split).
+horizon, the 40 velocities and their splits).
 """
 
 from collections.abc import Callable
@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily, never
+from macaw_jax.envs.splits import hold_out_largest
 from macaw_jax.types import Array, Key
 
 XML_PATH = str(Path(__file__).parent / "assets" / "half_cheetah.xml")
@@ -75,11 +76,15 @@ def cheetah_dir() -> TaskFamily:
 
 
 def cheetah_vel() -> TaskFamily:
-  """Run at 0.075 (i + 1) metres a second, i = 0..39; tasks 2, 7, 15, 23 and 26 are for testing."""
+  """Run at 0.075 (i + 1) metres a second, i = 0..39; tasks 2, 7, 15, 23 and 26 are for testing.
+
+  Extrapolation: train on the 26 lowest velocities, to 1.95 m/s, and test on the 14 highest, from 2.025 m/s.
+  """
   tasks = {"velocity": (0.075 * np.arange(1, 41)).astype(np.float32)}
   test_tasks = (2, 7, 15, 23, 26)
   train_tasks = tuple(i for i in range(40) if i not in test_tasks)
-  return _family("cheetah_vel", tasks, velocity_reward, train_tasks, test_tasks)
+  family = _family("cheetah_vel", tasks, velocity_reward, train_tasks, test_tasks)
+  return family._replace(extrapolation=hold_out_largest(tasks["velocity"], 14))
 
 
 def _family(
