@@ -1,16 +1,25 @@
-"""What a dataset says of itself: `manifest.json`, read and written with every field checked."""
+"""What a dataset says of itself: `manifest.json`, read and written with every field checked.
+
+The file holds the fields of `Manifest` and a digest of them, so that no changed number passes for the one written.
+Version 1 of the file had no digest; it is read as version 2.
+"""
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+WITHOUT_DIGEST = 1  # the version before, still read
 MANIFEST_FILE = "manifest.json"
+DIGEST = "digest"
+_ABSENT = object()
 
 
 class DatasetError(ValueError):
@@ -57,9 +66,63 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
   """The checked manifest of a dataset directory.
 
   Raises:
-    DatasetError: the directory or file is missing, is not JSON, or a field is missing, unknown or of a wrong value.
+    DatasetError: the directory or file is missing, is not JSON, a field is missing, unknown or of a wrong value, or
+      the file was changed after it was written.
   """
+  manifest, problems = examine_manifest(directory)
+  if manifest is None or problems:
+    raise DatasetError(problems[0])
+  return manifest
+
+
+def examine_manifest(directory: str | os.PathLike[str]) -> tuple[Manifest | None, list[str]]:
+  """The manifest, or None where its fields cannot be used, and all that is wrong with the file, one line each."""
   path = Path(directory) / MANIFEST_FILE
+  try:
+    document, expected = _read_document(path)
+    digest = _take_digest(document, _Place(str(path)))
+  except DatasetError as error:
+    return None, [str(error)]
+  manifest, problems = _parse_manifest(document, _Place(str(path)))
+  if digest is not _ABSENT and digest != expected:
+    problems.append(
+      f"{path}: key {DIGEST!r}: expected {expected}, the SHA-256 of the other fields, got {_short(digest)}: "
+      "the file was changed after it was written"
+    )
+  return manifest, problems
+
+
+def write_manifest(directory: str | os.PathLike[str], manifest: Manifest) -> None:
+  """Writes a new `manifest.json`, flushed to disk. Raises `DatasetError` for what `read_manifest` would refuse."""
+  path = Path(directory) / MANIFEST_FILE
+  document = json.loads(json.dumps(dataclasses.asdict(check_manifest(manifest, path))))
+  text = json.dumps(document | {DIGEST: document_digest(document)}, indent=2) + "\n"
+  with open(path, "x", encoding="utf-8") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def check_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Manifest:
+  """The manifest as reading it back would give it. Raises `DatasetError`, naming `path`, if it could not be read."""
+  try:
+    document = json.loads(json.dumps(dataclasses.asdict(manifest), allow_nan=False))
+  except (TypeError, ValueError, RecursionError) as error:
+    raise DatasetError(f"{os.fspath(path)}: expected a manifest of JSON values, got {error}") from error
+  checked, problems = _parse_manifest(document, _Place(os.fspath(path)))
+  if checked is None or problems:
+    raise DatasetError(problems[0])
+  return checked
+
+
+def document_digest(document: Mapping[str, Any]) -> str:
+  """SHA-256 of a manifest's fields but its digest, as ASCII JSON with sorted keys and no spaces."""
+  content = {key: value for key, value in document.items() if key != DIGEST}
+  return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+
+
+def _read_document(path: Path) -> tuple[dict[str, Any], str]:
+  """The object in the file, and the digest that it should have."""
   try:
     text = path.read_bytes()
   except (FileNotFoundError, NotADirectoryError) as error:
@@ -75,28 +138,28 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
       parse_constant=_finite_number,
       parse_float=_finite_number,
     )
+    document = _mapping(document, _Place(str(path)))
+    return document, document_digest(document)
+  except DatasetError:
+    raise
   except (ValueError, RecursionError) as error:
     raise DatasetError(f"{path}: expected JSON in UTF-8, got {type(error).__name__}: {error}") from error
-  return _parse_manifest(document, _Place(str(path)))
 
 
-def write_manifest(directory: str | os.PathLike[str], manifest: Manifest) -> None:
-  """Writes a new `manifest.json`, flushed to disk. Raises `DatasetError` for what `read_manifest` would refuse."""
-  path = Path(directory) / MANIFEST_FILE
-  text = json.dumps(dataclasses.asdict(check_manifest(manifest, path)), indent=2) + "\n"
-  with open(path, "x", encoding="utf-8") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
+def _take_digest(document: dict[str, Any], place: "_Place") -> Any:
+  """Removes the digest from a document and returns it; `_ABSENT` from a version that has none.
 
-
-def check_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Manifest:
-  """The manifest as reading it back would give it. Raises `DatasetError`, naming `path`, if it could not be read."""
-  try:
-    document = json.loads(json.dumps(dataclasses.asdict(manifest), allow_nan=False))
-  except (TypeError, ValueError, RecursionError) as error:
-    raise DatasetError(f"{os.fspath(path)}: expected a manifest of JSON values, got {error}") from error
-  return _parse_manifest(document, _Place(os.fspath(path)))
+  Raises:
+    DatasetError: the version is not one that is read here, or lacks its digest.
+  """
+  if "schema_version" not in document:
+    raise DatasetError(f"{place.file}: key 'schema_version' is missing")
+  _schema_version(document["schema_version"], place.at("schema_version"))
+  if document["schema_version"] == WITHOUT_DIGEST:
+    return _ABSENT
+  if DIGEST not in document:
+    raise DatasetError(f"{place.file}: key {DIGEST!r} is missing")
+  return document.pop(DIGEST)
 
 
 class _Place:
@@ -184,14 +247,49 @@ def _parameter(value: Any, place: _Place) -> float | list[Any]:
   return _number(value, place)
 
 
-def _split(value: Any, place: _Place, num_tasks: int) -> tuple[int, ...]:
+def _schema_version(value: Any, place: _Place) -> int:
+  """The version after reading, whichever of them the file has."""
+  if value not in (WITHOUT_DIGEST, SCHEMA_VERSION) or not isinstance(value, int) or isinstance(value, bool):
+    raise place.error(f"{WITHOUT_DIGEST} or {SCHEMA_VERSION}, the versions that this package reads", value)
+  return SCHEMA_VERSION
+
+
+def _discount(value: Any, place: _Place) -> float:
+  discount = _number(value, place)
+  if not 0.0 < discount <= 1.0:
+    raise place.error("a number above 0 and at most 1", discount)
+  return discount
+
+
+def _split(value: Any, place: _Place) -> tuple[int, ...]:
   indices = tuple(_integer(item, place.at(position), 0) for position, item in enumerate(_list(value, place)))
-  for position, index in enumerate(indices):
-    if index >= num_tasks:
-      raise place.at(position).error(f"a task index below {num_tasks}", index)
   if len(set(indices)) < len(indices):
     raise place.error("each task index once", value)
   return indices
+
+
+def _boolean(value: Any, place: _Place) -> bool:
+  if not isinstance(value, bool):
+    raise place.error("true or false", value)
+  return value
+
+
+def _tasks(value: Any, place: _Place) -> tuple[TaskEntry, ...]:
+  tasks = tuple(_parse_task(item, place.at(position)) for position, item in enumerate(_list(value, place)))
+  if not tasks:
+    raise place.error("at least one task", value)
+  files = [task.file for task in tasks]
+  if len(set(files)) < len(files):
+    raise place.error("a file of its own for each task", files)
+  return tasks
+
+
+def _versions(value: Any, place: _Place) -> dict[str, str]:
+  return {key: _string(item, place.at(key)) for key, item in _mapping(value, place).items()}
+
+
+def _commit(value: Any, place: _Place) -> str | None:
+  return None if value is None else _string(value, place)
 
 
 def _parse_task(value: Any, place: _Place) -> TaskEntry:
@@ -217,49 +315,56 @@ def _parse_task(value: Any, place: _Place) -> TaskEntry:
   )
 
 
-def _parse_manifest(document: Any, place: _Place) -> Manifest:
-  version = document.get("schema_version") if isinstance(document, dict) else None
-  # First, so that a later version's new keys are not called unknown.
-  if version is not None and (isinstance(version, bool) or version != SCHEMA_VERSION):
-    raise place.at("schema_version").error(f"{SCHEMA_VERSION}, the version that this package reads", version)
-  fields = _fields(document, [field.name for field in dataclasses.fields(Manifest)], place)
-  tasks_place = place.at("tasks")
-  tasks = tuple(
-    _parse_task(item, tasks_place.at(position)) for position, item in enumerate(_list(fields["tasks"], tasks_place))
-  )
-  if not tasks:
-    raise tasks_place.error("at least one task", fields["tasks"])
-  files = [task.file for task in tasks]
-  if len(set(files)) < len(files):
-    raise tasks_place.error("a file of its own for each task", files)
-  train_tasks = _split(fields["train_tasks"], place.at("train_tasks"), len(tasks))
-  test_tasks = _split(fields["test_tasks"], place.at("test_tasks"), len(tasks))
-  shared = fields["tasks_shared_by_splits"]
-  if not isinstance(shared, bool):
-    raise place.at("tasks_shared_by_splits").error("true or false", shared)
-  overlap = sorted(set(train_tasks) & set(test_tasks))
-  if overlap and not shared:
-    raise place.at("test_tasks").error("no training task, as tasks_shared_by_splits is false", overlap)
-  discount = _number(fields["discount"], place.at("discount"))
-  if not 0.0 < discount <= 1.0:
-    raise place.at("discount").error("a number above 0 and at most 1", discount)
-  versions_place = place.at("versions")
-  versions = _mapping(fields["versions"], versions_place)
-  commit = fields["git_commit"]
-  return Manifest(
-    schema_version=_integer(version, place.at("schema_version"), SCHEMA_VERSION),
-    family=_string(fields["family"], place.at("family")),
-    observation_size=_integer(fields["observation_size"], place.at("observation_size"), 1),
-    action_size=_integer(fields["action_size"], place.at("action_size"), 1),
-    horizon=_integer(fields["horizon"], place.at("horizon"), 1),
-    discount=discount,
-    seed=_integer(fields["seed"], place.at("seed"), 0),
-    train_tasks=train_tasks,
-    test_tasks=test_tasks,
-    tasks_shared_by_splits=shared,
-    tasks=tasks,
-    behaviour=_mapping(fields["behaviour"], place.at("behaviour")),
-    versions={key: _string(item, versions_place.at(key)) for key, item in versions.items()},
-    git_commit=None if commit is None else _string(commit, place.at("git_commit")),
-    created=_string(fields["created"], place.at("created")),
-  )
+_at_least_one = partial(_integer, minimum=1)
+
+_PARSERS: dict[str, Callable[[Any, _Place], Any]] = {
+  "schema_version": _schema_version,
+  "family": _string,
+  "observation_size": _at_least_one,
+  "action_size": _at_least_one,
+  "horizon": _at_least_one,
+  "discount": _discount,
+  "seed": partial(_integer, minimum=0),
+  "train_tasks": _split,
+  "test_tasks": _split,
+  "tasks_shared_by_splits": _boolean,
+  "tasks": _tasks,
+  "behaviour": _mapping,
+  "versions": _versions,
+  "git_commit": _commit,
+  "created": _string,
+}
+
+
+def _parse_manifest(document: Mapping[str, Any], place: _Place) -> tuple[Manifest | None, list[str]]:
+  """The manifest, or None, and a line for each field that cannot be used."""
+  problems = [
+    f"{place.file}: key {_short(key)} is unknown; expected {sorted(_PARSERS)}"
+    for key in document
+    if key not in _PARSERS
+  ]
+  values: dict[str, Any] = {}
+  for key, parse in _PARSERS.items():
+    if key not in document:
+      problems.append(f"{place.file}: key {key!r} is missing")
+      continue
+    try:
+      values[key] = parse(document[key], place.at(key))
+    except DatasetError as error:
+      problems.append(str(error))
+  if problems:
+    return None, problems
+  manifest = Manifest(**values)
+  problems = [str(error) for error in _contradictions(manifest, place)]
+  return (None if problems else manifest), problems
+
+
+def _contradictions(manifest: Manifest, place: _Place) -> Iterator[DatasetError]:
+  """Fields that are well-formed and do not fit together."""
+  for key in ("train_tasks", "test_tasks"):
+    for position, index in enumerate(getattr(manifest, key)):
+      if index >= len(manifest.tasks):
+        yield place.at(key).at(position).error(f"a task index below {len(manifest.tasks)}", index)
+  overlap = sorted(set(manifest.train_tasks) & set(manifest.test_tasks))
+  if overlap and not manifest.tasks_shared_by_splits:
+    yield place.at("test_tasks").error("no training task, as tasks_shared_by_splits is false", overlap)

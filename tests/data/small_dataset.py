@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from macaw_jax.data.dataset import Episodes, write_dataset
-from macaw_jax.data.manifest import Manifest, TaskEntry
+from macaw_jax.data.manifest import Manifest, TaskEntry, document_digest
 
 OBSERVATION_SIZE, ACTION_SIZE = 3, 2
 LENGTHS = ((4, 2, 3), (1, 5), (5, 5, 5))  # tests name rows of these episodes
@@ -63,9 +63,12 @@ def write_small(directory: Path, lengths: Sequence[Sequence[int]] = LENGTHS, **c
 
 
 def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+  """Changes fields and the digest with them, so that what is checked beside the digest is reached."""
   path = directory / "manifest.json"
   document = json.loads(path.read_text())
   edit(document)
+  if "digest" in document:
+    document["digest"] = document_digest(document)
   path.write_text(json.dumps(document))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.configuration import ConfigurationError, check_configuration, hyperparameters
 from experiments.experiment import load_experiment, make_algorithm
-from macaw_jax.data.manifest import DatasetError
+from macaw_jax.data.manifest import DatasetError, document_digest
 from macaw_jax.types import Problem
 
 # Field, value, what the message must say.
@@ -118,7 +118,7 @@ def edit_manifest(directory, edit):
   path = directory / "manifest.json"
   document = json.loads(path.read_text())
   edit(document)
-  path.write_text(json.dumps(document))
+  path.write_text(json.dumps(document | {"digest": document_digest(document)}))
 
 
 def test_not_a_number_in_the_data(miniature, data):
