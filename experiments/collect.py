@@ -79,7 +79,8 @@ def read_config(config: ConfigDict) -> tuple[Request, TaskFamily, CollectSetting
     )
   if Path(request.starter_directory) == Path(request.directory):
     raise ConfigurationError(f"starter_directory and directory are both {request.directory!r}; expected two")
-  for directory in filter(None, (request.directory, request.starter_directory)):
+  other_policies = other_policies_directory(request.directory) if settings.other_policy_episodes else ""
+  for directory in filter(None, (request.directory, request.starter_directory, other_policies)):
     if os.path.lexists(directory):
       raise ConfigurationError(
         f"{directory} exists already; a dataset is never overwritten. Remove it or name another."
@@ -129,7 +130,7 @@ def make_manifest(
     tasks_shared_by_splits=bool(set(family.train_tasks) & set(family.test_tasks)),
     tasks=tuple(tasks),
     behaviour={
-      "agent": "task-conditioned soft actor-critic with hindsight relabelling, its whole experience",
+      "agent": "task-conditioned soft actor-critic, its whole experience",
       "environment_steps": collection.environment_steps,
       "updates": collection.updates,
       "settings": dataclasses.asdict(settings),
@@ -185,6 +186,11 @@ def table(collection: Collection) -> str:
   return "\n".join(f"{task:>5} {random:>9} {expert:>9}" for task, random, expert in rows)
 
 
+def other_policies_directory(directory: str) -> str:
+  """Where the episodes are that the final agent acted for other tasks."""
+  return f"{directory}_other_policies"
+
+
 def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None:
   """Collects, writes what was asked for and prints the table."""
   commit = git_commit()  # of the code that runs, which the repository may leave behind meanwhile
@@ -199,6 +205,15 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
       request.starter_directory, thinned, dataclasses.replace(manifest, behaviour={**manifest.behaviour, **kept})
     )
     print(f"wrote {request.starter_directory}: {request.starter_episodes} of them, evenly spaced")
+  if collection.other_policies:
+    directory = other_policies_directory(request.directory)
+    agent = {"agent": "the final agent of the collection, acting for other tasks of the family than the one it is in"}
+    write_dataset(
+      directory,
+      collection.other_policies,
+      dataclasses.replace(manifest, behaviour={**manifest.behaviour, **agent}),
+    )
+    print(f"wrote {directory}: {settings.other_policy_episodes} episodes per task")
   print(table(collection))
 
 

@@ -15,28 +15,17 @@ agents of seeds 1 and 2: 1230 and 1255, 1210 and 1234. Episodes while learning f
 
 from ml_collections import ConfigDict
 
+from configs.collect.defaults import defaults
+
 
 def get_config() -> ConfigDict:
-  """Values of the collection; the fields are described in `macaw_jax.data.collect.CollectSettings`."""
-  config = ConfigDict()
-  config.family = "cheetah_dir"
-  config.directory = "data/cheetah_dir"
-  config.starter_directory = ""
-  config.starter_episodes = 0
-
-  config.seed = 0
-  config.episodes_per_task = 560
-  config.warmup_episodes = 10
-  config.tasks_per_round = 2
-  config.updates_per_round = 200
-  config.batch_size = 128
-  config.own_fraction = 0.5
-  config.reference_episodes = 20
-
-  config.hidden_sizes = (128, 128)
-  config.learning_rate = 1e-3
-  config.discount = 0.99
-  config.target_rate = 0.005
-  config.reward_scale = 1.0
-  config.ignored_observations = (17,)  # torso x, which grows without bound
-  return config
+  """Values of the collection."""
+  return defaults(
+    "cheetah_dir",
+    episodes_per_task=560,
+    warmup_episodes=10,
+    tasks_per_round=2,
+    updates_per_round=200,
+    batch_size=128,
+    ignored_observations=(17,),  # torso x, which grows without bound
+  )

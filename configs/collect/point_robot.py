@@ -8,28 +8,17 @@ Returns (20 steps, mean of 20 episodes a goal, averaged over the goals): random 
 
 from ml_collections import ConfigDict
 
+from configs.collect.defaults import defaults
+
 
 def get_config() -> ConfigDict:
-  """Values of the collection; the fields are described in `macaw_jax.data.collect.CollectSettings`."""
-  config = ConfigDict()
-  config.family = "point_robot"
-  config.directory = "data/point_robot"
-  config.starter_directory = ""
-  config.starter_episodes = 0
-
-  config.seed = 0
-  config.episodes_per_task = 50
-  config.warmup_episodes = 2
-  config.tasks_per_round = 20
-  config.updates_per_round = 100
-  config.batch_size = 4
-  config.own_fraction = 0.5
-  config.reference_episodes = 20
-
-  config.hidden_sizes = (64, 64)
-  config.learning_rate = 1e-3
-  config.discount = 0.99
-  config.target_rate = 0.005
-  config.reward_scale = 1.0
-  config.ignored_observations = ()
-  return config
+  """Values of the collection."""
+  return defaults(
+    "point_robot",
+    episodes_per_task=50,
+    warmup_episodes=2,
+    tasks_per_round=20,
+    updates_per_round=100,
+    batch_size=4,
+    hidden_sizes=(64, 64),
+  )

@@ -43,6 +43,8 @@ class CollectSettings:
     reward_scale: factor on rewards inside the agent.
     ignored_observations: observation entries that the agent does not see; they are stored all the same.
     reference_episodes: episodes per task behind the random and the expert return.
+    other_policy_episodes: episodes per task that the final agent acts for other tasks, as contexts shifted in
+      behaviour; 0 for none.
   """
 
   seed: int
@@ -59,6 +61,7 @@ class CollectSettings:
   reward_scale: float
   ignored_observations: tuple[int, ...]
   reference_episodes: int
+  other_policy_episodes: int
 
 
 class CollectorState(NamedTuple):
@@ -88,6 +91,7 @@ class Collection(NamedTuple):
   episodes: list[Episodes]  # of each task
   random_returns: np.ndarray  # [T]
   expert_returns: np.ndarray  # [T]
+  other_policies: list[Episodes]  # of each task, acted for others; empty if none were wanted
   environment_steps: int
   updates: int
 
@@ -99,14 +103,17 @@ def uniform_act(params: Any, adapted: Any, timestep: TimeStep, key: Key, *, acti
 
 
 def make_relabel(family: TaskFamily) -> Callable[[Trajectory], np.ndarray]:
-  """A function that gives every transition of N episodes its reward under every task of the family.
+  """A function that gives every transition of N episodes its rewards as the replay memory stores them.
 
-  Exact where tasks differ in their rewards alone. Computed from the stored states in float64, as the rollout's own
-  rewards are.
+  Where tasks differ in their rewards alone, those are the rewards under every task of the family, exact: they are
+  computed from the stored states in float64, as the rollout's own rewards are. Where tasks differ in their physics a
+  transition is of use to its own task only, and keeps its own reward.
 
   Returns:
-    `relabel(trajectory) -> [N, H, T]` float32, zero after the end of an episode.
+    `relabel(trajectory) -> [N, H, R]` float32, zero after the end of an episode; R is the number of tasks, or one.
   """
+  if family.differ_in == "physics":
+    return lambda trajectory: np.asarray(trajectory.reward)[:, :, None]
   over_tasks = jax.vmap(family.reward, (0, None, None, None))
   rewards = jax.jit(jax.vmap(jax.vmap(partial(over_tasks, family.tasks))))
 
@@ -124,7 +131,7 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
   """Trains the agent and returns all of its experience.
 
   Args:
-    family: tasks that differ in their rewards alone.
+    family: whose tasks are learned.
     settings: checked before anything is compiled.
     report: called after each round.
 
@@ -136,6 +143,7 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
   key_warmup, key_agent, key_order, key_act, key_learn, key_random, key_expert = jax.random.split(
     jax.random.key(settings.seed), 7
   )
+  key_other = jax.random.fold_in(jax.random.key(settings.seed), 7)
   agent = _agent(family, settings)
   rollout_uniform = make_rollout(family, partial(uniform_act, action_size=family.action_size))
   rollout_agent = make_rollout(family, agent.act)
@@ -167,7 +175,8 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     )
 
   capacity = settings.episodes_per_task * family.horizon
-  replay = empty_replay(num_tasks, capacity, family.observation_size, family.action_size)
+  num_rewards = num_tasks if family.differ_in == "rewards" else 1
+  replay = empty_replay(num_tasks, capacity, family.observation_size, family.action_size, num_rewards)
   everyone = np.arange(num_tasks)
   for key in jax.random.split(key_warmup, settings.warmup_episodes):
     replay = store(replay, everyone, rollout_uniform({}, {}, family.tasks, key, deterministic=False))
@@ -191,6 +200,9 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     episodes=[_join(parts) for parts in episodes],
     random_returns=mean_returns(rollout_uniform, {}, {}, family, key_random, count=count, deterministic=False),
     expert_returns=mean_returns(rollout_agent, params, adapted, family, key_expert, count=count, deterministic=True),
+    other_policies=_other_policies(
+      rollout_agent, params, agent, family, key_other, count=settings.other_policy_episodes, collected_at=steps
+    ),
     environment_steps=steps,
     updates=len(order) * settings.updates_per_round,
   )
@@ -203,6 +215,35 @@ def mean_returns(
   adapted, tasks = jax.tree.map(lambda x: np.repeat(x, count, axis=0), (adapted, family.tasks))
   returns = episode_return(rollout(params, adapted, tasks, key, deterministic=deterministic))
   return np.asarray(returns).reshape(-1, count).mean(axis=1)
+
+
+def _other_policies(
+  rollout: RolloutFn,
+  params: Any,
+  agent: BehaviourAgent,
+  family: TaskFamily,
+  key: Key,
+  *,
+  count: int,
+  collected_at: int,
+) -> list[Episodes]:
+  """`count` stochastic episodes in each task, the agent acting for `count` other tasks in turn."""
+  num_tasks = len(agent.task_input)
+  if count == 0:
+    return []
+  key_offset, key_act = jax.random.split(key)
+  # Task i is acted in for the tasks i + offset: never for i itself.
+  offsets = 1 + np.asarray(jax.random.permutation(key_offset, num_tasks - 1))
+  episodes: list[list[Episodes]] = [[] for _ in range(num_tasks)]
+  for index in range(count):
+    policies = (np.arange(num_tasks) + offsets[index % len(offsets)]) % num_tasks
+    adapted = {"task": agent.task_input[policies]}
+    trajectory = rollout(params, adapted, family.tasks, jax.random.fold_in(key_act, index), deterministic=False)
+    trajectory = jax.tree.map(np.asarray, trajectory)
+    for task in range(num_tasks):
+      episodes[task].append(_one_episode(trajectory, task, collected_at=collected_at))
+    collected_at += int(trajectory.mask.sum())
+  return [_join(parts) for parts in episodes]
 
 
 def thin_episodes(episodes: Episodes, count: int) -> Episodes:
@@ -241,7 +282,10 @@ def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
     ),
     "updates_per_round": (settings.updates_per_round >= 1, "at least 1"),
     "batch_size": (settings.batch_size >= 1, "at least 1"),
-    "own_fraction": (0.0 <= settings.own_fraction <= 1.0, "a number from 0 to 1"),
+    "own_fraction": (
+      0.0 <= settings.own_fraction <= 1.0 and (family.differ_in == "rewards" or settings.own_fraction == 1.0),
+      "a number from 0 to 1, and 1 where tasks differ in their physics: no other task's transitions are of use",
+    ),
     "hidden_sizes": (bool(settings.hidden_sizes) and min(settings.hidden_sizes) >= 1, "one or more positive widths"),
     "learning_rate": (0.0 < settings.learning_rate < math.inf, "a positive number"),
     "discount": (0.0 < settings.discount <= 1.0, "a number above 0 and at most 1"),
@@ -252,6 +296,10 @@ def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
       f"indices from 0 to {last_observation}",
     ),
     "reference_episodes": (settings.reference_episodes >= 1, "at least 1"),
+    "other_policy_episodes": (
+      settings.other_policy_episodes == 0 or (settings.other_policy_episodes > 0 and num_tasks > 1),
+      "at least 0, and 0 where there is one task",
+    ),
   }
   for name, (holds, expected) in allowed.items():
     if not holds:

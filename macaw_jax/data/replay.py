@@ -1,7 +1,8 @@
 """Replay memory of several tasks with exact hindsight relabelling.
 
 A reward is a known function of task, state, action and next state, so a transition collected while acting for one
-task is stored with its reward under every task, and can be read as an experience of any of them.
+task is stored with its reward under every task, and can be read as an experience of any of them. Where tasks differ
+in their physics, it cannot: then it is stored with its own reward alone, and read for its own task.
 """
 
 from typing import NamedTuple
@@ -28,18 +29,18 @@ class Replay(NamedTuple):
 
   observation: Array  # [T, C, O]
   action: Array  # [T, C, A]
-  rewards: Array  # [T, C, T]  under every task, the last axis
+  rewards: Array  # [T, C, R]  under every task, R = T, or under the task itself, R = 1
   next_observation: Array  # [T, C, O]
   terminal: Array  # [T, C]
   size: Array  # [T]  int32, rows filled
 
 
-def empty_replay(num_tasks: int, capacity: int, observation_size: int, action_size: int) -> Replay:
-  """A replay memory with room for `capacity` transitions of each task."""
+def empty_replay(num_tasks: int, capacity: int, observation_size: int, action_size: int, num_rewards: int) -> Replay:
+  """A replay memory with room for `capacity` transitions of each task, and `num_rewards` R of each transition."""
   return Replay(
     observation=jnp.zeros((num_tasks, capacity, observation_size)),
     action=jnp.zeros((num_tasks, capacity, action_size)),
-    rewards=jnp.zeros((num_tasks, capacity, num_tasks)),
+    rewards=jnp.zeros((num_tasks, capacity, num_rewards)),
     next_observation=jnp.zeros((num_tasks, capacity, observation_size)),
     terminal=jnp.zeros((num_tasks, capacity)),
     size=jnp.zeros(num_tasks, jnp.int32),
@@ -63,7 +64,7 @@ def add_episodes(
     task_index: [n] the task that each episode was collected for, no task twice.
     observation: [n, H, O]
     action: [n, H, A]
-    rewards: [n, H, T] reward under every task.
+    rewards: [n, H, R] reward under every task, or under its own.
     next_observation: [n, H, O]
     terminal: [n, H]
     valid: [n, H] one up to the end of the episode, zero afterwards; rows of zeros are left out.
@@ -71,10 +72,10 @@ def add_episodes(
   Returns:
     The extended memory.
   """
-  num_tasks, capacity, _ = replay.observation.shape
+  capacity, num_rewards = replay.rewards.shape[1:]
   n, horizon = valid.shape
   chex.assert_shape([terminal, valid], (n, horizon))
-  chex.assert_shape(rewards, (n, horizon, num_tasks))
+  chex.assert_shape(rewards, (n, horizon, num_rewards))
   rows = replay.size[task_index][:, None] + jnp.cumsum(valid, axis=1).astype(jnp.int32) - 1  # [n, H]
   rows = jnp.where(valid > 0, rows, capacity)  # out of range: not written
   tasks = task_index[:, None]
@@ -103,14 +104,22 @@ def sample_relabelled(replay: Replay, key: Key, *, batch_size: int, own_fraction
     replay: memory with at least one transition of each task.
     key: random key.
     batch_size: transitions for each task, B.
-    own_fraction: share of rows collected for the task itself, in [0, 1].
+    own_fraction: share of rows collected for the task itself, in [0, 1]; 1 where rewards are stored for it alone.
 
   Returns:
     Experience with axes [T, B].
+
+  Raises:
+    ValueError: rows would be relabelled that carry no other task's reward.
   """
   key_source, key_row = jax.random.split(key)
   num_tasks = replay.size.shape[0]
   shape = (num_tasks, batch_size)
+  own_only = replay.rewards.shape[-1] == 1
+  if own_only and own_fraction != 1.0:
+    raise ValueError(
+      f"own_fraction is {own_fraction}; expected 1.0 where rewards are stored for a task's own data alone"
+    )
   task = jnp.broadcast_to(jnp.arange(num_tasks)[:, None], shape)
   is_own = jnp.arange(batch_size) < round(own_fraction * batch_size)
   source = jnp.where(is_own, task, jax.random.randint(key_source, shape, 0, num_tasks))
@@ -118,7 +127,7 @@ def sample_relabelled(replay: Replay, key: Key, *, batch_size: int, own_fraction
   return Experience(
     observation=replay.observation[source, row],
     action=replay.action[source, row],
-    reward=replay.rewards[source, row, task],
+    reward=replay.rewards[source, row, 0 if own_only else task],
     next_observation=replay.next_observation[source, row],
     terminal=replay.terminal[source, row],
   )

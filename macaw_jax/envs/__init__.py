@@ -2,15 +2,21 @@
 
 from collections.abc import Callable
 
-from macaw_jax.envs import cheetah, point_robot
+from macaw_jax.envs import ant, cheetah, humanoid, point_robot, randomised
 from macaw_jax.envs.family import TaskFamily
 
 FAMILIES: dict[str, Callable[[], TaskFamily]] = {
+  "ant_dir": ant.ant_dir,
+  "ant_dir_forward": ant.ant_dir_forward,
+  "ant_goal": ant.ant_goal,
   "cheetah_dir": cheetah.cheetah_dir,
   "cheetah_vel": cheetah.cheetah_vel,
+  "hopper_params": randomised.hopper_params,
+  "humanoid_dir": humanoid.humanoid_dir,
   "point_robot": point_robot.point_robot,
   "point_robot_sparse": point_robot.point_robot_sparse,
   "point_robot_wind": point_robot.point_robot_wind,
+  "walker_params": randomised.walker_params,
 }
 
 

@@ -7,6 +7,7 @@ observation and reward functions serves every engine.
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+import chex
 import jax.numpy as jnp
 
 from macaw_jax.types import Array, Key
@@ -22,9 +23,9 @@ class Physics(NamedTuple):
   the action that led to it (none at a start). An engine fills it in; a family's `reset` leaves it empty.
   """
 
-  qpos: Array  # [..., nq]
-  qvel: Array  # [..., nv]
-  derived: Mapping[str, Array] = {}  # noqa: RUF012 -- never written to.
+  qpos: chex.Array  # [..., nq]
+  qvel: chex.Array  # [..., nv]
+  derived: Mapping[str, chex.Array] = {}
 
 
 class AnalyticDynamics(NamedTuple):

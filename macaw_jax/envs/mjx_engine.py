@@ -68,7 +68,7 @@ def _field(own: mjx.Model, data: mjx.Data, name: str) -> Array:
 
 
 def external_forces(model: mjx.Model, data: mjx.Data) -> Array:
-  """mjData's `cfrc_ext`, which MJX leaves at zero: the wrench that contacts exert on each body, [nbody, 6].
+  """`cfrc_ext` of mjData, which MJX leaves at zero: the wrench that contacts exert on each body, [nbody, 6].
 
   Torque, then force, in world axes about the centre of mass of the body's kinematic tree, as `mj_rnePostConstraint`
   gives them; there are no other external forces here. `data` comes from `mjx.forward`.

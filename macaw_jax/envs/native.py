@@ -43,7 +43,7 @@ class NativeSimulator:
     self._executor = ThreadPoolExecutor(len(self._data))
 
   def models(self, tasks: Task) -> list[mujoco.MjModel]:
-    """The model of each episode, from the family's task of each, leaves `[N, ...]`; one object where tasks are equal."""
+    """The model of each episode, from the task of each, leaves `[N, ...]`; one object where tasks are equal."""
     num_episodes = len(jax.tree.leaves(tasks)[0])
     if not self._dynamics.randomised:
       return [self.model] * num_episodes

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, State, Task, TaskFamily
-from macaw_jax.envs.mjx_engine import on_mjx
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.types import Array, Key, TimeStep
 
@@ -63,6 +62,9 @@ def make_rollout(family: TaskFamily, act: Act, engine: Engine = "native") -> Rol
   if isinstance(family.dynamics, MujocoDynamics):
     if engine == "native":
       return _native_rollout(family, family.dynamics, act)
+    # Only here: importing MJX takes a second and prints that one of its own back ends is absent.
+    from macaw_jax.envs.mjx_engine import on_mjx
+
     family = on_mjx(family)
   return _compiled_rollout(family, act)
 

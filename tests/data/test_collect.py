@@ -25,6 +25,7 @@ SETTINGS = CollectSettings(
   reward_scale=1.0,
   ignored_observations=(),
   reference_episodes=3,
+  other_policy_episodes=0,
 )
 
 

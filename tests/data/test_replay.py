@@ -7,7 +7,7 @@ from macaw_jax.data.replay import add_episodes, empty_replay, sample_relabelled
 
 def filled():
   """Three tasks; every number of a transition says where it was collected: 100 task + row, 1000 i more under task i."""
-  replay = empty_replay(3, 10, observation_size=1, action_size=1)
+  replay = empty_replay(3, 10, observation_size=1, action_size=1, num_rewards=3)
   # Task 2 gets two episodes, of 4 and 2 steps; task 0 one of 3, task 1 one of 4.
   for tasks, lengths in ((np.array([2, 0]), [4, 3]), (np.array([1, 2]), [4, 2])):
     number = 100.0 * tasks[:, None] + np.asarray(replay.size)[tasks][:, None] + np.arange(4.0)  # [n, H]

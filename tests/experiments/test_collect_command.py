@@ -37,7 +37,7 @@ def run(tmp_path_factory):
 def test_the_command_writes_a_dataset_that_loads(run):
   directory, result = run
   assert result.returncode == 0, result.stderr
-  assert {path.name for path in directory.iterdir()} == {"full", "starter"}  # no unfinished files
+  assert {path.name for path in directory.iterdir()} == {"full", "full_other_policies", "starter"}  # no unfinished files
   family = envs.make("point_robot")
   dataset = load_dataset(directory / "full", tasks=range(100))
   assert dataset.observation.shape == (100, 80, 2)
@@ -124,7 +124,7 @@ def test_every_config_is_accepted(module, tmp_path, monkeypatch):
     ("batch_size", True, "'batch_size' is True; expected int"),
     ("hidden_sizes", 64, "'hidden_sizes' is 64; expected tuple"),
     ("discount", 1.1, "discount is 1.1; expected a number above 0"),
-    ("family", "pointrobot", "'pointrobot'; known: cheetah_dir"),
+    ("family", "pointrobot", "'pointrobot'; known: ant_dir"),
     ("directory", "", "directory is empty"),
     ("starter_episodes", 51, "starter_episodes is 51; expected 1 to episodes_per_task, 50"),
     ("starter_directory", "data/point_robot", "are both 'data/point_robot'"),

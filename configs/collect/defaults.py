@@ -1,0 +1,33 @@
+"""What every collection shares; a family's file adds its own values."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def defaults(family: str, **values: Any) -> ConfigDict:
+  """The collection of a family; the fields are described in `macaw_jax.data.collect.CollectSettings`.
+
+  Args:
+    family: name of the task family.
+    **values: fields that the family adds or changes.
+  """
+  config = ConfigDict()
+  config.family = family
+  config.directory = f"data/{family}"
+  config.starter_directory = ""
+  config.starter_episodes = 0
+  config.other_policy_episodes = 10  # into <directory>_other_policies
+
+  config.seed = 0
+  config.own_fraction = 0.5
+  config.reference_episodes = 20
+
+  config.hidden_sizes = (128, 128)
+  config.learning_rate = 1e-3
+  config.discount = 0.99
+  config.target_rate = 0.005
+  config.reward_scale = 1.0
+  config.ignored_observations = ()
+  config.update(values)
+  return config

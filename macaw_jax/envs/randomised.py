@@ -1,0 +1,136 @@
+"""Families of changed bodies: a walker and a hopper whose masses, inertias, damping and friction a task multiplies.
+
+The reward is the same for all tasks; what differs is how the body moves. Both run forward:
+
+  walker_params  observation [17] = qpos[1:] (8), clip(qvel, -10, 10) (9)
+                 end              = height outside (0.8, 2.0) m or |pitch| >= 1 rad
+  hopper_params  observation [11] = qpos[1:] (5), clip(qvel, -10, 10) (6)
+                 end              = height <= 0.7 m, |pitch| >= 0.2 rad or a number beyond 100
+  reward         = x velocity + 1 - 0.001 |action|^2,     x velocity = (x' - x) / 0.016 s
+  start          = upright + U(-0.005, 0.005), in qpos and qvel
+  task           = multipliers of every entry of body_mass, body_inertia and geom_friction, 1.5^U(-3, 3), and of
+                   dof_damping, 1.3^U(-3, 3), all independent
+
+A control step is four physics steps of 0.004 s. What MuJoCo derives from masses when it compiles a model
+(`mj_setConst`) stays that of the unchanged body, as in the published environments.
+
+Source: Rakelly et al. 2019 (PEARL; the recipe, on the rand_param_envs package), Mitchell et al. 2021 (50 walkers and
+their split).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily, TaskSplit
+from macaw_jax.types import Array, Key
+
+ASSETS = Path(__file__).parent / "assets"
+WALKER_XML_PATH = str(ASSETS / "walker.xml")
+HOPPER_XML_PATH = str(ASSETS / "hopper.xml")
+FRAME_SKIP = 4
+CONTROL_SECONDS = 0.016  # FRAME_SKIP physics steps of 0.004 s
+UPRIGHT_HEIGHT = 1.25  # metres
+ACTION_COST = 1e-3
+SURVIVAL_BONUS = 1.0
+TASK_SEED = 1337
+NUM_TASKS = 50
+# Base of the multiplier base^U(-3, 3) of each randomised field of the model.
+MULTIPLIER_BASES = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
+LOG_LIMIT = 3.0
+WALKER_TEST_TASKS = (2, 12, 15, 39, 43)  # of the published split
+HOPPER_TEST_TASKS = tuple(range(40, 50))
+
+
+def observe(task: Task, state: Physics) -> Array:
+  """Pose without x, and velocities cut to [-10, 10]."""
+  del task
+  return jnp.concatenate([state.qpos[1:], jnp.clip(state.qvel, -10.0, 10.0)])
+
+
+def reward(task: Task, state: Physics, action: Array, next_state: Physics) -> Array:
+  """Mean velocity along x over the control step, plus the survival bonus, less the action cost."""
+  del task
+  chex.assert_rank(action, 1)
+  velocity = (next_state.qpos[0] - state.qpos[0]) / CONTROL_SECONDS
+  return velocity + SURVIVAL_BONUS - ACTION_COST * jnp.sum(action**2)
+
+
+def walker_fallen(task: Task, state: Physics) -> Array:
+  """Whether the torso is not strictly between 0.8 m and 2 m, or tilted by 1 rad or more."""
+  del task
+  height, pitch = state.qpos[1], state.qpos[2]
+  return jnp.logical_not((height > 0.8) & (height < 2.0) & (jnp.abs(pitch) < 1.0))  # true for nan too
+
+
+def hopper_fallen(task: Task, state: Physics) -> Array:
+  """Whether the torso is at 0.7 m or below or tilted by 0.2 rad or more, or a coordinate after it is beyond 100."""
+  del task
+  height, pitch = state.qpos[1], state.qpos[2]
+  bounded = jnp.all(jnp.abs(jnp.concatenate([state.qpos[2:], state.qvel])) < 100.0)
+  return jnp.logical_not((height > 0.7) & (jnp.abs(pitch) < 0.2) & bounded)
+
+
+def walker_params() -> TaskFamily:
+  """50 walkers, five of them for testing."""
+  return _family("walker_params", WALKER_XML_PATH, walker_fallen, WALKER_TEST_TASKS)
+
+
+def hopper_params() -> TaskFamily:
+  """50 hoppers, ten of them for testing."""
+  return _family("hopper_params", HOPPER_XML_PATH, hopper_fallen, HOPPER_TEST_TASKS)
+
+
+def sample_multipliers(model: mujoco.MjModel, num_tasks: int, seed: int) -> dict[str, np.ndarray]:
+  """Multipliers base^U(-3, 3) of each entry of the randomised fields, `[num_tasks, ...]` float32."""
+  random = np.random.RandomState(seed)
+  return {
+    name: (base ** random.uniform(-LOG_LIMIT, LOG_LIMIT, (num_tasks, *getattr(model, name).shape))).astype(np.float32)
+    for name, base in MULTIPLIER_BASES.items()
+  }
+
+
+def total_mass(model: mujoco.MjModel, tasks: dict[str, np.ndarray]) -> np.ndarray:
+  """Mass of each task's body in kg, [num_tasks]."""
+  mass: np.ndarray = tasks["body_mass"] @ model.body_mass
+  return mass
+
+
+def _family(
+  name: str, xml_path: str, fallen: Callable[[Task, Physics], Array], test_tasks: tuple[int, ...]
+) -> TaskFamily:
+  model = mujoco.MjModel.from_xml_path(xml_path)
+  num_positions, num_velocities = model.nq, model.nv
+  upright = np.zeros(num_positions, np.float32)
+  upright[1] = UPRIGHT_HEIGHT
+  tasks = sample_multipliers(model, NUM_TASKS, TASK_SEED)
+
+  def reset(task: Task, key: Key) -> Physics:
+    """A start within 0.005 of the upright pose at rest."""
+    del task
+    noise = jax.random.uniform(key, (num_positions + num_velocities,), minval=-0.005, maxval=0.005)
+    return Physics(qpos=upright + noise[:num_positions], qvel=noise[num_positions:])
+
+  # Train on the lighter bodies, test on the ten heaviest.
+  by_mass = [int(index) for index in np.argsort(total_mass(model, tasks), kind="stable")]
+  return TaskFamily(
+    name=name,
+    observation_size=num_positions - 1 + num_velocities,
+    action_size=model.nu,
+    horizon=200,
+    tasks=tasks,
+    train_tasks=tuple(index for index in range(NUM_TASKS) if index not in test_tasks),
+    test_tasks=test_tasks,
+    dynamics=MujocoDynamics(xml_path, FRAME_SKIP, randomised=tuple(MULTIPLIER_BASES)),
+    reset=reset,
+    observe=observe,
+    reward=reward,
+    terminal=fallen,
+    differ_in="physics",
+    extrapolation=TaskSplit(tuple(sorted(by_mass[:-10])), tuple(sorted(by_mass[-10:]))),
+  )
