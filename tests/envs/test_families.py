@@ -7,11 +7,24 @@ import pytest
 
 from macaw_jax import envs
 from macaw_jax.envs import cheetah, point_robot
-from macaw_jax.envs.family import Physics
+from macaw_jax.envs.family import MujocoDynamics, Physics
+from macaw_jax.envs.native import NativeSimulator
 
 
 def task(family, index):
   return jax.tree.map(lambda x: x[index], family.tasks)
+
+
+def start(family, one_task):
+  """A start of one episode, with what its engine derives."""
+  state = family.reset(one_task, jax.random.key(0))
+  if not isinstance(family.dynamics, MujocoDynamics):
+    return state
+  simulator = NativeSimulator(family.dynamics, num_threads=0)
+  states = simulator.start(
+    simulator.models(jax.tree.map(lambda x: x[None], one_task)), jax.tree.map(lambda x: x[None], state)
+  )
+  return jax.tree.map(lambda x: x[0], states)
 
 
 def test_make_knows_the_families_by_name():
@@ -27,7 +40,7 @@ def test_sizes_and_split_agree_with_the_functions(name):
   num_tasks = len(jax.tree.leaves(family.tasks)[0])
   assert set(family.train_tasks) | set(family.test_tasks) <= set(range(num_tasks))
   one = task(family, family.test_tasks[0])
-  state = family.reset(one, jax.random.key(0))
+  state = start(family, one)
   assert family.observe(one, state).shape == (family.observation_size,)
   assert family.reward(one, state, np.zeros(family.action_size), state).shape == ()
   assert not family.terminal(one, state)
