@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -145,6 +145,23 @@ def read_episodes(directory: str | os.PathLike[str], manifest: Manifest, task: i
   Raises:
     DatasetError: the file is missing, was changed since it was written, or does not hold what it should.
   """
+  episodes, problems = examine_episodes(directory, manifest, task)
+  if episodes is None or problems:
+    raise DatasetError(problems[0])
+  return episodes
+
+
+def examine_episodes(
+  directory: str | os.PathLike[str], manifest: Manifest, task: int
+) -> tuple[Episodes | None, list[str]]:
+  """The episodes of one task even where their values are wrong, and all that is wrong with the file, one line each.
+
+  None stands for episodes that cannot be told apart: no archive, arrays of another shape or type than the manifest
+  says, or lengths that do not add up. Values may be anything: not finite, or out of their bounds.
+
+  Raises:
+    DatasetError: the manifest has no such task.
+  """
   if not 0 <= task < len(manifest.tasks):
     raise DatasetError(f"{directory}: expected a task index from 0 to {len(manifest.tasks) - 1}, got {task}")
   entry = manifest.tasks[task]
@@ -152,21 +169,35 @@ def read_episodes(directory: str | os.PathLike[str], manifest: Manifest, task: i
   try:
     found = _sha256(path)
   except OSError as error:
-    raise DatasetError(f"{path}: cannot be read: {error}") from error
+    return None, [f"{path}: cannot be read: {error}"]
+  problems = []
   if found != entry.sha256:
-    raise DatasetError(
+    problems.append(
       f"{path}: expected SHA-256 {entry.sha256}, as the manifest says, got {found}: "
       "the file was cut or changed after it was written"
     )
-  try:
-    episodes = _read_archive(path)
-  except DatasetError:
-    raise
-  # Damaged bytes surface as half a dozen exception types of zipfile and numpy; for the reader they are one thing.
-  except Exception as error:
-    raise DatasetError(f"{path}: expected an uncompressed .npz archive, got {type(error).__name__}: {error}") from error
-  _check_episodes(episodes, manifest, entry, str(path))
-  return episodes
+  arrays, of_archive = _read_archive(path)
+  problems += of_archive
+  if of_archive:
+    return None, problems
+  episodes = Episodes(**arrays)
+  of_layout = list(_layout_problems(episodes, manifest, entry))
+  of_values = [] if of_layout else list(_value_problems(episodes, manifest))
+  problems += [f"{path}: {problem}" for problem in of_layout + of_values]
+  usable = not of_layout and bool((episodes.episode_length >= 1).all()) and _total(episodes) == len(episodes.reward)
+  return (episodes if usable else None), problems
+
+
+def examine_files(directory: str | os.PathLike[str], manifest: Manifest) -> list[str]:
+  """A line if the directory lacks files of the manifest or holds others."""
+  present = {path.name for path in Path(directory).glob("*.npz")}
+  expected = {entry.file for entry in manifest.tasks}
+  if present == expected:
+    return []
+  return [
+    f"{directory}: expected the {len(expected)} task files of the manifest; "
+    f"missing {sorted(expected - present)}, unknown {sorted(present - expected)}"
+  ]
 
 
 def load_dataset(
@@ -196,13 +227,8 @@ def load_dataset(
   """
   manifest = read_manifest(directory)
   _check_request(directory, manifest, tasks, quality, transitions_per_task, skip)
-  present = {path.name for path in Path(directory).glob("*.npz")}
-  expected = {entry.file for entry in manifest.tasks}
-  if present != expected:
-    raise DatasetError(
-      f"{directory}: expected the {len(expected)} task files of the manifest; "
-      f"missing {sorted(expected - present)}, unknown {sorted(present - expected)}"
-    )
+  for problem in examine_files(directory, manifest):
+    raise DatasetError(problem)
   tables = []
   for task in tasks:
     episodes = read_episodes(directory, manifest, task)
@@ -320,10 +346,22 @@ def _stack(arrays: list[np.ndarray]) -> np.ndarray:
 
 def _check_episodes(episodes: Episodes, manifest: Manifest, entry: TaskEntry, where: str) -> None:
   """Raises `DatasetError` unless the arrays are what the layout and the manifest say."""
+  for problem in _layout_problems(episodes, manifest, entry):
+    raise DatasetError(f"{where}: {problem}")
+  for problem in _value_problems(episodes, manifest):
+    raise DatasetError(f"{where}: {problem}")
 
-  def fail(key: str, expected: str, got: Any) -> DatasetError:
-    return DatasetError(f"{where}: key {key!r}: expected {expected}, got {got}")
 
+def _problem(key: str, expected: str, got: Any) -> str:
+  return f"key {key!r}: expected {expected}, got {got}"
+
+
+def _total(episodes: Episodes) -> int:
+  return int(episodes.episode_length.sum(dtype=np.int64))
+
+
+def _layout_problems(episodes: Episodes, manifest: Manifest, entry: TaskEntry) -> Iterator[str]:
+  """Arrays of another type or shape than the manifest says."""
   sizes = {
     "N": entry.num_transitions,
     "E": entry.num_episodes,
@@ -332,68 +370,98 @@ def _check_episodes(episodes: Episodes, manifest: Manifest, entry: TaskEntry, wh
   }
   for key, (axes, dtype) in _LAYOUT.items():
     array = getattr(episodes, key)
-    if not isinstance(array, np.ndarray):
-      raise fail(key, "a numpy array", type(array).__name__)
-    if array.dtype != dtype:
-      raise fail(key, np.dtype(dtype).name, array.dtype)
     shape = tuple(sizes[axis] for axis in axes)
-    if array.shape != shape:
-      raise fail(key, f"shape {shape} as in the manifest", array.shape)
+    if not isinstance(array, np.ndarray):
+      yield _problem(key, "a numpy array", type(array).__name__)
+    elif array.dtype != dtype:
+      yield _problem(key, np.dtype(dtype).name, array.dtype)
+    elif array.shape != shape:
+      yield _problem(key, f"shape {shape} as in the manifest", array.shape)
+
+
+def _value_problems(episodes: Episodes, manifest: Manifest) -> Iterator[str]:
+  """Values that cannot be, of arrays whose layout is right."""
+  for key, (_, dtype) in _LAYOUT.items():
+    array = getattr(episodes, key)
     if dtype is np.float32 and not np.isfinite(array).all():
       row = int(np.argwhere(~np.isfinite(array))[0, 0])
-      raise fail(key, "finite values", f"{array[row]} in row {row}")
+      yield _problem(key, "finite values", f"{array[row]} in row {row}")
   outside = np.abs(episodes.action) > 1.0
   if outside.any():
     row = int(np.argwhere(outside)[0, 0])
-    raise fail("action", "values in [-1, 1]", f"{episodes.action[row]} in row {row}")
+    yield _problem("action", "values in [-1, 1]", f"{episodes.action[row]} in row {row}")
+  # A byte that is neither compares differently from one operation to the next.
+  odd = episodes.terminal.view(np.uint8) > 1
+  if odd.any():
+    row = int(np.argmax(odd))
+    yield _problem("terminal", "bytes 0 or 1", f"{episodes.terminal.view(np.uint8)[row]} in row {row}")
   length = episodes.episode_length
   wrong = (length < 1) | (length > manifest.horizon)
   if wrong.any():
     row = int(np.argmax(wrong))
-    raise fail("episode_length", f"lengths from 1 to the horizon {manifest.horizon}", f"{length[row]} in row {row}")
-  total = int(length.sum(dtype=np.int64))
-  if total != sizes["N"]:
-    raise fail("episode_length", f"lengths that sum to {sizes['N']}", total)
+    yield _problem("episode_length", f"lengths from 1 to the horizon {manifest.horizon}", f"{length[row]} in row {row}")
+  if _total(episodes) != len(episodes.reward):
+    yield _problem("episode_length", f"lengths that sum to {len(episodes.reward)}", _total(episodes))
   steps = np.concatenate([np.zeros(1, np.int64), episodes.collected_at])
   earlier = steps[1:] < steps[:-1]
   if earlier.any():
     row = int(np.argmax(earlier))
-    raise fail("collected_at", "counts that start at 0 or above and never decrease", f"{steps[row + 1]} in row {row}")
+    yield _problem(
+      "collected_at", "counts that start at 0 or above and never decrease", f"{steps[row + 1]} in row {row}"
+    )
 
 
-def _read_archive(path: Path) -> Episodes:
-  """Arrays of an `.npz` file. Headers are checked first: no declared size is believed, nothing is unpickled."""
-  file_size = path.stat().st_size
-  with zipfile.ZipFile(path) as archive:
-    members = archive.infolist()
-    names = sorted(member.filename for member in members)
-    expected = sorted(f"{key}.npy" for key in _LAYOUT)
-    if names != expected:
-      missing, unknown = sorted(set(expected) - set(names)), sorted(set(names) - set(expected))
-      raise DatasetError(f"{path}: expected the members {expected}; missing {missing}, unknown {unknown}")
-    arrays = {member.filename[: -len(".npy")]: _read_member(archive, member, file_size, path) for member in members}
-  return Episodes(**arrays)
+def _read_archive(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+  """The arrays of an `.npz` file, and what is wrong with it: each array on its own, where the archive can be opened.
+
+  Headers are checked first: no declared size is believed, nothing is unpickled.
+  """
+  try:
+    file_size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+      members = archive.infolist()
+      names = sorted(member.filename for member in members)
+      expected = sorted(f"{key}.npy" for key in _LAYOUT)
+      if names != expected:
+        missing, unknown = sorted(set(expected) - set(names)), sorted(set(names) - set(expected))
+        return {}, [f"{path}: expected the members {expected}; missing {missing}, unknown {unknown}"]
+      arrays, problems = {}, []
+      for member in members:
+        key = member.filename[: -len(".npy")]
+        try:
+          arrays[key] = _read_member(archive, member, file_size)
+        except DatasetError as error:
+          problems.append(f"{path}: key {key!r}: {error}")
+        except Exception as error:
+          problems.append(f"{path}: key {key!r}: {_not_an_archive(error)}")
+      return arrays, problems
+  # Damaged bytes surface as half a dozen exception types of zipfile and numpy; for the reader they are one thing.
+  except Exception as error:
+    return {}, [f"{path}: {_not_an_archive(error)}"]
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file_size: int, path: Path) -> np.ndarray:
-  key = member.filename[: -len(".npy")]
+def _not_an_archive(error: Exception) -> str:
+  return f"expected an uncompressed .npz archive, got {type(error).__name__}: {error}"
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file_size: int) -> np.ndarray:
   if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-    raise DatasetError(f"{path}: key {key!r}: expected an uncompressed member")
+    raise DatasetError("expected an uncompressed member")
   if member.file_size > file_size:
-    raise DatasetError(f"{path}: key {key!r}: declares {member.file_size} bytes in a file of {file_size}")
+    raise DatasetError(f"declares {member.file_size} bytes in a file of {file_size}")
   with archive.open(member) as stream:
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
-      raise DatasetError(f"{path}: key {key!r}: expected version 1.0 of the .npy format, got {version}")
+      raise DatasetError(f"expected version 1.0 of the .npy format, got {version}")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    axes, expected_dtype = _LAYOUT[key]
+    axes, expected_dtype = _LAYOUT[member.filename[: -len(".npy")]]
     if dtype != expected_dtype:
-      raise DatasetError(f"{path}: key {key!r}: expected {np.dtype(expected_dtype).name}, got {dtype}")
+      raise DatasetError(f"expected {np.dtype(expected_dtype).name}, got {dtype}")
     if len(shape) != len(axes) or fortran_order:
-      raise DatasetError(f"{path}: key {key!r}: expected {len(axes)} axes in row-major order, got shape {shape}")
+      raise DatasetError(f"expected {len(axes)} axes in row-major order, got shape {shape}")
     declared, stored = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
     if declared != stored:
-      raise DatasetError(f"{path}: key {key!r}: shape {shape} needs {declared} bytes, the file holds {stored}")
+      raise DatasetError(f"shape {shape} needs {declared} bytes, the file holds {stored}")
     return np.frombuffer(stream.read(), dtype).reshape(shape)
 
 

@@ -177,9 +177,7 @@ def test_values_that_are_not_json_cannot_be_written():
 def test_a_number_changed_in_the_file_does_not_match_the_digest(directory):
   path = directory / "manifest.json"
   path.write_text(path.read_text().replace('"expert": 9.0', '"expert": 8.0', 1))
-  with pytest.raises(
-    DatasetError, match=r"manifest\.json: key 'digest': expected [0-9a-f]{64}, the SHA-256"
-  ):
+  with pytest.raises(DatasetError, match=r"manifest\.json: key 'digest': expected [0-9a-f]{64}, the SHA-256"):
     read_manifest(directory)
 
 
