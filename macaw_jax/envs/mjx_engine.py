@@ -1,11 +1,16 @@
 """MuJoCo families on MJX: the same functions of the same states, as one JAX function that an accelerator runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from mujoco import mjx
+from mujoco.mjx._src import collision_driver
 from mujoco.mjx._src.support import contact_force_dim
+from mujoco.mjx._src.types import GeomType
 
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily
 from macaw_jax.types import Array, Key
@@ -36,7 +41,8 @@ def on_mjx(family: TaskFamily) -> TaskFamily:
     def physics_step(data: mjx.Data, _: None) -> tuple[mjx.Data, None]:
       return mjx.step(own, data), None
 
-    data, _ = jax.lax.scan(physics_step, data, None, dynamics.frame_skip)
+    with _native_contact_frames():
+      data, _ = jax.lax.scan(physics_step, data, None, dynamics.frame_skip)
     return _read(dynamics, own, data)
 
   return family._replace(reset=start, dynamics=AnalyticDynamics(step))
@@ -57,7 +63,8 @@ def _read(dynamics: MujocoDynamics, own: mjx.Model, data: mjx.Data) -> Physics:
   if not dynamics.derived:
     return Physics(data.qpos, data.qvel)
   # Anew from the state alone, as the native engine does.
-  data = mjx.forward(own, _data(own, data.qpos, data.qvel, data.ctrl))
+  with _native_contact_frames():
+    data = mjx.forward(own, _data(own, data.qpos, data.qvel, data.ctrl))
   return Physics(data.qpos, data.qvel, {name: _field(own, data, name) for name in dynamics.derived})
 
 
@@ -85,3 +92,39 @@ def external_forces(model: mjx.Model, data: mjx.Data) -> Array:
       moment = torque + jnp.cross(contact.pos[index] - centre[body], force)
       wrenches = wrenches.at[body].add(sign * jnp.concatenate([moment, force], axis=1))
   return wrenches.at[0].set(0.0)  # MuJoCo leaves the world out
+
+
+_PLANE_CAPSULE = (GeomType.PLANE, GeomType.CAPSULE)
+_plane_capsule_of_mjx = collision_driver._COLLISION_FUNC[_PLANE_CAPSULE]
+
+
+def _plane_capsule(
+  model: mjx.Model, data: mjx.Data, key: collision_driver.FunctionKey, geom: Array
+) -> tuple[Array, Array, Array]:
+  """The two contacts of each pair of plane and capsule, `geom` [P, 2]: distance [2P], position, frame.
+
+  The first tangent is the capsule's axis laid on the plane, as in native MuJoCo. MJX takes the y axis where a capsule
+  is steeper than 60 degrees, and a friction pyramid is another after such a turn: an ant's shins would slip elsewhere.
+  """
+  distance, position, _ = _plane_capsule_of_mjx(model, data, key, geom)
+  plane, capsule = geom.T
+  normal, axis = data.geom_xmat[plane][..., 2], data.geom_xmat[capsule][..., 2]  # [P, 3]
+  along = axis - normal * jnp.sum(normal * axis, axis=-1, keepdims=True)
+  length = jnp.sqrt(jnp.sum(along**2, axis=-1, keepdims=True))
+  tangent = jnp.where(length > 0.0, along / jnp.where(length > 0.0, length, 1.0), jnp.array([1.0, 0.0, 0.0]))
+  frame = jnp.stack([normal, tangent, jnp.cross(normal, tangent)], axis=-2)
+  return distance, position, jnp.repeat(frame, _plane_capsule.ncon, axis=0)  # type: ignore[attr-defined]
+
+
+_plane_capsule.ncon = _plane_capsule_of_mjx.ncon  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _native_contact_frames() -> Iterator[None]:
+  """While it lasts, MJX traces contacts of planes and capsules with native MuJoCo's tangents."""
+  table = collision_driver._COLLISION_FUNC
+  table[_PLANE_CAPSULE] = _plane_capsule
+  try:
+    yield
+  finally:
+    table[_PLANE_CAPSULE] = _plane_capsule_of_mjx
