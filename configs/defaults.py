@@ -19,6 +19,7 @@ def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collecti
   config.dataset.quality = "all"  # or 'start', 'middle', 'end' of the collection
   config.dataset.transitions_per_task = config_dict.placeholder(int)  # size of that part; none with 'all'
   config.dataset.skip = 1  # keep every skip-th transition
+  config.dataset.split = "in_distribution"  # or 'extrapolation': test tasks outside the range of the training tasks
 
   config.training = ml_collections.ConfigDict()
   config.training.steps = 5_000
@@ -38,6 +39,8 @@ def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collecti
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.episodes = 20  # per task, before adaptation and after
   config.evaluation.support_size = 256
+  config.evaluation.support = "own"  # or 'other_policies': episodes that were acted for other tasks
   config.evaluation.order = "uniform"  # or 'contiguous'
+  config.evaluation.engine = "native"  # or 'mjx': MuJoCo bodies inside the compiled program, on an accelerator
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
   return config

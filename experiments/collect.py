@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.command_line import launch_with_config
-from experiments.configuration import ConfigurationError
+from experiments.configuration import ConfigurationError, other_policies_directory
 from experiments.provenance import git_commit, package_versions
 from macaw_jax import envs
 from macaw_jax.data.collect import Collection, CollectSettings, Progress, check_settings, collect, thin_episodes
@@ -184,11 +184,6 @@ def table(collection: Collection) -> str:
   ]
   rows.append(("mean", f"{collection.random_returns.mean():.1f}", f"{collection.expert_returns.mean():.1f}"))
   return "\n".join(f"{task:>5} {random:>9} {expert:>9}" for task, random, expert in rows)
-
-
-def other_policies_directory(directory: str) -> str:
-  """Where the episodes are that the final agent acted for other tasks."""
-  return f"{directory}_other_policies"
 
 
 def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None:

@@ -10,7 +10,8 @@ from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.dataset import Quality
 from macaw_jax.data.manifest import MANIFEST_FILE
 from macaw_jax.data.sampling import Order
-from macaw_jax.evaluation.protocols import SUPPORT_ORDERS
+from macaw_jax.evaluation.protocols import PROTOCOLS, SUPPORT_ORDERS
+from macaw_jax.evaluation.rollout import Engine
 
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")
@@ -46,6 +47,7 @@ FIELDS: dict[str, Field] = {
   "dataset.quality": _one_of(get_args(Quality)),
   "dataset.transitions_per_task": _integer(1)._replace(optional=True),
   "dataset.skip": _integer(1),
+  "dataset.split": _one_of(("in_distribution", "extrapolation")),
   "algorithm.name": _one_of(tuple(ALGORITHMS)),
   "training.steps": _integer(1),
   "training.tasks_per_update": _integer(1),
@@ -57,7 +59,9 @@ FIELDS: dict[str, Field] = {
   "training.checkpoint_every": _integer(1),
   "evaluation.episodes": _integer(1),
   "evaluation.support_size": _integer(1),
+  "evaluation.support": _one_of(tuple(PROTOCOLS)),
   "evaluation.order": _one_of(tuple(SUPPORT_ORDERS)),
+  "evaluation.engine": _one_of(get_args(Engine)),
   "evaluation.train_tasks": _integer(0),
 }
 
@@ -106,6 +110,23 @@ def check_configuration(config: ml_collections.ConfigDict) -> None:
     )
   if not (Path(dataset.directory) / MANIFEST_FILE).is_file():
     raise ConfigurationError(_missing_dataset(Path(dataset.directory)))
+  supports = support_directory(config)
+  if not (supports / MANIFEST_FILE).is_file():
+    raise ConfigurationError(
+      f"config.evaluation.support = {config.evaluation.support!r}: no dataset at {supports}; experiments.collect "
+      "writes it beside the family's own data"
+    )
+
+
+def support_directory(config: ml_collections.ConfigDict) -> Path:
+  """The dataset that evaluation draws supports from."""
+  directory = config.dataset.directory
+  return Path(other_policies_directory(directory) if config.evaluation.support == "other_policies" else directory)
+
+
+def other_policies_directory(directory: str) -> str:
+  """Where the episodes are that a collection's final agent acted for other tasks, beside the dataset itself."""
+  return f"{directory.rstrip('/')}_other_policies"
 
 
 def hyperparameters(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -132,7 +153,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _missing_dataset(directory: Path) -> str:
   """Says what there is instead, and how to make it."""
   starters = sorted(str(path.parent) for path in STARTER_DATA.glob(f"*/{MANIFEST_FILE}"))
-  configs = {path.stem: path for path in sorted(COLLECT_CONFIGS.glob("*.py")) if path.stem != "__init__"}
+  configs = {
+    path.stem: path for path in sorted(COLLECT_CONFIGS.glob("*.py")) if path.stem not in ("__init__", "defaults")
+  }
   chosen = configs.get(directory.name)
   command = f"python -m experiments.collect --config={chosen or COLLECT_CONFIGS / '<family>.py'}"
   if not chosen and configs:

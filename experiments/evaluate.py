@@ -2,6 +2,7 @@
 
 python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0
 python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0 --steps=0,1,2,5 --episodes=20 --seed=1
+python -m experiments.evaluate --run=runs/macaw-cheetah_vel-0 --support=other_policies
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from experiments.command_line import launch, say
 from experiments.configuration import ConfigurationError, check_configuration
 from experiments.experiment import Evaluator, Experiment, check_support, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, EVALUATION, load_config, write_json
-from macaw_jax.evaluation.protocols import Row
+from macaw_jax.evaluation.protocols import PROTOCOLS, Row
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
 from macaw_jax.types import Key
@@ -24,6 +25,10 @@ from macaw_jax.types import Key
 RUN = flags.DEFINE_string("run", None, "Directory of the run.")
 STEPS = flags.DEFINE_list("steps", None, "Numbers of adaptation steps; 0, 1, 2, 5 and that of training if not given.")
 EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
+SUPPORT = flags.DEFINE_string(
+  "support", None, "Episodes to adapt to: own, other_policies; those of the run if not given."
+)
+ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
 SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 
 DEFAULT_STEPS = (0, 1, 2, 5)
@@ -36,26 +41,35 @@ def main() -> None:
   """Evaluates what the command line says."""
   if not RUN.value:
     raise ConfigurationError("no run; expected --run=runs/<name>")
-  evaluate_run(Path(RUN.value), STEPS.value, EPISODES.value, SEED.value)
+  evaluate_run(Path(RUN.value), STEPS.value, EPISODES.value, SEED.value, SUPPORT.value, ENGINE.value)
 
 
-def evaluate_run(directory: Path, steps: Sequence[str] | None, episodes: int | None, seed: int) -> None:
-  """Evaluates the newest checkpoint of a run, prints a table and writes `evaluation.json` into its directory.
+def evaluate_run(
+  directory: Path,
+  steps: Sequence[str] | None,
+  episodes: int | None,
+  seed: int,
+  support: str | None = None,
+  engine: str | None = None,
+) -> None:
+  """Evaluates the newest checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` beside it.
 
   Args:
     directory: of the run.
     steps: numbers of adaptation steps; None for 0, 1, 2, 5 and that of training.
     episodes: of each task; None for those of the run.
     seed: decides supports and starts.
+    support: whose episodes to adapt to, `own` or `other_policies`; None for those of the run.
+    engine: that steps MuJoCo bodies; None for that of the run.
 
   Raises:
     ConfigurationError: no such run, no checkpoint yet, or an argument outside its range.
   """
   config = load_config(directory)
+  for name, value in (("support", support), ("engine", engine), ("episodes", episodes)):
+    if value is not None:
+      config.evaluation[name] = value
   check_configuration(config)
-  episodes = config.evaluation.episodes if episodes is None else episodes
-  if episodes < 1:
-    raise ConfigurationError(f"--episodes={episodes}: expected at least 1")
   if not 0 <= seed < 2**32:
     raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
   count = step_count(config)
@@ -63,15 +77,19 @@ def evaluate_run(directory: Path, steps: Sequence[str] | None, episodes: int | N
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, seed {config.seed}")
   say("loading and checking the data ...")
   experiment = load_experiment(config)
-  check_support(max(support_size(config, count, number) for number in numbers), experiment.test)
+  check_support(max(support_size(config, count, number) for number in numbers), *experiment.evaluated[:1])
   checkpoint = newest_checkpoint(config, experiment, directory)
   step = int(checkpoint.state.step)
-  say(f"checkpoint of update {step}; adapting by {count} = {', '.join(map(str, numbers))}, {episodes} episodes a task")
-  rows = evaluate_steps(config, experiment, checkpoint, count, numbers, episodes, jax.random.key(seed))
+  say(
+    f"checkpoint of update {step}; adapting by {count} = {', '.join(map(str, numbers))}, "
+    f"{config.evaluation.episodes} episodes a task"
+  )
+  rows = evaluate_steps(config, experiment, checkpoint, count, numbers, jax.random.key(seed))
   evaluation = {"algorithm": config.algorithm.name, "step": step, "seed": seed, "rows": rows}
-  write_json(directory / EVALUATION, evaluation)
+  path = directory / EVALUATION.format(protocol=PROTOCOLS[config.evaluation.support])
+  write_json(path, evaluation)
   say(f"\n{report.steps_table(rows)}\n")
-  say(f"written to {directory / EVALUATION}")
+  say(f"written to {path}")
 
 
 def step_count(config: ml_collections.ConfigDict) -> str:
@@ -128,7 +146,6 @@ def evaluate_steps(
   checkpoint: Checkpoint,
   count: str,
   steps: Sequence[int],
-  episodes: int,
   key: Key,
 ) -> list[Row]:
   """One row a task and number of steps; all meet the same starts."""
@@ -136,15 +153,10 @@ def evaluate_steps(
   # Every evaluation has the agent before adaptation too.
   for number in [number for number in steps if number > 0] or [config.algorithm[count]]:
     size = support_size(config, count, number)
-    evaluator = Evaluator(
-      experiment,
-      make_algorithm(config, experiment.problem, **{count: number}),
-      checkpoint.statistics,
-      support_size=size,
-      episodes=episodes,
-      order=config.evaluation.order,
-      train_tasks=0,
-    )
+    evaluation = config.evaluation.copy_and_resolve_references()
+    evaluation.support_size = size
+    algorithm = make_algorithm(config, experiment.problem, **{count: number})
+    evaluator = Evaluator(experiment, algorithm, checkpoint.statistics, evaluation, splits=1)
     say(f"  {number} {'step' if number == 1 else 'steps'} on {size} transitions of each task ...")
     found, _ = evaluator(checkpoint.state.params, key)
     if 0 in steps and not rows:

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from experiments.configuration import ConfigurationError, hyperparameters
+from experiments.configuration import ConfigurationError, hyperparameters, support_directory
 from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.dataset import Dataset, load_dataset
 from macaw_jax.data.manifest import Manifest, read_manifest
 from macaw_jax.data.sampling import check_sizes, sample_tasks
 from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
-from macaw_jax.envs.family import Task, TaskFamily
+from macaw_jax.envs.family import Task, TaskFamily, TaskSplit
 from macaw_jax.evaluation import protocols
 from macaw_jax.training.loop import Sample
 from macaw_jax.types import Algorithm, Key, MetaParams, Problem
@@ -35,7 +35,7 @@ class Experiment(NamedTuple):
   family: TaskFamily
   manifest: Manifest
   train: Split
-  test: Split
+  evaluated: tuple[Split, ...]  # the test tasks, then training tasks if wanted, with the data that adaptation sees
   statistics: Statistics  # of the training tasks' data
 
   @property
@@ -54,10 +54,8 @@ def load_experiment(config: ml_collections.ConfigDict) -> Experiment:
   """
   manifest = read_manifest(config.dataset.directory)
   family = _family(manifest, config.dataset.directory)
-  train = _load_split(config, manifest, family, "train", manifest.train_tasks)
-  # The two tasks of a family such as cheetah_dir are trained and tested on: one copy in memory.
-  shared = manifest.test_tasks == manifest.train_tasks
-  test = train._replace(name="test") if shared else _load_split(config, manifest, family, "test", manifest.test_tasks)
+  split = task_split(config, manifest, family)
+  train = _load_split(config, manifest, family, "train", split.train)
   try:
     check_sizes(train.data, config.training.support_size, config.training.query_size)
   except ValueError as error:
@@ -67,9 +65,9 @@ def load_experiment(config: ml_collections.ConfigDict) -> Experiment:
       f"config.evaluation.train_tasks = {config.evaluation.train_tasks}: the dataset has {len(train.indices)} "
       "training tasks"
     )
-  evaluated = [test, train] if config.evaluation.train_tasks else [test]
+  evaluated = _evaluated(config, manifest, family, split, train)
   check_support(config.evaluation.support_size, *evaluated)
-  return Experiment(family, manifest, train, test, fit_statistics(train.data))
+  return Experiment(family, manifest, train, evaluated, fit_statistics(train.data))
 
 
 def check_support(support_size: int, *splits: Split) -> None:
@@ -107,35 +105,48 @@ def make_sample(config: ml_collections.ConfigDict, problem: Problem) -> Sample:
 
 
 class Evaluator:
-  """The protocol `offline` on the test tasks, and on `train_tasks` training tasks if any are wanted."""
+  """The configured protocol on the evaluated splits of an experiment.
+
+  Args:
+    experiment: data and family.
+    algorithm: what adapts and acts.
+    statistics: of the run.
+    evaluation: the part of the configuration.
+    splits: of the experiment's evaluated splits, how many; all of them if not given.
+  """
 
   def __init__(
     self,
     experiment: Experiment,
     algorithm: Algorithm,
     statistics: Statistics,
-    *,
-    support_size: int,
-    episodes: int,
-    order: str,
-    train_tasks: int,
+    evaluation: ml_collections.ConfigDict,
+    splits: int | None = None,
   ):
     self._manifest = experiment.manifest
-    self._support_size = support_size
+    self._support_size = evaluation.support_size
+    self._protocol = protocols.PROTOCOLS[evaluation.support]
     self._evaluate = protocols.make_offline_protocol(
-      algorithm, experiment.family, statistics, support_size=support_size, num_episodes=episodes, order=order
+      algorithm,
+      experiment.family,
+      statistics,
+      support_size=evaluation.support_size,
+      num_episodes=evaluation.episodes,
+      order=evaluation.order,
+      engine=evaluation.engine,
     )
-    splits = [experiment.test]
-    if train_tasks:
-      splits.append(_some_tasks(experiment.train, train_tasks))
-    self._splits = [split._replace(data=normalise_dataset(statistics, split.data)) for split in splits]
+    self._splits = [
+      split._replace(data=normalise_dataset(statistics, split.data)) for split in experiment.evaluated[:splits]
+    ]
 
   def __call__(self, params: MetaParams, key: Key) -> tuple[list[protocols.Row], protocols.Evaluation]:
     """The rows of all evaluated tasks, and the evaluation of the test tasks."""
     evaluations = [self._evaluate(params, split.data, split.tasks, key) for split in self._splits]
     rows: list[protocols.Row] = []
     for split, evaluation in zip(self._splits, evaluations, strict=True):
-      rows += protocols.result_rows(evaluation, self._manifest, split.indices, split.name, self._support_size)
+      rows += protocols.result_rows(
+        evaluation, self._manifest, split.indices, split.name, self._support_size, self._protocol
+      )
     return rows, evaluations[0]
 
 
@@ -159,6 +170,48 @@ def _family(manifest: Manifest, directory: str) -> TaskFamily:
         f"{directory}: the dataset's {name} is {in_data}, that of its family {family.name!r} is {in_family}"
       )
   return family
+
+
+def task_split(config: ml_collections.ConfigDict, manifest: Manifest, family: TaskFamily) -> TaskSplit:
+  """The tasks to train and to test on: as the manifest splits them, or as the family does for extrapolation."""
+  if config.dataset.split == "in_distribution":
+    return TaskSplit(manifest.train_tasks, manifest.test_tasks)
+  if family.extrapolation is None:
+    raise ConfigurationError(f"config.dataset.split = 'extrapolation': family {family.name!r} has no such split")
+  wanted, available = 1 + max(family.extrapolation.train + family.extrapolation.test), len(manifest.tasks)
+  if available < wanted:
+    raise ConfigurationError(
+      f"config.dataset.split = 'extrapolation': it splits {wanted} tasks, {config.dataset.directory} has {available}"
+    )
+  return family.extrapolation
+
+
+def _evaluated(
+  config: ml_collections.ConfigDict, manifest: Manifest, family: TaskFamily, split: TaskSplit, train: Split
+) -> tuple[Split, ...]:
+  """The test tasks and the wanted training tasks, with the data that evaluation adapts to."""
+  trained = _some_tasks(train, config.evaluation.train_tasks) if config.evaluation.train_tasks else None
+  if config.evaluation.support == "other_policies":
+    test = _load_supports(config, family, "test", split.test)
+    return (test, _load_supports(config, family, "train", trained.indices)) if trained else (test,)
+  # The two tasks of a family such as cheetah_dir are trained and tested on: one copy in memory.
+  shared = split.test == split.train
+  test = train._replace(name="test") if shared else _load_split(config, manifest, family, "test", split.test)
+  return (test, trained) if trained else (test,)
+
+
+def _load_supports(config: ml_collections.ConfigDict, family: TaskFamily, name: str, indices: Sequence[int]) -> Split:
+  """Tasks with the episodes that were acted for others, all of them."""
+  directory = support_directory(config)
+  manifest = read_manifest(directory)
+  if manifest.family != family.name or max(indices) >= len(manifest.tasks):
+    raise ConfigurationError(
+      f"{directory}: expected task {max(indices)} of family {family.name!r}, got {len(manifest.tasks)} tasks of "
+      f"{manifest.family!r}"
+    )
+  return Split(
+    name, tuple(indices), load_dataset(directory, tasks=indices), protocols.tasks_of(manifest, family, indices)
+  )
 
 
 def _load_split(

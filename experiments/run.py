@@ -100,7 +100,7 @@ def run(config: ml_collections.ConfigDict) -> None:
 
 def describe_data(experiment: Experiment, config: ml_collections.ConfigDict) -> None:
   """Says what was loaded."""
-  family, train_split, test_split = experiment.family, experiment.train, experiment.test
+  family, train_split, test_split = experiment.family, experiment.train, experiment.evaluated[0]
   sizes = train_split.data.size
   shared = ", the same tasks" if train_split.indices == test_split.indices else ""
   say(
@@ -140,15 +140,7 @@ def make_evaluate(
   config: ml_collections.ConfigDict, experiment: Experiment, algorithm: Algorithm, key: Key
 ) -> Evaluate:
   """A function that evaluates a state and says what came out."""
-  evaluator = Evaluator(
-    experiment,
-    algorithm,
-    experiment.statistics,
-    support_size=config.evaluation.support_size,
-    episodes=config.evaluation.episodes,
-    order=config.evaluation.order,
-    train_tasks=config.evaluation.train_tasks,
-  )
+  evaluator = Evaluator(experiment, algorithm, experiment.statistics, config.evaluation)
 
   def evaluate(state: TrainState) -> tuple[list[Row], Evaluation]:
     step, started = int(state.step), time.monotonic()
@@ -233,7 +225,7 @@ def draw(config: ml_collections.ConfigDict, experiment: Experiment, directory: P
     report.plot_learning_curve(read_rows(directory / METRICS), directory / LEARNING_CURVE, title)
   except ImportError:
     say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
-  states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, experiment.test.tasks))
+  states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, experiment.evaluated[0].tasks))
   stride = max(1, experiment.family.horizon // GIF_FRAMES)
   try:
     render_gif(experiment.family, states, directory / ROLLOUT, task=task, stride=stride)

@@ -2,8 +2,10 @@
 
 `offline` is the protocol of MACAW (Mitchell et al. 2021, section 5): a random batch of the test task's own data,
 adaptation on it, and a deterministic episode before and after. Here it is repeated, every episode with a batch of its
-own: what an agent is worth depends on the batch as much as on the start, and one batch says little. Every row of a
-result names its protocol, so that numbers of different protocols are not compared unseen.
+own: what an agent is worth depends on the batch as much as on the start, and one batch says little.
+`offline_other_policy` is the same with a batch that was acted in the test task for other tasks: an agent that reads
+the behaviour policy in place of the task is found out. Every row of a result names its protocol, so that numbers of
+different protocols are not compared unseen.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,10 +22,11 @@ from macaw_jax.data.sampling import gather, random_slice, random_subset
 from macaw_jax.data.scores import normalised_score
 from macaw_jax.data.statistics import Statistics, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
-from macaw_jax.evaluation.rollout import Act, Trajectory, episode_return, make_rollout
+from macaw_jax.evaluation.rollout import Act, Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Algorithm, Array, Key, MetaParams, Params, TimeStep
 
-OFFLINE = "offline"
+# By whose episodes an agent adapts to: those acted for the task itself, or for others.
+PROTOCOLS = {"own": "offline", "other_policies": "offline_other_policy"}
 
 Row = dict[str, Any]
 
@@ -107,8 +110,9 @@ def make_offline_protocol(
   support_size: int,
   num_episodes: int,
   order: str = "uniform",
+  engine: Engine = "native",
 ) -> OfflineProtocol:
-  """The protocol `offline`; adaptation and rollouts are compiled once for each number of tasks.
+  """The protocols `offline` and `offline_other_policy`; adaptation and rollouts are compiled once for each task count.
 
   Args:
     algorithm: adapts and acts on scaled data.
@@ -117,9 +121,10 @@ def make_offline_protocol(
     support_size: transitions of each task that an adaptation sees.
     num_episodes: deterministic episodes of each task, before adaptation and after, each after one of its own.
     order: how the rows of a support are drawn, a name in `SUPPORT_ORDERS`.
+    engine: that steps MuJoCo bodies, as in `make_rollout`.
   """
   adapt = make_adapt(algorithm, support_size, num_episodes, order)
-  rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act, statistics))
+  rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act, statistics), engine)
 
   def evaluate(params: MetaParams, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
     num_tasks = dataset.size.shape[0]
@@ -166,7 +171,7 @@ def tasks_of(manifest: Manifest, family: TaskFamily, indices: Sequence[int]) -> 
 
 
 def result_rows(
-  evaluation: Evaluation, manifest: Manifest, indices: Sequence[int], split: str, support_size: int
+  evaluation: Evaluation, manifest: Manifest, indices: Sequence[int], split: str, support_size: int, protocol: str
 ) -> list[Row]:
   """One row of plain numbers a task; `std` is that over episodes.
 
@@ -176,6 +181,7 @@ def result_rows(
     indices: of tasks in the manifest.
     split: "test" or "train".
     support_size: transitions that adaptation saw.
+    protocol: its name, of `PROTOCOLS`.
   """
   rows = []
   for index, before, after in zip(indices, evaluation.before, evaluation.after, strict=True):
@@ -183,7 +189,7 @@ def result_rows(
     random, expert = entry.reference_returns["random"], entry.reference_returns["expert"]
     rows.append(
       {
-        "protocol": OFFLINE,
+        "protocol": protocol,
         "split": split,
         "task_index": int(index),
         "task": dict(entry.parameters),

@@ -176,9 +176,9 @@ def make_manifest(parameters):
 def test_rows_of_a_result():
   manifest = make_manifest({"goal": [0.5, -0.5]})
   evaluation = protocols.Evaluation(before=np.array([[-20.0, 0.0]]), after=np.array([[30.0, 10.0]]), states=None)
-  (row,) = protocols.result_rows(evaluation, manifest, [1], "test", support_size=64)
+  (row,) = protocols.result_rows(evaluation, manifest, [1], "test", support_size=64, protocol="offline_other_policy")
   assert row == {
-    "protocol": "offline",
+    "protocol": "offline_other_policy",
     "split": "test",
     "task_index": 1,
     "task": {"goal": [0.5, -0.5]},

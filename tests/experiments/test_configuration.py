@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -5,10 +6,12 @@ import shutil
 import ml_collections
 import numpy as np
 import pytest
+from miniature_run import write_point_robot
 
 from experiments.configuration import ConfigurationError, check_configuration, hyperparameters
-from experiments.experiment import load_experiment, make_algorithm
-from macaw_jax.data.manifest import DatasetError, document_digest
+from experiments.experiment import load_experiment, make_algorithm, task_split
+from macaw_jax import envs
+from macaw_jax.data.manifest import DatasetError, document_digest, read_manifest
 from macaw_jax.types import Problem
 
 # Field, value, what the message must say.
@@ -30,6 +33,9 @@ WRONG = [
   ("algorithm.inner_steps", 0, r"config.algorithm.inner_steps = 0: expected an integer of at least 1"),
   ("algorithm.inner_steps", 3, r"config.training.support_size = 16 is not a multiple of config.algorithm.inner_steps"),
   ("evaluation.episodes", 0, r"config.evaluation.episodes = 0"),
+  ("evaluation.engine", "brax", r"config.evaluation.engine = 'brax': expected one of native, mjx"),
+  ("evaluation.support", "random", r"config.evaluation.support = 'random': expected one of own, other_policies"),
+  ("dataset.split", "random", r"config.dataset.split = 'random': expected one of in_distribution, extrapolation"),
   ("evaluation.train_tasks", -1, r"config.evaluation.train_tasks = -1"),
 ]
 
@@ -153,16 +159,62 @@ def test_shared_tasks_are_allowed_where_the_manifest_says_so(miniature, data):
   changes = {"test_tasks": [0, 1, 2], "tasks_shared_by_splits": True}
   edit_manifest(data, lambda document: document.update(changes))
   experiment = load_experiment(miniature)
-  assert experiment.test.indices == experiment.train.indices == (0, 1, 2)
-  assert experiment.test.name == "test"
+  test, train = experiment.evaluated
+  assert test.indices == experiment.train.indices == (0, 1, 2)
+  assert (test.name, train.name) == ("test", "train")
 
 
 def test_what_an_experiment_holds(miniature):
   experiment = load_experiment(miniature)
   assert experiment.problem == (2, 2, 3, 0.99)
   assert experiment.train.indices == (0, 1, 2)
-  assert experiment.test.indices == (3, 4)
-  np.testing.assert_array_equal(experiment.test.tasks["goal"], experiment.family.tasks["goal"][3:5])
+  test, train = experiment.evaluated
+  assert (test.indices, train.indices) == ((3, 4), (0, 2))
+  np.testing.assert_array_equal(test.tasks["goal"], experiment.family.tasks["goal"][3:5])
+
+
+def test_extrapolation_trains_inside_and_tests_outside(miniature):
+  set_field(miniature, "dataset.split", "extrapolation")
+  family = envs.make("point_robot")
+  manifest = read_manifest(miniature.dataset.directory)
+  hundred = dataclasses.replace(manifest, tasks=20 * manifest.tasks)
+  assert task_split(miniature, hundred, family) == family.extrapolation
+  assert set(family.extrapolation.test) != set(manifest.test_tasks)
+  with pytest.raises(
+    ConfigurationError, match=r"config.dataset.split = 'extrapolation': it splits 100 tasks, .* has 5"
+  ):
+    load_experiment(miniature)
+  with pytest.raises(ConfigurationError, match=r"family 'cheetah_dir' has no such split"):
+    task_split(miniature, manifest, envs.make("cheetah_dir"))
+
+
+def test_supports_of_other_policies_come_from_the_dataset_beside(miniature, point_robot_directory, tmp_path):
+  data = tmp_path / "moved"
+  shutil.copytree(point_robot_directory, data)
+  set_field(miniature, "dataset.directory", str(data))
+  set_field(miniature, "evaluation.support", "other_policies")
+  with pytest.raises(
+    ConfigurationError, match=r"config.evaluation.support = 'other_policies': no dataset at .*moved_other"
+  ):
+    check_configuration(miniature)
+  write_point_robot(tmp_path / "moved_other_policies", num_episodes=3)
+  check_configuration(miniature)
+  experiment = load_experiment(miniature)
+  assert [split.indices for split in experiment.evaluated] == [(3, 4), (0, 2)]
+  assert {int(split.data.size.max()) for split in experiment.evaluated} == {60}  # three episodes, not ten
+  assert experiment.train.data.size.max() == 200
+
+
+def test_supports_of_another_family_are_refused(miniature, point_robot_directory, tmp_path):
+  data = tmp_path / "moved"
+  shutil.copytree(point_robot_directory, data)
+  write_point_robot(tmp_path / "moved_other_policies", num_episodes=3, family="point_robot_wind")
+  set_field(miniature, "dataset.directory", str(data))
+  set_field(miniature, "evaluation.support", "other_policies")
+  with pytest.raises(
+    ConfigurationError, match=r"expected task 4 of family 'point_robot', got 5 tasks of 'point_robot_wind'"
+  ):
+    load_experiment(miniature)
 
 
 def test_the_factory_gets_the_hyperparameters(miniature):

@@ -149,7 +149,7 @@ def test_evaluation_after_several_numbers_of_steps(finished, tmp_path, capsys):
   copied(finished, tmp_path)
   evaluate_run(tmp_path / "run", steps=["0", "2"], episodes=3, seed=5)
   assert "mean score" in capsys.readouterr().out
-  evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+  evaluation = json.loads((tmp_path / "run" / "evaluation_offline.json").read_text())
   assert evaluation["step"] == 40
   found = [(row["adaptation_steps"], row["task_index"], row["support_size"]) for row in evaluation["rows"]]
   assert found == [(0, 3, 0), (0, 4, 0), (2, 3, 32), (2, 4, 32)]

@@ -1,0 +1,18 @@
+"""Point robot with sparse reward: 100 goals on the half circle."""
+
+from ml_collections import ConfigDict
+
+from configs.collect.defaults import defaults
+
+
+def get_config() -> ConfigDict:
+  """Values of the collection."""
+  return defaults(
+    "point_robot_sparse",
+    episodes_per_task=50,
+    warmup_episodes=2,
+    tasks_per_round=20,
+    updates_per_round=100,
+    batch_size=4,
+    hidden_sizes=(64, 64),
+  )
