@@ -1,0 +1,19 @@
+"""Layouts of files that other projects use, read into episodes and written from them.
+
+`FORMATS[name].read` gives tasks, `to_manifest` describes them, and `write_dataset` makes a dataset of them. Files are
+taken as possibly damaged or hostile: whatever is wrong with one is a `DatasetError`, and nothing in it is executed.
+"""
+
+from macaw_jax.data.formats import d4rl_hdf5, epoch_npy, macaw_hdf5, minari, pickled
+from macaw_jax.data.formats.contract import Format, Imported, ReadOptions
+from macaw_jax.data.formats.convert import to_manifest
+
+FORMATS: dict[str, Format] = {
+  "macaw_hdf5": Format(macaw_hdf5.read, macaw_hdf5.write),
+  "d4rl_hdf5": Format(d4rl_hdf5.read, d4rl_hdf5.write),
+  "minari": Format(minari.read, minari.write),
+  "epoch_npy": Format(epoch_npy.read, None),
+  "pickle": Format(pickled.read, None),
+}
+
+__all__ = ["FORMATS", "Format", "Imported", "ReadOptions", "to_manifest"]

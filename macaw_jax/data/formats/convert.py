@@ -1,0 +1,104 @@
+"""From what a format gave to a manifest, with which `write_dataset` makes a dataset like any other."""
+
+import datetime
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.formats.contract import Imported
+from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry
+
+_OWN_RETURNS = "lowest (random) and highest (expert) episode return of each task's own data"
+_GIVEN_RETURNS = "given on import"
+
+
+def to_manifest(
+  imported: Imported,
+  *,
+  family: str,
+  train_tasks: Sequence[int],
+  test_tasks: Sequence[int],
+  discount: float | None = None,
+  seed: int = 0,
+  horizon: int | None = None,
+  reference_returns: Sequence[Mapping[str, float]] | None = None,
+  source: str,
+  versions: Mapping[str, str] | None = None,
+) -> Manifest:
+  """A manifest for imported tasks; `behaviour` says where they come from: format, files and their SHA-256, notes.
+
+  Args:
+    imported: what a format's `read` returned.
+    family: name of the task family.
+    train_tasks: indices of tasks to train on.
+    test_tasks: indices of tasks to test on.
+    discount: None for that of the source.
+    seed: of the collection, if there was one.
+    horizon: most steps of an episode; None for the longest there is.
+    reference_returns: "random" and "expert" undiscounted return of each task. None for the lowest and the highest
+      episode return of the task's own data: scores then compare within this dataset alone, and `behaviour` says so.
+    source: name of the format, a key of `FORMATS`.
+    versions: of packages; None for that of numpy.
+
+  Raises:
+    DatasetError: neither the source nor the caller states a discount, or there are not as many reference returns as
+      tasks.
+  """
+  discount = imported.discount if discount is None else discount
+  if discount is None:
+    raise DatasetError(f"{imported.files[0]}: the source states no discount; expected one to be given")
+  num_tasks = len(imported.episodes)
+  if reference_returns is not None and len(reference_returns) != num_tasks:
+    raise DatasetError(
+      f"reference_returns: expected one pair for each of {num_tasks} tasks, got {len(reference_returns)}"
+    )
+  returns = reference_returns or [_own_returns(episodes) for episodes in imported.episodes]
+  first = imported.episodes[0]
+  return Manifest(
+    family=family,
+    observation_size=first.observation.shape[1],
+    action_size=first.action.shape[1],
+    horizon=max(int(task.episode_length.max()) for task in imported.episodes) if horizon is None else horizon,
+    discount=discount,
+    seed=seed,
+    train_tasks=tuple(train_tasks),
+    test_tasks=tuple(test_tasks),
+    tasks_shared_by_splits=bool(set(train_tasks) & set(test_tasks)),
+    tasks=tuple(
+      TaskEntry(parameters=parameters, reference_returns=dict(pair))
+      for parameters, pair in zip(imported.parameters, returns, strict=True)
+    ),
+    behaviour={
+      "source": source,
+      "files": _digests(imported),
+      "reference_returns": _OWN_RETURNS if reference_returns is None else _GIVEN_RETURNS,
+      "notes": list(imported.notes),
+    },
+    versions=dict(versions) if versions is not None else {"numpy": np.__version__},
+    git_commit=None,
+    created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+  )
+
+
+def _own_returns(episodes: Episodes) -> dict[str, float]:
+  starts = np.cumsum(episodes.episode_length, dtype=np.int64) - episodes.episode_length
+  returns = np.add.reduceat(episodes.reward.astype(np.float64), starts)
+  return {"random": float(returns.min()), "expert": float(returns.max())}
+
+
+def _digests(imported: Imported) -> list[dict[str, Any]]:
+  """Path within the source and SHA-256 of each file."""
+  digests = []
+  root = os.path.commonpath([path.absolute().parent for path in imported.files])
+  for path in imported.files:
+    try:
+      with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+      raise DatasetError(f"{path}: cannot be read: {error}") from error
+    digests.append({"file": path.absolute().relative_to(root).as_posix(), "sha256": digest})
+  return digests

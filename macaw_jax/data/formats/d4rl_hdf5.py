@@ -1,0 +1,162 @@
+"""HDF5 files in the layout of D4RL: one file a task.
+
+Datasets of N rows, forwards in time: `observations`, `actions`, `rewards`, `terminals` (the task ended the episode),
+`timeouts` (the time limit did) and `next_observations`. The last two are missing from some files; other keys, as
+`infos` and `metadata`, are not read.
+
+Without `timeouts`, an episode ends where the next observation is not the observation below it, or, without those
+either, after `horizon` steps. Without `next_observations`, nothing says where the last step of an episode led:
+where the time limit ended it, that step is dropped and its observation becomes the final one; where the task did, the
+step is kept and its own observation stands in for the final one, from which nothing is ever bootstrapped. Both are
+noted.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.formats.contract import Imported, ReadOptions
+from macaw_jax.data.formats.files import new_directory, source_files
+from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
+from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
+from macaw_jax.data.formats.table import (
+  Table,
+  actions,
+  check_collected_at,
+  check_discount,
+  check_follows,
+  check_lengths,
+  column,
+  flags,
+  follows,
+  make_episodes,
+  matrix,
+  same_discount,
+  same_sizes,
+)
+from macaw_jax.data.manifest import DatasetError, Manifest
+
+_COLLECTED_AT = "metadata/collected_at"
+
+
+def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
+  """Tasks from `.hdf5` or `.h5` files, one a task, or from all such files of one directory in the order of their names.
+
+  Raises:
+    DatasetError: a file is damaged, or contradicts itself, or does not say where its episodes end.
+  """
+  files = source_files(paths, (".hdf5", ".h5"))
+  tasks, parameters, discounts, notes = [], [], [], []
+  for index, path in enumerate(files):
+    with open_hdf5(path) as source:
+      episodes, note = _read_task(source, options)
+      stored = source.parameters()
+      stated = source.number(DISCOUNT_ATTRIBUTE)
+    check_lengths(episodes, options, str(path))
+    tasks.append(episodes)
+    discounts.append(check_discount(stated, options, str(path), f"@{DISCOUNT_ATTRIBUTE}"))
+    parameters.append(task_parameters(stored or {}, str(path)))
+    notes += [f"task {index}: {note}"] if note else []
+  names = [str(path) for path in files]
+  same_sizes(tasks, names)
+  read_files = list(files)
+  if options.tasks_file is not None:
+    parameters, parameter_files = read_task_parameters(options.tasks_file, len(files))
+    read_files += parameter_files
+  return Imported(tasks, parameters, same_discount(discounts, names), tuple(read_files), tuple(notes))
+
+
+def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manifest) -> None:
+  """Makes `task_00.hdf5` for each task, with all six datasets and one more, `metadata/collected_at`.
+
+  Raises:
+    DatasetError: the directory exists or cannot be written.
+  """
+  digits = max(2, len(str(len(manifest.tasks) - 1)))
+  with new_directory(Path(directory)) as partial:
+    for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
+      attributes = common_attributes(entry.parameters, manifest.discount)
+      write_hdf5(partial / f"task_{index:0{digits}d}.hdf5", _arrays(episodes), {"": attributes}, compression="gzip")
+
+
+def _arrays(episodes: Episodes) -> dict[str, np.ndarray]:
+  last_rows = np.cumsum(episodes.episode_length, dtype=np.int64) - 1
+  next_observation = np.concatenate([episodes.observation[1:], episodes.final_observation[-1:]])
+  next_observation[last_rows] = episodes.final_observation
+  terminal, timeout = np.zeros((2, len(episodes.reward)), np.bool_)
+  terminal[last_rows], timeout[last_rows] = episodes.terminal, ~episodes.terminal
+  return {
+    "observations": episodes.observation,
+    "actions": episodes.action,
+    "rewards": episodes.reward,
+    "terminals": terminal,
+    "timeouts": timeout,
+    "next_observations": next_observation,
+    _COLLECTED_AT: episodes.collected_at,
+  }
+
+
+def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, str]:
+  where = str(source.path)
+  observation = matrix(source.array("observations"), where, "observations")
+  rows, columns = observation.shape
+  table = Table(
+    observation=observation,
+    action=actions(source.array("actions"), where, "actions", rows),
+    reward=column(source.array("rewards"), where, "rewards", rows),
+    next_observation=observation,
+    terminal=flags(source.array("terminals"), where, "terminals", rows),
+  )
+  timeout = flags(source.array("timeouts"), where, "timeouts", rows) if source.has("timeouts") else None
+  stored = source.array(_COLLECTED_AT) if source.has("metadata") and source.has(_COLLECTED_AT) else None
+  if not source.has("next_observations"):
+    return _without_next_observations(table, timeout, options, where)
+  successor = matrix(source.array("next_observations"), where, "next_observations", rows, columns)
+  table = table._replace(next_observation=successor)
+  if timeout is None:
+    last = table.terminal | np.append(~follows(table), True)
+  else:
+    last = table.terminal | timeout
+    check_follows(table, last, where, "next_observations")
+  num_episodes = int(np.count_nonzero(last)) + int(not last[-1])
+  return make_episodes(table, last, check_collected_at(stored, where, _COLLECTED_AT, num_episodes)), ""
+
+
+def _without_next_observations(
+  table: Table, timeout: np.ndarray | None, options: ReadOptions, where: str
+) -> tuple[Episodes, str]:
+  rows = len(table.reward)
+  if timeout is not None:
+    last = table.terminal | timeout
+  elif options.horizon is not None:
+    last = _every(options.horizon, table.terminal)
+  else:
+    raise DatasetError(f"{where}: neither 'timeouts' nor 'next_observations' is there; expected a horizon to cut at")
+  last[-1] = True
+  dropped = last & ~table.terminal
+  if dropped.all():
+    raise DatasetError(f"{where}: expected episodes of more than one step, as 'next_observations' is missing")
+  # Within an episode the observation below is the next one; beyond the end of one that the task ended, its own.
+  below = np.append(np.arange(1, rows), rows - 1)
+  successor = table.observation[np.where(last, np.arange(rows), below)]
+  kept = ~dropped
+  ends = (table.terminal | np.append(dropped[1:], False))[kept]
+  note = (
+    f"no next observations: dropped the last step of {int(dropped.sum())} episodes that the time limit ended, and "
+    f"repeated the last observation of {int((last & table.terminal).sum())} that the task ended"
+  )
+  table = Table(*(array[kept] for array in table._replace(next_observation=successor)))
+  return make_episodes(table, ends), note
+
+
+def _every(horizon: int, terminal: np.ndarray) -> np.ndarray:
+  """Last rows of episodes that end at a terminal row or after `horizon` steps."""
+  last = terminal.copy()
+  steps = 0
+  for row in range(len(last)):
+    steps += 1
+    if last[row] or steps == horizon:
+      last[row], steps = True, 0
+  return last

@@ -1,0 +1,154 @@
+"""Trajectories in `.npy` files by training step, as the data of FOCAL, CORRO on them, and UNICORN.
+
+A task is a directory `goal_idx<n>`. Each file `trj_evalsample<k>_step<s>.npy` in it is one episode, the k-th that the
+policy of training step s acted: an object array `[H, 4]` with rows (observation, action, reward, next observation).
+Files `trj_eval<k>_step<s>.npy` are episodes of the policy's mode; they are read where there are no samples.
+
+Files do not say why an episode ended. The released loaders mark the last step of every episode as terminal; here none
+is, since they end by the time limit: nothing distinguishes a fall. Episodes stand in the order of the training step,
+which is their `collected_at`, then of k.
+
+Object arrays are pickles without checksums: see `unpickle`. A file that is not there cannot be missed.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.formats.contract import Imported, ReadOptions
+from macaw_jax.data.formats.files import list_directory, natural_order, read_bytes
+from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
+from macaw_jax.data.formats.parameters import read_task_parameters
+from macaw_jax.data.formats.table import (
+  Table,
+  actions,
+  check_follows,
+  check_lengths,
+  column,
+  fault,
+  make_episodes,
+  matrix,
+  same_sizes,
+)
+from macaw_jax.data.formats.unpickle import unpickle
+from macaw_jax.data.manifest import DatasetError
+
+_COLUMNS = ("observation", "action", "reward", "next_observation")
+
+
+def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
+  """Tasks from directories `goal_idx<n>`, or from all of them in one directory, in the order of their numbers.
+
+  Raises:
+    DatasetError: a file is damaged, or its steps do not follow each other.
+  """
+  tasks, files = [], []
+  directories = _task_directories([Path(path) for path in paths])
+  for directory in directories:
+    episodes, read_files = _read_task(directory, options)
+    tasks.append(episodes)
+    files += read_files
+  same_sizes(tasks, [str(directory) for directory in directories])
+  parameters: list[dict[str, Any]] = [{} for _ in tasks]
+  if options.tasks_file is not None:
+    parameters, parameter_files = read_task_parameters(options.tasks_file, len(tasks))
+    files += parameter_files
+  return Imported(tasks, parameters, options.discount, tuple(files))
+
+
+def _task_directories(paths: list[Path]) -> list[Path]:
+  if not paths:
+    raise DatasetError("source: expected at least one path, got none")
+  for path in paths:
+    if not path.is_dir():
+      raise DatasetError(f"{path}: expected a directory, found {'a file' if path.exists() else 'nothing'}")
+  if len(paths) == 1 and not re.fullmatch(r"goal_idx[0-9]+", paths[0].name):
+    below = [path for path in list_directory(paths[0]) if re.fullmatch(r"goal_idx[0-9]+", path.name) and path.is_dir()]
+    if not below:
+      raise DatasetError(f"{paths[0]}: expected directories goal_idx<n>, found none")
+    return natural_order(below)
+  return paths
+
+
+def _read_task(directory: Path, options: ReadOptions) -> tuple[Episodes, list[Path]]:
+  found: dict[str, list[tuple[int, int, Path]]] = {"evalsample": [], "eval": []}
+  for path in list_directory(directory):
+    match = re.fullmatch(r"trj_(evalsample|eval)([0-9]+)_step([0-9]{1,18})\.npy", path.name)
+    if match:
+      found[match[1]].append((int(match[3]), int(match[2]), path))
+  files = sorted(found["evalsample"] or found["eval"])
+  if not files:
+    raise DatasetError(f"{directory}: expected files trj_evalsample<k>_step<s>.npy, found none")
+  parts: list[Episodes] = []
+  for step, _, path in files:
+    parts.append(_read_episode(path, step, parts[0] if parts else None))
+    check_lengths(parts[-1], options, str(path))
+  return Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))), [path for _, _, path in files]
+
+
+def _read_episode(path: Path, step: int, example: Episodes | None) -> Episodes:
+  where = str(path)
+  rows = _read_object_array(path)
+  if rows.ndim != 2 or rows.shape[1] != len(_COLUMNS) or not len(rows):
+    raise DatasetError(f"{where}: expected an object array of shape [steps, {len(_COLUMNS)}], got {rows.shape}")
+  sizes = {} if example is None else {"observation": example.observation.shape[1], "action": example.action.shape[1]}
+  sizes["reward"] = 1
+  stacked = {name: _stack(rows[:, index], sizes.get(name), path, name) for index, name in enumerate(_COLUMNS)}
+  observation = matrix(stacked["observation"], where, "observation")
+  table = Table(
+    observation=observation,
+    action=actions(stacked["action"], where, "action", len(rows)),
+    reward=column(stacked["reward"], where, "reward", len(rows)),
+    next_observation=matrix(stacked["next_observation"], where, "next_observation", *observation.shape),
+    terminal=np.zeros(len(rows), np.bool_),
+  )
+  last = np.zeros(len(rows), np.bool_)
+  check_follows(table, last, where, "next_observation")
+  return make_episodes(table, last, np.array([step], np.int64))
+
+
+def _stack(values: np.ndarray, size: int | None, path: Path, name: str) -> np.ndarray:
+  """Vectors (or numbers) of all steps as one array."""
+  rows = [_vector(value, str(path), name, row) for row, value in enumerate(values)]
+  size = len(rows[0]) if size is None else size
+  for row, vector in enumerate(rows):
+    if len(vector) != size:
+      raise fault(str(path), name, f"{size} numbers a step", f"{len(vector)} in row {row}")
+  # Many rows may refer to one array of the file: together they may need more than the file could hold.
+  if size * len(rows) > MAX_COMPRESSION * path.stat().st_size:
+    raise fault(str(path), name, "data that fit the size of the file", f"{len(rows)} steps of {size} numbers")
+  return np.stack(rows)
+
+
+def _vector(value: Any, where: str, name: str, row: int) -> np.ndarray:
+  whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+  if name == "reward" and whole and abs(int(value)) < 1 << 53:
+    value = float(value)
+  array = np.asarray(value) if isinstance(value, float | np.floating | np.ndarray) else None
+  if array is None or array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8) or array.ndim > 1:
+    found = type(value).__name__ if array is None else f"{array.dtype} of shape {array.shape}"
+    raise fault(where, name, "float32 or float64", f"{found} in row {row}")
+  return array.reshape(-1)
+
+
+def _read_object_array(path: Path) -> np.ndarray:
+  data = read_bytes(path)
+  stream = io.BytesIO(data)
+  try:
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, _, dtype = read_header(stream)
+  # A damaged header fails in as many ways as there are parts of it.
+  except Exception as error:
+    raise DatasetError(f"{path}: expected a .npy file, got {type(error).__name__}: {error}") from error
+  if dtype.kind != "O":
+    raise DatasetError(f"{path}: expected an object array of shape [steps, {len(_COLUMNS)}], got {dtype} of {shape}")
+  array = unpickle(data[stream.tell() :], str(path))
+  if not isinstance(array, np.ndarray) or array.dtype.kind != "O" or array.shape != shape:
+    raise DatasetError(f"{path}: expected an object array of shape {shape} as in the header, got another")
+  return array

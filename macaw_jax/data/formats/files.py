@@ -1,0 +1,81 @@
+"""The files of a source, and a new directory that is whole or not there."""
+
+import contextlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from macaw_jax.data.manifest import DatasetError
+
+
+def natural_order(paths: Iterable[Path]) -> list[Path]:
+  """Paths in the order of their names, numbers counted as numbers: task_2 before task_10."""
+
+  def key(path: Path) -> list[tuple[int, int, str]]:
+    parts = re.findall(r"[0-9]+|[^0-9]+", str(path))
+    return [(0, int(part), part) if part[0] in "0123456789" else (1, 0, part) for part in parts]
+
+  return sorted(paths, key=key)
+
+
+def source_files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
+  """One file a task: the paths as given, or all files with one of the suffixes in the one directory given.
+
+  Raises:
+    DatasetError: a path is not there, or there is none.
+  """
+  if not paths:
+    raise DatasetError("source: expected at least one path, got none")
+  paths = [Path(path) for path in paths]
+  if len(paths) == 1 and paths[0].is_dir():
+    directory = paths[0]
+    paths = natural_order(
+      path for path in list_directory(directory) if path.suffix in suffixes and not path.name.startswith(".")
+    )
+    if not paths:
+      raise DatasetError(f"{directory}: expected files that end in {' or '.join(suffixes)}, found none")
+  for path in paths:
+    if not path.is_file():
+      raise DatasetError(f"{path}: expected a file, found {'a directory' if path.is_dir() else 'nothing'}")
+  if len({path.resolve() for path in paths}) < len(paths):
+    raise DatasetError(f"source: expected each file once, got {[str(path) for path in paths]}")
+  return paths
+
+
+def list_directory(directory: Path) -> list[Path]:
+  """What a directory holds. Raises `DatasetError` if it cannot be listed."""
+  try:
+    return list(directory.iterdir())
+  except OSError as error:
+    raise DatasetError(f"{directory}: cannot be read: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+  """The content of a file. Raises `DatasetError` if it cannot be read."""
+  try:
+    return path.read_bytes()
+  except (OSError, MemoryError) as error:
+    raise DatasetError(f"{path}: cannot be read: {error}") from error
+
+
+@contextlib.contextmanager
+def new_directory(directory: Path) -> Iterator[Path]:
+  """A directory to write into, which gets its name when all is written, and is removed if something fails.
+
+  Raises:
+    DatasetError: `directory` exists, or the disk refuses.
+  """
+  if os.path.lexists(directory):
+    raise DatasetError(f"{directory}: exists already; a dataset is never overwritten. Remove it or name another.")
+  partial = directory.parent / f".{directory.name}.{uuid.uuid4().hex}.partial"
+  try:
+    partial.mkdir(parents=True)
+    yield partial
+    partial.rename(directory)
+  except OSError as error:
+    raise DatasetError(f"{directory}: could not be written: {error}") from error
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)

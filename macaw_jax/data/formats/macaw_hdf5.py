@@ -1,0 +1,221 @@
+"""HDF5 buffers of the released MACAW data: one file a task.
+
+Datasets of N rows: `obs`, `actions`, `next_obs`, `rewards` `[N, 1]`, `mc_rewards` `[N, 1]`, `terminals` `[N, 1]`,
+`terminal_obs` `[N, O]`, `terminal_discounts` `[N, 1]`, and a scalar `discount_factor`. Episodes stand in the order of
+collection, each BACKWARDS in time: its last step first. On every row of an episode,
+
+  mc_rewards = rewards + discount_factor mc_rewards of the row above, rewards alone on its first row
+  terminal_obs = next_obs of its first row
+  terminal_discounts = discount_factor ^ (steps to the end), discount_factor on its first row
+
+so that a file checks itself but for actions and the earliest observations.
+
+A buffer is a ring: when it was full, the newest rows took the place of the oldest. An episode that was overwritten in
+part lost its last steps, and with them the rewards behind its `mc_rewards`: what is left of it is dropped, and noted.
+It is where the oldest data begin, and rows are put back in the order of collection. Where a whole number of episodes
+was overwritten, nothing says where the oldest data begin; episodes then stand as in the file, the one that runs over
+its end last.
+"""
+
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from macaw_jax.data.dataset import Episodes, discounted_returns
+from macaw_jax.data.formats.contract import Imported, ReadOptions
+from macaw_jax.data.formats.files import new_directory, source_files
+from macaw_jax.data.formats.hdf5 import Hdf5Reader, common_attributes, open_hdf5, write_hdf5
+from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
+from macaw_jax.data.formats.table import (
+  Table,
+  actions,
+  check_collected_at,
+  check_discount,
+  check_lengths,
+  column,
+  fault,
+  flags,
+  make_episodes,
+  matrix,
+  same_discount,
+  same_sizes,
+)
+from macaw_jax.data.manifest import DatasetError, Manifest
+
+_TOLERANCE = 1e-5  # relative; stored values are float32 of numbers computed step by step
+_UNDERFLOW = 1e-30  # powers of the discount below this are not compared: float32 loses them
+
+
+def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
+  """Tasks from `.hdf5` or `.h5` files, one a task, or from all such files of one directory in the order of their names.
+
+  Parameters come from `options.tasks_file` where it is given, else from the file if `write` made it.
+
+  Raises:
+    DatasetError: a file is damaged, or its rewards, returns, observations and discounts contradict each other.
+  """
+  files = source_files(paths, (".hdf5", ".h5"))
+  tasks, parameters, discounts, notes = [], [], [], []
+  for index, path in enumerate(files):
+    with open_hdf5(path) as source:
+      episodes, discount, dropped = _read_task(source, options)
+      stored = source.parameters()
+    check_lengths(episodes, options, str(path))
+    tasks.append(episodes)
+    discounts.append(discount)
+    parameters.append(task_parameters(stored or {}, str(path)))
+    if dropped:
+      notes.append(f"task {index}: dropped {dropped} rows left of an episode that the ring buffer had overwritten")
+  names = [str(path) for path in files]
+  same_sizes(tasks, names)
+  read_files = list(files)
+  if options.tasks_file is not None:
+    parameters, parameter_files = read_task_parameters(options.tasks_file, len(files))
+    read_files += parameter_files
+  return Imported(tasks, parameters, same_discount(discounts, names), tuple(read_files), tuple(notes))
+
+
+def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manifest) -> None:
+  """Makes `task_00.hdf5` with its parameters in `task_00.pkl` for each task, in the layout above.
+
+  Files are compressed with LZF and have one dataset more, `collected_at`, one number an episode.
+
+  Raises:
+    DatasetError: the directory exists or cannot be written.
+  """
+  digits = max(2, len(str(len(manifest.tasks) - 1)))
+  with new_directory(Path(directory)) as partial:
+    for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
+      name = f"task_{index:0{digits}d}"
+      attributes = common_attributes(entry.parameters, manifest.discount)
+      write_hdf5(partial / f"{name}.hdf5", _arrays(episodes, manifest.discount), {"": attributes}, compression="lzf")
+      numbers = json.loads(json.dumps(dict(entry.parameters)))
+      task = {key: np.array(value) if isinstance(value, list) else value for key, value in numbers.items()}
+      (partial / f"{name}.pkl").write_bytes(pickle.dumps([task]))
+
+
+def _arrays(episodes: Episodes, discount: float) -> dict[str, np.ndarray]:
+  length = episodes.episode_length
+  ends = np.cumsum(length, dtype=np.int64)
+  # Row n of the file is row backwards[n] of the episodes, and to_go[n] steps from the end of its own.
+  backwards = np.concatenate([np.arange(end - 1, end - 1 - steps, -1) for end, steps in zip(ends, length, strict=True)])
+  to_go = np.concatenate([np.arange(1, steps + 1) for steps in length])
+  next_observation = np.concatenate([episodes.observation[1:], episodes.final_observation[-1:]])
+  next_observation[ends - 1] = episodes.final_observation
+  terminal = np.zeros(len(episodes.reward), np.bool_)
+  terminal[ends - 1] = episodes.terminal
+  returns = discounted_returns(episodes.reward, length, discount)
+  return {
+    "obs": episodes.observation[backwards],
+    "actions": episodes.action[backwards],
+    "next_obs": next_observation[backwards],
+    "rewards": episodes.reward[backwards, None],
+    "mc_rewards": returns[backwards, None].astype(np.float32),
+    "terminals": terminal[backwards, None],
+    "terminal_obs": np.repeat(episodes.final_observation, length, axis=0),
+    "terminal_discounts": (np.float64(discount) ** to_go)[:, None].astype(np.float32),
+    "discount_factor": np.array(discount, np.float64),
+    "collected_at": episodes.collected_at,
+  }
+
+
+def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, float, int]:
+  """Episodes, the discount, and how many rows were dropped."""
+  where = str(source.path)
+  obs = matrix(source.array("obs"), where, "obs")
+  rows, columns = obs.shape
+  backwards = Table(
+    observation=obs,
+    action=actions(source.array("actions"), where, "actions", rows),
+    reward=column(source.array("rewards"), where, "rewards", rows),
+    next_observation=matrix(source.array("next_obs"), where, "next_obs", rows, columns),
+    terminal=flags(source.array("terminals"), where, "terminals", rows),
+  )
+  factor = source.array("discount_factor")
+  if factor.size != 1 or factor.dtype.kind != "f":
+    raise fault(where, "discount_factor", "one number", f"{factor.dtype} of shape {factor.shape}")
+  discount = check_discount(float(factor.reshape(())), options, where, "discount_factor")
+  assert discount is not None
+  terminal_obs = matrix(source.array("terminal_obs"), where, "terminal_obs", rows, columns)
+  powers = column(source.array("terminal_discounts"), where, "terminal_discounts", rows).astype(np.float64)
+  returns = column(source.array("mc_rewards"), where, "mc_rewards", rows).astype(np.float64)
+
+  first, begin, cut = _find_episodes(backwards, terminal_obs, powers, discount, where)
+  _check_returns(backwards.reward.astype(np.float64), returns, first, begin if cut else None, discount, where)
+  wrong = backwards.terminal & ~first
+  if wrong.any():
+    row = int(np.argmax(wrong))
+    raise fault(where, "terminals", "true on the first row of an episode alone (its last step)", f"true in row {row}")
+
+  order = (np.arange(rows) + begin) % rows
+  kept = np.cumsum(first[order]) > 0  # The first episode that begins and all after it.
+  if not kept.any():
+    raise fault(where, "terminal_discounts", "at least one whole episode", "the rest of one")
+  order = order[kept]
+  starts = np.flatnonzero(first[order])
+  lengths = np.diff(starts, append=len(order))
+  # Each episode the other way round.
+  forwards = order[np.repeat(2 * starts + lengths - 1, lengths) - np.arange(len(order))]
+  table = Table(*(array[forwards] for array in backwards))
+  last = np.zeros(len(order), np.bool_)
+  last[starts + lengths - 1] = True
+  stored = source.array("collected_at") if source.has("collected_at") else None
+  collected_at = check_collected_at(stored, where, "collected_at", len(starts))
+  return make_episodes(table, last, collected_at), discount, rows - len(order)
+
+
+def _find_episodes(
+  backwards: Table, terminal_obs: np.ndarray, powers: np.ndarray, discount: float, where: str
+) -> tuple[np.ndarray, int, bool]:
+  """First rows of episodes, the row where the oldest data begin, and whether those are the rest of an episode."""
+
+  def close(found: np.ndarray, expected: Any) -> np.ndarray:
+    small = np.maximum(np.abs(found), np.abs(expected)) < _UNDERFLOW
+    return small | (np.abs(found - expected) <= _TOLERANCE * np.abs(expected))
+
+  above = np.arange(len(powers)) - 1  # Row -1 is the last row: a ring goes on from there.
+  leads_here = np.all(backwards.next_observation == backwards.observation[above], axis=1)
+  same_end = np.all(terminal_obs == terminal_obs[above], axis=1)
+  at_end = np.all(backwards.next_observation == terminal_obs, axis=1)
+  # Without discounting all powers are one, and an episode begins where nothing goes on.
+  first = close(powers, discount) if discount < 1.0 else at_end & ~(leads_here & same_end)
+  goes_on = ~first & leads_here & same_end & close(powers, discount * powers[above])
+  wrong = first & ~at_end
+  if wrong.any():
+    row = int(np.argmax(wrong))
+    raise fault(where, "terminal_obs", "next_obs of the row, as an episode ends there", f"another in row {row}")
+
+  broken = np.flatnonzero(~first & ~goes_on)
+  if not len(broken):
+    # If row 0 is no first row, it goes on from the last row: the ring went round.
+    return first, int(np.argmax(first)), False
+  # What is left of an overwritten episode belongs to the row above in no respect, is steps away from its end, and the
+  # end is nowhere. Neither one changed number in a whole episode nor rows out of order look like that.
+  row = int(broken[0])
+  end_is_here = np.any(np.all(terminal_obs[first] == terminal_obs[row], axis=1))
+  steps = np.log(powers[row]) / np.log(discount) if powers[row] > 0.0 and discount < 1.0 else 2.0
+  left_over = not (leads_here[row] or same_end[row] or at_end[row] or end_is_here) and round(steps) >= 2
+  if len(broken) > 1 or not left_over or not close(powers[row : row + 1], discount ** round(steps))[0]:
+    for key, fits in (("next_obs", leads_here), ("terminal_obs", same_end), ("terminal_discounts", None)):
+      if fits is None or not fits[row]:
+        raise fault(where, key, "what continues the row above, or ends an episode", f"neither in row {row}")
+  return first, row, True
+
+
+def _check_returns(
+  rewards: np.ndarray, returns: np.ndarray, first: np.ndarray, cut: int | None, discount: float, where: str
+) -> None:
+  """Raises `DatasetError` at the first row whose return is not that of the rewards."""
+  carried = np.where(first, 0.0, discount * np.roll(returns, 1))
+  size = np.maximum(np.maximum(np.abs(rewards), np.abs(carried)), np.abs(returns))
+  wrong = np.abs(rewards + carried - returns) > _TOLERANCE * size
+  if cut is not None:
+    wrong[cut] = False  # The rewards behind it are gone.
+  if wrong.any():
+    row = int(np.argmax(wrong))
+    expected = f"{rewards[row] + carried[row]} (rewards, and mc_rewards of the row above, at discount {discount})"
+    raise DatasetError(f"{where}: key 'mc_rewards': expected {expected}, got {returns[row]} in row {row}")

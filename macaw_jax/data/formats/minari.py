@@ -1,0 +1,225 @@
+"""Datasets in the layout of Minari 0.5: one dataset a task.
+
+`<id>/data/main_data.hdf5` has a group `episode_<n>` for each episode: `observations` `[H + 1, O]` with the one after
+the last step, `actions` `[H, A]`, `rewards`, `terminations` (the task ended the episode) and `truncations` (a time
+limit did) `[H]`. `<id>/data/metadata.json` describes the whole. Flat vectors are read, dictionaries of spaces are not.
+
+The files are read and written here with h5py, so that they can be checked and carry checksums; the minari package
+reads what is written: `MINARI_DATASETS_PATH=<directory>` and `minari.load_dataset("macaw/cheetah-vel/task-07-v0")`.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.formats.contract import Imported, ReadOptions
+from macaw_jax.data.formats.files import natural_order, new_directory, read_bytes
+from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
+from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
+from macaw_jax.data.formats.table import (
+  actions,
+  check_collected_at,
+  check_discount,
+  check_lengths,
+  column,
+  default_collected_at,
+  fault,
+  flags,
+  matrix,
+  same_discount,
+  same_sizes,
+)
+from macaw_jax.data.manifest import DatasetError, Manifest
+
+_MAIN, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
+_VERSION = "0.5.0"  # the first with this layout
+_COLLECTED_AT = "collected_at"
+
+
+def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
+  """Tasks from dataset directories (`.../task-07-v0`), or from all below one root, in the order of their names.
+
+  Raises:
+    DatasetError: a dataset is damaged, or contradicts itself or its metadata.
+  """
+  directories = _dataset_directories([Path(path) for path in paths])
+  tasks, parameters, discounts, files = [], [], [], []
+  for directory in directories:
+    path = directory / _MAIN
+    num_episodes, num_steps = _read_metadata(directory / _METADATA)
+    with open_hdf5(path) as source:
+      episodes = _read_task(source, num_episodes, num_steps)
+      stored = source.parameters()
+      stated = source.number(DISCOUNT_ATTRIBUTE)
+    check_lengths(episodes, options, str(path))
+    tasks.append(episodes)
+    discounts.append(check_discount(stated, options, str(path), f"@{DISCOUNT_ATTRIBUTE}"))
+    parameters.append(task_parameters(stored or {}, str(path)))
+    files += [path, directory / _METADATA]
+  names = [str(directory / _MAIN) for directory in directories]
+  same_sizes(tasks, names)
+  if options.tasks_file is not None:
+    parameters, parameter_files = read_task_parameters(options.tasks_file, len(tasks))
+    files += parameter_files
+  return Imported(tasks, parameters, same_discount(discounts, names), tuple(files))
+
+
+def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manifest) -> None:
+  """Makes `macaw/<family>/task-00-v0` for each task below a new directory that Minari takes as its root.
+
+  Raises:
+    DatasetError: the directory exists or cannot be written.
+  """
+  digits = max(2, len(str(len(manifest.tasks) - 1)))
+  family = re.sub(r"[^A-Za-z0-9]+", "-", manifest.family).strip("-") or "family"
+  with new_directory(Path(directory)) as partial:
+    (partial / "macaw" / family).mkdir(parents=True)
+    for namespace in ("macaw", f"macaw/{family}"):
+      (partial / namespace / _NAMESPACE).write_text("{}")
+    for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
+      dataset_id = f"macaw/{family}/task-{index:0{digits}d}-v0"
+      data = partial / dataset_id / "data"
+      data.mkdir(parents=True)
+      arrays, attributes = _arrays(episodes)
+      write_hdf5(data / _MAIN, arrays, attributes | {"": common_attributes(entry.parameters, manifest.discount)})
+      metadata = _metadata(dataset_id, episodes, manifest) | {"dataset_size": (data / _MAIN).stat().st_size / 1e6}
+      (data / _METADATA).write_text(json.dumps(metadata, indent=2))
+
+
+def _arrays(episodes: Episodes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+  arrays: dict[str, np.ndarray] = {}
+  attributes: dict[str, Any] = {}
+  ends = np.cumsum(episodes.episode_length, dtype=np.int64)
+  for index, (end, length) in enumerate(zip(ends, episodes.episode_length, strict=True)):
+    group, rows = f"episode_{index}", slice(end - length, end)
+    terminations, truncations = np.zeros((2, length), np.bool_)
+    terminations[-1], truncations[-1] = episodes.terminal[index], ~episodes.terminal[index]
+    arrays |= {
+      f"{group}/observations": np.concatenate(
+        [episodes.observation[rows], episodes.final_observation[index : index + 1]]
+      ),
+      f"{group}/actions": episodes.action[rows],
+      f"{group}/rewards": episodes.reward[rows],
+      f"{group}/terminations": terminations,
+      f"{group}/truncations": truncations,
+    }
+    attributes[group] = {
+      "id": index,
+      "total_steps": int(length),
+      _COLLECTED_AT: int(episodes.collected_at[index]),
+    }
+  return arrays, attributes
+
+
+def _metadata(dataset_id: str, episodes: Episodes, manifest: Manifest) -> dict[str, Any]:
+  def space(bound: float, size: int) -> str:
+    box = {"type": "Box", "dtype": "float32", "shape": [size], "low": [-bound] * size, "high": [bound] * size}
+    return json.dumps(box)
+
+  return {
+    "total_episodes": len(episodes.episode_length),
+    "total_steps": len(episodes.reward),
+    "data_format": "hdf5",
+    "observation_space": space(float("inf"), manifest.observation_size),
+    "action_space": space(1.0, manifest.action_size),
+    "dataset_id": dataset_id,
+    "algorithm_name": str(manifest.behaviour.get("agent", "unknown")),
+    "description": f"Task family {manifest.family}: one of {len(manifest.tasks)} tasks.",
+    "minari_version": _VERSION,
+  }
+
+
+def _dataset_directories(paths: list[Path]) -> list[Path]:
+  """The `data` directory of each dataset."""
+  if not paths:
+    raise DatasetError("source: expected at least one path, got none")
+  found = [_data_directory(path) for path in paths]
+  if len(paths) == 1 and found[0] is None:
+    below = natural_order(path.parent for path in paths[0].rglob(f"data/{_MAIN}"))
+    if below:
+      return below
+  for path, directory in zip(paths, found, strict=True):
+    if directory is None:
+      raise DatasetError(f"{path}: expected a Minari dataset, a directory with data/{_MAIN}, found none")
+  return [directory for directory in found if directory is not None]
+
+
+def _data_directory(path: Path) -> Path | None:
+  for directory in (path / "data", path):
+    if (directory / _MAIN).is_file():
+      return directory
+  return None
+
+
+def _read_metadata(path: Path) -> tuple[int, int]:
+  """Numbers of episodes and of steps."""
+  try:
+    document = json.loads(read_bytes(path))
+  except (ValueError, RecursionError) as error:
+    raise DatasetError(f"{path}: expected JSON, got {type(error).__name__}: {error}") from error
+  if not isinstance(document, dict):
+    raise DatasetError(f"{path}: expected a JSON object, got {type(document).__name__}")
+  if document.get("data_format", "hdf5") != "hdf5":
+    raise fault(str(path), "data_format", "'hdf5'", repr(document["data_format"]))
+  for key in ("total_episodes", "total_steps"):
+    if type(document.get(key)) is not int or document[key] < 1:
+      raise fault(str(path), key, "an integer of at least 1", repr(document.get(key)))
+  return document["total_episodes"], document["total_steps"]
+
+
+def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Episodes:
+  where = str(source.path)
+  groups = set(source.keys())
+  # Compared without making the list that is expected: the number comes from a file.
+  if len(groups) != num_episodes or any(f"episode_{index}" not in groups for index in range(len(groups))):
+    raise DatasetError(
+      f"{where}: expected the groups episode_0 to episode_{num_episodes - 1} as in {_METADATA}, got {len(groups)}: "
+      f"{sorted(groups)[:10]}"
+    )
+  parts: list[Episodes] = []
+  for index in range(num_episodes):
+    parts.append(_read_episode(source, f"episode_{index}", parts[0] if parts else None))
+  merged = Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+  if len(merged.reward) != num_steps:
+    raise DatasetError(f"{where}: expected {num_steps} steps as in {_METADATA}, got {len(merged.reward)}")
+  if (merged.collected_at < 0).all():
+    return merged._replace(collected_at=default_collected_at(merged.episode_length))
+  check_collected_at(merged.collected_at, where, f"@{_COLLECTED_AT}", num_episodes)
+  return merged
+
+
+def _read_episode(source: Hdf5Reader, group: str, example: Episodes | None) -> Episodes:
+  where = str(source.path)
+  observation_size = None if example is None else example.observation.shape[1]
+  action_size = None if example is None else example.action.shape[1]
+  action = actions(source.array(f"{group}/actions"), where, f"{group}/actions", columns=action_size)
+  steps = len(action)
+  key = f"{group}/observations"
+  observation = matrix(source.array(key), where, key, steps + 1, observation_size).astype(np.float32)
+  reward = column(source.array(f"{group}/rewards"), where, f"{group}/rewards", steps)
+  ends = {}
+  for name in ("terminations", "truncations"):
+    ends[name] = flags(source.array(f"{group}/{name}"), where, f"{group}/{name}", steps)
+    if ends[name][:-1].any():
+      row = int(np.argmax(ends[name]))
+      raise fault(where, f"{group}/{name}", "true on the last step alone", f"true in row {row} of {steps}")
+  stated = source.attribute("total_steps", group)
+  if stated is not None and stated != steps:
+    raise fault(where, f"{group}@total_steps", f"the {steps} steps there are", stated)
+  collected_at = source.attribute(_COLLECTED_AT, group)
+  if collected_at is not None and (type(collected_at) is not int or collected_at < 0):
+    raise fault(where, f"{group}@{_COLLECTED_AT}", "an integer of at least 0", repr(collected_at))
+  return Episodes(
+    observation=observation[:-1],
+    action=action.astype(np.float32),
+    reward=reward.astype(np.float32),
+    episode_length=np.array([steps], np.int32),
+    final_observation=observation[-1:],
+    terminal=ends["terminations"][-1:],
+    collected_at=np.array([-1 if collected_at is None else collected_at], np.int64),
+  )

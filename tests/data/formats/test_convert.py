@@ -1,0 +1,72 @@
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from format_sources import DISCOUNT, TASKS, write_pickles
+
+from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
+from macaw_jax.data.manifest import DatasetError, check_manifest
+
+
+@pytest.fixture
+def imported(tmp_path):
+  write_pickles(tmp_path / "source", TASKS)
+  return FORMATS["pickle"].read([tmp_path / "source"], ReadOptions(discount=DISCOUNT))
+
+
+def manifest_of(imported, **changes):
+  arguments = {"family": "small", "train_tasks": [0, 1], "test_tasks": [2], "source": "pickle"}
+  return to_manifest(imported, **(arguments | changes))
+
+
+def test_the_manifest_names_files_and_their_digests(imported):
+  manifest = manifest_of(imported)
+  assert manifest.git_commit is None
+  assert [entry["file"] for entry in manifest.behaviour["files"]] == [f"dataset_task_{task}.pkl" for task in range(3)]
+  for path, entry in zip(imported.files, manifest.behaviour["files"], strict=True):
+    assert entry["sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def test_reference_returns_are_those_of_the_data_where_none_are_given(imported):
+  manifest = manifest_of(imported)
+  reward = TASKS[0].reward.astype(np.float64)
+  returns = [reward[:4].sum(), reward[4:6].sum(), reward[6], reward[7:].sum()]
+  assert manifest.tasks[0].reference_returns == pytest.approx({"random": min(returns), "expert": max(returns)})
+  assert "own data" in manifest.behaviour["reference_returns"]
+
+
+def test_given_reference_returns_are_used(imported):
+  pairs = [{"random": -1.0, "expert": float(task)} for task in range(3)]
+  manifest = manifest_of(imported, reference_returns=pairs)
+  assert [entry.reference_returns for entry in manifest.tasks] == pairs
+  assert manifest.behaviour["reference_returns"] == "given on import"
+  with pytest.raises(DatasetError, match="expected one pair for each of 3 tasks, got 2"):
+    manifest_of(imported, reference_returns=pairs[:2])
+
+
+def test_sizes_discount_and_horizon_are_those_of_the_data_or_the_callers(imported):
+  manifest = manifest_of(imported)
+  assert (manifest.observation_size, manifest.action_size) == (3, 2)
+  assert (manifest.discount, manifest.horizon) == (DISCOUNT, 5)
+  manifest = manifest_of(imported, discount=0.9, horizon=7, seed=3)
+  assert (manifest.discount, manifest.horizon, manifest.seed) == (0.9, 7, 3)
+  with pytest.raises(DatasetError, match="the source states no discount"):
+    manifest_of(imported._replace(discount=None))
+
+
+def test_tasks_may_be_shared_by_splits(imported):
+  assert not manifest_of(imported).tasks_shared_by_splits
+  assert manifest_of(imported, test_tasks=[1]).tasks_shared_by_splits
+
+
+def test_notes_are_kept(imported):
+  assert manifest_of(imported._replace(notes=("dropped 3 rows",))).behaviour["notes"] == ["dropped 3 rows"]
+
+
+def test_a_source_without_parameters_gives_a_manifest_that_can_be_stored(imported):
+  assert imported.parameters == [{}, {}, {}]
+  manifest = manifest_of(imported)
+  assert manifest.tasks[0].num_transitions == 0  # `write_dataset` fills it in.
+  with pytest.raises(DatasetError, match="file"):
+    check_manifest(manifest, "manifest.json")
