@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily, TaskSplit, never
+from macaw_jax.envs.splits import hold_out_largest
 from macaw_jax.types import Array, Key
 
 XML_PATH = str(Path(__file__).parent / "assets" / "ant.xml")
@@ -120,7 +121,6 @@ def ant_goal() -> TaskFamily:
   radius = GOAL_RADIUS * np.sqrt(random.uniform(0.0, 1.0, NUM_GOALS))
   goals = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
   num_train = NUM_GOALS - NUM_TEST_GOALS
-  by_radius = tuple(int(index) for index in np.argsort(radius, kind="stable"))
   return _family(
     "ant_goal",
     {"goal": goals},
@@ -130,7 +130,7 @@ def ant_goal() -> TaskFamily:
     observation_size=113,
     derived=("cfrc_ext",),
     split=TaskSplit(tuple(range(num_train)), tuple(range(num_train, NUM_GOALS))),
-    extrapolation=TaskSplit(tuple(sorted(by_radius[:num_train])), tuple(sorted(by_radius[num_train:]))),
+    extrapolation=hold_out_largest(radius, NUM_TEST_GOALS),
   )
 
 

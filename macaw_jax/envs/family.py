@@ -38,7 +38,8 @@ class MujocoDynamics(NamedTuple):
   """Physics of a MuJoCo model; its states are `Physics`.
 
   Where tasks differ in their physics, `randomised` names fields of `mjModel`, and `task[name]`, shaped as that field,
-  multiplies it. Constants that MuJoCo derives from them on compilation (`mj_setConst`) stay those of the model.
+  multiplies it. Constants that MuJoCo derives from them on compilation (`mj_setConst`) stay those of the model, but
+  for the masses of subtrees.
   """
 
   xml_path: str

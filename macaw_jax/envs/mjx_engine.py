@@ -71,7 +71,7 @@ def _read(dynamics: MujocoDynamics, own: mjx.Model, data: mjx.Data) -> Physics:
 def _field(own: mjx.Model, data: mjx.Data, name: str) -> Array:
   if name == "cfrc_ext":
     return external_forces(own, data)
-  return getattr(data, name) if hasattr(data, name) else getattr(data._impl, name)
+  return getattr(data._impl, name) if hasattr(data._impl, name) else getattr(data, name)
 
 
 def external_forces(model: mjx.Model, data: mjx.Data) -> Array:

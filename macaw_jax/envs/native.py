@@ -113,8 +113,12 @@ class NativeSimulator:
 
 
 def _scaled_model(model: mujoco.MjModel, factors: dict[str, np.ndarray]) -> mujoco.MjModel:
-  """A copy of the model with some fields multiplied, and nothing else changed."""
+  """A copy of the model with some fields multiplied, and sums of masses made to agree with the masses."""
   scaled = copy.deepcopy(model)
   for name, values in factors.items():
     getattr(scaled, name)[:] *= values
+  # Centres of mass divide by these sums, which MJX computes anew.
+  scaled.body_subtreemass[:] = scaled.body_mass
+  for body in range(model.nbody - 1, 0, -1):
+    scaled.body_subtreemass[model.body_parentid[body]] += scaled.body_subtreemass[body]
   return scaled

@@ -12,7 +12,7 @@ The reward is the same for all tasks; what differs is how the body moves. Both r
                    dof_damping, 1.3^U(-3, 3), all independent
 
 A control step is four physics steps of 0.004 s. What MuJoCo derives from masses when it compiles a model
-(`mj_setConst`) stays that of the unchanged body, as in the published environments.
+(`mj_setConst`: the scale of contact and limit forces) stays that of the unchanged body, as in the published ones.
 
 Source: Rakelly et al. 2019 (PEARL; the recipe, on the rand_param_envs package), Mitchell et al. 2021 (50 walkers and
 their split).
@@ -27,7 +27,8 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily, TaskSplit
+from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily
+from macaw_jax.envs.splits import hold_out_largest
 from macaw_jax.types import Array, Key
 
 ASSETS = Path(__file__).parent / "assets"
@@ -117,7 +118,6 @@ def _family(
     return Physics(qpos=upright + noise[:num_positions], qvel=noise[num_positions:])
 
   # Train on the lighter bodies, test on the ten heaviest.
-  by_mass = [int(index) for index in np.argsort(total_mass(model, tasks), kind="stable")]
   return TaskFamily(
     name=name,
     observation_size=num_positions - 1 + num_velocities,
@@ -132,5 +132,5 @@ def _family(
     reward=reward,
     terminal=fallen,
     differ_in="physics",
-    extrapolation=TaskSplit(tuple(sorted(by_mass[:-10])), tuple(sorted(by_mass[-10:]))),
+    extrapolation=hold_out_largest(total_mass(model, tasks), num_test=10),
   )
