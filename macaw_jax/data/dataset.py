@@ -255,6 +255,13 @@ def discounted_returns(reward: np.ndarray, episode_length: np.ndarray, discount:
   return returns
 
 
+def next_observations(episodes: Episodes) -> np.ndarray:
+  """The observation after each transition: `[N, O]` float32."""
+  following = np.concatenate([episodes.observation[1:], episodes.final_observation[-1:]])
+  following[np.cumsum(episodes.episode_length, dtype=np.int64) - 1] = episodes.final_observation
+  return following
+
+
 def _check_request(
   directory: str | os.PathLike[str],
   manifest: Manifest,
@@ -320,13 +327,11 @@ def _table(episodes: Episodes, discount: float, skip: int) -> dict[str, np.ndarr
   steps_left = ends[episode_index] - rows
   ends_episode = steps_left == 1
   terminal = episodes.terminal[episode_index]
-  next_observation = episodes.observation[np.minimum(rows + 1, len(episodes.reward) - 1)]
-  next_observation[ends_episode] = episodes.final_observation[episode_index[ends_episode]]
   return {
     "observation": episodes.observation[rows],
     "action": episodes.action[rows],
     "reward": episodes.reward[rows],
-    "next_observation": next_observation,
+    "next_observation": next_observations(episodes)[rows],
     "terminal": (ends_episode & terminal).astype(np.float32),
     "last": np.append(episode_index[1:] != episode_index[:-1], True).astype(np.float32),
     "mc_return": returns[rows].astype(np.float32),

@@ -1,0 +1,220 @@
+"""Datasets for people: tables in the terminal, returns over the collection as a picture."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.report import describe_task
+from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.identifiability import Identifiability
+from macaw_jax.data.inspection import (
+  DatasetFiles,
+  EntrySummary,
+  TaskSummary,
+  episode_returns,
+  parameter_vectors,
+  quantiles_over_collection,
+  running_median,
+)
+from macaw_jax.data.manifest import Manifest
+
+LONGEST_TEXT = 28
+FEW_TASKS = 6  # as many have a legend and their references
+MOST_PARTS = 40  # of the collection, where a band is drawn; each has several episodes of each task
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+  """Rows as columns two spaces apart, the first `left` of them flush left, the others flush right."""
+  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+  lines = []
+  for row in rows:
+    cells = [
+      cell.ljust(width) if index < left else cell.rjust(width)
+      for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    lines.append("  ".join(cells).rstrip())
+  return "\n".join(lines)
+
+
+def list_table(found: Mapping[Path, DatasetFiles]) -> str:
+  """One line a dataset."""
+  rows = [("directory", "family", "train/test tasks", "transitions", "episodes", "discount", "MB", "created")]
+  for directory, (manifest, size) in found.items():
+    rows.append(
+      (
+        str(directory),
+        manifest.family,
+        f"{len(manifest.train_tasks)}/{len(manifest.test_tasks)} of {len(manifest.tasks)}",
+        f"{sum(entry.num_transitions for entry in manifest.tasks):,}",
+        f"{sum(entry.num_episodes for entry in manifest.tasks):,}",
+        f"{manifest.discount:g}",
+        f"{size / 1e6:.1f}",
+        manifest.created,
+      )
+    )
+  return aligned(rows, left=2)
+
+
+def header(directory: Path, manifest: Manifest) -> str:
+  """What the manifest says of the whole dataset."""
+  shared = ", tasks shared by both" if manifest.tasks_shared_by_splits else ""
+  behaviour = {name: value for name, value in manifest.behaviour.items() if isinstance(value, str | int | float)}
+  return "\n".join(
+    [
+      f"{directory}: {manifest.family}, {len(manifest.tasks)} tasks "
+      f"({len(manifest.train_tasks)} train, {len(manifest.test_tasks)} test{shared})",
+      f"{sum(entry.num_transitions for entry in manifest.tasks):,} transitions in "
+      f"{sum(entry.num_episodes for entry in manifest.tasks):,} episodes of at most {manifest.horizon} steps; "
+      f"observation {manifest.observation_size}, action {manifest.action_size}, discount {manifest.discount:g}",
+      f"created {manifest.created}, seed {manifest.seed}, commit {manifest.git_commit or 'unknown'}",
+      *(f"{name}: {value}" for name, value in behaviour.items()),
+    ]
+  )
+
+
+def tasks_table(manifest: Manifest, summaries: Sequence[TaskSummary]) -> str:
+  """One line a task, below it what the columns mean."""
+  titles = "task split parameters transitions episodes steps min 25% median 75% max random expert observation bad"
+  rows = [[*titles.split(), "collected at", "thirds %"]]
+  for index, (entry, summary) in enumerate(zip(manifest.tasks, summaries, strict=True)):
+    splits = [name for name in ("train", "test") if index in getattr(manifest, f"{name}_tasks")]
+    rows.append(
+      [
+        str(index),
+        "+".join(splits) or "none",
+        _cut(describe_task(entry.parameters)),
+        f"{summary.transitions:,}",
+        f"{summary.episodes:,}",
+        _span(f"{summary.shortest}", f"{summary.longest}"),
+        *(f"{value:.4g}" for value in summary.returns),
+        *(f"{entry.reference_returns[name]:.4g}" for name in ("random", "expert")),
+        _span(f"{summary.lowest:.3g}", f"{summary.highest:.3g}"),
+        str(sum(summary.non_finite.values())),
+        _span(f"{summary.first:,}", f"{summary.last:,}"),
+        " ".join(f"{100 * share:.0f}" for share in summary.thirds),
+      ]
+    )
+  return "\n".join(
+    [
+      aligned(rows, left=3),
+      _wrapped(
+        "steps: shortest to longest episode; min to max: quantiles of the episodes' undiscounted returns; random, "
+        "expert: returns of scores 0 and 100; observation: range over all entries; bad: values that are not finite; "
+        "collected at: environment steps of the whole collection when the first and the last episode began; thirds: "
+        "share of transitions from each third of it"
+      ),
+    ]
+  )
+
+
+def entries_table(summary: EntrySummary) -> str:
+  """One line an entry of the observation."""
+  rows = [["entry", "min", "mean", "std", "max", "bad"]]
+  for index in range(len(summary.mean)):
+    numbers = (summary.lowest[index], summary.mean[index], summary.std[index], summary.highest[index])
+    rows.append([str(index), *(f"{number:.4g}" for number in numbers), str(summary.non_finite[index])])
+  return aligned(rows)
+
+
+def identifiability_table(result: Identifiability, *, with_distance: bool) -> str:
+  """One line a number of transitions: accuracy, rank, and distance where tasks have parameters to compare."""
+  measures = {"accuracy": ".3f", "rank": ".2f"} | ({"distance": ".3g"} if with_distance else {})
+  rows = [
+    ["", *(cell for name in measures for cell in (f"{name}:", "", ""))],
+    ["k", *("everything", "behaviour", "chance") * len(measures)],
+  ]
+  for index, count in enumerate(result.num_transitions):
+    cells = [str(count)]
+    for name, form in measures.items():
+      for recognition in (result.everything, result.behaviour, result.chance):
+        cells.append(f"{getattr(recognition, name)[index]:{form}}")
+    rows.append(cells)
+  return "\n".join(
+    [
+      "how well k transitions tell the task",
+      aligned(rows),
+      _wrapped(
+        "accuracy: share of right guesses of a probe; rank: place of the task in the order of likelihood, 1 the first; "
+        "distance: of the guess's parameters to the task's. everything: from state, action, reward, next state; "
+        "behaviour: from state and action alone, far above chance where the collector's policy gives the task away"
+      ),
+    ]
+  )
+
+
+def plot_returns(path: Path, manifest: Manifest, episodes_by_task: Sequence[Episodes]) -> None:
+  """Draws the return of each episode over the collection, a curve a task.
+
+  Few tasks have dots for their episodes, a running median, and their references as horizontal marks; of many tasks
+  there are the medians, with median and band over all tasks. Where a single number makes a task, it decides the colour.
+
+  Raises:
+    ImportError: matplotlib is not installed.
+  """
+  from matplotlib import colormaps
+  from matplotlib.cm import ScalarMappable
+  from matplotlib.colors import Normalize
+  from matplotlib.figure import Figure
+
+  num_tasks = len(manifest.tasks)
+  few = num_tasks <= FEW_TASKS
+  vectors = parameter_vectors(manifest)
+  scalar = vectors[:, 0] if vectors is not None and vectors.shape[1] == 1 else None
+  figure = Figure(figsize=(9, 5), layout="constrained")
+  axes = figure.subplots()
+  returns = [episode_returns(episodes) for episodes in episodes_by_task]
+
+  if few:
+    colours: Any = [f"C{task}" for task in range(num_tasks)]
+  elif scalar is not None:
+    scale = ScalarMappable(Normalize(float(scalar.min()), float(scalar.max())), colormaps["viridis"])
+    colours = scale.to_rgba(scalar)
+    figure.colorbar(scale, ax=axes, label=next(iter(manifest.tasks[0].parameters)))
+  else:
+    colours = ["C0"] * num_tasks
+
+  for task, (entry, episodes, values) in enumerate(zip(manifest.tasks, episodes_by_task, returns, strict=True)):
+    steps, colour = episodes.collected_at, colours[task]
+    label = _cut(describe_task(entry.parameters)) or f"task {task}"
+    median = running_median(values, max(3, len(values) // 15))
+    if not few:
+      axes.plot(steps, median, color=colour, linewidth=0.8, alpha=0.25 if scalar is None else 0.6)
+      continue
+    axes.plot(steps, values, ".", color=colour, markersize=3, alpha=0.35)
+    axes.plot(steps, median, color=colour, linewidth=1.8, label=label)
+    for name, style in (("expert", "--"), ("random", ":")):
+      axes.axhline(entry.reference_returns[name], color=colour, linestyle=style, linewidth=1.0, alpha=0.8)
+  if few:
+    axes.plot([], [], "k--", linewidth=1.0, label="expert (score 100)")
+    axes.plot([], [], "k:", linewidth=1.0, label="random (score 0)")
+  else:
+    all_steps = np.concatenate([episodes.collected_at for episodes in episodes_by_task])
+    parts = max(1, min(MOST_PARTS, min(map(len, returns)) // 3))
+    centres, (low, middle, high) = quantiles_over_collection(all_steps, np.concatenate(returns), (0.1, 0.5, 0.9), parts)
+    axes.fill_between(centres, low, high, color="k", alpha=0.12, linewidth=0, label="10 % to 90 % of all episodes")
+    axes.plot(centres, middle, color="k", linewidth=2.0, label=f"median of {num_tasks} tasks")
+  axes.set(
+    xlabel="environment steps of the collection",
+    ylabel="episode return",
+    title=f"{manifest.family}: {sum(map(len, returns)):,} episodes of {num_tasks} tasks",
+  )
+  axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+  axes.margins(x=0.02)
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize="small")
+  figure.savefig(path, dpi=120)
+
+
+def _wrapped(text: str) -> str:
+  return textwrap.fill(text, 120)
+
+
+def _cut(text: str) -> str:
+  return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 3] + "..."
+
+
+def _span(low: str, high: str) -> str:
+  return low if low == high else f"{low} to {high}"

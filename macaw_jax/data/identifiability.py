@@ -1,0 +1,184 @@
+"""How well a task can be told from k of its transitions, before anything is meta-trained.
+
+A probe, a small classifier of single transitions, is fitted to every second episode of each task. From the others k
+transitions of one task are drawn, their log-probabilities summed, and the most likely task is the guess:
+
+  guess = argmax_t  sum_i log p(t | x_i)
+
+It is fitted twice. *Everything* is x = (s, a, r, s' - s), all that adaptation is given. *Behaviour* is x = (s, a):
+where the task changes rewards or physics alone, these say who collected and not what the task is. A dataset whose
+tasks are told by behaviour lets an agent adapt to the collector's policy instead of to the task; on data of another
+policy, its own at first, it is then lost. What rewards and transitions add is what is better with everything.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from macaw_jax.data.dataset import Episodes, next_observations
+from macaw_jax.types import Array, Key, Params
+
+NUM_TRANSITIONS = (1, 4, 16, 64, 256)
+# What the probe costs, whatever the dataset.
+FITTED_ROWS, DRAWS = 40_000, 4_000  # of all tasks together
+HELD_OUT_ROWS = 1_000  # of a task
+STEPS, BATCH_SIZE, WIDTH, LEARNING_RATE, WEIGHT_DECAY = 1_500, 256, 128, 2e-3, 1e-2
+_MOST_DEVIATIONS = 10.0  # a rare large value must not decide
+
+
+class Recognition(NamedTuple):
+  """How well tasks are told from k transitions, in the mean over tasks and draws."""
+
+  accuracy: np.ndarray  # [K]  fraction of draws whose guess is the task itself
+  rank: np.ndarray  # [K]  place of the task among all in the order of likelihood; 1 is the guess, ties share theirs
+  distance: np.ndarray  # [K]  Euclidean distance of the guess's parameters to the task's
+
+
+class Identifiability(NamedTuple):
+  """The probe's recognition beside that of a uniformly random guess."""
+
+  num_transitions: tuple[int, ...]  # the numbers k; those that each task has
+  everything: Recognition
+  behaviour: Recognition
+  chance: Recognition  # the same at each k
+
+
+def measure_identifiability(
+  episodes_by_task: Sequence[Episodes], parameters: np.ndarray, *, seed: int = 0
+) -> Identifiability:
+  """Fits the probes and tries them on the episodes that they have not seen.
+
+  Args:
+    episodes_by_task: two tasks or more, each of two episodes or more, all values finite.
+    parameters: `[T, P]`, numbers that make the tasks, in units that may be compared.
+    seed: decides on rows, draws and initial weights; the same seed gives the same numbers.
+
+  Raises:
+    ValueError: there are fewer tasks or episodes, or values that are not finite.
+  """
+  num_tasks = len(episodes_by_task)
+  if num_tasks < 2:
+    raise ValueError(f"expected two tasks or more to tell apart, got {num_tasks}")
+  rng = np.random.default_rng(seed)
+  fitted, held_out = [], []
+  for task, episodes in enumerate(episodes_by_task):
+    if len(episodes.episode_length) < 2:
+      raise ValueError(f"task {task}: expected two episodes or more, one to fit and one to try, got 1")
+    features = _features(episodes)
+    if not np.isfinite(features).all():
+      raise ValueError(f"task {task}: expected finite values")
+    odd = np.repeat(np.arange(len(episodes.episode_length)) % 2 == 1, episodes.episode_length)
+    fitted.append(_some_rows(features[~odd], FITTED_ROWS // num_tasks, rng))
+    held_out.append(_some_rows(features[odd], HELD_OUT_ROWS, rng))
+  task_index = np.repeat(np.arange(num_tasks), [len(rows) for rows in fitted])
+  rows = np.concatenate(fitted)
+  mean, std = rows.mean(axis=0), rows.std(axis=0)
+  std = np.where(std > 1e-6 * (1.0 + np.abs(mean)), std, 1.0)  # an entry that never moves says nothing
+  scale = lambda rows: np.clip((rows - mean) / std, -_MOST_DEVIATIONS, _MOST_DEVIATIONS).astype(np.float32)  # noqa: E731
+  rows, held_out = scale(rows), [scale(rows) for rows in held_out]
+
+  counts = tuple(count for count in NUM_TRANSITIONS if count <= min(map(len, held_out)))
+  draws = [_draw_rows(len(rows), counts, -(-DRAWS // num_tasks), rng) for rows in held_out]
+  distances = np.linalg.norm(parameters[:, None] - parameters[None], axis=-1)
+  observed = episodes_by_task[0].observation.shape[1] + episodes_by_task[0].action.shape[1]
+
+  def recognise(columns: slice, key: Key) -> Recognition:
+    probe = _fit(jnp.asarray(rows[:, columns]), jnp.asarray(task_index), key, num_tasks=num_tasks)
+    likelihood = [np.asarray(_log_probabilities(probe, rows[:, columns]), np.float64) for rows in held_out]
+    return _recognition(likelihood, draws, distances)
+
+  key_everything, key_behaviour = jax.random.split(jax.random.key(seed))
+  return Identifiability(
+    num_transitions=counts,
+    everything=recognise(slice(None), key_everything),
+    behaviour=recognise(slice(observed), key_behaviour),
+    chance=Recognition(
+      accuracy=np.full(len(counts), 1.0 / num_tasks),
+      rank=np.full(len(counts), (num_tasks + 1) / 2),
+      distance=np.full(len(counts), distances.mean()),
+    ),
+  )
+
+
+def _features(episodes: Episodes) -> np.ndarray:
+  """(s, a, r, s' - s) of each transition, [N, 2 O + A + 1] float64."""
+  observation = episodes.observation.astype(np.float64)
+  change = next_observations(episodes) - observation
+  return np.concatenate([observation, episodes.action, episodes.reward[:, None], change], axis=1)
+
+
+def _some_rows(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+  return rows[rng.permutation(len(rows))[: max(count, 1)]]
+
+
+def _draw_rows(num_rows: int, counts: Sequence[int], draws: int, rng: np.random.Generator) -> list[np.ndarray]:
+  """For each k, `[draws, k]` indices, each row of them without replacement."""
+  order = np.argsort(rng.random((draws, num_rows)), axis=1)
+  return [order[:, :count] for count in counts]
+
+
+def _recognition(
+  log_probabilities: Sequence[np.ndarray], draws: Sequence[Sequence[np.ndarray]], distances: np.ndarray
+) -> Recognition:
+  """From `[rows, T]` log-probabilities of each task's held-out rows."""
+  found = []
+  for task, of_rows in enumerate(log_probabilities):
+    for rows in draws[task]:
+      total = of_rows[rows].sum(axis=1)  # [draws, T]
+      guess = total.argmax(axis=1)
+      own = total[:, [task]]
+      rank = 1.0 + (total > own).sum(axis=1) + 0.5 * ((total == own).sum(axis=1) - 1)
+      found.append(((guess == task).mean(), rank.mean(), distances[task, guess].mean()))
+  return Recognition(*np.reshape(found, (len(log_probabilities), -1, 3)).mean(axis=0).T)
+
+
+def _init(key: Key, sizes: Sequence[int]) -> Params:
+  """Layers of a network whose first answer is the same for all tasks."""
+  layers = [
+    (jax.random.normal(key, (n_in, n_out)) * np.sqrt(2.0 / n_in), jnp.zeros(n_out))
+    for key, n_in, n_out in zip(jax.random.split(key, len(sizes) - 1), sizes[:-1], sizes[1:], strict=True)
+  ]
+  weights, biases = layers[-1]
+  return [*layers[:-1], (jnp.zeros_like(weights), biases)]
+
+
+def _logits(layers: Params, rows: Array) -> Array:
+  for weights, biases in layers[:-1]:
+    rows = jax.nn.relu(rows @ weights + biases)
+  weights, biases = layers[-1]
+  return rows @ weights + biases
+
+
+@jax.jit
+def _log_probabilities(layers: Params, rows: Array) -> Array:
+  """The log-probabilities of each task [B, T] given rows [B, F]."""
+  return jax.nn.log_softmax(_logits(layers, rows))
+
+
+@partial(jax.jit, static_argnames="num_tasks")
+def _fit(rows: Array, task_index: Array, key: Key, *, num_tasks: int) -> Params:
+  """Minimises the cross-entropy of `task_index` [B] given `rows` [B, F], tasks equally likely."""
+  key_init, key_steps = jax.random.split(key)
+  layers = _init(key_init, (rows.shape[1], WIDTH, WIDTH, num_tasks))
+  optimizer = optax.adamw(optax.cosine_decay_schedule(LEARNING_RATE, STEPS), weight_decay=WEIGHT_DECAY)
+  # A task of few rows is drawn as often as the others.
+  share = 1.0 / jnp.bincount(task_index, length=num_tasks)[task_index]
+  bounds = jnp.cumsum(share) / num_tasks
+
+  def loss(layers: Params, batch: Array) -> Array:
+    return optax.softmax_cross_entropy_with_integer_labels(_logits(layers, rows[batch]), task_index[batch]).mean()
+
+  def step(state: tuple[Params, optax.OptState], key: Key) -> tuple[tuple[Params, optax.OptState], None]:
+    layers, opt_state = state
+    batch = jnp.searchsorted(bounds, jax.random.uniform(key, (BATCH_SIZE,)))
+    gradients = jax.grad(loss)(layers, jnp.minimum(batch, len(rows) - 1))
+    updates, opt_state = optimizer.update(gradients, opt_state, layers)
+    return (optax.apply_updates(layers, updates), opt_state), None
+
+  (layers, _), _ = jax.lax.scan(step, (layers, optimizer.init(layers)), jax.random.split(key_steps, STEPS))
+  return layers

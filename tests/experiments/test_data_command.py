@@ -1,0 +1,262 @@
+import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from miniature_run import write_point_robot
+
+from experiments import data
+from experiments.configuration import ConfigurationError
+from macaw_jax.data.dataset import read_episodes
+from macaw_jax.data.manifest import DatasetError, read_manifest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def directory(point_robot_directory, tmp_path):
+  """A copy of a dataset of five tasks, 200 transitions each, for the test to spoil."""
+  shutil.copytree(point_robot_directory, tmp_path / "data")
+  return tmp_path / "data"
+
+
+def command(*arguments):
+  return subprocess.run(
+    [sys.executable, "-m", "experiments.data", *map(str, arguments)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def change_reward(directory):
+  """Writes NaN into the rewards of task 1, past its hash."""
+  path = directory / "task_01.npz"
+  with np.load(path) as file:
+    arrays = dict(file)
+  arrays["reward"][5] = np.nan
+  np.savez(path, **arrays)
+
+
+def test_a_list_has_a_line_for_each_dataset_and_names_the_broken(directory, tmp_path, capsys):
+  assert data.list_datasets([str(tmp_path)])
+  title, line = capsys.readouterr().out.splitlines()
+  assert title.split()[:2] == ["directory", "family"]
+  assert line.split()[:8] == [str(directory), "point_robot", "3/2", "of", "5", "1,000", "50", "0.99"]
+  shutil.copytree(directory, tmp_path / "other")
+  (directory / "task_03.npz").unlink()
+  assert not data.list_datasets([str(tmp_path)])
+  _, sound, broken = capsys.readouterr().out.splitlines()
+  assert sound.startswith(str(tmp_path / "other"))
+  assert broken.startswith(f"{directory}  BROKEN: ")
+  assert "missing ['task_03.npz']" in broken
+
+
+def test_a_list_of_nothing_is_an_error(tmp_path, monkeypatch):
+  with pytest.raises(ConfigurationError, match="nowhere: no such directory"):
+    data.list_datasets([str(tmp_path / "nowhere")])
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ConfigurationError, match="no dataset in starter_data, data"):
+    data.list_datasets([])
+
+
+def test_an_inspection_has_a_line_for_each_task_and_the_probes(directory, capsys):
+  data.inspect_dataset(str(directory), columns=True)
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0] == f"{directory}: point_robot, 5 tasks (3 train, 2 test)"
+  start = next(index for index, line in enumerate(lines) if line.startswith("task  split"))
+  rows = [line.split() for line in lines[start + 1 : start + 6]]
+  assert [row[1] for row in rows] == ["train"] * 3 + ["test"] * 2
+  manifest = read_manifest(directory)
+  returns = read_episodes(directory, manifest, 4).reward.reshape(10, 20).sum(axis=1)
+  assert rows[4][6:11] == [f"{value:.4g}" for value in np.quantile(returns, (0, 0.25, 0.5, 0.75, 1))]
+  assert rows[4][11:13] == [f"{manifest.tasks[4].reference_returns[name]:.4g}" for name in ("random", "expert")]
+  assert rows[4][-3:] == ["30", "30", "40"]  # episodes began at 80, 180, ... 980 of 1,000 steps
+  assert sum(line.split()[:1] == ["entry"] for line in lines) == 1
+  probes = lines[[line.split()[:1] == ["k"] for line in lines].index(True) + 1 :][:4]
+  assert [int(line.split()[0]) for line in probes] == [1, 4, 16, 64]  # each task has 100 held out
+  everything, _, chance = (float(cell) for cell in probes[2].split()[1:4])
+  assert chance == 0.2
+  assert everything > 0.8
+
+
+def test_values_that_are_not_finite_are_inspected_and_not_probed(directory, capsys):
+  change_reward(directory)
+  data.inspect_dataset(str(directory), columns=False)
+  lines = capsys.readouterr().out.splitlines()
+  problems = [line for line in lines if line.startswith("INVALID: ")]
+  assert "expected SHA-256" in problems[0]
+  assert "key 'reward': expected finite values, got nan in row 5" in problems[1]
+  row = next(line for line in lines if line.startswith("1     train"))
+  assert row.split()[-7:] == ["1", "20", "to", "920", "40", "30", "30"]
+  assert lines[-1] == "how well tasks can be told apart: not measured: task 1: expected finite values"
+
+
+def test_a_validation_names_all_that_is_wrong(directory, tmp_path, capsys):
+  shutil.copytree(directory, tmp_path / "other")
+  change_reward(directory)
+  (directory / "task_04.npz").write_bytes(b"")
+  assert not data.validate_datasets([str(tmp_path / "other"), str(directory)])
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[:7] == [f"{tmp_path / 'other' / name}: OK" for name in ("manifest.json", *task_files())] + [
+    f"{tmp_path / 'other'}: OK"
+  ]
+  assert [line for line in lines[7:] if line.endswith(": OK")] == [
+    f"{directory / name}: OK" for name in ("manifest.json", "task_00.npz", "task_02.npz", "task_03.npz", "")
+  ]
+  assert sum(line.startswith(f"INVALID: {directory / 'task_01.npz'}: ") for line in lines) == 2
+  assert sum(line.startswith(f"INVALID: {directory / 'task_04.npz'}: ") for line in lines) == 2
+  assert data.validate_datasets([str(tmp_path / "other")])
+
+
+def task_files():
+  return [f"task_{task:02d}.npz" for task in range(5)]
+
+
+@pytest.mark.parametrize("parameters", ["vector", "scalar", "none", "few"])
+def test_a_plot_is_a_picture(parameters, tmp_path):
+  pytest.importorskip("matplotlib")
+  from matplotlib.image import imread
+
+  directory = tmp_path / "data"
+  manifest = write_point_robot(directory, num_episodes=4)
+  episodes = [read_episodes(directory, manifest, task) for task in range(5)]
+  copies = 1 if parameters == "few" else 2
+  tasks = [task for _ in range(copies) for task in manifest.tasks]
+  changes = {"vector": None, "few": None, "scalar": lambda index: {"speed": 0.1 * index}, "none": lambda index: {}}
+  if change := changes[parameters]:
+    tasks = [dataclasses.replace(task, parameters=change(index)) for index, task in enumerate(tasks)]
+  data.plot_returns(tmp_path / "plot.png", dataclasses.replace(manifest, tasks=tuple(tasks)), episodes * copies)
+  picture = imread(tmp_path / "plot.png")
+  assert picture.shape[:2] == (600, 1080)
+  assert len(np.unique(picture.reshape(-1, picture.shape[2]), axis=0)) > 50
+
+
+def test_a_plot_that_cannot_be_made_is_one_clear_error(directory, tmp_path, monkeypatch):
+  with pytest.raises(ConfigurationError, match="nowhere is no directory"):
+    data.plot_dataset(str(directory), tmp_path / "nowhere" / "plot.png")
+  pytest.importorskip("matplotlib")
+  with pytest.raises(ConfigurationError, match=r"--output=.*plot\.nonsense: "):
+    data.plot_dataset(str(directory), tmp_path / "plot.nonsense")
+  monkeypatch.setitem(sys.modules, "matplotlib", None)
+  monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+  with pytest.raises(ConfigurationError, match=r'a plot needs matplotlib: pip install "macaw_jax\[plot\]"'):
+    data.plot_dataset(str(directory), tmp_path / "plot.png")
+
+
+def test_a_dataset_comes_back_from_an_export_bit_for_bit(directory, tmp_path):
+  pytest.importorskip("h5py")
+  manifest = read_manifest(directory)
+  pairs = ",".join(
+    f"{entry.reference_returns['random']!r}:{entry.reference_returns['expert']!r}" for entry in manifest.tasks
+  )
+  exported = command("convert", f"--source={directory}", "--export=d4rl_hdf5", f"--to={tmp_path / 'd4rl'}")
+  assert exported.returncode == 0, exported.stderr
+  splits = ("--family=point_robot", "--train_tasks=0-2", "--test_tasks=3,4", f"--reference_returns={pairs}")
+  imported = command(
+    "convert", f"--source={tmp_path / 'd4rl'}", "--from=d4rl_hdf5", f"--to={tmp_path / 'back'}", *splits
+  )
+  assert imported.returncode == 0, imported.stderr
+  back = read_manifest(tmp_path / "back")
+  assert back.tasks == manifest.tasks  # the files' hashes among them
+  for name in ("family", "horizon", "discount", "train_tasks", "test_tasks"):
+    assert getattr(back, name) == getattr(manifest, name)
+  assert back.behaviour["source"] == "d4rl_hdf5"
+
+
+@pytest.fixture(scope="module")
+def _flags():
+  data.define_flags()
+
+
+@pytest.mark.usefixtures("_flags")
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["inspect"], "inspect: expected one directory, got 0 arguments"),
+    (["inspect", "a", "b"], "inspect: expected one directory, got 2 arguments"),
+    (["validate"], "validate: expected one directory or more, got 0 arguments"),
+    (["list", "--columns"], "--columns is no flag of list, which takes none"),
+    (["plot", "a", "--columns"], "--columns is no flag of plot, which takes --output"),
+    (["plot", "a"], "--output is missing: "),
+    (["convert"], "--source is missing: "),
+    (["convert", "--source=a"], "--to is missing: "),
+    (["convert", "--source=a", "--to=b"], "expected either --from=<format> or --export=<format>"),
+    (["convert", "--source=a", "--to=b", "--from=minari", "--export=minari"], "expected either --from"),
+    (["convert", "--source=a", "--to=b", "--from=csv"], "csv: no format of that name; known: macaw_hdf5, "),
+    (["convert", "--source=a", "--to=/", "--from=minari"], "--to=/: exists already"),
+    (["convert", "--source=a", "--to=b", "--from=minari"], "--family is missing: "),
+    (["convert", "--source=a", "--to=b", "--from=minari", "--family=c"], "--train_tasks is missing: "),
+    (["convert", "--source=a", "--to=b", "--export=minari", "--family=c"], "--family belongs to --from=<format>"),
+    (["convert", "--source=a,c", "--to=b", "--export=minari"], "expected one dataset to export, got 2 paths"),
+    (["convert", "--source=a", "--to=b", "--export=pickle"], "is only read; expected one of macaw_hdf5, d4rl_hdf5"),
+  ],
+)
+def test_a_wrong_command_line_is_one_clear_error(arguments, message):
+  with flagsaver.flagsaver():
+    rest = flags.FLAGS(["data", *arguments])
+    with pytest.raises(ConfigurationError, match=message):
+      data.main(rest[1:])
+
+
+def test_task_indices():
+  assert data.task_indices("test_tasks", "0,3-5,2") == (0, 3, 4, 5, 2)
+  for text in ("a", "1-", "-1", "5-3", "0,1.5"):
+    with pytest.raises(ConfigurationError, match=f"--test_tasks={text}: expected task indices such as 0,3-5"):
+      data.task_indices("test_tasks", text)
+
+
+def test_reference_returns():
+  assert data.reference_pairs("-41.5:1217,1e2:-3") == [
+    {"random": -41.5, "expert": 1217.0},
+    {"random": 100.0, "expert": -3.0},
+  ]
+  for text in ("", "1", "1:2:3", "1:2,a:b"):
+    with pytest.raises(ConfigurationError, match="expected <random>:<expert> for each task"):
+      data.reference_pairs(text)
+
+
+@pytest.mark.parametrize("arguments", [(), ("lsit",)])
+def test_no_or_another_command_shows_the_usage(arguments):
+  result = command(*arguments)
+  assert result.returncode == 2
+  lines = result.stderr.strip().splitlines()
+  assert lines[-1].startswith("error: expected a command, one of list, inspect, validate, convert, plot; got ")
+  for name in ("list", "inspect", "validate", "convert", "plot"):
+    assert any(f"python -m experiments.data {name}" in line for line in lines)
+
+
+def test_help_has_the_usage_and_every_flag():
+  output = command("--help").stdout
+  assert "python -m experiments.data inspect <directory>" in output
+  for flag in data.FLAGS:
+    assert f"--{'[no]' if flag == 'columns' else ''}{flag}:" in output
+
+
+def test_a_broken_dataset_ends_in_exit_code_2(directory):
+  assert command("validate", directory).returncode == 0
+  (directory / "task_00.npz").write_bytes(b"")
+  for name, *more in (["validate"], ["inspect"], ["plot", f"--output={directory / 'plot.png'}"]):
+    result = command(name, directory, *more)
+    assert result.returncode == 2, name
+    assert str(directory / "task_00.npz") in result.stdout + result.stderr
+  (directory / "task_00.npz").unlink()
+  assert command("list", directory).returncode == 2
+
+
+def test_a_manifest_of_another_digest_is_inspected(directory, capsys):
+  path = directory / "manifest.json"
+  path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+  with pytest.raises(DatasetError, match="digest"):
+    read_manifest(directory)
+  data.inspect_dataset(str(directory), columns=False)
+  assert "INVALID: " in capsys.readouterr().out
+  path.unlink()
+  with pytest.raises(DatasetError, match="no dataset here"):
+    data.inspect_dataset(str(directory), columns=False)
