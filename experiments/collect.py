@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -27,6 +28,7 @@ from macaw_jax.data.collect import Collection, CollectSettings, Progress, check_
 from macaw_jax.data.dataset import write_dataset
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily
+from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_TASKS_ON_A_LINE = 4
@@ -41,12 +43,14 @@ class Request:
     directory: where the dataset will be; must not exist.
     starter_directory: where a small dataset of the same run will be; empty for none.
     starter_episodes: episodes per task of the small dataset, evenly spaced over the run.
+    picture: where a GIF of the final agent in the first test task will be; empty for none.
   """
 
   family: str
   directory: str
   starter_directory: str
   starter_episodes: int
+  picture: str
 
 
 def read_config(config: ConfigDict) -> tuple[Request, TaskFamily, CollectSettings]:
@@ -209,7 +213,19 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
       dataclasses.replace(manifest, behaviour={**manifest.behaviour, **agent}),
     )
     print(f"wrote {directory}: {settings.other_policy_episodes} episodes per task")
+  if request.picture:
+    draw(family, collection, request.picture)
   print(table(collection))
+
+
+def draw(family: TaskFamily, collection: Collection, path: str) -> None:
+  """Draws the final agent's episode in the first test task."""
+  index = family.test_tasks[0]
+  states, task = jax.tree.map(lambda leaf: leaf[index], (collection.expert_states, family.tasks))
+  try:
+    render_gif(family, states, path, task=task)
+  except RenderingUnavailable as error:
+    print(f"no picture of an episode: {error}")
 
 
 def main(config: ConfigDict) -> None:

@@ -40,7 +40,6 @@ from macaw_jax.training.loop import compile_chunk, initialise, make_chunk, train
 from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter, WriterGroup, read_rows
 from macaw_jax.types import Algorithm, Key, TrainState
 
-GIF_FRAMES = 100
 FILES = {
   RESULTS: "final returns and scores, one row a task",
   METRICS: "losses and returns over time",
@@ -226,9 +225,8 @@ def draw(config: ml_collections.ConfigDict, experiment: Experiment, directory: P
   except ImportError:
     say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
   states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, experiment.evaluated[0].tasks))
-  stride = max(1, experiment.family.horizon // GIF_FRAMES)
   try:
-    render_gif(experiment.family, states, directory / ROLLOUT, task=task, stride=stride)
+    render_gif(experiment.family, states, directory / ROLLOUT, task=task)
   except RenderingUnavailable as error:
     say(f"no picture of an episode: {error}")
 

@@ -17,6 +17,7 @@ def defaults(family: str, **values: Any) -> ConfigDict:
   config.directory = f"data/{family}"
   config.starter_directory = ""
   config.starter_episodes = 0
+  config.picture = ""  # or a GIF to draw
   config.other_policy_episodes = 10  # into <directory>_other_policies
 
   config.seed = 0

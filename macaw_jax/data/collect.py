@@ -19,7 +19,7 @@ import numpy as np
 from macaw_jax.data.behaviour_agent import AgentState, BehaviourAgent, behaviour_agent
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.replay import Replay, add_episodes, empty_replay, sample_relabelled
-from macaw_jax.envs.family import TaskFamily
+from macaw_jax.envs.family import State, TaskFamily
 from macaw_jax.evaluation.rollout import RolloutFn, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Array, Key, Metrics, TimeStep
 
@@ -91,6 +91,7 @@ class Collection(NamedTuple):
   episodes: list[Episodes]  # of each task
   random_returns: np.ndarray  # [T]
   expert_returns: np.ndarray  # [T]
+  expert_states: State  # leaves [T, H + 1, ...], an episode of each task under the final agent's mode
   other_policies: list[Episodes]  # of each task, acted for others; empty if none were wanted
   environment_steps: int
   updates: int
@@ -196,10 +197,13 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     )
 
   params, adapted, count = state.agent.params, {"task": agent.task_input}, settings.reference_episodes
+  random = reference_episodes(rollout_uniform, {}, {}, family, key_random, count=count, deterministic=False)
+  expert = reference_episodes(rollout_agent, params, adapted, family, key_expert, count=count, deterministic=True)
   return Collection(
     episodes=[_join(parts) for parts in episodes],
-    random_returns=mean_returns(rollout_uniform, {}, {}, family, key_random, count=count, deterministic=False),
-    expert_returns=mean_returns(rollout_agent, params, adapted, family, key_expert, count=count, deterministic=True),
+    random_returns=mean_returns(random, count),
+    expert_returns=mean_returns(expert, count),
+    expert_states=jax.tree.map(lambda leaf: np.asarray(leaf[::count]), expert.state),
     other_policies=_other_policies(
       rollout_agent, params, agent, family, key_other, count=settings.other_policy_episodes, collected_at=steps
     ),
@@ -208,13 +212,17 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
   )
 
 
-def mean_returns(
+def reference_episodes(
   rollout: RolloutFn, params: Any, adapted: Any, family: TaskFamily, key: Key, *, count: int, deterministic: bool
-) -> np.ndarray:
-  """Mean undiscounted return over `count` episodes of each task of the family, [T]."""
+) -> Trajectory:
+  """`count` episodes of each task of the family, side by side, [T * count, ...]."""
   adapted, tasks = jax.tree.map(lambda x: np.repeat(x, count, axis=0), (adapted, family.tasks))
-  returns = episode_return(rollout(params, adapted, tasks, key, deterministic=deterministic))
-  return np.asarray(returns).reshape(-1, count).mean(axis=1)
+  return rollout(params, adapted, tasks, key, deterministic=deterministic)
+
+
+def mean_returns(trajectory: Trajectory, count: int) -> np.ndarray:
+  """Mean undiscounted return over the `count` episodes of each task, [T]."""
+  return np.asarray(episode_return(trajectory)).reshape(-1, count).mean(axis=1)
 
 
 def _other_policies(

@@ -16,6 +16,7 @@ from macaw_jax.envs.family import MujocoDynamics, State, Task, TaskFamily
 # EGL draws without a display, on a GPU or in software; OSMesa in software; "" is the platform's own choice.
 BACK_ENDS = ("egl", "osmesa", "")
 SECONDS_ALLOWED = 300
+MOST_FRAMES = 100
 POINT_STEP_SECONDS = 0.1  # How long a picture of a point stands: its steps have no duration of their own.
 
 
@@ -31,7 +32,7 @@ def render_gif(
   task: Task | None = None,
   width: int = 480,
   height: int = 270,
-  stride: int = 2,
+  stride: int | None = None,
 ) -> None:
   """Writes one episode as a GIF, at the speed of real time.
 
@@ -42,11 +43,13 @@ def render_gif(
     task: the episode's task; of a point, its `goal` is drawn.
     width: of the picture, in pixels; a point is drawn in a square of the smaller side.
     height: of the picture, in pixels.
-    stride: draws every stride-th state.
+    stride: draws every stride-th state; by default so that there are about a hundred pictures.
 
   Raises:
     RenderingUnavailable: this machine has no off-screen OpenGL or no pillow, or the family's states have no picture.
   """
+  if stride is None:
+    stride = max(1, family.horizon // MOST_FRAMES)
   if isinstance(family.dynamics, MujocoDynamics):
     frames = _mujoco_frames(family.dynamics, np.asarray(states.qpos)[::stride], width, height)
     step_seconds = _control_seconds(family.dynamics)
