@@ -115,9 +115,8 @@ def validate_datasets(directories: Sequence[str]) -> bool:
   valid = True
   for directory in directories:
     for name, problems in examine_dataset(directory).items():
-      path = Path(directory) if Path(name) == Path(directory) else Path(directory) / name
       if not problems:
-        say(f"{path}: OK")
+        say(f"{Path(directory) / name}: OK")
       for problem in problems:
         say(f"INVALID: {problem}")
       valid = valid and not problems

@@ -74,9 +74,10 @@ def survey(directory: str | os.PathLike[str]) -> DatasetFiles:
 
 
 def examine_dataset(directory: str | os.PathLike[str]) -> dict[str, list[str]]:
-  """All that is wrong with a dataset: a list of lines for each of its files, and for the directory under its own name.
+  """All that is wrong with a dataset: a list of lines for each of its files, empty where nothing is.
 
-  Where the manifest cannot be used, only its own problems are known.
+  Missing and unknown files stand under the directory's own name. Where the manifest cannot be used, only its own
+  problems are known.
   """
   manifest, problems = examine_manifest(directory)
   found = {MANIFEST_FILE: problems}
@@ -84,7 +85,8 @@ def examine_dataset(directory: str | os.PathLike[str]) -> dict[str, list[str]]:
     return found
   for task, entry in enumerate(manifest.tasks):
     found[entry.file] = examine_episodes(directory, manifest, task)[1]
-  return found | {os.fspath(directory): examine_files(directory, manifest)}
+  of_directory = examine_files(directory, manifest)
+  return found | {os.fspath(directory): of_directory} if of_directory else found
 
 
 def read_leniently(directory: str | os.PathLike[str]) -> tuple[Manifest, list[Episodes], list[str]]:
