@@ -110,7 +110,7 @@ def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, str]
     terminal=flags(source.array("terminals"), where, "terminals", rows),
   )
   timeout = flags(source.array("timeouts"), where, "timeouts", rows) if source.has("timeouts") else None
-  stored = source.array(_COLLECTED_AT) if source.has("metadata") and source.has(_COLLECTED_AT) else None
+  stored = source.array(_COLLECTED_AT) if source.has(_COLLECTED_AT) else None
   if not source.has("next_observations"):
     return _without_next_observations(table, timeout, options, where)
   successor = matrix(source.array("next_observations"), where, "next_observations", rows, columns)

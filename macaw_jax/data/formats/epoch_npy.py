@@ -21,7 +21,7 @@ import numpy as np
 
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.formats.contract import Imported, ReadOptions
-from macaw_jax.data.formats.files import list_directory, natural_order, read_bytes
+from macaw_jax.data.formats.files import list_directory, natural_order, read_bytes, short
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
 from macaw_jax.data.formats.parameters import read_task_parameters
 from macaw_jax.data.formats.table import (
@@ -145,7 +145,7 @@ def _read_object_array(path: Path) -> np.ndarray:
     shape, _, dtype = read_header(stream)
   # A damaged header fails in as many ways as there are parts of it.
   except Exception as error:
-    raise DatasetError(f"{path}: expected a .npy file, got {type(error).__name__}: {error}") from error
+    raise DatasetError(f"{path}: expected a .npy file, got {short(error)}") from error
   if dtype.kind != "O":
     raise DatasetError(f"{path}: expected an object array of shape [steps, {len(_COLUMNS)}], got {dtype} of {shape}")
   array = unpickle(data[stream.tell() :], str(path))

@@ -45,6 +45,11 @@ def source_files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
   return paths
 
 
+def short(error: Exception) -> str:
+  """An exception in one line of bounded length: the messages of others may repeat what a file holds."""
+  return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
 def list_directory(directory: Path) -> list[Path]:
   """What a directory holds. Raises `DatasetError` if it cannot be listed."""
   try:

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from macaw_jax.data.formats.files import short
 from macaw_jax.data.manifest import DatasetError
 
 DIGEST_ATTRIBUTE = "content_sha256"
 DISCOUNT_ATTRIBUTE = "discount"
 PARAMETERS_ATTRIBUTE = "task_parameters"
 
-MAX_COMPRESSION = 1000  # a file may declare this many times its own size
+MAX_COMPRESSION = 1100  # a file may declare this many times its own size; deflate shrinks zeros by 1032
 _MAX_DEPTH = 4  # groups within groups
 _CHUNK_BYTES = 1 << 20
 # deflate, shuffle, Fletcher-32, szip, n-bit, scale-offset, and h5py's LZF: everything else is loaded from plug-ins.
@@ -62,6 +63,8 @@ class Hdf5Reader:
   def has(self, key: str) -> bool:
     """Whether a key is there."""
     group, _, name = key.rpartition("/")
+    if group and not (self.has(group) and isinstance(self._object(group), self._h5py.Group)):
+      return False
     return name in self.keys(group)
 
   def array(self, key: str) -> np.ndarray:
@@ -78,7 +81,7 @@ class Hdf5Reader:
       return None
     stored = attributes.get_id(name)
     where = f"{group}@{name}"
-    if stored.shape != () or stored.dtype.kind not in "iufbS":
+    if stored.shape != () or stored.dtype.kind not in "iufbS" or stored.dtype.itemsize > self._size:
       raise self.error(where, "a number or a string of fixed length", f"{stored.dtype} of shape {stored.shape}")
     value = attributes[name]
     if isinstance(value, bytes):
@@ -201,14 +204,13 @@ def open_hdf5(path: Path) -> Iterator[Hdf5Reader]:
   h5py = import_h5py()
   try:
     with h5py.File(path, "r") as file:
-      reader = Hdf5Reader(file, path)
-      reader.check_digest()
-      yield reader
+      Hdf5Reader(file, path).check_digest()
+      yield Hdf5Reader(file, path)  # Another, as each counts what it has read.
   except DatasetError:
     raise
   # Damaged bytes surface as whatever the layer that met them raises; for the reader they are one thing.
   except Exception as error:
-    raise DatasetError(f"{path}: expected an HDF5 file, got {type(error).__name__}: {error}") from error
+    raise DatasetError(f"{path}: expected an HDF5 file, got {short(error)}") from error
 
 
 def write_hdf5(

@@ -47,6 +47,7 @@ from macaw_jax.data.formats.table import (
 from macaw_jax.data.manifest import DatasetError, Manifest
 
 _TOLERANCE = 1e-5  # relative; stored values are float32 of numbers computed step by step
+_SMALLEST_RATE = 1e-6  # 1 - discount; below it, float32 does not tell powers of the discount from one another
 _UNDERFLOW = 1e-30  # powers of the discount below this are not compared: float32 loses them
 
 
@@ -172,17 +173,19 @@ def _find_episodes(
   backwards: Table, terminal_obs: np.ndarray, powers: np.ndarray, discount: float, where: str
 ) -> tuple[np.ndarray, int, bool]:
   """First rows of episodes, the row where the oldest data begin, and whether those are the rest of an episode."""
+  tolerance = min(_TOLERANCE, max(1.0 - discount, _SMALLEST_RATE) / 4)  # so that neighbouring powers differ
 
   def close(found: np.ndarray, expected: Any) -> np.ndarray:
     small = np.maximum(np.abs(found), np.abs(expected)) < _UNDERFLOW
-    return small | (np.abs(found - expected) <= _TOLERANCE * np.abs(expected))
+    return small | (np.abs(found - expected) <= tolerance * np.abs(expected))
 
   above = np.arange(len(powers)) - 1  # Row -1 is the last row: a ring goes on from there.
   leads_here = np.all(backwards.next_observation == backwards.observation[above], axis=1)
   same_end = np.all(terminal_obs == terminal_obs[above], axis=1)
   at_end = np.all(backwards.next_observation == terminal_obs, axis=1)
   # Without discounting all powers are one, and an episode begins where nothing goes on.
-  first = close(powers, discount) if discount < 1.0 else at_end & ~(leads_here & same_end)
+  discounted = discount <= 1.0 - _SMALLEST_RATE
+  first = close(powers, discount) if discounted else at_end & ~(leads_here & same_end)
   goes_on = ~first & leads_here & same_end & close(powers, discount * powers[above])
   wrong = first & ~at_end
   if wrong.any():
@@ -197,7 +200,7 @@ def _find_episodes(
   # end is nowhere. Neither one changed number in a whole episode nor rows out of order look like that.
   row = int(broken[0])
   end_is_here = np.any(np.all(terminal_obs[first] == terminal_obs[row], axis=1))
-  steps = np.log(powers[row]) / np.log(discount) if powers[row] > 0.0 and discount < 1.0 else 2.0
+  steps = np.log(powers[row]) / np.log(discount) if powers[row] > 0.0 and discounted else 2.0
   left_over = not (leads_here[row] or same_end[row] or at_end[row] or end_is_here) and round(steps) >= 2
   if len(broken) > 1 or not left_over or not close(powers[row : row + 1], discount ** round(steps))[0]:
     for key, fits in (("next_obs", leads_here), ("terminal_obs", same_end), ("terminal_discounts", None)):

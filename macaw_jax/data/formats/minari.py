@@ -18,7 +18,7 @@ import numpy as np
 
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.formats.contract import Imported, ReadOptions
-from macaw_jax.data.formats.files import natural_order, new_directory, read_bytes
+from macaw_jax.data.formats.files import natural_order, new_directory, read_bytes, short
 from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
 from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
 from macaw_jax.data.formats.table import (
@@ -161,7 +161,7 @@ def _read_metadata(path: Path) -> tuple[int, int]:
   try:
     document = json.loads(read_bytes(path))
   except (ValueError, RecursionError) as error:
-    raise DatasetError(f"{path}: expected JSON, got {type(error).__name__}: {error}") from error
+    raise DatasetError(f"{path}: expected JSON, got {short(error)}") from error
   if not isinstance(document, dict):
     raise DatasetError(f"{path}: expected a JSON object, got {type(document).__name__}")
   if document.get("data_format", "hdf5") != "hdf5":

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.formats.files import read_bytes
+from macaw_jax.data.formats.files import read_bytes, short
 from macaw_jax.data.manifest import DatasetError
 
 _MAX_DEPTH = 32  # containers within containers
@@ -51,9 +51,7 @@ def unpickle(data: bytes, where: str) -> Any:
     raise DatasetError(f"{where}: expected a pickle of arrays and plain containers, got {error}") from error
   # Damaged instructions fail in as many ways as there are instructions; for the reader they are one thing.
   except Exception as error:
-    raise DatasetError(
-      f"{where}: expected a pickle of arrays and plain containers, got {type(error).__name__}: {error}"
-    ) from error
+    raise DatasetError(f"{where}: expected a pickle of arrays and plain containers, got {short(error)}") from error
 
 
 class _RefusedError(Exception):

@@ -59,6 +59,7 @@ def test_the_minari_package_reads_what_is_written(tmp_path, monkeypatch):
       assert episode.truncations[-1] != expected.terminal[index]
 
 
+@pytest.mark.filterwarnings("ignore:env_spec is None")
 def test_what_the_minari_package_writes_is_read(tmp_path, monkeypatch):
   minari = pytest.importorskip("minari")
   import gymnasium

@@ -33,7 +33,7 @@ def test_episodes_of_any_lengths_and_ends_survive(name, tmp_path):
     assert_same(read(name, tmp_path / str(case)), expected)
 
 
-@pytest.mark.parametrize("discount", [0.1, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("discount", [0.1, 0.9, 0.999, 0.999999, 1.0])
 def test_macaw_buffers_of_any_discount_survive(discount, tmp_path):
   # 0.1 to the power of 60 is zero in float32: lengths are still told apart.
   tasks = [make_episodes((60, 1, 3), task=0, terminal=(0,)), make_episodes((1, 1), task=1)]
