@@ -113,9 +113,7 @@ def test_every_wrong_array_of_a_file_is_found(directory):
 
 
 def test_a_sound_dataset_has_no_problems(directory):
-  assert examine_dataset(directory) == {
-    name: [] for name in ("manifest.json", *(f"task_0{task}.npz" for task in range(3)))
-  }
+  assert examine_dataset(directory) == {"manifest.json": [], "task_00.npz": [], "task_01.npz": [], "task_02.npz": []}
 
 
 def test_a_manifest_that_cannot_be_used_is_all_that_is_known(directory):
