@@ -56,7 +56,7 @@ def test_ten_steps_agree_with_and_without_random_physics(name):
   assert not np.allclose(physics.qvel[0], physics.qvel[2], atol=0.1)
 
 
-def test_returns_agree_in_distribution():
+def test_returns_agree_in_distribution(quick_compile):
   family = envs.make("hopper_params")
   count = 64
   tasks = jax.tree.map(lambda leaf: np.repeat(leaf[:8], count // 8, axis=0), family.tasks)

@@ -2,6 +2,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from macaw_jax import envs
 from macaw_jax.envs import cheetah
 from macaw_jax.envs.family import MujocoDynamics, Physics
 from macaw_jax.envs.native import NativeSimulator
@@ -82,3 +83,48 @@ def test_refuses_a_model_with_more_state(tmp_path):
   )
   with pytest.raises(ValueError, match=r"muscle\.xml: expected a model whose only state is time, qpos and qvel"):
     NativeSimulator(MujocoDynamics(str(model), 1))
+
+
+def test_each_task_has_the_body_that_it_asks_for():
+  family = envs.make("hopper_params")
+  simulator = NativeSimulator(family.dynamics)
+  tasks = {name: values[[0, 1, 0]] for name, values in family.tasks.items()}
+  models = simulator.models(tasks)
+  assert models[0] is models[2] is not models[1]
+  for name in ("body_mass", "body_inertia", "dof_damping", "geom_friction"):
+    np.testing.assert_allclose(getattr(models[1], name), tasks[name][1] * getattr(simulator.model, name), rtol=1e-12)
+  assert models[1].body_subtreemass[0] == pytest.approx(models[1].body_mass.sum())
+  np.testing.assert_array_equal(models[1].dof_invweight0, simulator.model.dof_invweight0)  # of the unchanged body
+  random = np.random.RandomState(0)
+  physics = Physics(np.tile(simulator.model.qpos0, (3, 1)), np.zeros((3, 6)))
+  for action in random.uniform(-1, 1, (10, 3)):
+    physics = simulator.step(models, physics, np.tile(action, (3, 1)))
+  np.testing.assert_array_equal(physics.qpos[0], physics.qpos[2])
+  assert np.abs(physics.qpos[0] - physics.qpos[1]).max() > 1e-3
+
+
+def test_contact_forces_are_those_of_the_new_state():
+  family = envs.make("ant_dir")
+  model = mujoco.MjModel.from_xml_path(family.dynamics.xml_path)
+  random = np.random.RandomState(0)
+  actions = random.uniform(-1, 1, (3, 3, 8))
+  starts = Physics(np.tile(model.qpos0, (3, 1)), 0.1 * random.normal(size=(3, 14)))
+  starts.qpos[:, 2] = 0.3  # low enough to touch the floor
+  trajectories = []
+  for threads in (0, 2):
+    simulator = NativeSimulator(family.dynamics, num_threads=threads)
+    models = simulator.models({"unused": np.zeros(3)})
+    physics = simulator.start(models, starts)
+    for action in actions:
+      physics = simulator.step(models, physics, action)
+    trajectories.append(physics)
+  np.testing.assert_array_equal(trajectories[0].derived["cfrc_ext"], trajectories[1].derived["cfrc_ext"])
+  data = mujoco.MjData(model)
+  for episode in range(3):
+    mujoco.mj_resetData(model, data)
+    data.qpos[:], data.qvel[:], data.ctrl[:] = physics.qpos[episode], physics.qvel[episode], actions[-1, episode]
+    mujoco.mj_forward(model, data)
+    mujoco.mj_rnePostConstraint(model, data)
+    np.testing.assert_array_equal(physics.derived["cfrc_ext"][episode], data.cfrc_ext)
+  # The floor pushes upwards.
+  assert physics.derived["cfrc_ext"][:, :, 5].sum() > 0.1
