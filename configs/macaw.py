@@ -36,8 +36,9 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
     policy_learning_rate=3e-4,
     rule_learning_rate=1e-3,
   )
-  if family != "cheetah_dir":
+  if family == "cheetah_vel":
     config.training.steps = 8_000
+  if family != "cheetah_dir":
     # A return to the end of a recorded episode also says how much of the episode was left, which no observation
     # shows and which passes for advantage. Bootstrapping at the time limit takes it out. Where tasks differ as much
     # as two directions, it is not needed, and training without it is steadier.

@@ -29,8 +29,9 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
     fine_tune_value_learning_rate=1e-3,
     fine_tune_policy_learning_rate=1e-3,
   )
-  if family != "cheetah_dir":  # As for MACAW, and for its reasons.
+  if family == "cheetah_vel":
     config.training.steps = 8_000
+  if family != "cheetah_dir":  # As for MACAW, and for its reasons.
     config.algorithm.value_target = "bootstrapped"
     config.algorithm.advantage_target = "bootstrapped"
     config.algorithm.temperature = 0.5

@@ -56,11 +56,11 @@ def test_ten_steps_agree_with_and_without_random_physics(name):
   assert not np.allclose(physics.qvel[0], physics.qvel[2], atol=0.1)
 
 
-def test_returns_agree_in_distribution(quick_compile):
+def test_returns_agree_in_distribution():
   family = envs.make("hopper_params")
-  count = 64
+  count = 16
   tasks = jax.tree.map(lambda leaf: np.repeat(leaf[:8], count // 8, axis=0), family.tasks)
-  family = family._replace(horizon=60)
+  family = family._replace(horizon=40)
 
   def act(*arguments):
     return uniform_act(*arguments, action_size=3)
@@ -71,7 +71,7 @@ def test_returns_agree_in_distribution(quick_compile):
     trajectory = rollout({}, {}, tasks, jax.random.key(0), deterministic=False)
     returns.append(np.asarray(episode_return(trajectory)))
     lengths.append(np.asarray(trajectory.mask).sum(axis=1))
-  assert 5 < lengths[0].mean() < 59  # episodes end where the hopper falls, on both engines
+  assert 5 < lengths[0].mean() < 39  # episodes end where the hopper falls, on both engines
   # The starts and actions are the same; what differs is rounding, which contacts blow up.
   np.testing.assert_allclose(returns[0].mean(), returns[1].mean(), rtol=0.05)
   np.testing.assert_allclose(lengths[0].mean(), lengths[1].mean(), rtol=0.05)
