@@ -28,7 +28,7 @@ bench: $(INSTALLED)
 # One file for all Python versions: markers choose jax 0.10 for 3.11 and jax 0.12 for 3.12 and later.
 lock: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra plot --extra dev --upgrade \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra plot --extra hdf5 --extra dev --upgrade \
 	  --generate-hashes --no-annotate --no-header --output-file requirements.lock pyproject.toml
 
 $(INSTALLED): requirements.lock pyproject.toml
