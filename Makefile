@@ -24,6 +24,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.update_step
+	$(BIN)/python -m benchmarks.engines --families=point_robot,cheetah_dir,walker_params
 
 # One file for all Python versions: markers choose jax 0.10 for 3.11 and jax 0.12 for 3.12 and later.
 lock: $(INSTALLED)

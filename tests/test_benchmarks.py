@@ -18,3 +18,21 @@ def test_update_step_compares_and_times_both_versions():
   ratios = re.findall(r"\] +(\d+\.\d+) +\d+\.\d+$", result.stdout, flags=re.MULTILINE)
   assert len(ratios) == 2
   assert float(ratios[0]) == 1.0
+
+
+def test_engines_are_timed_and_compared():
+  command = [
+    sys.executable,
+    "-m",
+    "benchmarks.engines",
+    "--families=point_robot,cheetah_dir",
+    "--episodes=2",
+    "--repeats=1",
+  ]
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert result.returncode == 0, result.stderr
+  rows = [line.strip("| ").split(" | ") for line in result.stdout.splitlines() if line.startswith("| ")]
+  assert [row[0] for row in rows] == ["family", "point_robot", "cheetah_dir"]
+  assert rows[1][3] == rows[1][8] == "-"  # it has no native engine
+  assert float(rows[2][3].replace(",", "")) > 0
+  assert float(rows[2][8]) < 1e-6
