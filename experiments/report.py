@@ -8,7 +8,12 @@ import numpy as np
 
 from macaw_jax.evaluation.protocols import Row, mean_row
 
+SUPPORTS = {  # by protocol
+  "offline": "of each task's own data",
+  "offline_other_policy": "that were acted in each task for other tasks",
+}
 MOST_TASKS_SHOWN = 5
+MOST_NUMBERS_SHOWN = 3  # of one parameter of a task
 
 
 def by_split(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -42,7 +47,8 @@ def summary(rows: Sequence[Row]) -> str:
       f"score {mean['score_before']:.1f} -> {mean['score_after']:.1f}"
     )
     if 1 < len(of_split) <= MOST_TASKS_SHOWN:
-      tasks = [f"{describe_task(row['task'])}: {row['return_after']:.1f}" for row in of_split]
+      names = [describe_task(row["task"]) or f"task {row['task_index']}" for row in of_split]
+      tasks = [f"{name}: {row['return_after']:.1f}" for name, row in zip(names, of_split, strict=True)]
       part += f" ({', '.join(tasks)})"
     parts.append(part)
   return "; ".join(parts)
@@ -52,8 +58,8 @@ def results_table(rows: Sequence[Row]) -> str:
   """Per task and in the mean: return and normalised score, before adaptation and after."""
   first = rows[0]
   lines = [
-    f"protocol {first['protocol']}: {first['support_size']} transitions of each task's own data to adapt to; mean of "
-    f"{first['episodes']} episodes",
+    f"protocol {first['protocol']}: {first['support_size']} transitions {SUPPORTS[first['protocol']]} to adapt to; mean "
+    f"of {first['episodes']} episodes",
     "before -> after adaptation; score 0 is a random policy, 100 the task's expert",
     f"{'':<40}{'return':>20}{'score':>20}",
     f"{'task':<40}{'before':>10}{'after':>10}{'before':>10}{'after':>10}",
@@ -87,8 +93,8 @@ def steps_table(rows: Sequence[Row]) -> str:
 
 
 def describe_task(task: Mapping[str, Any]) -> str:
-  """`direction=1`, `goal=0.2,-0.4`: a task's parameters in short."""
-  return " ".join(f"{name}={_numbers(value)}" for name, value in task.items())
+  """`direction=1`, `goal=0.2,-0.4`: a task's parameters in short, without those of many numbers."""
+  return " ".join(f"{name}={_numbers(value)}" for name, value in task.items() if np.size(value) <= MOST_NUMBERS_SHOWN)
 
 
 def plot_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:

@@ -1,4 +1,5 @@
 from experiments import report
+from macaw_jax.evaluation.protocols import PROTOCOLS
 
 ROW = {
   "protocol": "offline",
@@ -29,6 +30,18 @@ def test_evaluation_metrics():
   assert metrics["test/return_after"] == -15.0
   assert metrics["test/task_4/return_after"] == -20.0
   assert metrics["train/score_after"] == 50.0
+
+
+def test_every_protocol_says_what_is_adapted_to():
+  assert report.SUPPORTS.keys() == set(PROTOCOLS.values())
+  table = report.results_table([ROWS[0] | {"protocol": "offline_other_policy"}])
+  assert "transitions that were acted in each task for other tasks to adapt to" in table
+
+
+def test_parameters_of_many_numbers_are_left_out():
+  assert report.describe_task({"mass": [1.0] * 8, "velocity": 0.5}) == "velocity=0.5"
+  body = ROWS[0] | {"task": {"mass": [1.0] * 8}, "task_index": 7}
+  assert report.summary([body, body]).endswith("(task 7: -10.0, task 7: -10.0)")
 
 
 def test_summary():
