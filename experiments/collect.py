@@ -223,7 +223,7 @@ def draw(family: TaskFamily, collection: Collection, path: str) -> None:
   index = family.test_tasks[0]
   states, task = jax.tree.map(lambda leaf: leaf[index], (collection.expert_states, family.tasks))
   try:
-    render_gif(family, states, path, task=task)
+    render_gif(family, states, path, task=task, width=320, height=180)
   except RenderingUnavailable as error:
     print(f"no picture of an episode: {error}")
 

@@ -58,8 +58,8 @@ def results_table(rows: Sequence[Row]) -> str:
   """Per task and in the mean: return and normalised score, before adaptation and after."""
   first = rows[0]
   lines = [
-    f"protocol {first['protocol']}: {first['support_size']} transitions {SUPPORTS[first['protocol']]} to adapt to; mean "
-    f"of {first['episodes']} episodes",
+    f"protocol {first['protocol']}: {first['support_size']} transitions {SUPPORTS[first['protocol']]} to adapt to; "
+    f"mean of {first['episodes']} episodes",
     "before -> after adaptation; score 0 is a random policy, 100 the task's expert",
     f"{'':<40}{'return':>20}{'score':>20}",
     f"{'task':<40}{'before':>10}{'after':>10}{'before':>10}{'after':>10}",
