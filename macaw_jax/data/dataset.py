@@ -6,11 +6,8 @@ Monte-Carlo returns are computed on load. Everything is checked before anything 
 """
 
 import dataclasses
-import hashlib
 import math
 import os
-import shutil
-import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import chex
 import numpy as np
 
+from macaw_jax.data.files import new_directory, sha256
 from macaw_jax.data.manifest import (
   MANIFEST_FILE,
   DatasetError,
@@ -96,8 +94,6 @@ def write_dataset(
     DatasetError: `directory` exists, the data are not what the manifest says, or the disk refuses.
   """
   directory = Path(directory)
-  if directory.exists() or directory.is_symlink():
-    raise DatasetError(f"{directory}: exists already; a dataset is never overwritten. Remove it or name another.")
   if len(episodes_by_task) != len(manifest.tasks):
     raise DatasetError(
       f"{directory}: expected episodes of the manifest's {len(manifest.tasks)} tasks, got {len(episodes_by_task)}"
@@ -117,25 +113,13 @@ def write_dataset(
   for entry, episodes in zip(entries, episodes_by_task, strict=True):
     _check_episodes(episodes, manifest, entry, str(directory / entry.file))
 
-  partial = directory.parent / f".{directory.name}.{uuid.uuid4().hex}.partial"
-  try:
-    partial.mkdir(parents=True)
+  with new_directory(directory) as partial:
     for index, episodes in enumerate(episodes_by_task):
       path = partial / entries[index].file
-      with open(path, "xb") as file:
-        np.savez(file, **Episodes(*map(np.ascontiguousarray, episodes))._asdict())
-        file.flush()
-        os.fsync(file.fileno())
-      entries[index] = dataclasses.replace(entries[index], sha256=_sha256(path))
+      np.savez(path, **Episodes(*map(np.ascontiguousarray, episodes))._asdict())
+      entries[index] = dataclasses.replace(entries[index], sha256=sha256(path))
     manifest = dataclasses.replace(manifest, tasks=tuple(entries))
     write_manifest(partial, manifest)
-    _sync_directory(partial)
-    partial.rename(directory)
-    _sync_directory(directory.parent)
-  except OSError as error:
-    raise DatasetError(f"{directory}: could not be written: {error}") from error
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)
   return manifest
 
 
@@ -167,7 +151,7 @@ def examine_episodes(
   entry = manifest.tasks[task]
   path = Path(directory) / entry.file
   try:
-    found = _sha256(path)
+    found = sha256(path)
   except OSError as error:
     return None, [f"{path}: cannot be read: {error}"]
   problems = []
@@ -468,16 +452,3 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, file_size: i
     if declared != stored:
       raise DatasetError(f"shape {shape} needs {declared} bytes, the file holds {stored}")
     return np.frombuffer(stream.read(), dtype).reshape(shape)
-
-
-def _sha256(path: Path) -> str:
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_directory(path: Path) -> None:
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

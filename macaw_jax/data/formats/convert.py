@@ -1,15 +1,15 @@
 """From what a format gave to a manifest, with which `write_dataset` makes a dataset like any other."""
 
 import datetime
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.files import sha256
 from macaw_jax.data.formats.contract import Imported
+from macaw_jax.data.inspection import episode_returns
 from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry
 
 _OWN_RETURNS = "lowest (random) and highest (expert) episode return of each task's own data"
@@ -56,7 +56,7 @@ def to_manifest(
     raise DatasetError(
       f"reference_returns: expected one pair for each of {num_tasks} tasks, got {len(reference_returns)}"
     )
-  returns = reference_returns or [_own_returns(episodes) for episodes in imported.episodes]
+  returns = reference_returns or [_extremes(episode_returns(episodes)) for episodes in imported.episodes]
   first = imported.episodes[0]
   return Manifest(
     family=family,
@@ -84,9 +84,7 @@ def to_manifest(
   )
 
 
-def _own_returns(episodes: Episodes) -> dict[str, float]:
-  starts = np.cumsum(episodes.episode_length, dtype=np.int64) - episodes.episode_length
-  returns = np.add.reduceat(episodes.reward.astype(np.float64), starts)
+def _extremes(returns: np.ndarray) -> dict[str, float]:
   return {"random": float(returns.min()), "expert": float(returns.max())}
 
 
@@ -96,8 +94,7 @@ def _digests(imported: Imported) -> list[dict[str, Any]]:
   root = os.path.commonpath([path.absolute().parent for path in imported.files])
   for path in imported.files:
     try:
-      with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+      digest = sha256(path)
     except OSError as error:
       raise DatasetError(f"{path}: cannot be read: {error}") from error
     digests.append({"file": path.absolute().relative_to(root).as_posix(), "sha256": digest})

@@ -1,11 +1,7 @@
-"""The files of a source, and a new directory that is whole or not there."""
+"""The files of a source."""
 
-import contextlib
-import os
 import re
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from macaw_jax.data.manifest import DatasetError
@@ -64,23 +60,3 @@ def read_bytes(path: Path) -> bytes:
     return path.read_bytes()
   except (OSError, MemoryError) as error:
     raise DatasetError(f"{path}: cannot be read: {error}") from error
-
-
-@contextlib.contextmanager
-def new_directory(directory: Path) -> Iterator[Path]:
-  """A directory to write into, which gets its name when all is written, and is removed if something fails.
-
-  Raises:
-    DatasetError: `directory` exists, or the disk refuses.
-  """
-  if os.path.lexists(directory):
-    raise DatasetError(f"{directory}: exists already; a dataset is never overwritten. Remove it or name another.")
-  partial = directory.parent / f".{directory.name}.{uuid.uuid4().hex}.partial"
-  try:
-    partial.mkdir(parents=True)
-    yield partial
-    partial.rename(directory)
-  except OSError as error:
-    raise DatasetError(f"{directory}: could not be written: {error}") from error
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)

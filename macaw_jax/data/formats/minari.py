@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
-from macaw_jax.data.formats.files import natural_order, new_directory, read_bytes, short
+from macaw_jax.data.formats.files import natural_order, read_bytes, short
 from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
 from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
 from macaw_jax.data.formats.table import (
