@@ -16,26 +16,30 @@ from pathlib import Path
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.dataset import Episodes, next_observations
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
-from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
-from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
+from macaw_jax.data.formats.gather import SourceTask, gather
+from macaw_jax.data.formats.hdf5 import (
+  DISCOUNT_ATTRIBUTE,
+  HDF5_SUFFIXES,
+  Hdf5Reader,
+  common_attributes,
+  open_hdf5,
+  write_hdf5,
+)
 from macaw_jax.data.formats.table import (
   Table,
   actions,
   check_collected_at,
   check_discount,
   check_follows,
-  check_lengths,
   column,
   flags,
   follows,
   make_episodes,
   matrix,
-  same_discount,
-  same_sizes,
 )
 from macaw_jax.data.manifest import DatasetError, Manifest
 
@@ -48,25 +52,7 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
   Raises:
     DatasetError: a file is damaged, or contradicts itself, or does not say where its episodes end.
   """
-  files = source_files(paths, (".hdf5", ".h5"))
-  tasks, parameters, discounts, notes = [], [], [], []
-  for index, path in enumerate(files):
-    with open_hdf5(path) as source:
-      episodes, note = _read_task(source, options)
-      stored = source.parameters()
-      stated = source.number(DISCOUNT_ATTRIBUTE)
-    check_lengths(episodes, options, str(path))
-    tasks.append(episodes)
-    discounts.append(check_discount(stated, options, str(path), f"@{DISCOUNT_ATTRIBUTE}"))
-    parameters.append(task_parameters(stored or {}, str(path)))
-    notes += [f"task {index}: {note}"] if note else []
-  names = [str(path) for path in files]
-  same_sizes(tasks, names)
-  read_files = list(files)
-  if options.tasks_file is not None:
-    parameters, parameter_files = read_task_parameters(options.tasks_file, len(files))
-    read_files += parameter_files
-  return Imported(tasks, parameters, same_discount(discounts, names), tuple(read_files), tuple(notes))
+  return gather((_read_file(path, options) for path in source_files(paths, HDF5_SUFFIXES)), options)
 
 
 def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manifest) -> None:
@@ -84,8 +70,6 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
 
 def _arrays(episodes: Episodes) -> dict[str, np.ndarray]:
   last_rows = np.cumsum(episodes.episode_length, dtype=np.int64) - 1
-  next_observation = np.concatenate([episodes.observation[1:], episodes.final_observation[-1:]])
-  next_observation[last_rows] = episodes.final_observation
   terminal, timeout = np.zeros((2, len(episodes.reward)), np.bool_)
   terminal[last_rows], timeout[last_rows] = episodes.terminal, ~episodes.terminal
   return {
@@ -94,9 +78,16 @@ def _arrays(episodes: Episodes) -> dict[str, np.ndarray]:
     "rewards": episodes.reward,
     "terminals": terminal,
     "timeouts": timeout,
-    "next_observations": next_observation,
+    "next_observations": next_observations(episodes),
     _COLLECTED_AT: episodes.collected_at,
   }
+
+
+def _read_file(path: Path, options: ReadOptions) -> SourceTask:
+  with open_hdf5(path) as source:
+    episodes, note = _read_task(source, options)
+    discount = check_discount(source.number(DISCOUNT_ATTRIBUTE), options, str(path), f"@{DISCOUNT_ATTRIBUTE}")
+    return SourceTask(str(path), (path,), episodes, discount, source.parameters(), note)
 
 
 def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, str]:

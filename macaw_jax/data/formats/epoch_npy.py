@@ -22,8 +22,8 @@ import numpy as np
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import list_directory, natural_order, read_bytes, short
+from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
-from macaw_jax.data.formats.parameters import read_task_parameters
 from macaw_jax.data.formats.table import (
   Table,
   actions,
@@ -33,7 +33,6 @@ from macaw_jax.data.formats.table import (
   fault,
   make_episodes,
   matrix,
-  same_sizes,
 )
 from macaw_jax.data.formats.unpickle import unpickle
 from macaw_jax.data.manifest import DatasetError
@@ -47,18 +46,8 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
   Raises:
     DatasetError: a file is damaged, or its steps do not follow each other.
   """
-  tasks, files = [], []
   directories = _task_directories([Path(path) for path in paths])
-  for directory in directories:
-    episodes, read_files = _read_task(directory, options)
-    tasks.append(episodes)
-    files += read_files
-  same_sizes(tasks, [str(directory) for directory in directories])
-  parameters: list[dict[str, Any]] = [{} for _ in tasks]
-  if options.tasks_file is not None:
-    parameters, parameter_files = read_task_parameters(options.tasks_file, len(tasks))
-    files += parameter_files
-  return Imported(tasks, parameters, options.discount, tuple(files))
+  return gather((_read_task(directory, options) for directory in directories), options)
 
 
 def _task_directories(paths: list[Path]) -> list[Path]:
@@ -75,7 +64,7 @@ def _task_directories(paths: list[Path]) -> list[Path]:
   return paths
 
 
-def _read_task(directory: Path, options: ReadOptions) -> tuple[Episodes, list[Path]]:
+def _read_task(directory: Path, options: ReadOptions) -> SourceTask:
   found: dict[str, list[tuple[int, int, Path]]] = {"evalsample": [], "eval": []}
   for path in list_directory(directory):
     match = re.fullmatch(r"trj_(evalsample|eval)([0-9]+)_step([0-9]{1,18})\.npy", path.name)
@@ -88,7 +77,8 @@ def _read_task(directory: Path, options: ReadOptions) -> tuple[Episodes, list[Pa
   for step, _, path in files:
     parts.append(_read_episode(path, step, parts[0] if parts else None))
     check_lengths(parts[-1], options, str(path))
-  return Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True))), [path for _, _, path in files]
+  episodes = Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+  return SourceTask(str(directory), tuple(path for _, _, path in files), episodes, options.discount)
 
 
 def _read_episode(path: Path, step: int, example: Episodes | None) -> Episodes:

@@ -21,6 +21,7 @@ import numpy as np
 from macaw_jax.data.formats.files import short
 from macaw_jax.data.manifest import DatasetError
 
+HDF5_SUFFIXES = (".hdf5", ".h5")
 DIGEST_ATTRIBUTE = "content_sha256"
 DISCOUNT_ATTRIBUTE = "discount"
 PARAMETERS_ATTRIBUTE = "task_parameters"
@@ -97,12 +98,13 @@ class Hdf5Reader:
       raise self.error(f"{group}@{name}", "a finite number", repr(value))
     return float(value)
 
-  def parameters(self) -> dict[str, Any] | None:
-    """Task parameters that `write_hdf5` stored; None where there are none."""
+  def parameters(self) -> dict[str, Any]:
+    """The task parameters of `common_attributes`; empty where there are none."""
     text = self.attribute(PARAMETERS_ATTRIBUTE)
-    if text is None:
-      return None
-    value = json.loads(text) if isinstance(text, str) else text
+    try:
+      value = {} if text is None else json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+      raise self.error(f"@{PARAMETERS_ATTRIBUTE}", "a JSON object", short(error)) from error
     if not isinstance(value, dict):
       raise self.error(f"@{PARAMETERS_ATTRIBUTE}", "a JSON object", repr(value)[:80])
     return value

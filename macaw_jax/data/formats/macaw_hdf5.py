@@ -25,25 +25,22 @@ from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes, discounted_returns
+from macaw_jax.data.dataset import Episodes, discounted_returns, next_observations
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
-from macaw_jax.data.formats.hdf5 import Hdf5Reader, common_attributes, open_hdf5, write_hdf5
-from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
+from macaw_jax.data.formats.gather import SourceTask, gather
+from macaw_jax.data.formats.hdf5 import HDF5_SUFFIXES, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
 from macaw_jax.data.formats.table import (
   Table,
   actions,
   check_collected_at,
   check_discount,
-  check_lengths,
   column,
   fault,
   flags,
   make_episodes,
   matrix,
-  same_discount,
-  same_sizes,
 )
 from macaw_jax.data.manifest import DatasetError, Manifest
 
@@ -60,25 +57,7 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
   Raises:
     DatasetError: a file is damaged, or its rewards, returns, observations and discounts contradict each other.
   """
-  files = source_files(paths, (".hdf5", ".h5"))
-  tasks, parameters, discounts, notes = [], [], [], []
-  for index, path in enumerate(files):
-    with open_hdf5(path) as source:
-      episodes, discount, dropped = _read_task(source, options)
-      stored = source.parameters()
-    check_lengths(episodes, options, str(path))
-    tasks.append(episodes)
-    discounts.append(discount)
-    parameters.append(task_parameters(stored or {}, str(path)))
-    if dropped:
-      notes.append(f"task {index}: dropped {dropped} rows left of an episode that the ring buffer had overwritten")
-  names = [str(path) for path in files]
-  same_sizes(tasks, names)
-  read_files = list(files)
-  if options.tasks_file is not None:
-    parameters, parameter_files = read_task_parameters(options.tasks_file, len(files))
-    read_files += parameter_files
-  return Imported(tasks, parameters, same_discount(discounts, names), tuple(read_files), tuple(notes))
+  return gather((_read_file(path, options) for path in source_files(paths, HDF5_SUFFIXES)), options)
 
 
 def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manifest) -> None:
@@ -106,15 +85,13 @@ def _arrays(episodes: Episodes, discount: float) -> dict[str, np.ndarray]:
   # Row n of the file is row backwards[n] of the episodes, and to_go[n] steps from the end of its own.
   backwards = np.concatenate([np.arange(end - 1, end - 1 - steps, -1) for end, steps in zip(ends, length, strict=True)])
   to_go = np.concatenate([np.arange(1, steps + 1) for steps in length])
-  next_observation = np.concatenate([episodes.observation[1:], episodes.final_observation[-1:]])
-  next_observation[ends - 1] = episodes.final_observation
   terminal = np.zeros(len(episodes.reward), np.bool_)
   terminal[ends - 1] = episodes.terminal
   returns = discounted_returns(episodes.reward, length, discount)
   return {
     "obs": episodes.observation[backwards],
     "actions": episodes.action[backwards],
-    "next_obs": next_observation[backwards],
+    "next_obs": next_observations(episodes)[backwards],
     "rewards": episodes.reward[backwards, None],
     "mc_rewards": returns[backwards, None].astype(np.float32),
     "terminals": terminal[backwards, None],
@@ -123,6 +100,13 @@ def _arrays(episodes: Episodes, discount: float) -> dict[str, np.ndarray]:
     "discount_factor": np.array(discount, np.float64),
     "collected_at": episodes.collected_at,
   }
+
+
+def _read_file(path: Path, options: ReadOptions) -> SourceTask:
+  with open_hdf5(path) as source:
+    episodes, discount, dropped = _read_task(source, options)
+    note = f"dropped {dropped} rows left of an episode that the ring buffer had overwritten" if dropped else ""
+    return SourceTask(str(path), (path,), episodes, discount, source.parameters(), note)
 
 
 def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, float, int]:

@@ -20,20 +20,17 @@ from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import natural_order, read_bytes, short
+from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
-from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
 from macaw_jax.data.formats.table import (
   actions,
   check_collected_at,
   check_discount,
-  check_lengths,
   column,
   default_collected_at,
   fault,
   flags,
   matrix,
-  same_discount,
-  same_sizes,
 )
 from macaw_jax.data.manifest import DatasetError, Manifest
 
@@ -49,25 +46,7 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
     DatasetError: a dataset is damaged, or contradicts itself or its metadata.
   """
   directories = _dataset_directories([Path(path) for path in paths])
-  tasks, parameters, discounts, files = [], [], [], []
-  for directory in directories:
-    path = directory / _MAIN
-    num_episodes, num_steps = _read_metadata(directory / _METADATA)
-    with open_hdf5(path) as source:
-      episodes = _read_task(source, num_episodes, num_steps)
-      stored = source.parameters()
-      stated = source.number(DISCOUNT_ATTRIBUTE)
-    check_lengths(episodes, options, str(path))
-    tasks.append(episodes)
-    discounts.append(check_discount(stated, options, str(path), f"@{DISCOUNT_ATTRIBUTE}"))
-    parameters.append(task_parameters(stored or {}, str(path)))
-    files += [path, directory / _METADATA]
-  names = [str(directory / _MAIN) for directory in directories]
-  same_sizes(tasks, names)
-  if options.tasks_file is not None:
-    parameters, parameter_files = read_task_parameters(options.tasks_file, len(tasks))
-    files += parameter_files
-  return Imported(tasks, parameters, same_discount(discounts, names), tuple(files))
+  return gather((_read_dataset(directory, options) for directory in directories), options)
 
 
 def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manifest) -> None:
@@ -171,6 +150,15 @@ def _read_metadata(path: Path) -> tuple[int, int]:
     if type(document.get(key)) is not int or document[key] < 1:
       raise fault(str(path), key, "an integer of at least 1", repr(document.get(key)))
   return document["total_episodes"], document["total_steps"]
+
+
+def _read_dataset(directory: Path, options: ReadOptions) -> SourceTask:
+  path = directory / _MAIN
+  num_episodes, num_steps = _read_metadata(directory / _METADATA)
+  with open_hdf5(path) as source:
+    episodes = _read_task(source, num_episodes, num_steps)
+    discount = check_discount(source.number(DISCOUNT_ATTRIBUTE), options, str(path), f"@{DISCOUNT_ATTRIBUTE}")
+    return SourceTask(str(path), (path, directory / _METADATA), episodes, discount, source.parameters())
 
 
 def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Episodes:

@@ -1,6 +1,7 @@
 """Task parameters in pickles, as the released MACAW data have them."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def read_task_parameters(path: Path, num_tasks: int) -> tuple[list[dict[str, Any
   return tasks, files
 
 
-def task_parameters(task: dict[Any, Any], where: str) -> dict[str, Any]:
+def task_parameters(task: Mapping[Any, Any], where: str) -> dict[str, Any]:
   """A dict with numbers and nested lists of numbers for values."""
   for key in task:
     if not isinstance(key, str):

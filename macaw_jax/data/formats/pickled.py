@@ -19,19 +19,17 @@ import numpy as np
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
+from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
-from macaw_jax.data.formats.parameters import read_task_parameters
 from macaw_jax.data.formats.table import (
   Table,
   actions,
   check_follows,
-  check_lengths,
   column,
   flags,
   follows,
   make_episodes,
   matrix,
-  same_sizes,
 )
 from macaw_jax.data.formats.unpickle import read_pickle
 from macaw_jax.data.manifest import DatasetError
@@ -46,31 +44,22 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
     DatasetError: a file is damaged, names anything but arrays and plain containers, or contradicts itself.
   """
   files = source_files(paths, (".pkl", ".pickle"))
-  sources: list[tuple[str, Any]] = []
-  for path in files:
-    content = read_pickle(path)
-    if len(files) == 1 and isinstance(content, list):
-      sources += [(f"{path}: task {index}", task) for index, task in enumerate(content)]
-    elif (
-      len(files) == 1 and isinstance(content, dict) and content and all(isinstance(x, dict) for x in content.values())
-    ):
-      sources += [(f"{path}: task {name!r}", task) for name, task in content.items()]
-    else:
-      sources.append((str(path), content))
-  if not sources:
-    raise DatasetError(f"{files[0]}: expected at least one task, got an empty list")
-  _check_bytes([task for _, task in sources], files)
-  tasks = []
-  for where, task in sources:
-    tasks.append(_read_task(task, where))
-    check_lengths(tasks[-1], options, where)
-  same_sizes(tasks, [where for where, _ in sources])
-  parameters: list[dict[str, Any]] = [{} for _ in tasks]
-  read_files = list(files)
-  if options.tasks_file is not None:
-    parameters, parameter_files = read_task_parameters(options.tasks_file, len(tasks))
-    read_files += parameter_files
-  return Imported(tasks, parameters, options.discount, tuple(read_files))
+  sources = [source for path in files for source in _sources(read_pickle(path), path, alone=len(files) == 1)]
+  _check_bytes([task for _, _, task in sources], files)
+  return gather(
+    (SourceTask(where, (path,), _read_task(task, where), options.discount) for where, path, task in sources), options
+  )
+
+
+def _sources(content: Any, path: Path, alone: bool) -> list[tuple[str, Path, Any]]:
+  """Name, file and content of each task in a file; several only where no other file is read."""
+  if alone and isinstance(content, list):
+    if not content:
+      raise DatasetError(f"{path}: expected at least one task, got an empty list")
+    return [(f"{path}: task {index}", path, task) for index, task in enumerate(content)]
+  if alone and isinstance(content, dict) and content and all(isinstance(task, dict) for task in content.values()):
+    return [(f"{path}: task {name!r}", path, task) for name, task in content.items()]
+  return [(str(path), path, content)]
 
 
 def _check_bytes(tasks: list[Any], files: list[Path]) -> None:

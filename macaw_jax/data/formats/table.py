@@ -4,7 +4,6 @@ Numbers are compared as the source stores them and become float32 at the end. Wh
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,23 +137,6 @@ def check_collected_at(array: np.ndarray | None, where: str, key: str, episodes:
   if array[0] < 0 or (array[1:] < array[:-1]).any():
     raise fault(where, key, "counts that start at 0 or above and never decrease", array[:10])
   return array.astype(np.int64)
-
-
-def same_sizes(tasks: Sequence[Episodes], where: Sequence[str]) -> None:
-  """Raises `DatasetError` if tasks differ in the size of their observations or actions."""
-  for episodes, name in zip(tasks, where, strict=True):
-    found = episodes.observation.shape[1], episodes.action.shape[1]
-    expected = tasks[0].observation.shape[1], tasks[0].action.shape[1]
-    if found != expected:
-      raise DatasetError(f"{name}: expected (observation, action) sizes {expected} as in {where[0]}, got {found}")
-
-
-def same_discount(discounts: Sequence[float | None], where: Sequence[str]) -> float | None:
-  """The discount of all tasks. Raises `DatasetError` if they differ."""
-  for discount, name in zip(discounts, where, strict=True):
-    if discount != discounts[0]:
-      raise DatasetError(f"{name}: expected the discount {discounts[0]} of {where[0]}, got {discount}")
-  return discounts[0]
 
 
 def _kind(array: Any) -> str:
