@@ -20,13 +20,26 @@ def random_transitions(key, *shape):
   return Transition(draw(20), jnp.tanh(draw(6)), draw(), draw(20), zeros, zeros, draw(), draw(20), zeros)
 
 
+def run_block(containing):
+  """The names that a block of Python in the README leaves behind."""
+  blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+  assert len(blocks) == 2
+  (block,) = (block for block in blocks if containing in block)
+  names = {}
+  exec(block, names)
+  return names
+
+
+def test_the_environment_of_brax_is_one():
+  env = run_block(containing="as_brax_env")["env"]
+  state = jax.jit(env.reset)(jax.random.key(0))
+  assert state.info["task_index"] == 3
+  assert jax.jit(env.step)(state, jnp.ones(env.action_size)).reward < 0
+
+
 @pytest.mark.usefixtures("quick_compile")
 def test_example_runs_and_learns():
-  blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-  assert len(blocks) == 1
-  names = {}
-  exec(blocks[0], names)
-  algorithm = names["algorithm"]
+  algorithm = run_block(containing="meta_learner")["algorithm"]
   key = jax.random.key(0)
   tasks = TaskBatch(random_transitions(key, 3, 16), random_transitions(key, 3, 16), jnp.arange(3))
   state, update = algorithm.init(key), jax.jit(algorithm.update)
