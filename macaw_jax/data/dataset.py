@@ -246,6 +246,13 @@ def next_observations(episodes: Episodes) -> np.ndarray:
   return following
 
 
+def first_at(array: np.ndarray, wrong: np.ndarray) -> str:
+  """The first value where `wrong` is true, and its place, for a message: `1.5 in row 7, column 2`."""
+  place = np.unravel_index(np.argmax(wrong), wrong.shape)
+  names = ("row", "column")[: len(place)]
+  return f"{array[place]} in " + ", ".join(f"{name} {index}" for name, index in zip(names, place, strict=True))
+
+
 def _check_request(
   directory: str | os.PathLike[str],
   manifest: Manifest,
@@ -373,31 +380,24 @@ def _value_problems(episodes: Episodes, manifest: Manifest) -> Iterator[str]:
   for key, (_, dtype) in _LAYOUT.items():
     array = getattr(episodes, key)
     if dtype is np.float32 and not np.isfinite(array).all():
-      row = int(np.argwhere(~np.isfinite(array))[0, 0])
-      yield _problem(key, "finite values", f"{array[row]} in row {row}")
+      yield _problem(key, "finite values", first_at(array, ~np.isfinite(array)))
   outside = np.abs(episodes.action) > 1.0
   if outside.any():
-    row = int(np.argwhere(outside)[0, 0])
-    yield _problem("action", "values in [-1, 1]", f"{episodes.action[row]} in row {row}")
+    yield _problem("action", "values in [-1, 1]", first_at(episodes.action, outside))
   # A byte that is neither compares differently from one operation to the next.
-  odd = episodes.terminal.view(np.uint8) > 1
-  if odd.any():
-    row = int(np.argmax(odd))
-    yield _problem("terminal", "bytes 0 or 1", f"{episodes.terminal.view(np.uint8)[row]} in row {row}")
+  stored = episodes.terminal.view(np.uint8)
+  if (stored > 1).any():
+    yield _problem("terminal", "bytes 0 or 1", first_at(stored, stored > 1))
   length = episodes.episode_length
   wrong = (length < 1) | (length > manifest.horizon)
   if wrong.any():
-    row = int(np.argmax(wrong))
-    yield _problem("episode_length", f"lengths from 1 to the horizon {manifest.horizon}", f"{length[row]} in row {row}")
+    yield _problem("episode_length", f"lengths from 1 to the horizon {manifest.horizon}", first_at(length, wrong))
   if _total(episodes) != len(episodes.reward):
     yield _problem("episode_length", f"lengths that sum to {len(episodes.reward)}", _total(episodes))
   steps = np.concatenate([np.zeros(1, np.int64), episodes.collected_at])
   earlier = steps[1:] < steps[:-1]
   if earlier.any():
-    row = int(np.argmax(earlier))
-    yield _problem(
-      "collected_at", "counts that start at 0 or above and never decrease", f"{steps[row + 1]} in row {row}"
-    )
+    yield _problem("collected_at", "counts that start at 0 or above and never decrease", first_at(steps[1:], earlier))
 
 
 def _read_archive(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -197,10 +197,22 @@ def boolean_of_another_byte(arrays, rng):
 # Declared sizes.
 
 
+def read_members(path):
+  with zipfile.ZipFile(path) as archive:
+    return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_members(path, members):
+  """Writes a task's file anew, with its hash in the manifest."""
+  with zipfile.ZipFile(path, "w") as archive:
+    for member in members.items():
+      archive.writestr(*member)
+  accept_file(path.parent, int(path.stem[-2:]))
+
+
 def declared_shape(directory, rng):
   path = task_file(directory, rng)
-  with zipfile.ZipFile(path) as archive:
-    members = {name: archive.read(name) for name in archive.namelist()}
+  members = read_members(path)
   name = rng.choice(sorted(members))
   with np.load(path) as file:
     array = file[name.removesuffix(".npy")]
@@ -209,16 +221,12 @@ def declared_shape(directory, rng):
   header = {"descr": array.dtype.str, "fortran_order": False, "shape": (huge, *array.shape[1:])}
   np.lib.format.write_array_header_1_0(content, header)
   members[name] = content.getvalue() + array.tobytes()
-  with zipfile.ZipFile(path, "w") as archive:
-    for member in members.items():
-      archive.writestr(*member)
-  accept_file(directory, int(path.stem[-2:]))
+  write_members(path, members)
 
 
 def header_that_is_no_description(directory, rng):
   path = task_file(directory, rng)
-  with zipfile.ZipFile(path) as archive:
-    members = {name: archive.read(name) for name in archive.namelist()}
+  members = read_members(path)
   text = rng.choice(
     (
       b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"9" * 5000 + b",)}",
@@ -233,10 +241,7 @@ def header_that_is_no_description(directory, rng):
   )
   name = rng.choice(sorted(members))
   members[name] = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(36)
-  with zipfile.ZipFile(path, "w") as archive:
-    for member in members.items():
-      archive.writestr(*member)
-  accept_file(directory, int(path.stem[-2:]))
+  write_members(path, members)
 
 
 def declared_member_size(directory, rng):

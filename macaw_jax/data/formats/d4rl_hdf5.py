@@ -31,15 +31,14 @@ from macaw_jax.data.formats.hdf5 import (
 )
 from macaw_jax.data.formats.table import (
   Table,
-  actions,
+  TableKeys,
   check_collected_at,
   check_discount,
   check_follows,
-  column,
   flags,
   follows,
   make_episodes,
-  matrix,
+  read_table,
 )
 from macaw_jax.data.manifest import DatasetError, Manifest
 
@@ -92,26 +91,18 @@ def _read_file(path: Path, options: ReadOptions) -> SourceTask:
 
 def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, str]:
   where = str(source.path)
-  observation = matrix(source.array("observations"), where, "observations")
-  rows, columns = observation.shape
-  table = Table(
-    observation=observation,
-    action=actions(source.array("actions"), where, "actions", rows),
-    reward=column(source.array("rewards"), where, "rewards", rows),
-    next_observation=observation,
-    terminal=flags(source.array("terminals"), where, "terminals", rows),
-  )
+  successor = "next_observations" if source.has("next_observations") else None
+  table = read_table(source.array, TableKeys("observations", "actions", "rewards", successor, "terminals"), where)
+  rows = len(table.reward)
   timeout = flags(source.array("timeouts"), where, "timeouts", rows) if source.has("timeouts") else None
   stored = source.array(_COLLECTED_AT) if source.has(_COLLECTED_AT) else None
-  if not source.has("next_observations"):
+  if successor is None:
     return _without_next_observations(table, timeout, options, where)
-  successor = matrix(source.array("next_observations"), where, "next_observations", rows, columns)
-  table = table._replace(next_observation=successor)
   if timeout is None:
     last = table.terminal | np.append(~follows(table), True)
   else:
     last = table.terminal | timeout
-    check_follows(table, last, where, "next_observations")
+    check_follows(table, last, where, successor)
   num_episodes = int(np.count_nonzero(last)) + int(not last[-1])
   return make_episodes(table, last, check_collected_at(stored, where, _COLLECTED_AT, num_episodes)), ""
 

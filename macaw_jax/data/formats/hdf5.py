@@ -85,9 +85,12 @@ class Hdf5Reader:
     if stored.shape != () or stored.dtype.kind not in "iufbS" or stored.dtype.itemsize > self._size:
       raise self.error(where, "a number or a string of fixed length", f"{stored.dtype} of shape {stored.shape}")
     value = attributes[name]
-    if isinstance(value, bytes):
+    if not isinstance(value, bytes):
+      return value.item() if isinstance(value, np.generic) else value
+    try:
       return value.decode("utf-8")
-    return value.item() if isinstance(value, np.generic) else value
+    except UnicodeDecodeError as error:
+      raise self.error(where, "text in UTF-8", short(error)) from error
 
   def number(self, name: str, group: str = "") -> float | None:
     """A finite number that stands as an attribute; None where it is not there."""

@@ -33,14 +33,14 @@ from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import HDF5_SUFFIXES, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
 from macaw_jax.data.formats.table import (
   Table,
-  actions,
+  TableKeys,
   check_collected_at,
   check_discount,
   column,
   fault,
-  flags,
   make_episodes,
   matrix,
+  read_table,
 )
 from macaw_jax.data.manifest import DatasetError, Manifest
 
@@ -112,15 +112,8 @@ def _read_file(path: Path, options: ReadOptions) -> SourceTask:
 def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, float, int]:
   """Episodes, the discount, and how many rows were dropped."""
   where = str(source.path)
-  obs = matrix(source.array("obs"), where, "obs")
-  rows, columns = obs.shape
-  backwards = Table(
-    observation=obs,
-    action=actions(source.array("actions"), where, "actions", rows),
-    reward=column(source.array("rewards"), where, "rewards", rows),
-    next_observation=matrix(source.array("next_obs"), where, "next_obs", rows, columns),
-    terminal=flags(source.array("terminals"), where, "terminals", rows),
-  )
+  backwards = read_table(source.array, TableKeys("obs", "actions", "rewards", "next_obs", "terminals"), where)
+  rows, columns = backwards.observation.shape
   factor = source.array("discount_factor")
   if factor.size != 1 or factor.dtype.kind != "f":
     raise fault(where, "discount_factor", "one number", f"{factor.dtype} of shape {factor.shape}")

@@ -4,8 +4,8 @@ One task is a dict of arrays with N rows, forwards in time: `observations`, `act
 `next_observations`, and `terminals` (or `dones`). It may have `timeouts`, true where the time limit ended an episode,
 or `masks`, true where `terminals` does not count because it is the time limit's. Other keys are not read.
 
-An episode ends at a terminal row, a timeout, a row whose mask says that a terminal does not count, or, without
-timeouts, where the next observation is not the observation below it.
+An episode ends where `terminals` is true, whether it counts or not, or at a timeout, or, without timeouts, where the
+next observation is not the observation below it.
 
 A pickle has no checksum: see `unpickle`.
 """
@@ -22,14 +22,12 @@ from macaw_jax.data.formats.files import source_files
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
 from macaw_jax.data.formats.table import (
-  Table,
-  actions,
+  TableKeys,
   check_follows,
-  column,
   flags,
   follows,
   make_episodes,
-  matrix,
+  read_table,
 )
 from macaw_jax.data.formats.unpickle import read_pickle
 from macaw_jax.data.manifest import DatasetError
@@ -76,20 +74,14 @@ def _read_task(task: Any, where: str) -> Episodes:
   if not isinstance(task, dict):
     raise DatasetError(f"{where}: expected a dict of arrays, got {type(task).__name__}")
   end_key = "terminals" if "terminals" in task else "dones"
-  for key in ("observations", "actions", "rewards", "next_observations", end_key):
+  keys = TableKeys("observations", "actions", "rewards", "next_observations", end_key)
+  for key in keys:
     if key not in task:
       raise DatasetError(f"{where}: key {key!r} is missing; found {[str(name) for name in task][:20]}")
-  observation = matrix(task["observations"], where, "observations")
-  rows, columns = observation.shape
-  done = flags(task[end_key], where, end_key, rows)
-  mask = flags(task["masks"], where, "masks", rows) if "masks" in task else np.zeros(rows, np.bool_)
-  table = Table(
-    observation=observation,
-    action=actions(task["actions"], where, "actions", rows),
-    reward=column(task["rewards"], where, "rewards", rows),
-    next_observation=matrix(task["next_observations"], where, "next_observations", rows, columns),
-    terminal=done & ~mask,
-  )
+  table = read_table(task.__getitem__, keys, where)
+  done, rows = table.terminal, len(table.reward)
+  if "masks" in task:
+    table = table._replace(terminal=done & ~flags(task["masks"], where, "masks", rows))
   if "timeouts" in task:
     last = done | flags(task["timeouts"], where, "timeouts", rows)
     check_follows(table, last, where, "next_observations")

@@ -4,23 +4,34 @@ Numbers are compared as the source stores them and become float32 at the end. Wh
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.dataset import Episodes, first_at
 from macaw_jax.data.formats.contract import ReadOptions
 from macaw_jax.data.manifest import DatasetError
 
 
 class Table(NamedTuple):
-  """N transitions of one task, forwards in time, as `matrix`, `column` and `flags` return them."""
+  """N transitions of one task, as `matrix`, `actions`, `column` and `flags` return them."""
 
   observation: np.ndarray  # [N, O]
   action: np.ndarray  # [N, A]
   reward: np.ndarray  # [N]
   next_observation: np.ndarray  # [N, O]
   terminal: np.ndarray  # [N]  bool, true where the task ended the episode
+
+
+class TableKeys(NamedTuple):
+  """What a source calls the arrays of a `Table`."""
+
+  observation: str
+  action: str
+  reward: str
+  next_observation: str | None  # None where it has none: observations stand in for them
+  terminal: str
 
 
 def fault(where: str, key: str, expected: str, found: Any) -> DatasetError:
@@ -42,8 +53,8 @@ def actions(array: Any, where: str, key: str, rows: int | None = None, columns: 
   array = matrix(array, where, key, rows, columns)
   outside = np.abs(array.astype(np.float32)) > 1.0
   if outside.any():
-    row = int(np.argwhere(outside)[0, 0])
-    raise fault(where, key, "actions in [-1, 1], scaled by whoever made the data", f"{array[row]} in row {row}")
+    expected = "actions in [-1, 1] (divide those of other bounds by their bounds before importing them)"
+    raise fault(where, key, expected, first_at(array, outside))
   return array
 
 
@@ -60,9 +71,20 @@ def flags(array: Any, where: str, key: str, rows: int) -> np.ndarray:
   array = _one_axis(array, where, key, rows)
   wrong = (array != 0) & (array != 1)
   if wrong.any():
-    row = int(np.argmax(wrong))
-    raise fault(where, key, "booleans, or zeros and ones", f"{array[row]} in row {row}")
+    raise fault(where, key, "booleans, or zeros and ones", first_at(array, wrong))
   return array.astype(np.bool_)
+
+
+def read_table(array: Callable[[str], Any], keys: TableKeys, where: str) -> Table:
+  """The checked arrays of a source, which `array` gives by key."""
+  observation = matrix(array(keys.observation), where, keys.observation)
+  rows, columns = observation.shape
+  action = actions(array(keys.action), where, keys.action, rows)
+  reward = column(array(keys.reward), where, keys.reward, rows)
+  terminal = flags(array(keys.terminal), where, keys.terminal, rows)
+  key = keys.next_observation
+  successor = observation if key is None else matrix(array(key), where, key, rows, columns)
+  return Table(observation, action, reward, successor, terminal)
 
 
 def default_collected_at(episode_length: np.ndarray) -> np.ndarray:
@@ -134,9 +156,11 @@ def check_collected_at(array: np.ndarray | None, where: str, key: str, episodes:
     return None
   if array.dtype.kind not in "iu" or array.shape != (episodes,):
     raise fault(where, key, f"{episodes} integers, one an episode", f"{array.dtype} of shape {array.shape}")
-  if array[0] < 0 or (array[1:] < array[:-1]).any():
-    raise fault(where, key, "counts that start at 0 or above and never decrease", array[:10])
-  return array.astype(np.int64)
+  counts = array.astype(np.int64)
+  wrong = counts < np.append(0, counts[:-1])
+  if wrong.any():
+    raise fault(where, key, "counts that start at 0 or above and never decrease", first_at(counts, wrong))
+  return counts
 
 
 def _kind(array: Any) -> str:
@@ -158,6 +182,5 @@ def _finite(array: np.ndarray, where: str, key: str) -> np.ndarray:
   with np.errstate(over="ignore"):
     finite = np.isfinite(array.astype(np.float32))
   if not finite.all():
-    row = int(np.argwhere(~finite)[0, 0])
-    raise fault(where, key, "finite float32 values", f"{array[row]} in row {row}")
+    raise fault(where, key, "finite float32 values", first_at(array, ~finite))
   return array

@@ -75,6 +75,17 @@ def test_episodes_of_one_step_without_next_observations_are_an_error(tmp_path):
     read("d4rl_hdf5", tmp_path / "source")
 
 
+def test_what_else_the_released_files_hold_is_not_read(path):
+  def edit(file):
+    file.create_dataset("infos/qpos", data=np.zeros((3, 2)))
+    file.create_dataset("infos/action_log_probs", data=np.full(10, np.nan))
+    file.create_dataset("metadata/algorithm", data="SAC", dtype=h5py.string_dtype())
+    file.create_dataset("metadata/policy/fc0/weight", data=np.ones((2, 2)))
+
+  edit_hdf5(path, edit)
+  assert_same(read("d4rl_hdf5", path), [own_order(EPISODES)])
+
+
 def test_an_unfinished_last_episode_is_kept(path):
   edit_hdf5(path, lambda file: file["timeouts"].__setitem__(9, False))
   assert_same(read("d4rl_hdf5", path), [own_order(EPISODES)])
@@ -115,7 +126,11 @@ def test_double_precision_becomes_single(path):
     ("observations", np.zeros((10, 3), np.float16), "key 'observations': expected float32 or float64, got float16"),
     ("observations", np.array([b"a"] * 10), "key 'observations': expected an array of numbers"),
     ("actions", np.zeros((9, 2), np.float32), r"key 'actions': expected shape \[10, columns\], got \(9, 2\)"),
-    ("actions", np.full((10, 2), 1.5, np.float32), r"key 'actions': expected actions in \[-1, 1\].* in row 0"),
+    (
+      "actions",
+      np.full((10, 2), 1.5, np.float32),
+      r"key 'actions': expected actions in \[-1, 1\] \(divide those of other bounds .*\), got 1\.5 in row 0, column 0$",
+    ),
     ("actions", np.full((10, 2), np.nan, np.float32), "key 'actions': expected finite float32 values.* in row 0"),
     ("rewards", np.full(10, 1e300), "key 'rewards': expected finite float32 values, got 1e.300 in row 0"),
     ("rewards", np.zeros((10, 2), np.float32), r"key 'rewards': expected shape \[10\] or \[10, 1\], got \(10, 2\)"),

@@ -255,5 +255,5 @@ def test_a_number_must_be_finite(other, value):
 def test_other_parameters_are_an_error(other, text):
   with h5py.File(other, "a") as file:
     file.attrs["task_parameters"] = np.bytes_(text)
-  with pytest.raises(DatasetError, match=r"other\.hdf5: "), open_hdf5(other) as file:
+  with pytest.raises(DatasetError, match=r"other\.hdf5: key '@task_parameters': "), open_hdf5(other) as file:
     file.parameters()
