@@ -31,6 +31,7 @@ from experiments.data_report import (
   tasks_table,
 )
 from experiments.provenance import package_versions
+from macaw_jax import envs
 from macaw_jax.data.dataset import Episodes, read_episodes, write_dataset
 from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
 from macaw_jax.data.identifiability import measure_identifiability
@@ -45,7 +46,8 @@ from macaw_jax.data.inspection import (
   summarise_task,
   survey,
 )
-from macaw_jax.data.manifest import DatasetError, read_manifest
+from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
+from macaw_jax.evaluation.protocols import tasks_of
 
 DEFAULT_DIRECTORIES = ("starter_data", "data")
 
@@ -143,7 +145,12 @@ def plot_dataset(directory: str, output: Path) -> None:
 
 
 def import_dataset(sources: Sequence[Path], name: str, to: Path, request: ImportRequest) -> None:
-  """Reads files of another layout and writes them as a dataset."""
+  """Reads files of another layout and writes them as a dataset.
+
+  Raises:
+    ConfigurationError: the family's sizes are not those of the data.
+    DatasetError: the files cannot be used.
+  """
   imported = FORMATS[name].read(sources, request.options)
   manifest = to_manifest(
     imported,
@@ -155,13 +162,43 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
     source=name,
     versions=package_versions(),
   )
+  why_not = why_not_trained_on(manifest)
   _report_written(to, imported.episodes, write_dataset(to, imported.episodes, manifest).family)
-  for note in imported.notes:
+  for note in manifest.behaviour["notes"]:
     say(f"note: {note}")
+  if why_not:
+    say(f"note: nothing can be trained on it: {why_not}")
+
+
+def why_not_trained_on(manifest: Manifest) -> str:
+  """What keeps training from evaluating on a dataset's tasks; empty where nothing does.
+
+  Raises:
+    ConfigurationError: its family has observations or actions of another size.
+  """
+  try:
+    family = envs.make(manifest.family)
+  except ValueError as error:
+    return str(error)
+  sizes = [(of.observation_size, of.action_size) for of in (family, manifest)]
+  if sizes[0] != sizes[1]:
+    raise ConfigurationError(
+      f"--family={family.name}: its (observation, action) sizes are {sizes[0]}, those of the source {sizes[1]}"
+    )
+  try:
+    tasks_of(manifest, family, range(len(manifest.tasks)))
+  except DatasetError as error:
+    return str(error)
+  return ""
 
 
 def export_dataset(source: Path, name: str, to: Path) -> None:
-  """Writes a dataset in another layout."""
+  """Writes a dataset in another layout.
+
+  Raises:
+    ConfigurationError: the layout is only read.
+    DatasetError: the dataset is broken, or the disk refuses.
+  """
   write = FORMATS[name].write
   if write is None:
     writable = [other for other in FORMATS if FORMATS[other].write is not None]
@@ -179,7 +216,7 @@ def task_indices(flag: str, text: str) -> tuple[int, ...]:
     ConfigurationError: it is something else.
   """
   indices: list[int] = []
-  for part in filter(None, text.split(",")):
+  for part in text.split(","):
     first, dash, last = part.partition("-")
     last = last if dash else first
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):

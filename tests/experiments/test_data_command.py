@@ -13,6 +13,7 @@ from miniature_run import write_point_robot
 from experiments import data
 from experiments.configuration import ConfigurationError
 from macaw_jax.data.dataset import read_episodes
+from macaw_jax.data.formats import ReadOptions
 from macaw_jax.data.manifest import DatasetError, read_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +164,37 @@ def test_a_dataset_comes_back_from_an_export_bit_for_bit(directory, tmp_path):
   for name in ("family", "horizon", "discount", "train_tasks", "test_tasks"):
     assert getattr(back, name) == getattr(manifest, name)
   assert back.behaviour["source"] == "d4rl_hdf5"
+  assert "note:" not in imported.stdout
+
+
+def import_request(family):
+  return data.ImportRequest(family, (0, 1, 2), (3, 4), ReadOptions(), None)
+
+
+@pytest.fixture
+def exported(directory, tmp_path):
+  pytest.importorskip("h5py")
+  data.export_dataset(directory, "macaw_hdf5", tmp_path / "exported")
+  return tmp_path / "exported"
+
+
+def test_a_family_of_other_sizes_is_an_error_and_nothing_is_written(exported, tmp_path):
+  message = r"--family=cheetah_dir: its \(observation, action\) sizes are \(20, 6\), those of the source \(2, 2\)"
+  with pytest.raises(ConfigurationError, match=message):
+    data.import_dataset([exported], "macaw_hdf5", tmp_path / "back", import_request("cheetah_dir"))
+  assert not (tmp_path / "back").exists()
+
+
+def test_a_dataset_that_nothing_can_be_trained_on_says_so(exported, tmp_path, capsys):
+  import h5py
+
+  data.import_dataset([exported], "macaw_hdf5", tmp_path / "a", import_request("maze"))
+  assert "note: nothing can be trained on it: No task family is called 'maze'; known: " in capsys.readouterr().out
+  for path in exported.glob("*.hdf5"):
+    with h5py.File(path, "a") as file:
+      file.attrs.clear()  # parameters among them
+  data.import_dataset([exported], "macaw_hdf5", tmp_path / "b", import_request("point_robot"))
+  assert "note: nothing can be trained on it: the manifest's task 0 has the parameters {}" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +234,7 @@ def test_a_wrong_command_line_is_one_clear_error(arguments, message):
 
 def test_task_indices():
   assert data.task_indices("test_tasks", "0,3-5,2") == (0, 3, 4, 5, 2)
-  for text in ("a", "1-", "-1", "5-3", "0,1.5"):
+  for text in ("a", "1-", "-1", "5-3", "0,1.5", "", ",", "0,"):
     with pytest.raises(ConfigurationError, match=f"--test_tasks={text}: expected task indices such as 0,3-5"):
       data.task_indices("test_tasks", text)
 

@@ -14,6 +14,11 @@ from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry
 
 _OWN_RETURNS = "lowest (random) and highest (expert) episode return of each task's own data"
 _GIVEN_RETURNS = "given on import"
+_USUAL_ACTION = 0.5  # some action of a policy that explores is larger, where bounds are [-1, 1]
+_SMALL_ACTIONS = (
+  "no action is beyond {:.3g}; if the bounds of the source's environment are not [-1, 1], its actions must be divided "
+  "by them before they are imported"
+)
 
 
 def to_manifest(
@@ -56,6 +61,7 @@ def to_manifest(
     raise DatasetError(
       f"reference_returns: expected one pair for each of {num_tasks} tasks, got {len(reference_returns)}"
     )
+  largest = max(float(np.abs(task.action).max()) for task in imported.episodes)
   returns = reference_returns or [_extremes(episode_returns(episodes)) for episodes in imported.episodes]
   first = imported.episodes[0]
   return Manifest(
@@ -76,7 +82,7 @@ def to_manifest(
       "source": source,
       "files": _digests(imported),
       "reference_returns": _OWN_RETURNS if reference_returns is None else _GIVEN_RETURNS,
-      "notes": list(imported.notes),
+      "notes": [*imported.notes, *([_SMALL_ACTIONS.format(largest)] if largest < _USUAL_ACTION else [])],
     },
     versions=dict(versions) if versions is not None else {"numpy": np.__version__},
     git_commit=None,

@@ -2,7 +2,7 @@
 
 `<id>/data/main_data.hdf5` has a group `episode_<n>` for each episode: `observations` `[H + 1, O]` with the one after
 the last step, `actions` `[H, A]`, `rewards`, `terminations` (the task ended the episode) and `truncations` (a time
-limit did) `[H]`. `<id>/data/metadata.json` describes the whole. Flat vectors are read, dictionaries of spaces are not.
+limit did) `[H]`. `<id>/data/metadata.json` describes the whole. Spaces must be boxes of one axis.
 
 The files are read and written here with h5py, so that they can be checked and carry checksums; the minari package
 reads what is written: `MINARI_DATASETS_PATH=<directory>` and `minari.load_dataset("macaw/cheetah-vel/task-07-v0")`.
@@ -146,6 +146,9 @@ def _read_metadata(path: Path) -> tuple[int, int]:
     raise DatasetError(f"{path}: expected a JSON object, got {type(document).__name__}")
   if document.get("data_format", "hdf5") != "hdf5":
     raise fault(str(path), "data_format", "'hdf5'", repr(document["data_format"]))
+  for key in ("observation_space", "action_space"):
+    if key in document:
+      _check_space(document[key], str(path), key)
   for key in ("total_episodes", "total_steps"):
     if type(document.get(key)) is not int or document[key] < 1:
       raise fault(str(path), key, "an integer of at least 1", repr(document.get(key)))
@@ -159,6 +162,18 @@ def _read_dataset(directory: Path, options: ReadOptions) -> SourceTask:
     episodes = _read_task(source, num_episodes, num_steps)
     discount = check_discount(source.number(DISCOUNT_ATTRIBUTE), options, str(path), f"@{DISCOUNT_ATTRIBUTE}")
     return SourceTask(str(path), (path, directory / _METADATA), episodes, discount, source.parameters())
+
+
+def _check_space(text: Any, where: str, key: str) -> None:
+  """Raises `DatasetError` for a space whose elements are not flat vectors."""
+  try:
+    space = json.loads(text)
+    kind, num_axes = str(space["type"]), len(space.get("shape", ()))
+  except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    raise fault(where, key, "a space as JSON", repr(text)[:80]) from error
+  if kind != "Box" or num_axes != 1:
+    expected = "a Box of one axis (flatten others before importing them)"
+    raise fault(where, key, expected, f"a {kind[:40]} of {num_axes} axes")
 
 
 def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Episodes:

@@ -64,6 +64,14 @@ def test_notes_are_kept(imported):
   assert manifest_of(imported._replace(notes=("dropped 3 rows",))).behaviour["notes"] == ["dropped 3 rows"]
 
 
+def test_actions_that_are_all_small_are_noted(imported):
+  assert manifest_of(imported).behaviour["notes"] == []
+  small = [episodes._replace(action=0.1 * episodes.action) for episodes in imported.episodes]
+  largest = 0.1 * max(np.abs(episodes.action).max() for episodes in TASKS)
+  (note,) = manifest_of(imported._replace(episodes=small)).behaviour["notes"]
+  assert note.startswith(f"no action is beyond {largest:.3g}; if the bounds")
+
+
 def test_a_source_without_parameters_gives_a_manifest_that_can_be_stored(imported):
   assert imported.parameters == [{}, {}, {}]
   manifest = manifest_of(imported)

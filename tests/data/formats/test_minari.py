@@ -112,6 +112,17 @@ def test_datasets_are_found_by_name_and_below_a_root(tmp_path):
     ({"total_episodes": 10**18}, "expected the groups episode_0 to episode_9+ as in metadata.json, got 4"),
     ({"total_steps": 11}, "expected 11 steps as in metadata.json, got 10"),
     ({"total_steps": "10"}, "key 'total_steps': expected an integer of at least 1, got '10'"),
+    (
+      {"observation_space": '{"type": "Dict", "subspaces": {}}'},
+      "'observation_space': expected a Box.*got a Dict of 0 axes",
+    ),
+    ({"observation_space": '{"type": "Box", "shape": [8, 8, 3]}'}, "'observation_space': .*got a Box of 3 axes"),
+    (
+      {"action_space": '{"type": "Discrete", "n": 4}'},
+      r"metadata\.json: key 'action_space': .*got a Discrete of 0 axes",
+    ),
+    ({"action_space": {"type": "Box"}}, "'action_space': expected a space as JSON"),
+    ({"action_space": "Box(3)"}, r"'action_space': expected a space as JSON, got 'Box\(3\)'"),
     ({"data_format": "arrow"}, "key 'data_format': expected 'hdf5', got 'arrow'"),
   ],
 )
