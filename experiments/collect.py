@@ -32,6 +32,7 @@ from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_TASKS_ON_A_LINE = 4
+MOST_PICTURES = 50  # of the GIF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +224,8 @@ def draw(family: TaskFamily, collection: Collection, path: str) -> None:
   index = family.test_tasks[0]
   states, task = jax.tree.map(lambda leaf: leaf[index], (collection.expert_states, family.tasks))
   try:
-    render_gif(family, states, path, task=task, width=320, height=180)
+    stride = max(1, family.horizon // MOST_PICTURES)
+    render_gif(family, states, path, task=task, width=240, height=135, stride=stride)
   except RenderingUnavailable as error:
     print(f"no picture of an episode: {error}")
 
