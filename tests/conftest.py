@@ -1,7 +1,15 @@
 """Fixtures for all tests."""
 
-import jax
-import pytest
+import os
+from pathlib import Path
+
+# Compiling MJX takes minutes of a core: a second run of the tests reads what the first compiled. JAX and the commands
+# that tests start see this in their environment.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "macaw_jax" / "tests"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture
