@@ -26,6 +26,10 @@ def make_agent(tasks=TASKS, **changes):
   return behaviour_agent(tasks, **(settings | changes))
 
 
+def initial_state(agent):
+  return jax.jit(agent.init)(jax.random.key(0), jax.random.normal(jax.random.key(1), (100, 3)))
+
+
 def random_batch(key, batch_size=8):
   keys = jax.random.split(key, 4)
   return Experience(
@@ -46,14 +50,8 @@ def test_task_numbers_are_standardised_over_the_tasks():
   np.testing.assert_allclose(standardise_tasks(tasks), [[1, -1, 0], [-1, 1, 0]])
 
 
-def test_an_update_moves_each_part_by_its_own_loss():
-  agent = make_agent(reward_scale=2.0)
-  state = agent.init(jax.random.key(0), jax.random.normal(jax.random.key(1), (100, 3)))
-  batch, key = random_batch(jax.random.key(2)), jax.random.key(3)
-  new_params = agent.update(state, batch, key)[0].params
-  params = state.params
-
-  # Everything again from the networks and the array-level losses.
+def updated_again(params, batch, key):
+  """An update of `make_agent(reward_scale=2.0)` from the networks and the array-level losses."""
   policy, critic = squashed_gaussian_policy(4, 1, (16, 16)), twin_critic(4, 1, (16, 16))
 
   def network_input(observation):
@@ -79,12 +77,20 @@ def test_an_update_moves_each_part_by_its_own_loss():
     action, log_prob = losses.squash(*policy.apply(part, inputs), jax.random.normal(key_actor, (2, 8, 1)))
     return jnp.mean(log_prob - critic.apply(new_critic, inputs, action).min(axis=0))
 
-  expected = {
+  return {
     "critic": new_critic,
     "policy": step(actor_loss, params.policy),
     "target_critic": jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, params.target_critic, new_critic),
     "standardiser": params.standardiser,
   }
+
+
+def test_an_update_moves_each_part_by_its_own_loss():
+  agent = make_agent(reward_scale=2.0)
+  state = initial_state(agent)
+  batch, key = random_batch(jax.random.key(2)), jax.random.key(3)
+  new_params = jax.jit(agent.update)(state, batch, key)[0].params
+  expected = jax.jit(updated_again)(state.params, batch, key)
   for name, value in expected.items():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), getattr(new_params, name), value)
   assert np.all(new_params.log_temperature != 0.0)
@@ -92,18 +98,19 @@ def test_an_update_moves_each_part_by_its_own_loss():
 
 def test_a_tasks_temperature_depends_on_its_own_samples_alone():
   agent = make_agent()
-  state = agent.init(jax.random.key(0), jax.random.normal(jax.random.key(1), (100, 3)))
+  state = initial_state(agent)
   # Other samples for task 1, the same for task 0. Adam's first moment is the gradient, up to a factor.
   batch, other = random_batch(jax.random.key(2)), random_batch(jax.random.key(4))
   mixed = jax.tree.map(lambda a, b: jnp.stack([a[0], b[1]]), batch, other)
-  moments = [agent.update(state, data, jax.random.key(3))[0].opt_state[2][0].mu for data in (batch, mixed)]
+  update = jax.jit(agent.update)
+  moments = [update(state, data, jax.random.key(3))[0].opt_state[2][0].mu for data in (batch, mixed)]
   assert moments[0][0] == moments[1][0]
   assert moments[0][1] != moments[1][1]
 
 
 def test_ignored_observations_change_nothing():
   agent = make_agent(ignored_observations=(1,))
-  state = agent.init(jax.random.key(0), jax.random.normal(jax.random.key(1), (100, 3)))
+  state = initial_state(agent)
   adapted = {"task": agent.task_input[0]}
   action, _ = agent.act(state.params, adapted, timestep([0.1, 0.2, 0.3]), None)
   same, _ = agent.act(state.params, adapted, timestep([0.1, 99.0, 0.3]), None)
@@ -114,7 +121,7 @@ def test_ignored_observations_change_nothing():
 
 def test_acting_without_a_key_is_the_mode():
   agent = make_agent()
-  params = agent.init(jax.random.key(0), jax.random.normal(jax.random.key(1), (100, 3))).params
+  params = initial_state(agent).params
   adapted = {"task": agent.task_input[1]}
   mode, _ = agent.act(params, adapted, timestep([0.1, 0.2, 0.3]), None)
   keys = jax.random.split(jax.random.key(2), 501)

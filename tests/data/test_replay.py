@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import numpy as np
 from macaw_jax.data.replay import add_episodes, empty_replay, sample_relabelled
 
 
+@functools.cache
 def filled():
   """Three tasks; every number of a transition says where it was collected: 100 task + row, 1000 i more under task i."""
   replay = empty_replay(3, 10, observation_size=1, action_size=1, num_rewards=3)
