@@ -51,10 +51,20 @@ class DatasetFiles(NamedTuple):
 
 
 def find_datasets(directory: str | os.PathLike[str]) -> list[Path]:
-  """The directory and those below it that hold a manifest or task files, in order; hidden ones are unfinished."""
+  """The directory and those below it that hold a manifest or task files, in order; hidden ones are unfinished.
+
+  Links are followed, and a directory that several names lead to is found once.
+  """
   found = []
-  for path, below, files in os.walk(directory):
-    below[:] = sorted(name for name in below if not name.startswith("."))
+  seen = {os.path.realpath(directory)}
+  for path, below, files in os.walk(directory, followlinks=True):
+    names = sorted(name for name in below if not name.startswith("."))
+    below.clear()
+    for name in names:
+      real = os.path.realpath(os.path.join(path, name))
+      if real not in seen:
+        below.append(name)
+        seen.add(real)
     if MANIFEST_FILE in files or any(name.startswith("task_") and name.endswith(".npz") for name in files):
       found.append(Path(path))
   return found

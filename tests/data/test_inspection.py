@@ -157,6 +157,14 @@ def test_datasets_are_found_below_a_directory(tmp_path):
   assert find_datasets(tmp_path / "b") == [tmp_path / "b"]
 
 
+def test_links_are_followed_and_never_in_a_circle(tmp_path):
+  write_small(tmp_path / "elsewhere/small")
+  (tmp_path / "data").mkdir()
+  for name, target in (("again", "elsewhere/small"), ("circle", "data"), ("small", "elsewhere/small"), ("lost", "no")):
+    (tmp_path / "data" / name).symlink_to(tmp_path / target)
+  assert find_datasets(tmp_path / "data") == [tmp_path / "data" / "again"]
+
+
 def test_a_survey_has_the_size_of_all_files(directory):
   manifest, size = survey(directory)
   assert manifest == read_manifest(directory)
