@@ -1,10 +1,12 @@
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
 
 from macaw_jax import envs
+from macaw_jax.data import collect as collect_module
 from macaw_jax.data.collect import CollectSettings, check_settings, collect, make_relabel, thin_episodes, uniform_act
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
@@ -215,3 +217,37 @@ def test_a_bad_setting_is_named(field, value, expected):
   check_settings(SETTINGS, line())
   with pytest.raises(ValueError, match=f"^{field} .*{expected}"):
     check_settings(dataclasses.replace(SETTINGS, **{field: value}), line())
+
+
+def test_where_physics_differ_a_transition_keeps_its_own_reward_alone():
+  family = line()._replace(differ_in="physics")
+  trajectory = uniform_rollout(family, jax.random.key(0))
+  np.testing.assert_array_equal(make_relabel(family)(trajectory), trajectory.reward[:, :, None])
+  with pytest.raises(ValueError, match=r"own_fraction is 0.5; expected .* 1 where tasks differ in their physics"):
+    check_settings(SETTINGS, family)
+  settings = dataclasses.replace(SETTINGS, own_fraction=1.0)
+  collection = collect(family, settings, report=lambda progress: None)
+  assert [len(episodes.episode_length) for episodes in collection.episodes] == [5] * 4
+  assert collection.other_policies == []
+
+
+def test_no_episode_of_other_policies_is_the_tasks_own():
+  acted = []
+
+  class Agent(NamedTuple):
+    task_input: np.ndarray
+
+  def rollout(params, adapted, tasks, key, *, deterministic):
+    acted.append(adapted["task"])
+    assert not deterministic
+    return uniform_rollout(line(), key)
+
+  family = line()
+  episodes = collect_module._other_policies(
+    rollout, None, Agent(np.arange(4)), family, jax.random.key(0), count=6, collected_at=100
+  )
+  assert all((policies != np.arange(4)).all() for policies in acted)
+  assert {tuple(policies) for policies in acted} == {(1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2)}  # each in turn
+  assert [len(part.episode_length) for part in episodes] == [6] * 4
+  assert episodes[0].collected_at[0] == 100
+  assert np.all(np.diff(episodes[0].collected_at) > 0)

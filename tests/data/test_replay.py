@@ -3,6 +3,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from macaw_jax.data.replay import add_episodes, empty_replay, sample_relabelled
 
@@ -66,3 +67,21 @@ def test_every_sample_is_one_stored_transition_with_the_reward_of_the_task_it_is
 def test_own_fraction_of_one_never_relabels():
   batch = sample_relabelled(filled(), jax.random.key(1), batch_size=50, own_fraction=1.0)
   np.testing.assert_array_equal(batch.observation[..., 0] // 100, np.repeat(np.arange(3.0)[:, None], 50, axis=1))
+
+
+def test_rows_without_other_rewards_are_not_relabelled():
+  replay = empty_replay(2, 4, observation_size=1, action_size=1, num_rewards=1)
+  replay = add_episodes(
+    replay,
+    np.array([0, 1]),
+    np.array([[[1.0]], [[2.0]]]),
+    np.zeros((2, 1, 1)),
+    np.array([[[10.0]], [[20.0]]]),
+    np.zeros((2, 1, 1)),
+    np.zeros((2, 1)),
+    np.ones((2, 1)),
+  )
+  sampled = sample_relabelled(replay, jax.random.key(0), batch_size=3, own_fraction=1.0)
+  np.testing.assert_array_equal(sampled.reward, [[10.0] * 3, [20.0] * 3])
+  with pytest.raises(ValueError, match=r"own_fraction is 0.5; expected 1.0"):
+    sample_relabelled(replay, jax.random.key(0), batch_size=3, own_fraction=0.5)

@@ -32,13 +32,15 @@ def run(tmp_path_factory):
   directory = tmp_path_factory.mktemp("collected")
   overrides = ("--config.episodes_per_task=4", "--config.warmup_episodes=2", "--config.reference_episodes=3")
   starter = (f"--config.starter_directory={directory / 'starter'}", "--config.starter_episodes=2")
-  return directory, command(directory / "full", *overrides, *starter)
+  picture = f"--config.picture={directory / 'agent.gif'}"
+  return directory, command(directory / "full", *overrides, *starter, picture)
 
 
 def test_the_command_writes_a_dataset_that_loads(run):
   directory, result = run
   assert result.returncode == 0, result.stderr
-  assert {path.name for path in directory.iterdir()} == {"full", "full_other_policies", "starter"}  # nothing half done
+  names = {path.name for path in directory.iterdir()}
+  assert names == {"full", "full_other_policies", "starter", "agent.gif"}  # nothing half done
   family = envs.make("point_robot")
   dataset = load_dataset(directory / "full", tasks=range(100))
   assert dataset.observation.shape == (100, 80, 2)
@@ -147,3 +149,15 @@ def test_a_missing_field_is_named():
   del config.seed
   with pytest.raises(ConfigurationError, match="'seed' is missing"):
     read_config(config)
+
+
+def test_other_policies_act_in_every_task(run):
+  directory, _ = run
+  other = load_dataset(directory / "full_other_policies", tasks=range(100))
+  manifest = read_manifest(directory / "full_other_policies")
+  assert "for other tasks" in manifest.behaviour["agent"]
+  assert other.last.sum() == 100 * 10
+  # The rewards are those of the task that was acted in, whoever the policy was made for.
+  goals = envs.make("point_robot").tasks["goal"]
+  distance = np.linalg.norm(other.next_observation - goals[:, None], axis=-1)
+  np.testing.assert_allclose(other.reward, -distance, atol=1e-6)
