@@ -21,7 +21,7 @@ import numpy as np
 
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.formats.contract import Imported, ReadOptions
-from macaw_jax.data.formats.files import list_directory, natural_order, read_bytes, short
+from macaw_jax.data.formats.files import given_paths, list_directory, natural_order, read_bytes, short
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
 from macaw_jax.data.formats.table import (
@@ -46,13 +46,11 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
   Raises:
     DatasetError: a file is damaged, or its steps do not follow each other.
   """
-  directories = _task_directories([Path(path) for path in paths])
+  directories = _task_directories(given_paths(paths))
   return gather((_read_task(directory, options) for directory in directories), options)
 
 
 def _task_directories(paths: list[Path]) -> list[Path]:
-  if not paths:
-    raise DatasetError("source: expected at least one path, got none")
   for path in paths:
     if not path.is_dir():
       raise DatasetError(f"{path}: expected a directory, found {'a file' if path.exists() else 'nothing'}")

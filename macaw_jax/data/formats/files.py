@@ -17,15 +17,22 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
   return sorted(paths, key=key)
 
 
+def given_paths(paths: Sequence[Path]) -> list[Path]:
+  """The paths of a source. Raises `DatasetError` if there is none, or two are the same."""
+  if not paths:
+    raise DatasetError("source: expected at least one path, got none")
+  if len({Path(path).resolve() for path in paths}) < len(paths):
+    raise DatasetError(f"source: expected each path once, got {[str(path) for path in paths]}")
+  return [Path(path) for path in paths]
+
+
 def source_files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
   """One file a task: the paths as given, or all files with one of the suffixes in the one directory given.
 
   Raises:
-    DatasetError: a path is not there, or there is none.
+    DatasetError: a path is not there or twice, or there is none.
   """
-  if not paths:
-    raise DatasetError("source: expected at least one path, got none")
-  paths = [Path(path) for path in paths]
+  paths = given_paths(paths)
   if len(paths) == 1 and paths[0].is_dir():
     directory = paths[0]
     paths = natural_order(
@@ -36,9 +43,7 @@ def source_files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
   for path in paths:
     if not path.is_file():
       raise DatasetError(f"{path}: expected a file, found {'a directory' if path.is_dir() else 'nothing'}")
-  if len({path.resolve() for path in paths}) < len(paths):
-    raise DatasetError(f"source: expected each file once, got {[str(path) for path in paths]}")
-  return paths
+  return given_paths(paths)  # Several names in a directory may lead to one file.
 
 
 def short(error: Exception) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
-from macaw_jax.data.formats.files import natural_order, read_bytes, short
+from macaw_jax.data.formats.files import given_paths, natural_order, read_bytes, short
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
 from macaw_jax.data.formats.table import (
@@ -45,7 +45,7 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
   Raises:
     DatasetError: a dataset is damaged, or contradicts itself or its metadata.
   """
-  directories = _dataset_directories([Path(path) for path in paths])
+  directories = _dataset_directories(given_paths(paths))
   return gather((_read_dataset(directory, options) for directory in directories), options)
 
 
@@ -116,8 +116,6 @@ def _metadata(dataset_id: str, episodes: Episodes, manifest: Manifest) -> dict[s
 
 def _dataset_directories(paths: list[Path]) -> list[Path]:
   """The `data` directory of each dataset."""
-  if not paths:
-    raise DatasetError("source: expected at least one path, got none")
   found = [_data_directory(path) for path in paths]
   if len(paths) == 1 and found[0] is None:
     below = natural_order(path.parent for path in paths[0].rglob(f"data/{_MAIN}"))

@@ -135,6 +135,18 @@ def test_an_episode_that_runs_over_the_end_of_a_ring_is_put_together(tmp_path):
   assert_same(read("macaw_hdf5", tmp_path), [select(episodes, [2, 1])])
 
 
+@pytest.mark.parametrize("ends", ["elsewhere", "at the next start", "alike"])
+def test_episodes_from_one_start_are_told_apart_wherever_they_end(tmp_path, ends):
+  episodes = make_episodes((3, 4, 2))
+  observation, final = episodes.observation.copy(), episodes.final_observation.copy()
+  observation[[0, 3, 7]] = observation[0]
+  final[:] = {"elsewhere": final, "at the next start": observation[0], "alike": 9.0}[ends]
+  episodes = episodes._replace(observation=observation, final_observation=final)
+  arrays, _, _ = ring(episodes, 9)
+  write_buffer(tmp_path / "ring.hdf5", arrays)
+  assert_same(read("macaw_hdf5", tmp_path), [own_order(episodes)])
+
+
 def test_the_tail_of_a_buffer_loses_its_first_episode(tmp_path):
   arrays, _, _ = ring(TASKS[0], 10)
   write_buffer(tmp_path / "tail.hdf5", {key: values[2:] for key, values in arrays.items()})

@@ -118,6 +118,13 @@ def test_a_path_that_is_not_there_is_an_error(name, tmp_path):
     read(name, tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_path_that_is_given_twice_is_an_error(name, tmp_path):
+  make_source(name, tmp_path / "source")
+  with pytest.raises(DatasetError, match="source: expected each path once"):
+    FORMATS[name].read([tmp_path / "source", tmp_path / "source/../source"], ReadOptions())
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_without_h5py_the_error_says_what_to_install(name, tmp_path, monkeypatch):
   make_source(name, tmp_path / "source")
