@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError, flatten
-from experiments.report import describe_task
+from experiments.report import task_name
 from experiments.run_directory import RESULTS, read_json
 from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, mean, stratified_bootstrap
 
@@ -109,8 +109,7 @@ def runs_table(results: Mapping[Path, Mapping[str, Any]]) -> str:
     rows = _test_rows(result)
     before, after = _scores([rows], "score_before"), _scores([rows], "score_after")
     returns = [
-      f"{describe_task(row['task'])}: {math.nan if row['return_after'] is None else row['return_after']:.0f}"
-      for row in rows
+      f"{task_name(row)}: {math.nan if row['return_after'] is None else row['return_after']:.0f}" for row in rows
     ]
     cells = [str(directory), f"{mean(before):.1f}", f"{mean(after):.1f}", f"{np.min(after):.1f}", ", ".join(returns)]
     lines.append(f"| {' | '.join(cells)} |")

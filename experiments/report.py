@@ -47,8 +47,7 @@ def summary(rows: Sequence[Row]) -> str:
       f"score {mean['score_before']:.1f} -> {mean['score_after']:.1f}"
     )
     if 1 < len(of_split) <= MOST_TASKS_SHOWN:
-      names = [describe_task(row["task"]) or f"task {row['task_index']}" for row in of_split]
-      tasks = [f"{name}: {row['return_after']:.1f}" for name, row in zip(names, of_split, strict=True)]
+      tasks = [f"{task_name(row)}: {row['return_after']:.1f}" for row in of_split]
       part += f" ({', '.join(tasks)})"
     parts.append(part)
   return "; ".join(parts)
@@ -90,6 +89,11 @@ def steps_table(rows: Sequence[Row]) -> str:
   for name, label in (("return", "mean return"), ("score", "mean score (0 random, 100 expert)")):
     lines.append(line(label, list(np.mean([values(name, index) for index in tasks], axis=0))))
   return "\n".join(lines)
+
+
+def task_name(row: Row) -> str:
+  """A task by its parameters, or by its number where they are too many."""
+  return describe_task(row["task"]) or f"task {row['task_index']}"
 
 
 def describe_task(task: Mapping[str, Any]) -> str:
