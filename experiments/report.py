@@ -91,7 +91,7 @@ def steps_table(rows: Sequence[Row]) -> str:
   return "\n".join(lines)
 
 
-def task_name(row: Row) -> str:
+def task_name(row: Mapping[str, Any]) -> str:
   """A task by its parameters, or by its number where they are too many."""
   return describe_task(row["task"]) or f"task {row['task_index']}"
 
