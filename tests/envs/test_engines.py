@@ -73,9 +73,9 @@ def test_returns_agree_in_distribution():
     lengths.append(np.asarray(trajectory.mask).sum(axis=1))
   assert 5 < lengths[0].mean() < 39  # episodes end where the hopper falls, on both engines
   # The starts and actions are the same; what differs is rounding, which contacts blow up.
-  np.testing.assert_allclose(returns[0].mean(), returns[1].mean(), rtol=0.05)
-  np.testing.assert_allclose(lengths[0].mean(), lengths[1].mean(), rtol=0.05)
-  np.testing.assert_allclose(returns[0].std(), returns[1].std(), rtol=0.15)
+  np.testing.assert_allclose(returns[0].mean(), returns[1].mean(), rtol=0.1)
+  np.testing.assert_allclose(lengths[0].mean(), lengths[1].mean(), rtol=0.1)
+  np.testing.assert_allclose(returns[0].std(), returns[1].std(), rtol=0.25)
 
 
 def test_analytic_families_have_no_other_engine():
