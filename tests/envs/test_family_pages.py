@@ -69,3 +69,10 @@ def test_links_of_the_pages_lead_somewhere():
       headings = re.findall(r"^#+ (.*)$", (PAGES / target).read_text(), re.MULTILINE)
       slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
       assert not section or section in slugs, f"{page.name}: {target}#{section}"
+
+
+@pytest.mark.parametrize("name", sorted(envs.FAMILIES))
+def test_a_page_shows_its_family(name):
+  picture = f"../images/families/{name}.gif"
+  assert f"({picture})" in (PAGES / ROWS[name][0]).read_text()
+  assert (PAGES / picture).read_bytes().startswith(b"GIF89a")
