@@ -1,7 +1,8 @@
 """MACAW.
 
 python -m experiments.run --config=configs/macaw.py                 half-cheetah forward and backward, starter data
-python -m experiments.run --config=configs/macaw.py:cheetah_vel     another family: half-cheetah at 40 velocities, data/cheetah_vel
+python -m experiments.run --config=configs/macaw.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
+python -m experiments.run --config=configs/macaw.py:<family>        any other family of docs/families, data/<family>
 """
 
 import ml_collections
