@@ -158,10 +158,10 @@ def summarise_entries(episodes_by_task: Sequence[Episodes]) -> EntrySummary:
   ]
   finite = [_finite(values).astype(np.float64) for values in entries]
   return EntrySummary(
-    lowest=np.array([values.min() for values in finite]),
+    lowest=np.array([np.min(values) for values in finite]),
     mean=np.array([values.mean() for values in finite]),
     std=np.array([values.std() for values in finite]),
-    highest=np.array([values.max() for values in finite]),
+    highest=np.array([np.max(values) for values in finite]),
     non_finite=np.array([np.sum(~np.isfinite(values)) for values in entries]),
   )
 

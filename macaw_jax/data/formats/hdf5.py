@@ -71,7 +71,7 @@ class Hdf5Reader:
   def array(self, key: str) -> np.ndarray:
     """All values of a dataset of numbers or booleans, as they are stored."""
     array = np.asarray(self._dataset(key)[()])
-    if array.dtype.kind == "b" and array.size and np.ascontiguousarray(array).view(np.uint8).max() > 1:
+    if array.dtype.kind == "b" and array.size and np.max(np.ascontiguousarray(array).view(np.uint8)) > 1:
       raise self.error(key, "booleans", "bytes other than 0 and 1")
     return array
 
