@@ -1,5 +1,6 @@
 """What the entry points share: reading flags, and one clear line with exit code 2 for bad input."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,8 @@ def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
     except KeyboardInterrupt:
       print("stopped", file=sys.stderr)
       sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever reads the output, as `head`, has read enough
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it flushes
 
   app.run(guarded, flags_parser=parse)
 

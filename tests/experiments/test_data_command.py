@@ -287,3 +287,13 @@ def test_a_manifest_of_another_digest_is_inspected(directory, capsys):
   path.unlink()
   with pytest.raises(DatasetError, match="no dataset here"):
     data.inspect_dataset(str(directory), columns=False)
+
+
+def test_a_reader_that_has_read_enough_is_no_fault(directory):
+  arguments = [sys.executable, "-m", "experiments.data", "validate", *[str(directory)] * 2000]
+  with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+  assert process.returncode == 0
+  assert "Error" not in errors
