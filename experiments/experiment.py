@@ -183,6 +183,13 @@ def task_split(config: ml_collections.ConfigDict, manifest: Manifest, family: Ta
     raise ConfigurationError(
       f"config.dataset.split = 'extrapolation': it splits {wanted} tasks, {config.dataset.directory} has {available}"
     )
+  stated = protocols.tasks_of(manifest, family, range(wanted))
+  for name, values in family.tasks.items():
+    if not np.allclose(stated[name], values[:wanted], rtol=1e-5):
+      raise ConfigurationError(
+        f"config.dataset.split = 'extrapolation': the tasks of {config.dataset.directory} are not those of family "
+        f"{family.name!r}: {name} differs"
+      )
   return family.extrapolation
 
 

@@ -144,7 +144,7 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
   key_warmup, key_agent, key_order, key_act, key_learn, key_random, key_expert = jax.random.split(
     jax.random.key(settings.seed), 7
   )
-  key_other = jax.random.fold_in(jax.random.key(settings.seed), 7)
+  key_other = jax.random.fold_in(jax.random.key(settings.seed), 7)  # so that the keys above stay what they were
   agent = _agent(family, settings)
   rollout_uniform = make_rollout(family, partial(uniform_act, action_size=family.action_size))
   rollout_agent = make_rollout(family, agent.act)
@@ -197,11 +197,14 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     )
 
   params, adapted, count = state.agent.params, {"task": agent.task_input}, settings.reference_episodes
-  random = reference_episodes(rollout_uniform, {}, {}, family, key_random, count=count, deterministic=False)
+  # One after the other: thousands of episodes with their states are gigabytes where many are derived from them.
+  random_returns = mean_returns(
+    reference_episodes(rollout_uniform, {}, {}, family, key_random, count=count, deterministic=False), count
+  )
   expert = reference_episodes(rollout_agent, params, adapted, family, key_expert, count=count, deterministic=True)
   return Collection(
     episodes=[_join(parts) for parts in episodes],
-    random_returns=mean_returns(random, count),
+    random_returns=random_returns,
     expert_returns=mean_returns(expert, count),
     expert_states=jax.tree.map(lambda leaf: np.asarray(leaf[::count]), expert.state),
     other_policies=_other_policies(

@@ -177,8 +177,11 @@ def test_extrapolation_trains_inside_and_tests_outside(miniature):
   set_field(miniature, "dataset.split", "extrapolation")
   family = envs.make("point_robot")
   manifest = read_manifest(miniature.dataset.directory)
-  hundred = dataclasses.replace(manifest, tasks=20 * manifest.tasks)
-  assert task_split(miniature, hundred, family) == family.extrapolation
+  tasks = [dataclasses.replace(manifest.tasks[0], parameters={"goal": goal.tolist()}) for goal in family.tasks["goal"]]
+  assert task_split(miniature, dataclasses.replace(manifest, tasks=tuple(tasks)), family) == family.extrapolation
+  moved = dataclasses.replace(manifest, tasks=tuple(reversed(tasks)))
+  with pytest.raises(ConfigurationError, match=r"are not those of family 'point_robot': goal differs"):
+    task_split(miniature, moved, family)
   assert set(family.extrapolation.test) != set(manifest.test_tasks)
   with pytest.raises(
     ConfigurationError, match=r"config.dataset.split = 'extrapolation': it splits 100 tasks, .* has 5"
