@@ -73,11 +73,12 @@ def measure(family: TaskFamily) -> Measurement:
   physics = simulator.start(models, starts)
 
   def native() -> Physics:
-    end = physics
+    state = physics
     for action in actions:
-      end = simulator.step(models, end, np.asarray(action))
-    return end
+      state = simulator.step(models, state, np.asarray(action))
+    return state
 
+  end = native()
   on_accelerator = on_mjx(family).dynamics
   assert isinstance(on_accelerator, AnalyticDynamics)
   single = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), physics)
@@ -86,12 +87,12 @@ def measure(family: TaskFamily) -> Measurement:
     in_double = on_mjx(family).dynamics
     assert isinstance(in_double, AnalyticDynamics)
     double_program, _ = compile_episodes(in_double, tasks, physics, actions, QUICK)
-    apart_float64 = apart(native(), double_program(tasks, physics, actions))
+    apart_float64 = apart(end, double_program(tasks, physics, actions))
   return Measurement(
     native_rate=rate(native),
     compiled_rate=rate(lambda: program(tasks, single, actions)),
     compile_seconds=compile_seconds,
-    apart_float32=apart(native(), program(tasks, single, actions)),
+    apart_float32=apart(end, program(tasks, single, actions)),
     apart_float64=apart_float64,
   )
 

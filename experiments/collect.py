@@ -23,12 +23,12 @@ from ml_collections import ConfigDict
 from experiments.command_line import launch_with_config
 from experiments.configuration import ConfigurationError, other_policies_directory
 from experiments.provenance import git_commit, package_versions
+from experiments.report import draw_episode
 from macaw_jax import envs
 from macaw_jax.data.collect import Collection, CollectSettings, Progress, check_settings, collect, thin_episodes
 from macaw_jax.data.dataset import write_dataset
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily
-from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_TASKS_ON_A_LINE = 4
@@ -223,11 +223,8 @@ def draw(family: TaskFamily, collection: Collection, path: str) -> None:
   """Draws the final agent's episode in the first test task."""
   index = family.test_tasks[0]
   states, task = jax.tree.map(lambda leaf: leaf[index], (collection.expert_states, family.tasks))
-  try:
-    stride = max(1, family.horizon // MOST_PICTURES)
-    render_gif(family, states, path, task=task, width=240, height=135, stride=stride)
-  except RenderingUnavailable as error:
-    print(f"no picture of an episode: {error}")
+  stride = max(1, family.horizon // MOST_PICTURES)
+  draw_episode(family, states, path, task=task, width=240, height=135, stride=stride)
 
 
 def main(config: ConfigDict) -> None:

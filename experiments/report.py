@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from experiments.command_line import say
+from macaw_jax.envs.family import State, TaskFamily
 from macaw_jax.evaluation.protocols import Row, mean_row
+from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
 
 SUPPORTS = {  # by protocol
   "offline": "of each task's own data",
@@ -99,6 +102,14 @@ def task_name(row: Mapping[str, Any]) -> str:
 def describe_task(task: Mapping[str, Any]) -> str:
   """`direction=1`, `goal=0.2,-0.4`: a task's parameters in short, without those of many numbers."""
   return " ".join(f"{name}={_numbers(value)}" for name, value in task.items() if np.size(value) <= MOST_NUMBERS_SHOWN)
+
+
+def draw_episode(family: TaskFamily, states: State, path: str | Path, **options: Any) -> None:
+  """Draws an episode as `render_gif` does, or says why there is no picture."""
+  try:
+    render_gif(family, states, path, **options)
+  except RenderingUnavailable as error:
+    say(f"no picture of an episode: {error}")
 
 
 def plot_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:

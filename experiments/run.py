@@ -34,7 +34,6 @@ from experiments.run_directory import (
 )
 from macaw_jax.data.statistics import Statistics, normalise_dataset
 from macaw_jax.evaluation.protocols import Evaluation, Row
-from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import compile_chunk, initialise, make_chunk, train
 from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter, WriterGroup, read_rows
@@ -225,10 +224,7 @@ def draw(config: ml_collections.ConfigDict, experiment: Experiment, directory: P
   except ImportError:
     say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
   states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, experiment.evaluated[0].tasks))
-  try:
-    render_gif(experiment.family, states, directory / ROLLOUT, task=task)
-  except RenderingUnavailable as error:
-    say(f"no picture of an episode: {error}")
+  report.draw_episode(experiment.family, states, directory / ROLLOUT, task=task)
 
 
 if __name__ == "__main__":

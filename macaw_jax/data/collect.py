@@ -140,7 +140,7 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     ValueError: a setting is out of its range.
   """
   check_settings(settings, family)
-  num_tasks = len(jax.tree.leaves(family.tasks)[0])
+  num_tasks = family.num_tasks
   key_warmup, key_agent, key_order, key_act, key_learn, key_random, key_expert = jax.random.split(
     jax.random.key(settings.seed), 7
   )
@@ -281,7 +281,7 @@ def thin_episodes(episodes: Episodes, count: int) -> Episodes:
 
 def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
   """Raises ValueError, in one line that names the field, where a setting does not fit the family."""
-  num_tasks = len(jax.tree.leaves(family.tasks)[0])
+  num_tasks = family.num_tasks
   last_observation = family.observation_size - 1
   allowed = {
     "seed": (0 <= settings.seed < 2**32, "an integer from 0 to 2^32 - 1"),

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily, TaskSplit, never
-from macaw_jax.envs.splits import hold_out_largest
+from macaw_jax.envs.splits import hold_out, hold_out_largest, hold_out_last_quarter
 from macaw_jax.types import Array, Key
 
 XML_PATH = str(Path(__file__).parent / "assets" / "ant.xml")
@@ -120,7 +120,6 @@ def ant_goal() -> TaskFamily:
   angle = random.uniform(0.0, 2.0 * np.pi, NUM_GOALS)
   radius = GOAL_RADIUS * np.sqrt(random.uniform(0.0, 1.0, NUM_GOALS))
   goals = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
-  num_train = NUM_GOALS - NUM_TEST_GOALS
   return _family(
     "ant_goal",
     {"goal": goals},
@@ -129,7 +128,7 @@ def ant_goal() -> TaskFamily:
     observe_with_contacts,
     observation_size=113,
     derived=("cfrc_ext",),
-    split=TaskSplit(tuple(range(num_train)), tuple(range(num_train, NUM_GOALS))),
+    split=hold_out(NUM_GOALS, range(NUM_GOALS - NUM_TEST_GOALS, NUM_GOALS)),
     extrapolation=hold_out_largest(radius, NUM_TEST_GOALS),
   )
 
@@ -142,9 +141,6 @@ def _direction_family(
   derived: tuple[str, ...],
 ) -> TaskFamily:
   angles = np.random.RandomState(TASK_SEED).uniform(0.0, 2.0 * np.pi, NUM_DIRECTIONS).astype(np.float32)
-  everyone = range(NUM_DIRECTIONS)
-  # Train on three quarters of the circle, test on the last.
-  inside = angles < 1.5 * np.pi
   return _family(
     name,
     {"direction_angle": angles},
@@ -153,8 +149,8 @@ def _direction_family(
     observe,
     observation_size=27,
     derived=derived,
-    split=TaskSplit(tuple(i for i in everyone if i not in TEST_DIRECTIONS), TEST_DIRECTIONS),
-    extrapolation=TaskSplit(tuple(i for i in everyone if inside[i]), tuple(i for i in everyone if not inside[i])),
+    split=hold_out(NUM_DIRECTIONS, TEST_DIRECTIONS),
+    extrapolation=hold_out_last_quarter(angles),
   )
 
 

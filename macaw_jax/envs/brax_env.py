@@ -31,7 +31,7 @@ def as_brax_env(family: TaskFamily, tasks: int | Sequence[int] | None = None) ->
   if tasks is None:
     tasks = family.train_tasks
   indices = np.atleast_1d(np.asarray(tasks, np.int32))
-  num_tasks = len(jax.tree.leaves(family.tasks)[0])
+  num_tasks = family.num_tasks
   if not len(indices) or np.min(indices) < 0 or np.max(indices) >= num_tasks:
     raise ValueError(f"{family.name}: tasks: expected indices from 0 to {num_tasks - 1}, got {tasks!r}.")
   if isinstance(family.dynamics, MujocoDynamics):

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily, never
-from macaw_jax.envs.splits import hold_out_largest
+from macaw_jax.envs.splits import hold_out, hold_out_largest
 from macaw_jax.types import Array, Key
 
 XML_PATH = str(Path(__file__).parent / "assets" / "half_cheetah.xml")
@@ -81,9 +81,7 @@ def cheetah_vel() -> TaskFamily:
   Extrapolation: train on the 26 lowest velocities, to 1.95 m/s, and test on the 14 highest, from 2.025 m/s.
   """
   tasks = {"velocity": (0.075 * np.arange(1, 41)).astype(np.float32)}
-  test_tasks = (2, 7, 15, 23, 26)
-  train_tasks = tuple(i for i in range(40) if i not in test_tasks)
-  family = _family("cheetah_vel", tasks, velocity_reward, train_tasks, test_tasks)
+  family = _family("cheetah_vel", tasks, velocity_reward, *hold_out(40, test_tasks=(2, 7, 15, 23, 26)))
   return family._replace(extrapolation=hold_out_largest(tasks["velocity"], 14))
 
 

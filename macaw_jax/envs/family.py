@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from macaw_jax.types import Array, Key
@@ -83,6 +84,11 @@ class TaskFamily(NamedTuple):
   terminal: Callable[[Task, State], Array]
   differ_in: Literal["rewards", "physics"] = "rewards"
   extrapolation: TaskSplit | None = None
+
+  @property
+  def num_tasks(self) -> int:
+    """Number of tasks."""
+    return len(jax.tree.leaves(self.tasks)[0])
 
 
 def never(task: Task, state: State) -> Array:

@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily, TaskSplit
+from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily
+from macaw_jax.envs.splits import hold_out, hold_out_last_quarter
 from macaw_jax.types import Array, Key
 
 XML_PATH = str(Path(__file__).parent / "assets" / "humanoid.xml")
@@ -50,21 +51,21 @@ def humanoid_dir() -> TaskFamily:
   Extrapolation: train on three quarters of the circle, test on the last.
   """
   angles = np.random.RandomState(TASK_SEED).uniform(0.0, 2.0 * np.pi, NUM_TASKS).astype(np.float32)
-  inside = angles < 1.5 * np.pi
+  split = hold_out(NUM_TASKS, range(NUM_TRAIN_TASKS, NUM_TASKS))
   return TaskFamily(
     name="humanoid_dir",
     observation_size=376,
     action_size=17,
     horizon=200,
     tasks={"direction_angle": angles},
-    train_tasks=tuple(range(NUM_TRAIN_TASKS)),
-    test_tasks=tuple(range(NUM_TRAIN_TASKS, NUM_TASKS)),
+    train_tasks=split.train,
+    test_tasks=split.test,
     dynamics=MujocoDynamics(XML_PATH, FRAME_SKIP, DERIVED),
     reset=reset,
     observe=observe,
     reward=reward,
     terminal=fallen,
-    extrapolation=TaskSplit(tuple(np.flatnonzero(inside).tolist()), tuple(np.flatnonzero(~inside).tolist())),
+    extrapolation=hold_out_last_quarter(angles),
   )
 
 

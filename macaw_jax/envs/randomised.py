@@ -28,7 +28,7 @@ import mujoco
 import numpy as np
 
 from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily
-from macaw_jax.envs.splits import hold_out_largest
+from macaw_jax.envs.splits import hold_out, hold_out_largest
 from macaw_jax.types import Array, Key
 
 ASSETS = Path(__file__).parent / "assets"
@@ -110,6 +110,7 @@ def _family(
   upright = np.zeros(num_positions, np.float32)
   upright[1] = UPRIGHT_HEIGHT
   tasks = sample_multipliers(model, NUM_TASKS, TASK_SEED)
+  split = hold_out(NUM_TASKS, test_tasks)
 
   def reset(task: Task, key: Key) -> Physics:
     """A start within 0.005 of the upright pose at rest."""
@@ -124,8 +125,8 @@ def _family(
     action_size=model.nu,
     horizon=200,
     tasks=tasks,
-    train_tasks=tuple(index for index in range(NUM_TASKS) if index not in test_tasks),
-    test_tasks=test_tasks,
+    train_tasks=split.train,
+    test_tasks=split.test,
     dynamics=MujocoDynamics(xml_path, FRAME_SKIP, randomised=tuple(MULTIPLIER_BASES)),
     reset=reset,
     observe=observe,

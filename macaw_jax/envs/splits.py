@@ -1,8 +1,26 @@
 """Splits of a family's tasks."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from macaw_jax.envs.family import TaskSplit
+
+THREE_QUARTERS_OF_A_CIRCLE = 1.5 * np.pi
+
+
+def hold_out(num_tasks: int, test_tasks: Sequence[int]) -> TaskSplit:
+  """Tests on `test_tasks`, trains on all others."""
+  return TaskSplit(tuple(task for task in range(num_tasks) if task not in test_tasks), tuple(test_tasks))
+
+
+def hold_out_last_quarter(angles: np.ndarray) -> TaskSplit:
+  """Trains on the directions of three quarters of the circle, tests on those of the last: an extrapolation split.
+
+  Args:
+    angles: of each task, in [0, 2 pi), [num_tasks].
+  """
+  return hold_out(len(angles), np.flatnonzero(angles >= THREE_QUARTERS_OF_A_CIRCLE).tolist())
 
 
 def hold_out_largest(values: np.ndarray, num_test: int) -> TaskSplit:

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
-from macaw_jax.envs.splits import hold_out_largest
+from macaw_jax.envs.family import TaskSplit
+from macaw_jax.envs.splits import hold_out, hold_out_largest, hold_out_last_quarter
 
 
 def test_the_largest_values_are_for_testing_and_both_sides_stay_in_order():
@@ -53,3 +54,13 @@ def test_point_robot_sparse_extrapolates_to_the_last_fifth_of_the_half_circle():
   np.testing.assert_allclose(
     np.sort(angles[list(family.extrapolation.test)]), np.pi / 99 * np.arange(80, 100), atol=1e-5
   )
+
+
+def test_what_is_not_held_out_is_trained_on():
+  assert hold_out(5, (3, 1)) == TaskSplit(train=(0, 2, 4), test=(3, 1))
+  assert hold_out(4, range(2, 4)) == TaskSplit(train=(0, 1), test=(2, 3))
+
+
+def test_the_last_quarter_of_the_circle_is_held_out():
+  angles = np.radians([0, 269, 271, 359, 180]).astype(np.float32)
+  assert hold_out_last_quarter(angles) == TaskSplit(train=(0, 1, 4), test=(2, 3))
