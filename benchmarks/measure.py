@@ -1,0 +1,111 @@
+"""What every benchmark shares: one pinned core, interleaved repeats, quartiles, a table, a record of where it ran.
+
+Import this module before JAX, and call `pin` first: JAX sizes its thread pools when it starts.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Times(NamedTuple):
+  """Seconds that one call took: of this process on all its cores, and by the clock."""
+
+  processor: float
+  wall: float
+
+
+class Spread(NamedTuple):
+  """Median and quartiles."""
+
+  low: float
+  median: float
+  high: float
+
+
+def pin(cores: int = 1) -> None:
+  """Keeps this process, with all threads it will start, on the first `cores` of the cores it may use."""
+  if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
+
+
+def measure(call: Callable[[], Any]) -> Times:
+  """Times one call, which returns when its work is done."""
+  processor, wall = time.process_time(), time.perf_counter()
+  call()
+  return Times(time.process_time() - processor, time.perf_counter() - wall)
+
+
+def interleave(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Times]]:
+  """Each call once untimed, then all of them in turn, `repeats` times: a noisy machine is noisy for all."""
+  for call in calls.values():
+    call()
+  times: dict[str, list[Times]] = {name: [] for name in calls}
+  for _ in range(repeats):
+    for name, call in calls.items():
+      times[name].append(measure(call))
+  return times
+
+
+def spread(values: Sequence[float]) -> Spread:
+  """The quartiles of `values`."""
+  return Spread(*(float(value) for value in np.percentile(values, [25, 50, 75])))
+
+
+def show(values: Spread, digits: int = 1) -> str:
+  """A spread for people.
+
+  >>> show(Spread(1.0, 2.0, 4.0))
+  '2.0 [1.0, 4.0]'
+  """
+  low, median, high = (f"{value:,.{digits}f}" for value in values)
+  return f"{median} [{low}, {high}]"
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+  """Rows with the same keys as a Markdown table, its columns aligned."""
+  lines = [[str(name) for name in rows[0]], *([str(value) for value in row.values()] for row in rows)]
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+  return "\n".join(f"| {line} |" for line in (cells[0], " | ".join("-" * width for width in widths), *cells[1:]))
+
+
+def environment() -> dict[str, Any]:
+  """Where figures come from: processor or accelerator, cores of this process, versions, commit."""
+  import jax
+
+  from experiments.provenance import git_commit, package_versions
+
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+  return {
+    "device": jax.devices()[0].device_kind,
+    "processor": _processor(),
+    "cores": cores,
+    "platform": platform.platform(),
+    "versions": package_versions(),
+    "git_commit": git_commit(),
+  }
+
+
+def write_results(path: str | Path, benchmark: str, rows: Sequence[Mapping[str, Any]]) -> None:
+  """Writes rows of plain numbers as JSON, with the environment they were measured in."""
+  path = Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  record = {"benchmark": benchmark, "environment": environment(), "rows": list(rows)}
+  path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _processor() -> str:
+  """The processor's name as Linux gives it, or the best that Python knows."""
+  cpuinfo = Path("/proc/cpuinfo")
+  if cpuinfo.is_file():
+    for line in cpuinfo.read_text().splitlines():
+      if line.startswith("model name"):
+        return line.split(":", 1)[1].strip()
+  return platform.processor() or platform.machine()
