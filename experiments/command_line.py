@@ -1,4 +1,4 @@
-"""What the entry points share: reading flags, and one clear line with exit code 2 for bad input."""
+"""What the entry points share: reading flags, compiled programs kept on the disk, one clear line for bad input."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from experiments.compilation_cache import use_compilation_cache
 from experiments.configuration import ConfigurationError
 from macaw_jax.data.manifest import DatasetError
 
@@ -40,7 +41,10 @@ def launch(main: Callable[[], None]) -> None:
 
 
 def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
-  """Runs `main` on what stands beside the flags; bad flags, configurations and datasets end in `fail`."""
+  """Runs `main` on what stands beside the flags; bad flags, configurations and datasets end in `fail`.
+
+  What it compiles is kept for the next start (`compilation_cache`).
+  """
 
   def parse(argv: list[str]) -> list[str]:
     try:
@@ -52,6 +56,7 @@ def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
 
   def guarded(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Checkpoints log forty lines each, at the level of information.
+    use_compilation_cache()
     try:
       main(argv[1:])
     except (ConfigurationError, DatasetError) as error:

@@ -21,6 +21,7 @@ from experiments.evaluate import evaluate_run
 from experiments.experiment import load_experiment, make_algorithm
 from experiments.run import draw, run
 from experiments.run_directory import load_config, write_json
+from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.evaluation.protocols import Evaluation
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
@@ -143,6 +144,23 @@ def test_the_same_command_continues_an_interrupted_run(finished, miniature, monk
   rows, expected = (read_rows(place / "metrics.jsonl") for place in (directory, uninterrupted))
   assert without_times(rows) == without_times(expected)
   assert len(json.loads((directory / "starts.json").read_text())) == 2
+
+
+def test_the_update_is_traced_once_in_a_run(miniature, monkeypatch):
+  make_macaw, traces = ALGORITHMS["macaw"], []
+
+  def counted(*arguments, **hyperparameters):
+    algorithm = make_macaw(*arguments, **hyperparameters)
+
+    def update(*inputs):
+      traces.append(inputs)
+      return algorithm.update(*inputs)
+
+    return algorithm._replace(update=update)
+
+  monkeypatch.setitem(ALGORITHMS, "macaw", counted)
+  run(miniature)  # four compiled calls, three evaluations, two checkpoints
+  assert len(traces) == 1
 
 
 def test_evaluation_after_several_numbers_of_steps(finished, tmp_path, capsys):

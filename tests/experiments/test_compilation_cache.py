@@ -1,0 +1,97 @@
+"""Compiled programs on the disk, seen from commands of their own: the setting belongs to a whole process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROBE = """
+import jax
+from experiments.compilation_cache import use_compilation_cache
+use_compilation_cache()
+jax.jit(lambda x: x + 1)(1.0)
+values = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+import json; print(json.dumps(values))
+"""
+
+
+def child(arguments, cache, **variables):
+  """Runs Python with its cache in a folder of the test, and nothing of the user's or of the other tests' settings."""
+  environment = {name: value for name, value in os.environ.items() if "CACHE" not in name}
+  environment |= {"XDG_CACHE_HOME": str(cache), "JAX_PLATFORMS": "cpu", **variables}
+  command = [sys.executable, *arguments]
+  return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def settings(result):
+  assert result.returncode == 0, result.stderr
+  return json.loads(result.stdout)
+
+
+def entries(directory):
+  return {path.name for path in directory.rglob("*-cache")}
+
+
+def test_a_second_start_of_a_run_compiles_nothing(point_robot_directory, tmp_path):
+  sizes = ["hidden_sizes=(16,16)", "layer=dense"]
+  steps = ["steps=2", "log_every=1", "evaluate_every=2", "checkpoint_every=2", "support_size=16", "query_size=16"]
+  changes = [f"dataset.directory={point_robot_directory}", "evaluation.episodes=1", "evaluation.support_size=16"]
+  changes += [f"algorithm.{size}" for size in sizes] + [f"training.{step}" for step in steps]
+  command = ["-m", "experiments.run", "--config=configs/macaw.py:point_robot"]
+  command += [f"--config.{change}" for change in changes]
+  found = []
+  for start in ("first", "second"):
+    options = [f"--config.output_directory={tmp_path / start}"]
+    result = child([*command, *options], tmp_path / "cache", JAX_DISABLE_MOST_OPTIMIZATIONS="true")
+    assert result.returncode == 0, result.stderr
+    found.append(entries(tmp_path / "cache"))
+  first, second = found
+  assert sum("chunk" in name for name in first) == 1  # the compiled updates
+  # What is compiled is written, however quick it was: nothing new was.
+  assert second == first
+
+
+def test_the_folder_is_the_users_alone(tmp_path):
+  directory, _ = settings(child(["-c", PROBE], tmp_path))
+  assert Path(directory) == tmp_path / "macaw_jax" / "xla"
+  assert Path(directory).stat().st_mode & 0o777 == 0o700
+  assert entries(Path(directory))
+
+
+def test_a_relative_cache_folder_is_ignored(tmp_path):
+  directory, _ = settings(child(["-c", PROBE], "relative", HOME=str(tmp_path)))
+  assert Path(directory) == tmp_path / ".cache" / "macaw_jax" / "xla"
+
+
+@pytest.mark.parametrize("chosen", ["own", ""])
+def test_a_folder_that_the_user_chose_is_kept_with_its_thresholds(chosen, tmp_path):
+  chosen = chosen and str(tmp_path / chosen)
+  directory, seconds = settings(child(["-c", PROBE], tmp_path / "cache", JAX_COMPILATION_CACHE_DIR=chosen))
+  assert directory == chosen
+  assert seconds == 1.0
+  assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_that_the_user_switched_off_stays_off(tmp_path):
+  directory, _ = settings(child(["-c", PROBE], tmp_path / "cache", JAX_ENABLE_COMPILATION_CACHE="false"))
+  assert directory is None
+  assert not (tmp_path / "cache").exists()
+
+
+def test_a_threshold_that_the_user_chose_is_kept(tmp_path):
+  result = child(["-c", PROBE], tmp_path, JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="100")
+  assert settings(result)[1] == 100.0
+  assert not entries(tmp_path)
+
+
+def test_without_a_writable_folder_there_is_one_line_and_no_cache(tmp_path):
+  (tmp_path / "file").write_text("")  # holds for root too, whom no permissions stop
+  result = child(["-c", PROBE], tmp_path / "file")
+  assert settings(result)[0] is None
+  assert result.stderr.startswith("no compilation cache, every start compiles anew: ")
+  assert str(tmp_path / "file") in result.stderr
+  assert result.stderr.count("\n") == 1
