@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from macaw_jax.adaptation.generator_gradient import Tap, attach_taps, open_taps
 from macaw_jax.types import (
   Adaptation,
   Algorithm,
@@ -34,15 +35,21 @@ def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> Callable[..., tuple
   judged with the learned scalars of the rule out of sight: they act through adaptation alone.
   """
 
-  def task_loss(params: MetaParams, support: Transition, query: Transition, key: Key) -> tuple[Array, Metrics]:
+  def task_loss(
+    params: MetaParams, taps: dict[str, list[Tap]], support: Transition, query: Transition, key: Key
+  ) -> tuple[Array, Metrics]:
     key_adaptation, key_outer = jax.random.split(key)
-    changes, inner_metrics = adaptation.apply(params.net, params.rule, support, key_adaptation)
+    net = attach_taps(params.net, taps)
+    changes, inner_metrics = adaptation.apply(net, params.rule, support, key_adaptation)
     loss, outer_metrics = outer_loss(params.net | changes, query, key_outer)
     return loss, {**inner_metrics, **outer_metrics}
 
   def loss(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    keys = jax.random.split(key, tasks.task_index.shape[0])
-    losses, metrics = jax.vmap(task_loss, in_axes=(None, 0, 0, 0))(params, tasks.support, tasks.query, keys)
+    num_tasks = tasks.task_index.shape[0]
+    net, taps = open_taps(params.net, adaptation.generator_products, num_tasks)
+    losses, metrics = jax.vmap(task_loss, in_axes=(None, 0, 0, 0, 0))(
+      params._replace(net=net), taps, tasks.support, tasks.query, jax.random.split(key, num_tasks)
+    )
     return jnp.mean(losses), jax.tree.map(jnp.mean, metrics)
 
   return loss

@@ -11,7 +11,8 @@ batch of one task has `[B]`; a batch of tasks has `[T, B]`. Functions are writte
 over tasks in one visible place, `macaw_jax.meta_learner`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -97,10 +98,13 @@ class Adaptation(NamedTuple):
 
   `init(net)` makes the parameters that the rule itself learns (step sizes, coefficients). `apply` returns only
   the parts that it changed, so that mapping it over tasks never copies a part that tasks share.
+  `generator_products` says how often it uses each weight-transform generator of a part that it descends, see
+  `macaw_jax.adaptation.generator_gradient`; without it meta-gradients are the same, and slower.
   """
 
   init: Callable[[dict[str, Params]], Params]
   apply: Callable[[dict[str, Params], Params, Transition, Key], tuple[dict[str, Params], Metrics]]
+  generator_products: Mapping[str, int] = MappingProxyType({})
 
 
 class Algorithm(NamedTuple):

@@ -34,4 +34,8 @@ def chain(*adaptations: Adaptation) -> Adaptation:
       changes, metrics = changes | new_changes, metrics | new_metrics
     return changes, metrics
 
-  return Adaptation(init, apply)
+  # A later rule meets weights in place of a generator in the parts that an earlier one changed.
+  products: dict[str, int] = {}
+  for adaptation in adaptations:
+    products = dict(adaptation.generator_products) | products
+  return Adaptation(init, apply, products)

@@ -14,13 +14,14 @@ A slow copy of the parameters, slow <- d slow + (1 - d) adapted after each step 
 before the first, has the same form: its latent is averaged directly, and pair i counts 1 - d^(k - i) times.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.networks.layers import generate, generate_transposed, is_weight_transform
+from macaw_jax.adaptation.generator_gradient import adapted_weights, latent_gradient, shared_weights
+from macaw_jax.networks.layers import is_weight_transform
 from macaw_jax.types import Array, Params
 
 Descent = tuple[Any, ...]
@@ -28,18 +29,20 @@ Descent = tuple[Any, ...]
 
 
 class WeightTransformTrail(NamedTuple):
-  """The steps that one weight-transform layer has made."""
+  """The steps that one weight-transform layer has made. `slow_weights` is None where no slow copy is kept."""
 
   latents: tuple[Array, ...]  # z_0 ... z_k, each [L]
-  slow_latent: Array  # [L]
   gradients: tuple[Array, ...]  # g_0 ... g_{k-1}, each [n_in + 1, n_out]
+  weights: Params  # {"weights": theta_k}
+  slow_latent: Array  # [L]
+  slow_weights: Params | None
 
 
 class PlainTrail(NamedTuple):
   """The present and the slow value of any other parameter."""
 
-  value: Array
-  slow_value: Array
+  weights: Array
+  slow_weights: Array | None
 
 
 class Stepper(NamedTuple):
@@ -47,57 +50,66 @@ class Stepper(NamedTuple):
 
   init: Callable[[Any], Any]  # (unit) -> trail
   step: Callable[..., Any]  # (unit, step_size, trail, gradient) -> trail
-  weights: Callable[..., Any]  # (unit, step_size, trail) -> effective weights
-  slow_weights: Callable[..., Any]  # likewise
 
 
-def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float) -> Stepper:
+def products_per_step(slow_decay: float | None) -> int:
+  """How many products with a generator one step makes: M^T g, M z, and M z for the slow copy if there is one."""
+  return 2 if slow_decay is None else 3
+
+
+def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float | None) -> Stepper:
+  products = products_per_step(slow_decay)
+
   def init(unit: Params) -> WeightTransformTrail:
-    return WeightTransformTrail((unit["latent"],), unit["latent"], ())
-
-  def combine(unit: Params, step_size: Params, trail: WeightTransformTrail, latent: Array, counts: Any) -> Params:
-    # (M - a_M sum_i count_i g_i z_i^T) z + c - a_c sum_i count_i g_i
-    weights = generate(unit["generator"], latent) + unit["generator_bias"]
-    for count, past_latent, gradient in zip(counts, trail.latents, trail.gradients, strict=False):
-      similarity = held(past_latent) @ latent
-      weights -= count * (step_size["generator"] * similarity + step_size["generator_bias"]) * gradient
-    return {"weights": weights}
-
-  def weights(unit: Params, step_size: Params, trail: WeightTransformTrail) -> Params:
-    return combine(unit, step_size, trail, trail.latents[-1], [1.0] * len(trail.gradients))
-
-  def slow_weights(unit: Params, step_size: Params, trail: WeightTransformTrail) -> Params:
-    steps = len(trail.gradients)
-    counts = [1.0 - slow_decay ** (steps - index) for index in range(steps)]
-    return combine(unit, step_size, trail, trail.slow_latent, counts)
+    weights = {"weights": shared_weights(unit) + unit["generator_bias"]}
+    slow_weights = None if slow_decay is None else weights
+    return WeightTransformTrail((unit["latent"],), (), weights, unit["latent"], slow_weights)
 
   def step(unit: Params, step_size: Params, trail: WeightTransformTrail, gradient: Params) -> WeightTransformTrail:
     gradient = held(gradient["weights"])
-    pull = generate_transposed(unit["generator"], gradient)
+    first_product = products * len(trail.gradients)
+    pull = latent_gradient(unit, gradient, first_product)
     for past_latent, past_gradient in zip(trail.latents, trail.gradients, strict=False):
       pull -= step_size["generator"] * past_latent * jnp.vdot(past_gradient, gradient)
     latent = trail.latents[-1] - step_size["latent"] * held(pull)
+    gradients = (*trail.gradients, gradient)
+
+    def weights_at(latent: Array, counts: Sequence[float], product: int) -> Params:
+      # (M - a_M sum_i count_i g_i z_i^T) z + c - a_c sum_i count_i g_i
+      weights = adapted_weights(unit, latent, product) + unit["generator_bias"]
+      for count, past_latent, past_gradient in zip(counts, trail.latents, gradients, strict=True):
+        similarity = held(past_latent) @ latent
+        weights -= count * (step_size["generator"] * similarity + step_size["generator_bias"]) * past_gradient
+      return {"weights": weights}
+
+    slow_latent, slow_weights = latent, None
+    if slow_decay is not None:
+      slow_latent = slow_decay * trail.slow_latent + (1.0 - slow_decay) * latent
+      slow_counts = [1.0 - slow_decay ** (len(gradients) - index) for index in range(len(gradients))]
+      slow_weights = weights_at(slow_latent, slow_counts, first_product + 2)
     return WeightTransformTrail(
       latents=(*trail.latents, latent),
-      slow_latent=slow_decay * trail.slow_latent + (1.0 - slow_decay) * latent,
-      gradients=(*trail.gradients, gradient),
+      gradients=gradients,
+      weights=weights_at(latent, [1.0] * len(gradients), first_product + 1),
+      slow_latent=slow_latent,
+      slow_weights=slow_weights,
     )
 
-  return Stepper(init, step, weights, slow_weights)
+  return Stepper(init, step)
 
 
-def _plain_stepper(held: Callable[[Array], Array], slow_decay: float) -> Stepper:
+def _plain_stepper(held: Callable[[Array], Array], slow_decay: float | None) -> Stepper:
+  def init(unit: Array) -> PlainTrail:
+    return PlainTrail(unit, None if slow_decay is None else unit)
+
   def step(unit: Array, step_size: Array, trail: PlainTrail, gradient: Array) -> PlainTrail:
     del unit
-    value = trail.value - step_size * held(gradient)
-    return PlainTrail(value, slow_decay * trail.slow_value + (1.0 - slow_decay) * value)
+    weights = trail.weights - step_size * held(gradient)
+    if slow_decay is None:
+      return PlainTrail(weights, None)
+    return PlainTrail(weights, slow_decay * trail.slow_weights + (1.0 - slow_decay) * weights)
 
-  return Stepper(
-    init=lambda unit: PlainTrail(unit, unit),
-    step=step,
-    weights=lambda unit, step_size, trail: trail.value,
-    slow_weights=lambda unit, step_size, trail: trail.slow_value,
-  )
+  return Stepper(init, step)
 
 
 class GradientDescent(NamedTuple):
@@ -105,22 +117,22 @@ class GradientDescent(NamedTuple):
 
   init:         `(params) -> Descent`
   step:         `(params, step_sizes, descent, gradients) -> Descent`; `gradients` has the structure of `weights`
-  weights:      `(params, step_sizes, descent) -> effective weights` at the present step
+  weights:      `(params, descent) -> effective weights` at the present step
   slow_weights: likewise, of the slow copy
   """
 
   init: Callable[[Params], Descent]
   step: Callable[[Params, Params, Descent, Params], Descent]
-  weights: Callable[[Params, Params, Descent], Params]
-  slow_weights: Callable[[Params, Params, Descent], Params]
+  weights: Callable[[Params, Descent], Params]
+  slow_weights: Callable[[Params, Descent], Params]
 
 
-def gradient_descent(*, first_order: bool = False, slow_decay: float = 0.9) -> GradientDescent:
+def gradient_descent(*, first_order: bool = False, slow_decay: float | None = None) -> GradientDescent:
   """Gradient descent in the factored form above.
 
   Args:
     first_order: Hold every inner gradient fixed when differentiating through the steps.
-    slow_decay: The decay d of the slow copy.
+    slow_decay: The decay d of the slow copy; None keeps no slow copy.
   """
   held = jax.lax.stop_gradient if first_order else lambda x: x
   weight_transform = _weight_transform_stepper(held, slow_decay)
@@ -141,12 +153,12 @@ def gradient_descent(*, first_order: bool = False, slow_decay: float = 0.9) -> G
     rows = zip(units, treedef.flatten_up_to(step_sizes), descent, treedef.flatten_up_to(gradients), strict=True)
     return tuple(stepper_of(unit).step(unit, *rest) for unit, *rest in rows)
 
-  def read(field: str) -> Callable[[Params, Params, Descent], Params]:
-    def weights(params: Params, step_sizes: Params, descent: Descent) -> Params:
-      units, treedef = flatten(params)
-      rows = zip(units, treedef.flatten_up_to(step_sizes), descent, strict=True)
-      return treedef.unflatten(getattr(stepper_of(unit), field)(unit, *rest) for unit, *rest in rows)
+  def weights(params: Params, descent: Descent) -> Params:
+    _, treedef = flatten(params)
+    return treedef.unflatten(trail.weights for trail in descent)
 
-    return weights
+  def slow_weights(params: Params, descent: Descent) -> Params:
+    _, treedef = flatten(params)
+    return treedef.unflatten(trail.slow_weights for trail in descent)
 
-  return GradientDescent(init, step, read("weights"), read("slow_weights"))
+  return GradientDescent(init, step, weights, slow_weights)

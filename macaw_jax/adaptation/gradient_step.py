@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.adaptation.descent import gradient_descent
+from macaw_jax.adaptation.descent import gradient_descent, products_per_step
 from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
 
 
@@ -66,7 +66,7 @@ def gradient_step(
     raise ValueError(f"steps={steps} must be at least 1")
   if step_size <= 0:
     raise ValueError(f"step_size={step_size} must be positive")
-  descent_rule = gradient_descent(first_order=first_order, slow_decay=0.0 if slow_decay is None else slow_decay)
+  descent_rule = gradient_descent(first_order=first_order, slow_decay=slow_decay)
 
   def init(net: dict[str, Params]) -> Params:
     # A scalar with a type of its own, not a weak one, so that the state keeps its types from update to update.
@@ -84,9 +84,9 @@ def gradient_step(
       step_sizes = jax.tree.map(lambda _: step_size, params)
 
     def changes_at(descent: Params) -> dict[str, Params]:
-      changes = {on: descent_rule.weights(params, step_sizes, descent)}
+      changes = {on: descent_rule.weights(params, descent)}
       if slow_decay is not None:
-        changes[slow_name(on)] = descent_rule.slow_weights(params, step_sizes, descent)
+        changes[slow_name(on)] = descent_rule.slow_weights(params, descent)
       return changes
 
     descent = descent_rule.init(params)
@@ -107,4 +107,4 @@ def gradient_step(
       metrics[f"inner_{on}_loss_{index}"] = value
     return changes, metrics
 
-  return Adaptation(init, apply)
+  return Adaptation(init, apply, generator_products={on: steps * products_per_step(slow_decay)})

@@ -22,9 +22,8 @@ from macaw_jax.adaptation.gradient_step import inverse_softplus, slow_name
 from macaw_jax.losses import (
   add,
   advantage_of,
-  advantage_regression,
   advantage_weighted_regression,
-  scale,
+  enriched_advantage_weighted_regression,
   value_regression,
 )
 from macaw_jax.losses.values import Target, make_target
@@ -99,14 +98,14 @@ def objective(
 
   bootstrap_part = "value" if slow_decay is None else slow_name("value")
   advantage = advantage_of(value, target(advantage_target))
-  policy_loss = advantage_weighted_regression(policy, advantage, temperature=temperature, maximum_weight=maximum_weight)
+  weighting = {"temperature": temperature, "maximum_weight": maximum_weight}
+  policy_loss = advantage_weighted_regression(policy, advantage, **weighting)
 
   inner_policy_loss, learned = policy_loss, {}
   if advantage_coefficient is not None:
     learned = {ADVANTAGE_COEFFICIENT: inverse_softplus(advantage_coefficient)}
-    inner_policy_loss = add(
-      policy_loss,
-      scale(lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), advantage_regression(policy, advantage)),
+    inner_policy_loss = enriched_advantage_weighted_regression(
+      policy, advantage, lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), **weighting
     )
   inner_step = functools.partial(
     gradient_step, learn_step_size=learn_step_sizes, steps=inner_steps, first_order=first_order

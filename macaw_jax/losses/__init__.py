@@ -6,6 +6,7 @@ from macaw_jax.losses.advantage_weighting import (
   advantage_weighted_regression,
   advantage_weights,
   behaviour_cloning,
+  enriched_advantage_weighted_regression,
   weighted_negative_log_likelihood,
 )
 from macaw_jax.losses.combinators import add, scale
@@ -28,6 +29,7 @@ __all__ = [
   "behaviour_cloning",
   "bootstrapped",
   "bootstrapped_returns",
+  "enriched_advantage_weighted_regression",
   "monte_carlo",
   "scale",
   "squared_error",

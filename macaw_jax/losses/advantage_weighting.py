@@ -4,13 +4,14 @@ Array-level functions act on one batch of one task, `[B]`; the loss functions bi
 network. The value network only judges here: no gradient of these losses reaches it.
 """
 
+import functools
 from collections.abc import Callable
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.losses.values import Target
+from macaw_jax.losses.values import Target, squared_error
 from macaw_jax.networks.policy import Policy
 from macaw_jax.types import Array, Key, LossFn, Metrics, Network, Params, Transition
 
@@ -72,16 +73,11 @@ def advantage_weighted_regression(
 
   Raises ValueError unless the temperature is positive and the largest weight at least one.
   """
-  if temperature <= 0:
-    raise ValueError(f"temperature={temperature} must be positive")
-  if maximum_weight < 1:
-    raise ValueError(f"maximum_weight={maximum_weight} must be at least 1")
+  weigh = _weighting(temperature, maximum_weight, normalise)
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     del key
-    weights = advantage_weights(
-      advantage(params, batch), temperature=temperature, maximum_weight=maximum_weight, normalise=normalise
-    )
+    weights = weigh(advantage(params, batch))
     log_prob = policy.log_prob(params[part], batch.observation, batch.action)
     error = weighted_negative_log_likelihood(log_prob, weights)
     return error, {"policy_loss": error, "largest_weight": jnp.max(weights)}
@@ -101,9 +97,52 @@ def advantage_regression(policy: Policy, advantage: Advantage, *, part: str = "p
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     del key
-    prediction = predict(params[part], batch.observation, batch.action)
-    error = jnp.mean(jnp.square(prediction - jax.lax.stop_gradient(advantage(params, batch))))
+    target = jax.lax.stop_gradient(advantage(params, batch))
+    error = squared_error(predict(params[part], batch.observation, batch.action), target)
     return error, {"advantage_loss": error}
+
+  return loss
+
+
+def enriched_advantage_weighted_regression(
+  policy: Policy,
+  advantage: Advantage,
+  coefficient: Callable[[dict[str, Params]], Array],
+  *,
+  temperature: float = 1.0,
+  maximum_weight: float = 20.0,
+  normalise: bool = True,
+  part: str = "policy",
+) -> LossFn:
+  """MACAW's inner policy loss (Mitchell et al. 2021, equation 3), in one pass through the policy's trunk.
+
+  Equal to `add(advantage_weighted_regression(...), scale(coefficient, advantage_regression(...)))`. Two losses make
+  two backward passes through the trunk that they share, and meta-training differentiates both of them again.
+
+  Args:
+    policy: With an advantage head.
+    advantage: A(s, a), held fixed.
+    coefficient: Reads the weight of the advantage regression from the params.
+    temperature, maximum_weight, normalise: See `advantage_weights`.
+    part: The name of the policy's parameters.
+
+  Raises:
+    ValueError: for a policy without an advantage head, or weights that `advantage_weighted_regression` refuses.
+  """
+  if policy.log_prob_and_advantage is None:
+    raise ValueError("advantage regression needs a policy with an advantage head")
+  log_prob_and_advantage = policy.log_prob_and_advantage
+  weigh = _weighting(temperature, maximum_weight, normalise)
+
+  def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    del key
+    target = jax.lax.stop_gradient(advantage(params, batch))
+    weights = weigh(target)
+    log_prob, prediction = log_prob_and_advantage(params[part], batch.observation, batch.action)
+    policy_error = weighted_negative_log_likelihood(log_prob, weights)
+    head_error = squared_error(prediction, target)
+    metrics = {"policy_loss": policy_error, "advantage_loss": head_error, "largest_weight": jnp.max(weights)}
+    return policy_error + coefficient(params) * head_error, metrics
 
   return loss
 
@@ -117,3 +156,14 @@ def behaviour_cloning(policy: Policy, *, part: str = "policy") -> LossFn:
     return error, {"policy_loss": error}
 
   return loss
+
+
+def _weighting(temperature: float, maximum_weight: float, normalise: bool) -> Callable[[Array], Array]:
+  """`advantage_weights` with these arguments. Raises ValueError for those that make no sense."""
+  if temperature <= 0:
+    raise ValueError(f"temperature={temperature} must be positive")
+  if maximum_weight < 1:
+    raise ValueError(f"maximum_weight={maximum_weight} must be at least 1")
+  return functools.partial(
+    advantage_weights, temperature=temperature, maximum_weight=maximum_weight, normalise=normalise
+  )

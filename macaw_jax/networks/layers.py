@@ -13,17 +13,17 @@ WEIGHT_TRANSFORM_PARAMETERS = frozenset({"latent", "generator", "generator_bias"
 
 def is_weight_transform(node: Params) -> bool:
   """Whether `node` of a parameter tree holds the parameters of one `WeightTransform` layer."""
-  return isinstance(node, dict) and node.keys() == WEIGHT_TRANSFORM_PARAMETERS
+  return isinstance(node, dict) and node.keys() >= WEIGHT_TRANSFORM_PARAMETERS
 
 
 def generate(generator: Array, latent: Array) -> Array:
-  """The product M z, shaped as the weights it generates: `[n_in + 1, n_out, L], [L] -> [n_in + 1, n_out]`."""
-  return jnp.tensordot(generator, latent, axes=1)
+  """The product M z, shaped as the weights it generates: `[L, n_in + 1, n_out], [L] -> [n_in + 1, n_out]`."""
+  return jnp.tensordot(latent, generator, axes=1)
 
 
 def generate_transposed(generator: Array, cotangent: Array) -> Array:
-  """The product M^T g: `[n_in + 1, n_out, L], [n_in + 1, n_out] -> [L]`."""
-  return jnp.tensordot(cotangent, generator, axes=2)
+  """The product M^T g: `[L, n_in + 1, n_out], [n_in + 1, n_out] -> [L]`."""
+  return jnp.tensordot(generator, cotangent, axes=2)
 
 
 def effective_weights(params: Params) -> Params:
@@ -73,7 +73,7 @@ class WeightTransform(nn.Module):
       shape = (inputs.shape[-1] + 1, self.features)
       bound = self.latent_size**-0.5
       latent = self.param("latent", nn.initializers.normal(1.0 / self.features), (self.latent_size,))
-      generator = self.param("generator", _uniform(bound), (*shape, self.latent_size))
+      generator = self.param("generator", _uniform(bound), (self.latent_size, *shape))
       generator_bias = self.param("generator_bias", _uniform(bound), shape)
       weights = generate(generator, latent) + generator_bias
     return inputs @ weights[:-1] + weights[-1]

@@ -1,7 +1,7 @@
 """The only border to the module library: a Linen module as functions of explicit parameters."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import flax.linen as nn
 
@@ -13,6 +13,6 @@ def init_params(module: nn.Module, key: Key, *inputs: Array) -> Params:
   return module.init(key, *inputs)["params"]
 
 
-def forward(module: nn.Module, params: Params, *inputs: Array, method: Callable[..., Any] | None = None) -> Array:
+def forward(module: nn.Module, params: Params, *inputs: Array, method: Callable[..., Any] | None = None) -> Any:
   """What the module, or one of its methods, makes of the inputs."""
-  return cast(Array, module.apply({"params": params}, *inputs, method=method))
+  return module.apply({"params": params}, *inputs, method=method)

@@ -23,6 +23,7 @@ class Policy(NamedTuple):
   log_prob:  `(params, observation [..., O], action [..., A]) -> [...]`
   advantage: `(params, observation [..., O], action [..., A]) -> [...]`, the head's prediction of A(s, a);
              None where the policy has no head
+  log_prob_and_advantage: both of a recorded action, in one pass through the trunk; None without a head
   sample:    `(params, observation [..., O], key) -> [..., A]`
   """
 
@@ -30,6 +31,7 @@ class Policy(NamedTuple):
   mean: Callable[[Params, Array], Array]
   log_prob: Callable[[Params, Array, Array], Array]
   advantage: Callable[[Params, Array, Array], Array] | None
+  log_prob_and_advantage: Callable[[Params, Array, Array], tuple[Array, Array]] | None
   sample: Callable[[Params, Array, Key], Array]
 
 
@@ -56,19 +58,32 @@ class PolicyModule(nn.Module):
 
   def mean(self, observation: Array) -> Array:
     """`[..., O] -> [..., A]`."""
-    return jnp.tanh(self.output(nn.relu(self.trunk(observation))))
+    return self._mean(self._features(observation))
 
   def advantage(self, observation: Array, action: Array) -> Array:
     """`[..., O], [..., A] -> [...]`."""
-    features = self.trunk(observation)
-    action = nn.relu(action) if self.rectify_action else action
-    return self.head(jnp.concatenate([nn.relu(features), action], axis=-1))[..., 0]
+    return self._advantage(self._features(observation), action)
+
+  def mean_and_advantage(self, observation: Array, action: Array) -> tuple[Array, Array]:
+    """`[..., O], [..., A] -> [..., A], [...]`, from the same features."""
+    features = self._features(observation)
+    return self._mean(features), self._advantage(features, action)
 
   def __call__(self, observation: Array, action: Array) -> None:
     """Touches every parameter; for `init`."""
     self.mean(observation)
     if self.advantage_head:
       self.advantage(observation, action)
+
+  def _features(self, observation: Array) -> Array:
+    return nn.relu(self.trunk(observation))
+
+  def _mean(self, features: Array) -> Array:
+    return jnp.tanh(self.output(features))
+
+  def _advantage(self, features: Array, action: Array) -> Array:
+    action = nn.relu(action) if self.rectify_action else action
+    return self.head(jnp.concatenate([features, action], axis=-1))[..., 0]
 
 
 def gaussian_log_prob(mean: Array, standard_deviation: float, action: Array) -> Array:
@@ -107,11 +122,17 @@ def gaussian_policy(
   def advantage(params: Params, observation: Array, action: Array) -> Array:
     return forward(module, params, observation, action, method=PolicyModule.advantage)
 
+  def log_prob_and_advantage(params: Params, observation: Array, action: Array) -> tuple[Array, Array]:
+    centre, prediction = forward(module, params, observation, action, method=PolicyModule.mean_and_advantage)
+    return gaussian_log_prob(centre, standard_deviation, action), prediction
+
   def sample(params: Params, observation: Array, key: Key) -> Array:
     centre = mean(params, observation)
     return centre + standard_deviation * jax.random.normal(key, centre.shape)
 
-  return Policy(init, mean, log_prob, advantage if advantage_head else None, sample)
+  if not advantage_head:
+    return Policy(init, mean, log_prob, None, None, sample)
+  return Policy(init, mean, log_prob, advantage, log_prob_and_advantage, sample)
 
 
 def act_with(policy: Policy, part: str = "policy") -> Callable[[dict[str, Params], TimeStep, Key | None], Array]:

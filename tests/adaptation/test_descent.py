@@ -56,10 +56,10 @@ def factored(params, rates, support, steps, first_order):
   rule = gradient_descent(first_order=first_order, slow_decay=SLOW_DECAY)
   descent = rule.init(params)
   for k in range(steps):
-    weights = rule.weights(params, rates, descent)
+    weights = rule.weights(params, descent)
     gradient = jax.grad(loss)(weights, jax.tree.map(lambda x, k=k: x[k], support))
     descent = rule.step(params, rates, descent, gradient)
-  return rule.weights(params, rates, descent), rule.slow_weights(params, rates, descent)
+  return rule.weights(params, descent), rule.slow_weights(params, descent)
 
 
 def outer_loss(adapt, steps, first_order):
@@ -103,7 +103,7 @@ def test_adapted_weights_hold_no_generator_per_task():
   weights, _ = jax.vmap(lambda task: factored(params, rates, task, 1, False))(support)
   generator = params["MLP_0"]["layer_0"]["generator"]
   assert weights["MLP_0"]["layer_0"].keys() == {"weights"}
-  assert weights["MLP_0"]["layer_0"]["weights"].shape == (3, *generator.shape[:-1])
+  assert weights["MLP_0"]["layer_0"]["weights"].shape == (3, *generator.shape[1:])
 
 
 def test_meta_gradient_equals_finite_differences():

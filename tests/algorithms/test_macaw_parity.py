@@ -33,7 +33,7 @@ def shape_layer(layer, inputs):
   if "generator" not in layer or layer["generator"].ndim == 0:
     return layer
   return layer | {
-    "generator": layer["generator"].reshape(inputs + 1, -1, layer["generator"].shape[-1]),
+    "generator": layer["generator"].T.reshape(layer["generator"].shape[-1], inputs + 1, -1),
     "generator_bias": layer["generator_bias"].reshape(inputs + 1, -1),
   }
 

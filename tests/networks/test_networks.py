@@ -14,14 +14,14 @@ INPUTS = jax.random.normal(jax.random.key(9), (4, 3))
 def test_weight_transform_is_a_dense_layer_with_generated_weights():
   layer = WeightTransform(5, latent_size=7)
   params = layer.init(KEY, INPUTS)["params"]
-  flat = np.reshape(params["generator"], (4 * 5, 7)) @ params["latent"] + np.reshape(params["generator_bias"], -1)
+  flat = params["latent"] @ np.reshape(params["generator"], (7, 4 * 5)) + np.reshape(params["generator_bias"], -1)
   kernel, bias = flat[:15].reshape(3, 5), flat[15:]
   np.testing.assert_allclose(layer.apply({"params": params}, INPUTS), INPUTS @ kernel + bias, rtol=1e-5, atol=1e-6)
 
 
 def test_weight_transform_initial_values():
   params = WeightTransform(50).init(KEY, jnp.zeros((1, 40)))["params"]
-  assert params["generator"].shape == (41, 50, 100)
+  assert params["generator"].shape == (100, 41, 50)
   assert np.max(np.abs(params["generator"])) <= 0.1
   np.testing.assert_allclose(np.std(params["generator"]), 0.1 / np.sqrt(3), rtol=0.02)
   np.testing.assert_allclose(np.std(params["latent"]), 1 / 50, rtol=0.3)

@@ -1,0 +1,164 @@
+"""The meta-gradient of a generator in one product.
+
+A generator M, `[L, n_in + 1, n_out]`, is by far the largest array of a network, and adaptation uses it only in
+products M z and M^T g. With a and b the cotangents of these products, the gradient of M is a sum of outer products,
+z a^T + b g^T for every inner step and task. Automatic differentiation writes a matrix of M's size for each of them and
+adds them up. Here each product leaves its two vectors in a *tap*, and the gradient is one product of all that are left.
+
+A tap is a pair of zero arrays that nothing reads; what arrives as their cotangents are the two vectors. Taps are made
+outside of the map over tasks: inside, what one task leaves would be added to what the others leave before the product.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.networks.layers import generate, generate_transposed, is_weight_transform
+from macaw_jax.types import Array, Params
+
+TAPS = "taps"  # Beside a layer's parameters; modules do not look for it.
+
+
+class Tap(NamedTuple):
+  """Where U products leave their vectors."""
+
+  latent: Array  # [U, L]
+  weights: Array  # [U, n_in + 1, n_out]
+
+
+class Taps(NamedTuple):
+  """The taps of one layer."""
+
+  shared: Tap  # U = 1: the product before the first step, the same for all tasks
+  own: Tap  # of one task
+
+
+def open_taps(
+  net: Mapping[str, Params], num_products: Mapping[str, int], num_tasks: int
+) -> tuple[dict[str, Params], dict[str, list[Tap]]]:
+  """Routes the gradients of generators through taps.
+
+  Args:
+    net: the network's parts.
+    num_products: for each part that adapts, how many products one task's adaptation makes with each generator, the
+      first one, of the latent that tasks share, left out.
+    num_tasks: T.
+
+  Returns:
+    The same parts, and for each part in `num_products` the taps `[T, U, ...]` of its weight-transform layers, in the
+    order of the tree. A use of a generator that no tap knows of is differentiated as ever, and added.
+  """
+  opened, taps = dict(net), {}
+  for part, products in num_products.items():
+    units, treedef = jax.tree.flatten(net[part], is_leaf=is_weight_transform)
+    taps[part] = []
+    for index, unit in enumerate(units):
+      if is_weight_transform(unit):
+        generator, shared, own = _tap(unit["generator"], num_tasks, products)
+        units[index] = unit | {"generator": generator, TAPS: shared}
+        taps[part].append(own)
+    opened[part] = treedef.unflatten(units)
+  return opened, taps
+
+
+def attach_taps(net: Mapping[str, Params], taps: Mapping[str, list[Tap]]) -> dict[str, Params]:
+  """Puts one task's taps, of `open_taps`, beside the parameters of their layers."""
+  attached = dict(net)
+  for part, own in taps.items():
+    units, treedef = jax.tree.flatten(net[part], is_leaf=is_weight_transform)
+    remaining = iter(own)
+    attached[part] = treedef.unflatten(
+      unit | {TAPS: Taps(unit[TAPS], next(remaining))} if is_weight_transform(unit) else unit for unit in units
+    )
+  return attached
+
+
+def shared_weights(unit: Params) -> Array:
+  """M z for the layer's own latent z: `[n_in + 1, n_out]`."""
+  if TAPS not in unit:
+    return generate(unit["generator"], unit["latent"])
+  return _tapped_generate(unit["generator"], unit["latent"], _slot(unit[TAPS].shared, 0))
+
+
+def adapted_weights(unit: Params, latent: Array, product: int) -> Array:
+  """M z for a latent z that adaptation has reached; `product` is the number of this product, from 0."""
+  if TAPS not in unit:
+    return generate(unit["generator"], latent)
+  return _tapped_generate(unit["generator"], latent, _slot(unit[TAPS].own, product))
+
+
+def latent_gradient(unit: Params, gradient: Array, product: int) -> Array:
+  """M^T g for a gradient g of the generated weights: `[L]`; `product` as in `adapted_weights`."""
+  if TAPS not in unit:
+    return generate_transposed(unit["generator"], gradient)
+  return _tapped_generate_transposed(unit["generator"], gradient, _slot(unit[TAPS].own, product))
+
+
+def _slot(tap: Tap, index: int) -> Tap:
+  if not 0 <= index < tap.latent.shape[0]:
+    raise ValueError(f"product {index} of an adaptation that announced {tap.latent.shape[0]}")
+  return Tap(tap.latent[index], tap.weights[index])
+
+
+def _tap(generator: Array, num_tasks: int, num_products: int) -> tuple[Array, Tap, Tap]:
+  """The generator, a tap `[1, ...]` for the shared product and one `[T, U, ...]` for those of the tasks."""
+  num_latents, *shape = generator.shape
+
+  def zeros(*leading: int) -> Tap:
+    return Tap(jnp.zeros((*leading, num_latents), generator.dtype), jnp.zeros((*leading, *shape), generator.dtype))
+
+  @jax.custom_vjp
+  def route(generator: Array) -> tuple[Array, Tap, Tap]:
+    return generator, zeros(1), zeros(num_tasks, num_products)
+
+  def forward(generator: Array) -> tuple[tuple[Array, Tap, Tap], None]:
+    return route(generator), None
+
+  def backward(_: None, cotangents: tuple[Array, Tap, Tap]) -> tuple[Array]:
+    untapped, shared, own = cotangents
+    latents = jnp.concatenate([shared.latent, own.latent.reshape(-1, num_latents)])
+    weights = jnp.concatenate([shared.weights, own.weights.reshape(-1, *shape)])
+    return (untapped + jnp.einsum("ul,uio->lio", latents, weights),)
+
+  route.defvjp(forward, backward)
+  return route(generator)
+
+
+@jax.custom_vjp
+def _tapped_generate(generator: Array, latent: Array, tap: Tap) -> Array:
+  del tap
+  return generate(generator, latent)
+
+
+def _generate_forward(generator: Array, latent: Array, tap: Tap) -> tuple[Array, Any]:
+  del tap
+  return generate(generator, latent), (generator, latent)
+
+
+def _generate_backward(residuals: Any, cotangent: Array) -> tuple[None, Array, Tap]:
+  generator, latent = residuals
+  return None, generate_transposed(generator, cotangent), Tap(latent, cotangent)
+
+
+_tapped_generate.defvjp(_generate_forward, _generate_backward)
+
+
+@jax.custom_vjp
+def _tapped_generate_transposed(generator: Array, gradient: Array, tap: Tap) -> Array:
+  del tap
+  return generate_transposed(generator, gradient)
+
+
+def _generate_transposed_forward(generator: Array, gradient: Array, tap: Tap) -> tuple[Array, Any]:
+  del tap
+  return generate_transposed(generator, gradient), (generator, gradient)
+
+
+def _generate_transposed_backward(residuals: Any, cotangent: Array) -> tuple[None, Array, Tap]:
+  generator, gradient = residuals
+  return None, generate(generator, cotangent), Tap(cotangent, gradient)
+
+
+_tapped_generate_transposed.defvjp(_generate_transposed_forward, _generate_transposed_backward)

@@ -1,0 +1,163 @@
+"""Many devices: members of a population and tasks of a batch side by side, in one process or in several.
+
+The mesh has two axes. Along `seed` lie the members of a population, each with its own state and key; they never
+exchange a number. Along `task` lie the tasks of every sampled batch, so that the inner adaptations of one member run on
+several devices; their gradients are summed over this axis in every update.
+
+  state [M, ...], keys [M]           split along `seed`, copied along `task`
+  dataset [T, N, ...]                a copy on every device
+  sampled TaskBatch [M, T, B, ...]   split along both
+  metrics [M]                        split along `seed`, copied along `task`
+
+The dataset is not split by tasks: the tasks of a batch are drawn anew in every update, and a device would have to fetch
+the rows of those that lie elsewhere.
+
+Everything is `jax.jit` on global arrays: the program of one device, on data that are laid out. Where there are several
+processes, each calls the same functions in the same order.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from macaw_jax.training.loop import Chunk, Dataset, Sample
+from macaw_jax.types import Key, TaskBatch, TrainState
+
+SEED, TASK = "seed", "task"  # The axes of the mesh; SEED is the `spmd_axis_name` of whatever maps over members.
+
+
+def initialise_distributed(
+  coordinator_address: str | None = None, num_processes: int | None = None, process_id: int | None = None
+) -> None:
+  """Connects this process with the others of the run; must come before anything else asks JAX for a device.
+
+  Args:
+    coordinator_address: `host:port` on which process 0 listens.
+    num_processes: of the run.
+    process_id: of this process, from 0. What is None is taken from what SLURM, Open MPI or a TPU machine has set.
+
+  Raises:
+    ValueError: something is None and none of them has set it.
+  """
+  try:
+    jax.distributed.initialize(coordinator_address, num_processes, process_id)
+  except ValueError as error:
+    raise ValueError(
+      "config.devices.distributed = True: expected a process that SLURM's srun, Open MPI's mpirun or a TPU machine has "
+      f"started, found none of them ({error}); start it as launch/ shows, or leave the field at False on one machine"
+    ) from error
+
+
+def is_main_process() -> bool:
+  """Whether this process, of all of the run, is the one that prints and writes."""
+  return jax.process_index() == 0
+
+
+def make_mesh(seed: int, task: int, *, members: int, tasks: int) -> Mesh:
+  """The mesh of `seed` x `task` devices for a population; one process takes the first of its devices.
+
+  Args:
+    seed: devices along the members.
+    task: devices along the tasks of a batch.
+    members: of the population.
+    tasks: of one update: `config.training.tasks_per_update`, or all of the dataset where it has fewer.
+
+  Raises:
+    ValueError: an axis does not divide what is laid along it, or the devices are not that many.
+  """
+  _check_axis("config.devices.seed", seed, members, "members of the population (config.population.seeds)")
+  _check_axis("config.devices.task", task, tasks, "tasks of an update (config.training.tasks_per_update)")
+  wanted, found, processes = seed * task, jax.device_count(), jax.process_count()
+  asked = f"config.devices.seed = {seed} times config.devices.task = {task} asks for {wanted} devices"
+  if wanted > found:
+    raise ValueError(f"{asked}, found {found} ({jax.devices()[0].device_kind}) in {processes} process(es); lower one")
+  if processes > 1 and wanted < found:
+    # A process without a device in the mesh could take no part in what all of them must compute together.
+    raise ValueError(
+      f"{asked}, found {found} in {processes} processes, which must all be used; choose a product of {found}"
+    )
+  # Since JAX 0.9 the default is Explicit, which would put the sharding into the type of every array.
+  return jax.make_mesh((seed, task), (SEED, TASK), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def by_member(mesh: Mesh) -> NamedSharding:
+  """How `[M, ...]` is laid out: the leading axis along `seed`, a copy for each position along `task`."""
+  return NamedSharding(mesh, PartitionSpec(SEED))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """A copy on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def shard_tasks(sample: Sample, mesh: Mesh) -> Sample:
+  """`sample` with the leading axis of its batches laid along `task`.
+
+  What is computed from a batch, the adaptation to each task and its gradient, is split in the same way.
+  """
+
+  def sharded_sample(dataset: Dataset, key: Key) -> TaskBatch:
+    return jax.lax.with_sharding_constraint(sample(dataset, key), NamedSharding(mesh, PartitionSpec(TASK)))
+
+  return sharded_sample
+
+
+def population_chunk(chunk: Chunk) -> Chunk:
+  """`chunk` for all members at once: states `[M, ...]`, one dataset, keys `[M]`, metrics `[M]`."""
+  return jax.vmap(chunk, in_axes=(0, None, 0), spmd_axis_name=SEED)
+
+
+def compile_on_mesh(chunk: Chunk, mesh: Mesh, state: TrainState, dataset: Dataset, keys: Key) -> Chunk:
+  """Compiles a population's chunk; the state that comes out lies as the one that went in, whose memory it takes.
+
+  The result takes no other shapes and no other layout, so nothing can be traced or moved again unseen.
+
+  Args:
+    chunk: of a population (see `population_chunk`), its sampler from `shard_tasks`.
+    mesh: of `make_mesh`.
+    state: `[M, ...]`, laid out by `by_member`; donated in a call.
+    dataset: laid out by `replicated`.
+    keys: `[M]`, laid out by `by_member`.
+  """
+  members = by_member(mesh)
+  layout = {"in_shardings": (members, replicated(mesh), members), "out_shardings": (members, members)}
+  return jax.jit(chunk, donate_argnums=0, **layout).lower(state, dataset, keys).compile()
+
+
+def initialise_members(init: Callable[[Key], TrainState], keys: Key, mesh: Mesh) -> TrainState:
+  """The states of all members, each made where it will be: `init` (`loop.initialise` of an algorithm) on keys `[M]`."""
+  return jax.jit(jax.vmap(init), out_shardings=by_member(mesh))(keys)
+
+
+def put(tree: Any, sharding: NamedSharding) -> Any:
+  """Lays out a tree of host values, NumPy's or JAX's, that every process holds whole and the same."""
+
+  def put_leaf(leaf: Any) -> jax.Array:
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(put_leaf(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+    values = np.asarray(leaf)
+    # device_put would send each array to all processes, to compare them.
+    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+  return jax.tree.map(put_leaf, tree)
+
+
+def fetch(tree: Any) -> Any:
+  """A tree of laid-out arrays as whole NumPy arrays, in every process; all of them must call it."""
+
+  def fetch_leaf(leaf: jax.Array) -> np.ndarray:
+    if leaf.is_fully_addressable:
+      return np.asarray(leaf)
+    return multihost_utils.process_allgather(leaf, tiled=True)
+
+  return jax.tree.map(fetch_leaf, tree)
+
+
+def _check_axis(field: str, size: int, count: int, what: str) -> None:
+  divisors = [divisor for divisor in range(1, count + 1) if count % divisor == 0]
+  if size not in divisors:
+    raise ValueError(f"{field} = {size} does not divide the {count} {what}; choose {', '.join(map(str, divisors))}")
