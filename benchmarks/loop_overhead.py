@@ -70,10 +70,10 @@ def make_calls(algorithm: Algorithm, writer: WriterGroup) -> tuple[dict[str, Cal
     compiled[name] = compile_chunk(chunk, initialise(algorithm, key), dataset, key)
     seconds[name] = time.perf_counter() - started
 
-  calls = {
-    name: repeated(lambda state, name=name: compiled[name](state, chunks[name][1], key), initialise(algorithm, key))
-    for name in chunks
-  }
+  def timed(name: str) -> Callable[[], None]:
+    return repeated(lambda state: compiled[name](state, chunks[name][1], key), initialise(algorithm, key))
+
+  calls = {name: timed(name) for name in chunks}
   endless = train(compiled["and sampling"], initialise(algorithm, key), data, key, num_steps=2**30)
 
   def train_and_write() -> None:
@@ -108,7 +108,7 @@ def main(argv: list[str]) -> None:
     for name, measured in times.items()
   }
   bare = spreads[BASELINE]["processor"].median
-  rows = [
+  rows: list[dict[str, Any]] = [
     {
       "version": name,
       "processor_ms": of_version["processor"]._asdict(),

@@ -19,6 +19,7 @@ from typing import Any
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
@@ -84,8 +85,7 @@ def make_act(family: TaskFamily, act: Callable[..., tuple[Array, Any]]) -> Calla
 
   def one(params: MetaParams, state: Array) -> Array:
     observation = family.observe({}, Physics(state[:9], state[9:]))
-    nothing = np.zeros((), np.float32)
-    timestep = TimeStep(observation, np.zeros(family.action_size, np.float32), nothing, nothing)
+    timestep = TimeStep(observation, jnp.zeros(family.action_size), jnp.zeros(()), jnp.zeros(()))
     return act(params, {}, timestep, None)[0]
 
   return jax.jit(jax.vmap(one, (None, 0)))

@@ -88,14 +88,14 @@ def compile_batches(sample: SampleTasks, dataset: Dataset, count: int) -> tuple[
 
 def host_batches(dataset: Dataset, count: int) -> Callable[[], Any]:
   """A call that draws `count` batches with NumPy and sends each to the device."""
-  generator, tasks = np.random.default_rng(0), np.arange(TASKS.value)[:, None]
+  generator, tasks = np.random.default_rng(0), np.arange(TASKS.value)
   host = jax.tree.map(np.asarray, dataset)
 
-  def batch() -> TaskBatch:
+  def batch() -> Any:
     num_rows = host.reward.shape[1]
     rows = np.stack([generator.choice(num_rows, 2 * BATCH.value, replace=False) for _ in tasks])
     support, query = rows[:, : BATCH.value], rows[:, BATCH.value :]
-    return jax.device_put(TaskBatch(gather_all(host, tasks, support), gather_all(host, tasks, query), tasks[:, 0]))
+    return jax.device_put((gather_all(host, tasks[:, None], support), gather_all(host, tasks[:, None], query), tasks))
 
   return lambda: [jax.block_until_ready(batch()) for _ in range(count)]
 

@@ -27,7 +27,8 @@ def use_compilation_cache() -> None:
   JAX_ENABLE_COMPILATION_CACHE=false. Programs of another JAX version, processor or option have other names, and the
   directory can be deleted at any time.
   """
-  if jax.config.jax_compilation_cache_dir is not None or not jax.config.jax_enable_compilation_cache:
+  options = jax.config.values
+  if options["jax_compilation_cache_dir"] is not None or not options["jax_enable_compilation_cache"]:
     return
   try:
     directory = cache_directory()

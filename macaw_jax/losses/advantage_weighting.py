@@ -123,7 +123,9 @@ def enriched_advantage_weighted_regression(
     policy: With an advantage head.
     advantage: A(s, a), held fixed.
     coefficient: Reads the weight of the advantage regression from the params.
-    temperature, maximum_weight, normalise: See `advantage_weights`.
+    temperature: See `advantage_weights`.
+    maximum_weight: Likewise.
+    normalise: Likewise.
     part: The name of the policy's parameters.
 
   Raises:
