@@ -34,8 +34,5 @@ def chain(*adaptations: Adaptation) -> Adaptation:
       changes, metrics = changes | new_changes, metrics | new_metrics
     return changes, metrics
 
-  # A later rule meets weights in place of a generator in the parts that an earlier one changed.
-  products: dict[str, int] = {}
-  for adaptation in adaptations:
-    products = dict(adaptation.generator_products) | products
+  products = {part: number for rule in adaptations for part, number in rule.generator_products.items()}
   return Adaptation(init, apply, products)

@@ -10,6 +10,7 @@ from macaw_jax.losses import (
   advantage_weighted_regression,
   advantage_weights,
   behaviour_cloning,
+  enriched_advantage_weighted_regression,
   monte_carlo,
   scale,
   value_regression,
@@ -118,9 +119,29 @@ def test_losses_that_report_the_same_metric_cannot_be_added():
     add(behaviour_cloning(POLICY), behaviour_cloning(POLICY))(parts(), batch(), KEY)
 
 
+def test_enriched_regression_is_the_sum_of_its_two_losses():
+  params, rows = parts() | {"coefficient": jnp.array(0.3)}, batch()
+  coefficient = lambda params: params["coefficient"]  # noqa: E731
+  together = enriched_advantage_weighted_regression(POLICY, ADVANTAGE, coefficient, temperature=0.7)
+  apart = add(
+    advantage_weighted_regression(POLICY, ADVANTAGE, temperature=0.7),
+    scale(coefficient, advantage_regression(POLICY, ADVANTAGE)),
+  )
+  results = [
+    jax.value_and_grad(lambda params, f=f: f(params, rows, KEY), has_aux=True)(params) for f in (together, apart)
+  ]
+  ((value, metrics), gradient), ((expected, expected_metrics), expected_gradient) = results
+  np.testing.assert_allclose(value, expected, rtol=1e-6)
+  assert metrics == pytest.approx(expected_metrics)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), gradient, expected_gradient)
+  assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(gradient["value"]))
+
+
 def test_advantage_regression_needs_a_head():
   with pytest.raises(ValueError, match="advantage head"):
     advantage_regression(gaussian_policy(3, 2, (8,), layer="dense"), ADVANTAGE)
+  with pytest.raises(ValueError, match="advantage head"):
+    enriched_advantage_weighted_regression(gaussian_policy(3, 2, (8,), layer="dense"), ADVANTAGE, lambda params: 1.0)
 
 
 @pytest.mark.parametrize("arguments", [{"temperature": 0.0}, {"maximum_weight": 0.5}])
