@@ -1,5 +1,7 @@
 """Gradients that went through taps equal those of automatic differentiation."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,13 +112,14 @@ def generator_sized_products(generator_products):
     .lower(MetaParams(net, rule.init(net)))
     .as_text()
   )
-  size = "x".join(map(str, net["first"]["layer_1"]["generator"].shape))
-  return sum("dot_general" in line and line.rstrip().endswith(f"-> tensor<{size}xf32>") for line in text.splitlines())
+  shapes = re.findall(r"dot_general.*-> tensor<([\dx]+)xf32>", text)
+  size = net["first"]["layer_1"]["generator"].shape
+  return sum(sorted(map(int, shape.split("x"))) == sorted(size) for shape in shapes)
 
 
 def test_taps_save_products():
   with_taps, without = (generator_sized_products(products) for products in ({"first": 2}, {}))
-  assert with_taps < without
+  assert 1 <= with_taps < without
 
 
 def test_more_products_than_announced_are_refused():
