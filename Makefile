@@ -1,7 +1,7 @@
 # make run   meta-train MACAW on the starter data, evaluate it, and show the table
 # make test  all tests, the linters among them
 # make lint  ruff and mypy alone
-# make bench the benchmarks, in their order in the documentation
+# make bench all benchmarks at small sizes; their figures go to benchmarks/results
 # make lock  resolve the dependencies anew
 #
 # Every target first makes .venv and installs exactly what requirements.lock names. Nothing but Python >= 3.11,
@@ -23,8 +23,7 @@ lint: $(INSTALLED)
 	$(BIN)/python -m pytest tests/test_lint.py
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.update_step
-	$(BIN)/python -m benchmarks.engines --families=point_robot,cheetah_dir,walker_params
+	$(BIN)/python -m benchmarks.run --size=small
 
 # One file for all Python versions: markers choose jax 0.10 for 3.11 and jax 0.12 for 3.12 and later.
 lock: $(INSTALLED)

@@ -33,7 +33,9 @@ EVALUATE_EVERY = flags.DEFINE_integer(
   "evaluate_every", 100, "Updates between evaluations; divides steps.", lower_bound=1
 )
 EPISODES = flags.DEFINE_integer("episodes", 20, "Episodes of a task in an evaluation.", lower_bound=1)
-OPTIONS = flags.DEFINE_list("options", [], "More options of the run, as --config.algorithm.layer=dense.")
+OPTION = flags.DEFINE_multi_string(
+  "option", [], "Changes the run, as --option=--config.algorithm.layer=dense; repeatable."
+)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
 
 EVALUATED = "evaluation after "  # begins the line that a run prints after an evaluation
@@ -55,7 +57,7 @@ def run_seed(seed: int) -> list[Point]:
     run_directory = Path(directory) / "run"
     arguments = ["-m", "experiments.run", "--config=configs/macaw.py", f"--config.seed={seed}"]
     arguments += [f"--config.output_directory={run_directory}", f"--config.evaluation.episodes={EPISODES.value}"]
-    arguments += [f"--config.training.{name}={value}" for name, value in training.items()] + OPTIONS.value
+    arguments += [f"--config.training.{name}={value}" for name, value in training.items()] + OPTION.value
     seconds = {}
     for stamp, line in stamped_lines(arguments):
       if line.startswith(EVALUATED):

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks.measure import write_results
 from macaw_jax import envs
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily
 from macaw_jax.envs.mjx_engine import on_mjx
@@ -28,6 +29,7 @@ from macaw_jax.envs.native import NativeSimulator
 FAMILIES = flags.DEFINE_list("families", None, "Names of families; all if not given.")
 EPISODES = flags.DEFINE_integer("episodes", 32, "Episodes that are stepped together.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 3, "Timed calls.", lower_bound=1)
+OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
 
 COLUMNS = (
   *("family", "observation", "horizon", "native steps/s", "compiled steps/s", "ratio", "compile s"),
@@ -153,6 +155,7 @@ def main(argv: list[str]) -> None:
   print(f"| {' | '.join(COLUMNS)} |")
   print("|---" * len(COLUMNS) + "|")
   known: dict[Any, Measurement] = {}
+  rows = []
   for name in FAMILIES.value or sorted(envs.FAMILIES):
     family = envs.make(name)
     # Bodies are known by their model and what tasks change in it; an analytic family stands for itself.
@@ -160,6 +163,9 @@ def main(argv: list[str]) -> None:
     if key not in known:
       known[key] = measure(family)
     print(row(family, known[key]), flush=True)
+    rows.append({"family": family.name, "episodes": EPISODES.value, **known[key]._asdict()})
+  if OUTPUT.value:
+    write_results(OUTPUT.value, "engines", rows)
 
 
 if __name__ == "__main__":

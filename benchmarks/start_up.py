@@ -23,7 +23,9 @@ from benchmarks.measure import Spread, show, spread, table, write_results
 
 EPISODES = flags.DEFINE_integer("episodes", 2, "Episodes of a task in the first evaluation.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Cold and warm starts.", lower_bound=1)
-OPTIONS = flags.DEFINE_list("options", [], "More options of the run, as --config.algorithm.layer=dense.")
+OPTION = flags.DEFINE_multi_string(
+  "option", [], "Changes the run, as --option=--config.algorithm.layer=dense; repeatable."
+)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
 
 # What a run says first, and what it has just done then.
@@ -39,7 +41,7 @@ PHASES = {
 def start(cache: str, run_directory: str) -> dict[str, float]:
   """Seconds of each phase of one start."""
   arguments = ["-m", "experiments.run", "--config=configs/macaw.py", f"--config.output_directory={run_directory}"]
-  arguments += [f"--config.evaluation.episodes={EPISODES.value}", "--config.training.log_every=1", *OPTIONS.value]
+  arguments += [f"--config.evaluation.episodes={EPISODES.value}", "--config.training.log_every=1", *OPTION.value]
   lines = stamped_lines(arguments, {"XDG_CACHE_HOME": cache}, without=("JAX_COMPILATION_CACHE_DIR",))
   seconds: dict[str, float] = {}
   for stamp, line in lines:

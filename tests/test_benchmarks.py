@@ -1,11 +1,92 @@
 """Every benchmark runs, at a toy size. Its figures are not looked at here."""
 
+import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 
+import pytest
+
+from benchmarks.run import BENCHMARKS
+
 ROOT = pathlib.Path(__file__).parent.parent
+SMALL_NETWORKS = ["--option=--config.algorithm.layer=dense", "--option=--config.algorithm.hidden_sizes=(8,8)"]
+
+
+def rows_of(tmp_path, benchmark, *arguments):
+  """Runs a benchmark, compiled with few optimisations, and returns the rows that it writes."""
+  command = [sys.executable, "-m", f"benchmarks.{benchmark}", *arguments, f"--output={tmp_path / 'results.json'}"]
+  environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+  result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+  assert result.returncode == 0, result.stderr
+  assert len(re.findall(r"^\| -", result.stdout, flags=re.MULTILINE)) == 1  # one table
+  record = json.loads((tmp_path / "results.json").read_text())
+  assert record["benchmark"] == benchmark
+  assert record["environment"]["versions"]["jax"]
+  return record["rows"]
+
+
+def test_the_evaluator_and_gymnasium_step_the_same_physics(tmp_path):
+  pytest.importorskip("imageio")  # Gymnasium's half-cheetah asks for it, though it draws nothing.
+  sizes = ["--episodes=1", "--mjx_episodes=1", "--steps=3", "--repeats=1"]
+  native, mjx, sequential, parallel = rows_of(tmp_path, "rollout", *sizes)
+  assert [native["episodes"], mjx["episodes"], sequential["episodes"], parallel["episodes"]] == [2] * 4
+  assert sequential["ratio"] == 1.0
+  assert native["physics_difference"]["1"] < 1e-12
+  assert native["physics_difference"]["10"] < 1e-9
+
+
+def test_sampling_is_timed_against_a_shuffle_and_the_host(tmp_path):
+  sizes = ["--rows=50,100", "--tasks=2", "--batch=8", "--batches=2", "--repeats=1"]
+  rows = rows_of(tmp_path, "sampling", *sizes)
+  assert [row["rows"] for row in rows] == [50] * 3 + [100] * 3
+  assert [row["ratio"] for row in rows if row["version"].startswith("macaw_jax")] == [1.0, 1.0]
+
+
+def test_the_collector_is_timed_by_its_parts(tmp_path):
+  (row,) = rows_of(tmp_path, "collect", "--families=point_robot", "--rounds=3", "--updates=2")
+  assert row["steps_a_round"] == 20 * 20
+  assert row["ratio"] > 1.0
+  assert sum(row["shares"].values()) == pytest.approx(1.0)
+
+
+def test_training_is_timed_against_its_bare_update(tmp_path):
+  sizes = ["--tasks=2", "--batch=4", "--width=4", "--rows=20", "--updates=2", "--repeats=1"]
+  bare, _, training = rows_of(tmp_path, "loop_overhead", *sizes)
+  assert bare["overhead_percent"] == 0.0
+  assert training["processor_ms"]["median"] > 0.0
+
+
+def test_starts_are_timed_by_their_phases(tmp_path):
+  cold, warm = rows_of(tmp_path, "start_up", "--episodes=1", "--repeats=1", *SMALL_NETWORKS)
+  assert cold["ratio"] == 1.0
+  for start in (cold, warm):
+    *phases, whole = (spread["median"] for spread in start["seconds"].values())
+    assert len(phases) == 5
+    assert whole == pytest.approx(sum(phases))
+
+
+def test_a_score_is_waited_for(tmp_path):
+  sizes = ["--seeds=1", "--steps=2", "--evaluate_every=1", "--episodes=1", "--score=-50"]
+  (run,) = rows_of(tmp_path, "end_to_end", *sizes, *SMALL_NETWORKS)
+  assert [point["updates"] for point in run["evaluations"]] == [0, 1, 2]
+  assert run["reached"] == run["evaluations"][0]
+  assert run["end"] == run["evaluations"][2]
+
+
+def test_all_benchmarks_can_be_run_by_one_command(tmp_path):
+  command = [sys.executable, "-m", "benchmarks.run", "--only=sampling", f"--output={tmp_path / 'results'}"]
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert result.returncode == 0, result.stderr
+  assert "python -m benchmarks.sampling --rows=" in result.stdout
+  assert {path.name for path in (tmp_path / "results").iterdir()} == {"sampling.json"}
+
+
+def test_every_benchmark_belongs_to_that_command():
+  named = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "app.run(main)" in path.read_text()}
+  assert named == {*BENCHMARKS, "run"}
 
 
 def test_update_step_compares_and_times_both_versions():
