@@ -17,17 +17,20 @@ processes, each calls the same functions in the same order.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from macaw_jax.training.loop import Chunk, Dataset, Sample
-from macaw_jax.types import Key, TaskBatch, TrainState
+from macaw_jax.training.loop import Dataset, Sample
+from macaw_jax.types import Key, Metrics, TaskBatch
 
 SEED, TASK = "seed", "task"  # The axes of the mesh; SEED is the `spmd_axis_name` of whatever maps over members.
+
+Members = TypeVar("Members")  # A pytree of arrays [M, ...]: what an update changes, and what goes with it.
+PopulationChunk = Callable[[Members, Dataset, Key], tuple[Members, Metrics]]
 
 
 def initialise_distributed(
@@ -57,6 +60,12 @@ def is_main_process() -> bool:
   return jax.process_index() == 0
 
 
+def wait_for_all(name: str) -> None:
+  """Returns when every process of the run has called this with `name`."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
 def make_mesh(seed: int, task: int, *, members: int, tasks: int) -> Mesh:
   """The mesh of `seed` x `task` devices for a population; one process takes the first of its devices.
 
@@ -80,7 +89,7 @@ def make_mesh(seed: int, task: int, *, members: int, tasks: int) -> Mesh:
     raise ValueError(
       f"{asked}, found {found} in {processes} processes, which must all be used; choose a product of {found}"
     )
-  # Since JAX 0.9 the default is Explicit, which would put the sharding into the type of every array.
+  # By default JAX makes axes Explicit, and the sharding would be part of the type of every array.
   return jax.make_mesh((seed, task), (SEED, TASK), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
@@ -106,31 +115,24 @@ def shard_tasks(sample: Sample, mesh: Mesh) -> Sample:
   return sharded_sample
 
 
-def population_chunk(chunk: Chunk) -> Chunk:
-  """`chunk` for all members at once: states `[M, ...]`, one dataset, keys `[M]`, metrics `[M]`."""
-  return jax.vmap(chunk, in_axes=(0, None, 0), spmd_axis_name=SEED)
-
-
-def compile_on_mesh(chunk: Chunk, mesh: Mesh, state: TrainState, dataset: Dataset, keys: Key) -> Chunk:
-  """Compiles a population's chunk; the state that comes out lies as the one that went in, whose memory it takes.
+def compile_on_mesh(
+  chunk: PopulationChunk[Members], mesh: Mesh, members: Members, dataset: Dataset, keys: Key
+) -> PopulationChunk[Members]:
+  """Compiles a population's chunk; what comes out of a call lies as what went in, and takes its memory.
 
   The result takes no other shapes and no other layout, so nothing can be traced or moved again unseen.
 
   Args:
-    chunk: of a population (see `population_chunk`), its sampler from `shard_tasks`.
+    chunk: `(members, dataset, keys) -> (members, metrics)`, a chunk mapped over members with `spmd_axis_name=SEED`,
+      its sampler from `shard_tasks`.
     mesh: of `make_mesh`.
-    state: `[M, ...]`, laid out by `by_member`; donated in a call.
+    members: the states `[M, ...]`, laid out by `by_member`; donated in a call.
     dataset: laid out by `replicated`.
     keys: `[M]`, laid out by `by_member`.
   """
-  members = by_member(mesh)
-  layout = {"in_shardings": (members, replicated(mesh), members), "out_shardings": (members, members)}
-  return jax.jit(chunk, donate_argnums=0, **layout).lower(state, dataset, keys).compile()
-
-
-def initialise_members(init: Callable[[Key], TrainState], keys: Key, mesh: Mesh) -> TrainState:
-  """The states of all members, each made where it will be: `init` (`loop.initialise` of an algorithm) on keys `[M]`."""
-  return jax.jit(jax.vmap(init), out_shardings=by_member(mesh))(keys)
+  split, copied = by_member(mesh), replicated(mesh)
+  jitted = jax.jit(chunk, in_shardings=(split, copied, split), out_shardings=(split, split), donate_argnums=0)
+  return jitted.lower(members, dataset, keys).compile()
 
 
 def put(tree: Any, sharding: NamedSharding) -> Any:

@@ -93,10 +93,16 @@ def shares(tree):
   ]
 
 
+def make_chunk(algorithm, sample):
+  """Some updates of every member."""
+  chunk = loop.make_chunk(algorithm, sample, UPDATES_PER_CALL)
+  return jax.vmap(chunk, in_axes=(0, None, 0), spmd_axis_name=devices.SEED)
+
+
 def run_without_mesh():
   keys_init, keys_train = make_keys()
   state = jax.vmap(functools.partial(loop.initialise, make_algorithm()))(keys_init)
-  chunk = devices.population_chunk(loop.make_chunk(make_algorithm(), sample, UPDATES_PER_CALL))
+  chunk = make_chunk(make_algorithm(), sample)
   compiled = loop.compile_chunk(chunk, state, make_dataset(), keys_train)
   initial, metrics = jax.device_get(state.params), []
   for _ in range(CALLS):
@@ -114,15 +120,14 @@ def run_on_mesh(seed, task):
   traces = []
   algorithm = make_algorithm(lambda: traces.append(None))
   mesh = devices.make_mesh(seed, task, members=MEMBERS, tasks=TASKS_PER_UPDATE)
-  keys_init, keys_train = (devices.put(keys, devices.by_member(mesh)) for keys in make_keys())
-  host_dataset = make_dataset()
-  dataset = devices.put(host_dataset, devices.replicated(mesh))
+  keys_init, keys_train = make_keys()
+  state = jax.vmap(functools.partial(loop.initialise, algorithm))(keys_init)
+  state, keys_train = devices.put((state, keys_train), devices.by_member(mesh))
+  dataset = devices.put(make_dataset(), devices.replicated(mesh))
   sharded_sample = devices.shard_tasks(sample, mesh)
   batch = jax.jit(jax.vmap(sharded_sample, in_axes=(None, 0), spmd_axis_name=devices.SEED))(dataset, keys_train)
 
-  state = devices.initialise_members(functools.partial(loop.initialise, algorithm), keys_init, mesh)
-  chunk = devices.population_chunk(loop.make_chunk(algorithm, sharded_sample, UPDATES_PER_CALL))
-  compiled = devices.compile_on_mesh(chunk, mesh, state, dataset, keys_train)
+  compiled = devices.compile_on_mesh(make_chunk(algorithm, sharded_sample), mesh, state, dataset, keys_train)
   initial = jax.tree.map(
     np.array, devices.fetch(state.params)
   )  # a copy: a view of a buffer would keep it from donation

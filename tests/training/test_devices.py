@@ -22,9 +22,9 @@ SECONDS = 400  # Far above what a child takes; one that hangs is ended.
 MESH_NAMES = [f"{seed}x{task}" for seed, task in MESHES]
 
 # float32 has a relative rounding of 6e-8. Splitting a sum over tasks or members changes its order, and six updates of
-# Adam carry that along: parameters differ by 2e-7, where they have moved by 5e-3; moments, which are not divided by
-# their size, by 6e-6 of the largest in their array; losses by 3e-7 of themselves.
-PARAMETERS_APART, STATE_APART, METRICS_APART = 2e-6, 5e-5, 5e-6
+# Adam carry that along. Seen: parameters differ by 2e-7, where they have moved by 5e-3; any array of the state by 6e-6
+# of its largest number; losses by 3e-7 of themselves. In float64 parameters differ by 5e-16.
+PARAMETERS_APART, STATE_APART, METRICS_APART = 1e-5, 2e-4, 2e-5
 
 
 def environment(**changes):
@@ -96,7 +96,7 @@ def assert_same_run(actual, expected):
   for got, start in zip(parameters(expected), expected["initial"], strict=True):
     assert got.shape[0] == start.shape[0] == MEMBERS
   moved = [np.abs(got - start).max() for got, start in zip(parameters(expected), expected["initial"], strict=True)]
-  assert np.median(moved) > 1_000 * PARAMETERS_APART
+  assert np.median(moved) > 100 * PARAMETERS_APART
   for got, want in zip(actual["initial"], expected["initial"], strict=True):
     np.testing.assert_array_equal(got, want)
   for got, want in zip(parameters(actual), parameters(expected), strict=True):
