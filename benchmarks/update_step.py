@@ -1,21 +1,39 @@
-"""What one meta-update of MACAW costs: ours against the same update with a copy of every generator per task.
+"""What one meta-update of MACAW costs: ours, a plain version in JAX, and PyTorch.
 
 python -m benchmarks.update_step
-python -m benchmarks.update_step --tasks=20 --inner_steps=2
+python -m benchmarks.update_step --tasks=20 --inner_steps=2 --memory
+python -m benchmarks.update_step --sweep --output=update_step.json
 
-Both versions see the same data, and their meta-gradients are compared before anything is timed. The process runs on
-one core; each row gives processor time and wall time of an update (sampling and optimiser included), median and
-quartiles over the repeats, interleaved so that a noisy machine is noisy for both. Compile time stands apart.
+  macaw_jax       `macaw_jax.algorithms.macaw.macaw` as a user gets it
+  jax_copying     plain gradient steps mapped over tasks: every task has a copy of each generator; `optax.adam`
+  torch_loop      PyTorch as the released code is built: a loop over tasks, second-order autograd on copies
+  torch_factored  PyTorch at its best (`benchmarks.torch_macaw`): all tasks at once, no copy of a generator
+  torch_compiled  the same through `torch.compile`
+
+All start from the same parameters on the same data; their meta-gradients on one batch are compared before anything is
+timed, and a tensor that is further from ours than 1e-2 of its norm ends the run. An update samples its batches, takes
+the meta-gradient and steps Adam. The process runs on one core with one thread; milliseconds of an update, median and
+quartiles over repeats that take turns. Ratio is that of processor times to ours. Compilation, from a cold cache, stands
+apart. Peak memory (`--memory`, `--sweep`) is that of a process for each version: the largest resident set during
+updates that follow the first ones, less the resident set before the version was built. The PyTorch rows need the extra
+`torch`.
 """
 
+if __name__ == "__main__":  # Before JAX makes its threads.
+  from benchmarks.measure import pin
+
+  pin()
+
+import functools
+import importlib.util
+import multiprocessing
 import os
-
-if hasattr(os, "sched_setaffinity"):  # Before JAX makes its threads.
-  os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
+import tempfile
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +41,14 @@ import numpy as np
 import optax
 from absl import app, flags, logging
 
+from benchmarks import measure
+from benchmarks.random_data import half_cheetah_problem, random_dataset
 from macaw_jax.adaptation import chain
-from macaw_jax.adaptation.gradient_step import inverse_softplus, split_rows
+from macaw_jax.adaptation.gradient_step import split_rows
 from macaw_jax.algorithms.macaw import ADVANTAGE_COEFFICIENT, macaw
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import sample_tasks
+from macaw_jax.hyperparameters import inverse_softplus
 from macaw_jax.losses import (
   add,
   advantage_of,
@@ -37,7 +58,8 @@ from macaw_jax.losses import (
   scale,
   value_regression,
 )
-from macaw_jax.meta_learner import RULE, init_parts, meta_learner, optimize_parts
+from macaw_jax.meta_learner import RULE, MakeOptimizer, init_parts, meta_learner, optimize_parts
+from macaw_jax.networks.layers import LAYERS
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.training.loop import make_chunk
@@ -47,111 +69,97 @@ from macaw_jax.types import (
   Array,
   Key,
   LossFn,
+  MetaParams,
   Metrics,
   Params,
-  Problem,
   TaskBatch,
-  TrainState,
   Transition,
 )
 
 TASKS = flags.DEFINE_integer("tasks", 5, "Tasks of an update.", lower_bound=1)
 BATCH = flags.DEFINE_integer("batch", 256, "Transitions of a task's support, and of its query.", lower_bound=2)
 WIDTH = flags.DEFINE_integer("width", 100, "Width of the three hidden layers.", lower_bound=1)
-INNER_STEPS = flags.DEFINE_integer("inner_steps", 1, "Inner steps.", lower_bound=1)
-UPDATES = flags.DEFINE_integer("updates", 20, "Updates in one compiled call.", lower_bound=1)
+INNER_STEPS = flags.DEFINE_integer("inner_steps", 1, "Inner steps, each on its share of the support.", lower_bound=1)
+LAYER = flags.DEFINE_enum("layer", "weight_transform", sorted(LAYERS), "Kind of layer.")
+FIRST_ORDER = flags.DEFINE_bool("first_order", False, "Hold inner gradients fixed.")
+UPDATES = flags.DEFINE_integer("updates", 20, "Updates in one timed call; a sweep takes fewer.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each version.", lower_bound=1)
+NAMES = flags.DEFINE_list("versions", None, "Versions to run, ours always; all that can be if not given.")
+MEMORY = flags.DEFINE_bool("memory", False, "Measure peak memory, in a process for each version.")
+SWEEP = flags.DEFINE_bool("sweep", False, "Vary one size after the other from the standard ones.")
+OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows.")
 
-OBSERVATION_SIZE, ACTION_SIZE, ROWS, DISCOUNT = 20, 6, 2_000, 0.99
+OURS = "macaw_jax"
 LEARNING_RATES = {"value": 3e-4, "policy": 3e-4, RULE: 1e-3}
-STEP_SIZE = 0.01
+STEP_SIZE, ADVANTAGE_WEIGHT = 0.01, 0.01
+TOLERANCE = 1e-2
+SECONDS_OF_A_CALL = 1.0  # in a sweep
+INIT_KEY, RUN_KEY = 0, 1
 
 
-class Measurement(NamedTuple):
-  """Milliseconds of one update."""
+class Sizes(NamedTuple):
+  """What the cost of an update depends on."""
 
-  processor: float
-  wall: float
-
-
-def random_dataset(num_tasks: int, seed: int = 0) -> Dataset:
-  """Standard normal data of the half-cheetah's sizes: the cost does not depend on the values."""
-  generator = np.random.default_rng(seed)
-
-  def draw(*shape: int) -> np.ndarray:
-    return generator.standard_normal((num_tasks, *shape), dtype=np.float32)
-
-  return Dataset(
-    observation=draw(ROWS, OBSERVATION_SIZE),
-    action=np.tanh(draw(ROWS, ACTION_SIZE)),
-    reward=draw(ROWS),
-    next_observation=draw(ROWS, OBSERVATION_SIZE),
-    terminal=np.zeros((num_tasks, ROWS), np.float32),
-    last=np.zeros((num_tasks, ROWS), np.float32),
-    mc_return=draw(ROWS),
-    final_observation=draw(ROWS // 200, OBSERVATION_SIZE),
-    episode_index=np.broadcast_to(np.arange(ROWS) // 200, (num_tasks, ROWS)).astype(np.int32),
-    final_discount=np.full((num_tasks, ROWS), 0.5, np.float32),
-    size=np.full((num_tasks,), ROWS, np.int32),
-  )
+  tasks: int = 5
+  batch: int = 256
+  width: int = 100
+  inner_steps: int = 1
+  layer: str = "weight_transform"
+  first_order: bool = False
 
 
-def copying_gradient_step(loss: LossFn, *, on: str, steps: int, learned: dict[str, float]) -> Adaptation:
-  """Gradient steps on the parameters themselves: mapped over tasks, every task has its own copy of each generator."""
+class Program(NamedTuple):
+  """Updates ready to be timed."""
 
-  def init(net: dict[str, Params]) -> Params:
-    return {
-      "learned": {name: jnp.full((), value, float) for name, value in learned.items()},
-      "raw_step_size": jax.tree.map(lambda _: jnp.full((), inverse_softplus(STEP_SIZE), float), net[on]),
-    }
-
-  def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
-    adapted = net[on]
-    for batch in split_rows(support, steps):
-
-      def step_loss(params: Params, batch: Transition = batch) -> Array:
-        return loss(net | rule["learned"] | {on: params}, batch, key)[0]
-
-      step_sizes = jax.tree.map(jax.nn.softplus, rule["raw_step_size"])
-      adapted = jax.tree.map(lambda p, a, g: p - a * g, adapted, step_sizes, jax.grad(step_loss)(adapted))
-    return {on: adapted}, {}
-
-  return Adaptation(init, apply)
+  run: Callable[[], None]  # returns when they are done
+  compile_seconds: float | None
 
 
-def copying_macaw(problem: Problem, optimizer: Callable[[float], optax.GradientTransformation]) -> Algorithm:
-  """MACAW as `macaw_jax.algorithms.macaw` has it, with the plain inner step."""
-  sizes = (WIDTH.value,) * 3
-  policy = gaussian_policy(OBSERVATION_SIZE, ACTION_SIZE, sizes, layer="weight_transform", advantage_head=True)
-  value = value_network(OBSERVATION_SIZE, sizes, layer="weight_transform")
-  advantage = advantage_of(value, monte_carlo())
-  value_loss = value_regression(value, monte_carlo())
-  policy_loss = advantage_weighted_regression(policy, advantage)
-  inner_policy_loss = add(
-    policy_loss,
-    scale(lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), advantage_regression(policy, advantage)),
-  )
-  steps = INNER_STEPS.value
-  learned = {ADVANTAGE_COEFFICIENT: inverse_softplus(0.01)}
+class Version(NamedTuple):
+  """One way to compute an update."""
 
-  return meta_learner(
-    init_net=init_parts({"policy": policy.init, "value": value.init}),
-    adaptation=chain(
-      copying_gradient_step(value_loss, on="value", steps=steps, learned={}),
-      copying_gradient_step(inner_policy_loss, on="policy", steps=steps, learned=learned),
-    ),
-    outer_loss=add(value_loss, policy_loss),
-    optimizer=optimize_parts({part: optimizer(rate) for part, rate in LEARNING_RATES.items()}),
-    act=act_with(policy),
-  )
+  gradient: Callable[[TaskBatch], dict[str, np.ndarray]]  # at the initial parameters, as `named_arrays`
+  prepare: Callable[[int], Program]  # from the number of updates in a call
 
 
-def our_macaw(problem: Problem, optimizer: Callable[[float], optax.GradientTransformation]) -> Algorithm:
+Build = Callable[[Sizes, Dataset], Version]
+MakeAlgorithm = Callable[[Sizes, MakeOptimizer], Algorithm]
+
+
+def sweep_cells() -> list[Sizes]:
+  """The standard sizes, and every other value of one size after the other."""
+  standard = Sizes()
+  return [
+    standard,
+    *(standard._replace(tasks=tasks) for tasks in (10, 20, 40)),
+    # Equal shares: a batch that the steps divide.
+    *(standard._replace(inner_steps=steps, batch=standard.batch // steps * steps) for steps in (2, 5)),
+    standard._replace(width=300),
+    standard._replace(batch=1024),
+    *(standard._replace(layer=layer) for layer in ("dense", "bias_transform")),
+    standard._replace(first_order=True),
+  ]
+
+
+def make_dataset(sizes: Sizes) -> Dataset:
+  """Random data of every task, enough for support and query."""
+  return random_dataset(sizes.tasks, max(2_000, 2 * sizes.batch))
+
+
+def sample(sizes: Sizes, dataset: Dataset, key: Key) -> TaskBatch:
+  """Batches of one update."""
+  return sample_tasks(dataset, key, num_tasks=sizes.tasks, support_size=sizes.batch, query_size=sizes.batch)
+
+
+def our_macaw(sizes: Sizes, optimizer: MakeOptimizer) -> Algorithm:
   """MACAW as a user gets it."""
   return macaw(
-    problem,
-    hidden_sizes=(WIDTH.value,) * 3,
-    inner_steps=INNER_STEPS.value,
+    half_cheetah_problem(sizes.tasks),
+    hidden_sizes=(sizes.width,) * 3,
+    layer=sizes.layer,
+    inner_steps=sizes.inner_steps,
+    first_order=sizes.first_order,
+    advantage_coefficient=ADVANTAGE_WEIGHT,
     inner_value_step_size=STEP_SIZE,
     inner_policy_step_size=STEP_SIZE,
     value_learning_rate=LEARNING_RATES["value"],
@@ -161,79 +169,318 @@ def our_macaw(problem: Problem, optimizer: Callable[[float], optax.GradientTrans
   )
 
 
-VERSIONS = {"macaw_jax": our_macaw, "a generator copy per task": copying_macaw}
+def copying_gradient_step(loss: LossFn, *, on: str, sizes: Sizes, learned: dict[str, float]) -> Adaptation:
+  """Gradient steps on the parameters themselves: mapped over tasks, every task has its own copy of each generator."""
+  held = jax.lax.stop_gradient if sizes.first_order else lambda gradient: gradient
+
+  def init(net: dict[str, Params]) -> Params:
+    return {
+      "learned": {name: jnp.full((), value, float) for name, value in learned.items()},
+      "raw_step_size": jax.tree.map(lambda _: jnp.full((), inverse_softplus(STEP_SIZE), float), net[on]),
+    }
+
+  def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
+    adapted = net[on]
+    step_sizes = jax.tree.map(jax.nn.softplus, rule["raw_step_size"])
+    for batch in split_rows(support, sizes.inner_steps):
+
+      def step_loss(params: Params, batch: Transition = batch) -> Array:
+        return loss(net | rule["learned"] | {on: params}, batch, key)[0]
+
+      gradients = jax.grad(step_loss)(adapted)
+      adapted = jax.tree.map(lambda p, a, g: p - a * held(g), adapted, step_sizes, gradients)
+    return {on: adapted}, {}
+
+  return Adaptation(init, apply)
 
 
-def largest_difference(problem: Problem, dataset: Dataset) -> float:
-  """The largest relative difference of a meta-gradient tensor between the versions."""
-  key = jax.random.key(0)
-  tasks = sample_tasks(dataset, key, num_tasks=TASKS.value, support_size=BATCH.value, query_size=BATCH.value)
-  gradients = []
-  for version in VERSIONS.values():
+def copying_macaw(sizes: Sizes, optimizer: MakeOptimizer) -> Algorithm:
+  """The same objective with the plain inner step."""
+  problem = half_cheetah_problem(sizes.tasks)
+  hidden = (sizes.width,) * 3
+  policy = gaussian_policy(
+    problem.observation_size, problem.action_size, hidden, layer=sizes.layer, advantage_head=True
+  )
+  value = value_network(problem.observation_size, hidden, layer=sizes.layer)
+  advantage = advantage_of(value, monte_carlo())
+  value_loss = value_regression(value, monte_carlo())
+  policy_loss = advantage_weighted_regression(policy, advantage)
+  inner_policy_loss = add(
+    policy_loss,
+    scale(lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), advantage_regression(policy, advantage)),
+  )
+  learned = {ADVANTAGE_COEFFICIENT: inverse_softplus(ADVANTAGE_WEIGHT)}
+  return meta_learner(
+    init_net=init_parts({"policy": policy.init, "value": value.init}),
+    adaptation=chain(
+      copying_gradient_step(value_loss, on="value", sizes=sizes, learned={}),
+      copying_gradient_step(inner_policy_loss, on="policy", sizes=sizes, learned=learned),
+    ),
+    outer_loss=add(value_loss, policy_loss),
+    optimizer=optimize_parts({part: optimizer(rate) for part, rate in LEARNING_RATES.items()}),
+    act=act_with(policy),
+  )
+
+
+def named_arrays(params: MetaParams) -> dict[str, np.ndarray]:
+  """Parameters or their gradients under the names of `benchmarks.torch_macaw`."""
+  arrays = {}
+  for part, rule in zip(("value", "policy"), params.rule, strict=True):
+    for prefix, tree in (("", params.net[part]), ("step_size.", rule["raw_step_size"])):
+      for index, layer in enumerate(layers_in_order(tree)):
+        arrays |= {f"{prefix}{part}.{index}.{name}": np.asarray(array) for name, array in layer.items()}
+  return arrays | {"advantage_coefficient": np.asarray(params.rule[1]["learned"][ADVANTAGE_COEFFICIENT])}
+
+
+def layers_in_order(net: Params) -> list[Params]:
+  """The layers of a value network or policy from input to output, those of the advantage head last."""
+  if "trunk" in net:
+    return [*layers_in_order(net["trunk"]), net["output"], *layers_in_order(net["head"])]
+  return [net[f"layer_{index}"] for index in range(len(net))]
+
+
+def jax_version(make_algorithm: MakeAlgorithm, sizes: Sizes, dataset: Dataset) -> Version:
+  """A version in JAX, compiled with its sampling into one call."""
+
+  @functools.cache
+  def recorder() -> tuple[Callable[..., Any], Any]:
     # Momentum without memory: an optimiser whose state is the last gradient.
-    algorithm = version(problem, lambda rate: optax.trace(decay=0.0))
-    state = algorithm.init(key)
-    state, _ = jax.jit(algorithm.update)(state, tasks, key)
-    gradients.append(jax.tree.leaves(state.opt_state))
-  norms = [
-    (float(jnp.linalg.norm(ours - theirs)), float(jnp.linalg.norm(theirs)))
-    for ours, theirs in zip(*gradients, strict=True)
-  ]
-  # A head's own step sizes have a gradient of exactly zero with one inner step.
-  return max(difference / norm if norm else difference for difference, norm in norms)
+    algorithm = make_algorithm(sizes, lambda rate: optax.trace(decay=0.0))
+    return jax.jit(algorithm.update), jax.jit(algorithm.init)(jax.random.key(INIT_KEY))
+
+  def gradient(tasks: TaskBatch) -> dict[str, np.ndarray]:
+    update, state = recorder()
+    state, _ = update(state, tasks, jax.random.key(RUN_KEY))
+    traces = {part: masked.inner_state.trace for part, masked in state.opt_state.inner_states.items()}
+    net = {part: trace.net[part] for part, trace in traces.items() if part != RULE}
+    return named_arrays(MetaParams(net, traces[RULE].rule))
+
+  def prepare(updates: int) -> Program:
+    algorithm = make_algorithm(sizes, optax.adam)
+    key = jax.random.key(RUN_KEY)
+    state = jax.jit(algorithm.init)(jax.random.key(INIT_KEY))
+    chunk = make_chunk(algorithm, functools.partial(sample, sizes), updates)
+    start = time.perf_counter()
+    compiled = jax.jit(chunk, donate_argnums=0).lower(state, dataset, key).compile()
+    compile_seconds = time.perf_counter() - start
+
+    def run() -> None:
+      nonlocal state
+      state, _ = jax.block_until_ready(compiled(state, dataset, key))
+
+    return Program(run, compile_seconds)
+
+  return Version(gradient, prepare)
 
 
-def measure(run: Callable[[TrainState], TrainState], state: TrainState) -> tuple[TrainState, Measurement]:
-  """One timed call of `UPDATES` updates."""
-  processor, wall = time.process_time(), time.perf_counter()
-  state = jax.block_until_ready(run(state))
-  scale_to_update = 1e3 / UPDATES.value
-  return state, Measurement(
-    (time.process_time() - processor) * scale_to_update, (time.perf_counter() - wall) * scale_to_update
+def torch_version(kind: str, sizes: Sizes, dataset: Dataset) -> Version:
+  """A version in PyTorch, from our initial parameters. Raises `CannotCompileError` if its compiler gives up."""
+  from benchmarks import torch_macaw
+
+  params = jax.jit(our_macaw(sizes, optax.adam).init)(jax.random.key(INIT_KEY)).params
+  settings = torch_macaw.Settings(
+    tasks=sizes.tasks,
+    batch=sizes.batch,
+    inner_steps=sizes.inner_steps,
+    first_order=sizes.first_order,
+    value_rate=LEARNING_RATES["value"],
+    policy_rate=LEARNING_RATES["policy"],
+    rule_rate=LEARNING_RATES[RULE],
+  )
+  data = torch_macaw.Batch(*(np.array(column) for column in (dataset.observation, dataset.action, dataset.mc_return)))
+  learner: torch_macaw.Loop | torch_macaw.Factored
+  if kind == "loop":
+    learner = torch_macaw.Loop(named_arrays(params), data, settings)
+  else:
+    learner = torch_macaw.Factored(named_arrays(params), data, settings, compiled=kind == "compiled")
+
+  def gradient(tasks: TaskBatch) -> dict[str, np.ndarray]:
+    batches = (torch_macaw.Batch(*map(np.array, (b.observation, b.action, b.mc_return))) for b in tasks[:2])
+    return learner.gradient(*batches)
+
+  def prepare(updates: int) -> Program:
+    def run() -> None:
+      for _ in range(updates):
+        learner.update()
+
+    return Program(run, learner.compile_seconds)
+
+  return Version(gradient, prepare)
+
+
+VERSIONS: dict[str, Build] = {
+  OURS: functools.partial(jax_version, our_macaw),
+  "jax_copying": functools.partial(jax_version, copying_macaw),
+  "torch_loop": functools.partial(torch_version, "loop"),
+  "torch_factored": functools.partial(torch_version, "factored"),
+  "torch_compiled": functools.partial(torch_version, "compiled"),
+}
+NEEDS_TORCH = [name for name in VERSIONS if name.startswith("torch_")]
+
+
+def choose_versions(names: Sequence[str] | None) -> list[str]:
+  """The versions to run, ours first. Raises `UsageError` for a name that is unknown or cannot be imported."""
+  has_torch = importlib.util.find_spec("torch") is not None
+  if names is None:
+    if not has_torch:
+      print(f"without PyTorch: {', '.join(NEEDS_TORCH)} need the extra `torch`")
+    return [name for name in VERSIONS if has_torch or name not in NEEDS_TORCH]
+  if unknown := [name for name in names if name not in VERSIONS]:
+    raise app.UsageError(f"--versions: {unknown[0]!r} is none of {', '.join(VERSIONS)}")
+  if not has_torch and (missing := [name for name in names if name in NEEDS_TORCH]):
+    raise app.UsageError(f"--versions: {missing[0]} needs the extra `torch`")
+  return [OURS, *(name for name in VERSIONS if name in names and name != OURS)]
+
+
+def build_versions(names: Sequence[str], sizes: Sizes, dataset: Dataset) -> tuple[dict[str, Version], dict[str, str]]:
+  """The versions that can be built, and why the others cannot."""
+  versions, failures = {}, {}
+  for name in names:
+    try:
+      versions[name] = VERSIONS[name](sizes, dataset)
+    except Exception as error:
+      if type(error).__name__ != "CannotCompileError":  # Its class needs PyTorch.
+        raise
+      failures[name] = str(error)
+  return versions, failures
+
+
+def relative_difference(gradient: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> float:
+  """The largest difference of a tensor, relative to its norm in `reference`. Raises ValueError for other tensors."""
+  if gradient.keys() != reference.keys():
+    raise ValueError(f"gradients of different tensors: {sorted(gradient.keys() ^ reference.keys())}")
+
+  def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    # A head's own step sizes have a gradient of exactly zero with one inner step.
+    return float(np.linalg.norm(ours - theirs)) / (float(np.linalg.norm(ours)) or 1.0)
+
+  return max(difference(np.asarray(reference[name]), np.asarray(gradient[name])) for name in reference)
+
+
+def compare(versions: Mapping[str, Version], tasks: TaskBatch) -> dict[str, float]:
+  """Each version's largest relative difference of a meta-gradient tensor from ours. Exits if one is too large."""
+  reference = versions[OURS].gradient(tasks)
+  differences = {}
+  for name, version in versions.items():
+    differences[name] = relative_difference(version.gradient(tasks), reference)
+    print(f"largest relative difference of a meta-gradient tensor, {name}: {differences[name]:.1e}", flush=True)
+    if not differences[name] <= TOLERANCE:
+      raise SystemExit(f"{name} computes another meta-gradient than {OURS}: {differences[name]:.1e} > {TOLERANCE}")
+  return differences
+
+
+def updates_of_a_call(version: Version, tasks: TaskBatch) -> int:
+  """As many updates as take about a second, guessed from a meta-gradient that is compiled already."""
+  seconds = measure.measure(lambda: version.gradient(tasks)).processor
+  return int(np.clip(SECONDS_OF_A_CALL / seconds, 1, UPDATES.value))
+
+
+def resident_bytes(field: str) -> int:
+  """`VmRSS`, the resident set of this process, or `VmHWM`, its peak, in bytes (Linux)."""
+  (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
+  return int(line.split()[1]) * 1024
+
+
+def peak_bytes(name: str, sizes: Sizes, updates: int) -> int:
+  """Bytes that updates need beyond what the process held before the version was built; for a process of its own."""
+  dataset = jax.block_until_ready(make_dataset(sizes))
+  if name in NEEDS_TORCH:
+    import benchmarks.torch_macaw  # noqa: F401
+  before = resident_bytes("VmRSS")
+  program = VERSIONS[name](sizes, dataset).prepare(updates)
+  program.run()
+  Path("/proc/self/clear_refs").write_text("5")  # The peak starts anew: compilers are not the update.
+  program.run()
+  return resident_bytes("VmHWM") - before
+
+
+def measure_memory(name: str, sizes: Sizes) -> float:
+  """`peak_bytes` in MB, from a fresh process."""
+  with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    return pool.submit(peak_bytes, name, sizes, 3).result() / 1e6
+
+
+def measure_cell(names: Sequence[str], sizes: Sizes, *, adapt_updates: bool, memory: bool) -> list[dict[str, Any]]:
+  """Compares and times the versions at one size: a row of plain numbers for each."""
+  dataset = make_dataset(sizes)
+  tasks = jax.jit(functools.partial(sample, sizes))(dataset, jax.random.key(RUN_KEY))
+  versions, failures = build_versions(names, sizes, dataset)
+  differences = compare(versions, tasks)
+  updates = {
+    name: updates_of_a_call(version, tasks) if adapt_updates else UPDATES.value for name, version in versions.items()
+  }
+  programs = {name: version.prepare(updates[name]) for name, version in versions.items()}
+  times = measure.interleave({name: program.run for name, program in programs.items()}, REPEATS.value)
+
+  rows: list[dict[str, Any]] = []
+  for name in versions:
+    processor = measure.spread([1e3 * each.processor / updates[name] for each in times[name]])
+    wall = measure.spread([1e3 * each.wall / updates[name] for each in times[name]])
+    row = {
+      **sizes._asdict(),
+      "version": name,
+      "processor_ms": processor,
+      "wall_ms": wall,
+      "ratio": processor.median / (rows[0]["processor_ms"] if rows else processor).median,
+      "compile_seconds": programs[name].compile_seconds,
+      "gradient_difference": differences[name],
+      "updates_in_a_call": updates[name],
+      "repeats": REPEATS.value,
+    }
+    rows.append(row | ({"peak_mb": measure_memory(name, sizes)} if memory else {}))
+  return [*rows, *({**sizes._asdict(), "version": name, "failure": reason} for name, reason in failures.items())]
+
+
+def shown(row: Mapping[str, Any], memory: bool) -> dict[str, str]:
+  """A row for people."""
+  if "failure" in row:
+    columns = ("processor ms", "wall ms", "ratio", "compile s", *(["peak MB"] if memory else []))
+    return {"version": f"{row['version']}: does not compile ({row['failure']})", **dict.fromkeys(columns, "-")}
+  seconds = row["compile_seconds"]
+  cells = {
+    "version": row["version"],
+    "processor ms": measure.show(row["processor_ms"]),
+    "wall ms": measure.show(row["wall_ms"]),
+    "ratio": f"{row['ratio']:.2f}",
+    "compile s": "-" if seconds is None else f"{seconds:.1f}",
+  }
+  return cells | ({"peak MB": f"{row['peak_mb']:,.0f}"} if memory else {})
+
+
+def describe(sizes: Sizes) -> str:
+  """Sizes, device and versions in a line."""
+  from importlib import metadata
+
+  packages = ["jax", *(["torch"] if importlib.util.find_spec("torch") else [])]
+  order = "first" if sizes.first_order else "second"
+  return (
+    f"one update: {sizes.tasks} tasks, {sizes.batch} + {sizes.batch} transitions, 3 x {sizes.width} {sizes.layer}, "
+    f"{sizes.inner_steps} inner step(s), {order} order, on one {jax.devices()[0].device_kind} core, "
+    f"{', '.join(f'{package} {metadata.version(package)}' for package in packages)}"
   )
 
 
 def main(arguments: list[str]) -> None:
-  """Compares, times, and prints the table."""
+  """Compares, times, and prints a table for each size."""
   if len(arguments) > 1:
     raise app.UsageError(f"unknown argument {arguments[1]!r}")
   logging.set_verbosity(logging.WARNING)  # JAX reports every backend that it did not find.
-  problem = Problem(OBSERVATION_SIZE, ACTION_SIZE, TASKS.value, DISCOUNT)
-  dataset = jax.device_put(random_dataset(TASKS.value))
-  print(
-    f"one update: {TASKS.value} tasks, {BATCH.value} + {BATCH.value} transitions, 3 x {WIDTH.value} weight transform, "
-    f"{INNER_STEPS.value} inner step(s), on one {jax.devices()[0].device_kind} core, jax {jax.__version__}"
-  )
-  print(f"largest relative difference of a meta-gradient tensor: {largest_difference(problem, dataset):.1e}")
-
-  runs, states, compile_seconds = {}, {}, {}
-  key = jax.random.key(1)
-  for name, version in VERSIONS.items():
-    algorithm = version(problem, optax.adam)
-
-    def sample(dataset: Dataset, key: Key) -> TaskBatch:
-      return sample_tasks(dataset, key, num_tasks=TASKS.value, support_size=BATCH.value, query_size=BATCH.value)
-
-    chunk = jax.jit(make_chunk(algorithm, sample, UPDATES.value), donate_argnums=0)
-    states[name] = jax.jit(algorithm.init)(key)
-    start = time.perf_counter()
-    compiled = chunk.lower(states[name], dataset, key).compile()
-    compile_seconds[name] = time.perf_counter() - start
-    runs[name] = lambda state, compiled=compiled: compiled(state, dataset, key)[0]
-    states[name], _ = measure(runs[name], states[name])  # Warm-up.
-
-  rows: dict[str, list[Measurement]] = {name: [] for name in VERSIONS}
-  for _ in range(REPEATS.value):
-    for name in VERSIONS:
-      states[name], measurement = measure(runs[name], states[name])
-      rows[name].append(measurement)
-
-  ours = np.median([row.processor for row in rows["macaw_jax"]])
-  print(f"\n{'version':28}{'processor ms':>24}{'wall ms':>24}{'ratio':>8}{'compile s':>11}")
-  for name, measurements in rows.items():
-    processor, wall = np.percentile(np.asarray(measurements), [25, 50, 75], axis=0).T
-    spread = ["{1:.1f} [{0:.1f}, {2:.1f}]".format(*quartiles) for quartiles in (processor, wall)]
-    print(f"{name:28}{spread[0]:>24}{spread[1]:>24}{processor[1] / ours:>8.2f}{compile_seconds[name]:>11.1f}")
+  chosen = Sizes(TASKS.value, BATCH.value, WIDTH.value, INNER_STEPS.value, LAYER.value, FIRST_ORDER.value)
+  if chosen.batch % chosen.inner_steps:
+    raise app.UsageError(f"--batch={chosen.batch} cannot be cut into --inner_steps={chosen.inner_steps} equal shares")
+  names = choose_versions(NAMES.value)
+  memory = MEMORY.value or SWEEP.value
+  rows: list[dict[str, Any]] = []
+  with tempfile.TemporaryDirectory() as folder:
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder  # Cold at first; processes that measure memory find it warm.
+    for sizes in sweep_cells() if SWEEP.value else [chosen]:
+      print(f"\n{describe(sizes)}", flush=True)
+      cell = measure_cell(names, sizes, adapt_updates=SWEEP.value, memory=memory)
+      print(f"\n{measure.table([shown(row, memory) for row in cell])}", flush=True)
+      rows += cell
+      if OUTPUT.value:
+        measure.write_results(OUTPUT.value, "update_step", rows)
+      jax.clear_caches()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def test_the_evaluator_and_gymnasium_step_the_same_physics(tmp_path):
 
 
 def test_sampling_is_timed_against_a_shuffle_and_the_host(tmp_path):
-  sizes = ["--rows=50,100", "--tasks=2", "--batch=8", "--batches=2", "--repeats=1"]
+  sizes = ["--rows=50", "--rows=100", "--tasks=2", "--batch=8", "--batches=2", "--repeats=1"]
   rows = rows_of(tmp_path, "sampling", *sizes)
   assert [row["rows"] for row in rows] == [50] * 3 + [100] * 3
   assert [row["ratio"] for row in rows if row["version"].startswith("macaw_jax")] == [1.0, 1.0]
@@ -89,16 +89,45 @@ def test_every_benchmark_belongs_to_that_command():
   assert named == {*BENCHMARKS, "run"}
 
 
-def test_update_step_compares_and_times_both_versions():
+def test_update_step_compares_and_times_the_versions_in_jax(tmp_path):
   sizes = ["--tasks=2", "--batch=8", "--width=8", "--updates=2", "--repeats=2"]
-  command = [sys.executable, "-m", "benchmarks.update_step", *sizes]
+  output = tmp_path / "rows.json"
+  others = ["--versions=jax_copying", f"--output={output}"]
+  command = [sys.executable, "-m", "benchmarks.update_step", *sizes, *others]
   result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
   assert result.returncode == 0, result.stderr
-  (difference,) = re.findall(r"meta-gradient tensor: (\S+)", result.stdout)
-  assert float(difference) < 1e-3
-  ratios = re.findall(r"\] +(\d+\.\d+) +\d+\.\d+$", result.stdout, flags=re.MULTILINE)
-  assert len(ratios) == 2
-  assert float(ratios[0]) == 1.0
+  differences = re.findall(r"meta-gradient tensor, \w+: (\S+)", result.stdout)
+  assert len(differences) == 2
+  assert max(map(float, differences)) < 1e-3
+  rows = [line.strip("| ").split(" | ") for line in result.stdout.splitlines() if line.startswith("| ")]
+  assert [row[0].strip() for row in rows[2:]] == ["macaw_jax", "jax_copying"]
+  assert float(rows[2][3]) == 1.0
+  assert float(rows[3][3]) > 0
+  assert [row["version"] for row in json.loads(output.read_text())["rows"]] == ["macaw_jax", "jax_copying"]
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [{}, {"inner_steps": 2}, {"layer": "dense"}, {"layer": "bias_transform", "inner_steps": 2, "first_order": True}],
+  ids=str,
+)
+def test_pytorch_computes_our_meta_gradient(changes):
+  pytest.importorskip("torch")
+  sizes = update_step.Sizes(tasks=2, batch=8, width=8)._replace(**changes)
+  dataset = update_step.make_dataset(sizes)
+  tasks = update_step.sample(sizes, dataset, jax.random.key(2))
+  names = ["macaw_jax", "torch_loop", "torch_factored"]
+  versions, failures = update_step.build_versions(names, sizes, dataset)
+  assert not failures
+  assert max(update_step.compare(versions, tasks).values()) < 1e-3
+
+
+def test_another_meta_gradient_ends_the_benchmark():
+  def version(value):
+    return update_step.Version(lambda tasks: {"a": np.ones(2), "b": np.full(3, value)}, prepare=None)
+
+  with pytest.raises(SystemExit, match=r"other computes another meta-gradient than macaw_jax"):
+    update_step.compare({"macaw_jax": version(1.0), "other": version(1.02)}, tasks=None)
 
 
 def test_engines_are_timed_and_compared():
