@@ -136,6 +136,9 @@ def main(argv: Sequence[str]) -> None:
   """Measures every family, prints the table."""
   if argv[1:]:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  for name in FAMILIES.value:
+    if name not in envs.FAMILIES:
+      raise app.UsageError(f"--families: no family {name!r}; expected some of {', '.join(sorted(envs.FAMILIES))}")
   logging.set_verbosity(logging.WARNING)
   with tempfile.TemporaryDirectory() as directory:
     rows = [measure_family(name, Path(directory)) for name in FAMILIES.value]

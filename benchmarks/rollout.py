@@ -1,10 +1,10 @@
 """Episodes of the half-cheetah: the evaluator against the loop that one writes around Gymnasium's vector environments.
 
 python -m benchmarks.rollout
-python -m benchmarks.rollout --episodes=100 --mjx_episodes=1024,4096     on an accelerator
+python -m benchmarks.rollout --episodes=100 --mjx_episodes=512 --mjx_episodes=2048     on an accelerator
 
-An untrained MACAW policy acts deterministically in cheetah_dir; every version steps the same number of episodes of the
-same length, and hands back their observations, actions and rewards. Gymnasium steps its HalfCheetah-v5 on the body of
+An untrained MACAW policy acts deterministically in cheetah_dir; every version steps episodes of the same length, and of
+the same number but for MJX, and hands back their observations, actions and rewards. Gymnasium steps its HalfCheetah-v5 on the body of
 cheetah_dir, which has the published masses and joints; the policy sees the same 20 numbers there, computed inside its
 compiled function. Both are stepped from the same starts under the same actions first, and the largest difference of
 their states is printed. Environment steps a second by the clock, on all the cores that this process may use: threads
@@ -34,7 +34,9 @@ from macaw_jax.evaluation.rollout import Engine, make_rollout
 from macaw_jax.types import Array, MetaParams, Problem, TimeStep
 
 EPISODES = flags.DEFINE_integer("episodes", 20, "Episodes of each of the two tasks.", lower_bound=1)
-MJX_EPISODES = flags.DEFINE_list("mjx_episodes", ["4"], "The same for MJX, a row each; empty for none.")
+MJX_EPISODES = flags.DEFINE_multi_integer(
+  "mjx_episodes", [4], "The same for MJX, 0 for none; repeatable.", lower_bound=0
+)
 STEPS = flags.DEFINE_integer("steps", 200, "Steps of an episode.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each version.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
@@ -134,7 +136,7 @@ def main(argv: list[str]) -> None:
   act = make_act(family, algorithm.act)
 
   engines: dict[str, tuple[Engine, int]] = {"macaw_jax, native": ("native", EPISODES.value)}
-  engines |= {f"macaw_jax, MJX x {count}": ("mjx", int(count)) for count in MJX_EPISODES.value if count}
+  engines |= {f"macaw_jax, MJX x {count}": ("mjx", count) for count in MJX_EPISODES.value if count}
   calls = {name: make_episodes(family, algorithm.act, params, *engine) for name, engine in engines.items()}
   calls |= {
     name: partial(vector_episodes, environment, act, params, STEPS.value) for name, environment in environments.items()

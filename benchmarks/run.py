@@ -33,7 +33,7 @@ BENCHMARKS = {
   "update_step": Benchmark(("--updates=10", "--repeats=5"), ()),
   "loop_overhead": Benchmark(("--updates=20", "--repeats=5"), ()),
   "sampling": Benchmark(("--rows=20000",), ()),
-  "rollout": Benchmark(("--episodes=5", "--mjx_episodes=1", "--steps=100"), ("--repeats=11",)),
+  "rollout": Benchmark(("--episodes=5", "--mjx_episodes=1", "--steps=100"), ()),
   "engines": Benchmark(("--families=point_robot,cheetah_dir", "--episodes=8"), ("--repeats=5",)),
   "collect": Benchmark(("--rounds=6",), ("--rounds=40",)),
   "start_up": Benchmark(("--repeats=1",), ()),

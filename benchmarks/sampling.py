@@ -1,7 +1,7 @@
 """Drawing a batch of tasks without replacement: the package's sampler against a shuffle and against the host.
 
 python -m benchmarks.sampling
-python -m benchmarks.sampling --rows=20000,200000
+python -m benchmarks.sampling --rows=20000 --rows=200000
 
 A batch is 5 tasks with 256 + 256 distinct transitions each. `sample_tasks` and `jax.random.choice` run inside a
 compiled scan, as training does, and gather the same fields. The host draws with NumPy, gathers there and
@@ -29,7 +29,9 @@ from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import gather, sample_tasks
 from macaw_jax.types import Array, Key, TaskBatch, Transition
 
-ROWS = flags.DEFINE_list("rows", ["20000", "200000", "1000000"], "Transitions of a task, a table row each.")
+ROWS = flags.DEFINE_multi_integer(
+  "rows", [20_000, 200_000, 1_000_000], "Transitions of a task; repeatable.", lower_bound=1
+)
 TASKS = flags.DEFINE_integer("tasks", 5, "Tasks of a batch, and of the dataset.", lower_bound=1)
 BATCH = flags.DEFINE_integer("batch", 256, "Transitions of a task's support, and of its query.", lower_bound=1)
 BATCHES = flags.DEFINE_integer("batches", 100, "Batches of a timed call, where they are quick.", lower_bound=1)
@@ -119,10 +121,12 @@ def main(argv: list[str]) -> None:
   """Times every size, prints the table."""
   if argv[1:]:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
+  if min(ROWS.value) < 2 * BATCH.value:
+    raise app.UsageError(f"--rows={min(ROWS.value)}: expected at least the {2 * BATCH.value} transitions of a batch")
   logging.set_verbosity(logging.WARNING)
   print(f"{TASKS.value} tasks, {BATCH.value} + {BATCH.value} transitions, on {jax.devices()[0].device_kind}")
   rows: list[dict[str, Any]] = []
-  for num_rows in map(int, ROWS.value):
+  for num_rows in ROWS.value:
     rows += measure_rows(num_rows)
   shown = [
     {
