@@ -4,11 +4,11 @@ python -m benchmarks.rollout
 python -m benchmarks.rollout --episodes=100 --mjx_episodes=512 --mjx_episodes=2048     on an accelerator
 
 An untrained MACAW policy acts deterministically in cheetah_dir; every version steps episodes of the same length, and of
-the same number but for MJX, and hands back their observations, actions and rewards. Gymnasium steps its HalfCheetah-v5 on the body of
-cheetah_dir, which has the published masses and joints; the policy sees the same 20 numbers there, computed inside its
-compiled function. Both are stepped from the same starts under the same actions first, and the largest difference of
-their states is printed. Environment steps a second by the clock, on all the cores that this process may use: threads
-and processes are part of what is compared (`taskset -c 0` keeps them on one).
+the same number but for MJX, and hands back their observations, actions and rewards. Gymnasium steps its HalfCheetah-v5
+on the body of cheetah_dir, which has the published masses and joints; the policy sees the same 20 numbers there,
+computed inside its compiled function. Both are stepped from the same starts under the same actions first, and the
+largest difference of their states is printed. Environment steps a second by the clock, on all the cores that this
+process may use: threads and processes are part of what is compared (`taskset -c 0` keeps them on one).
 """
 
 import time
