@@ -43,4 +43,13 @@ def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collecti
   config.evaluation.order = "uniform"  # or 'contiguous'
   config.evaluation.engine = "native"  # or 'mjx': MuJoCo bodies inside the compiled program, on an accelerator
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
+
+  config.population = ml_collections.ConfigDict()
+  config.population.seeds = 1  # runs of config.seed, config.seed + 1, ... in one program
+  config.population.grid = ""  # values of hyper-parameters in it, as 'temperature=0.5,1;first_order=true,false'
+
+  config.devices = ml_collections.ConfigDict()
+  config.devices.seed = 1  # devices that the members of a population are laid along
+  config.devices.task = 1  # devices that the tasks of an update are laid along
+  config.devices.distributed = False  # whether this is one of several processes, as launch/ starts them
   return config

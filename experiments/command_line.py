@@ -14,8 +14,13 @@ from experiments.compilation_cache import use_compilation_cache
 from experiments.configuration import ConfigurationError
 from macaw_jax.data.manifest import DatasetError
 
+FAILURE = 1
 BAD_INPUT = 2
 INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
+
+
+class TrainingError(RuntimeError):
+  """A run that cannot go on."""
 
 
 def say(line: str) -> None:
@@ -23,10 +28,10 @@ def say(line: str) -> None:
   print(line, flush=True)
 
 
-def fail(message: str) -> NoReturn:
-  """Ends the program with one line on stderr and exit code 2."""
+def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
+  """Ends the program with one line on stderr and an exit code, that of bad input if not given."""
   print(f"error: {' '.join(message.split())}", file=sys.stderr)
-  sys.exit(BAD_INPUT)
+  sys.exit(code)
 
 
 def launch(main: Callable[[], None]) -> None:
@@ -61,6 +66,8 @@ def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
       main(argv[1:])
     except (ConfigurationError, DatasetError) as error:
       fail(str(error))
+    except TrainingError as error:
+      fail(str(error), FAILURE)
     except KeyboardInterrupt:
       print("stopped", file=sys.stderr)
       sys.exit(INTERRUPTED)

@@ -13,6 +13,7 @@ from macaw_jax.data.sampling import Order
 from macaw_jax.evaluation.protocols import PROTOCOLS, SUPPORT_ORDERS
 from macaw_jax.evaluation.rollout import Engine
 
+MAX_SEED = 2**32 - 1
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")
 
@@ -41,7 +42,7 @@ def _one_of(values: tuple[str, ...]) -> Field:
 _TEXT = Field(str, bool, "a path")
 
 FIELDS: dict[str, Field] = {
-  "seed": Field(int, lambda value: 0 <= value < 2**32, "an integer from 0 to 2^32 - 1"),
+  "seed": Field(int, lambda value: 0 <= value <= MAX_SEED, "an integer from 0 to 2^32 - 1"),
   "output_directory": _TEXT._replace(optional=True),
   "dataset.directory": _TEXT,
   "dataset.quality": _one_of(get_args(Quality)),
@@ -63,6 +64,11 @@ FIELDS: dict[str, Field] = {
   "evaluation.order": _one_of(tuple(SUPPORT_ORDERS)),
   "evaluation.engine": _one_of(get_args(Engine)),
   "evaluation.train_tasks": _integer(0),
+  "population.seeds": _integer(1),
+  "population.grid": Field(str, lambda value: True, "text such as 'temperature=0.5,1'"),
+  "devices.seed": _integer(1),
+  "devices.task": _integer(1),
+  "devices.distributed": Field(bool, lambda value: True, "True or False"),
 }
 
 
@@ -137,7 +143,7 @@ def hyperparameters(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def _check_field(name: str, field: Field, value: Any) -> None:
   if value is None and field.optional:
     return
-  is_of_type = isinstance(value, field.type) and not isinstance(value, bool)
+  is_of_type = isinstance(value, field.type) and (field.type is bool or not isinstance(value, bool))
   if not is_of_type or not field.allows(value):
     raise ConfigurationError(f"config.{name} = {value!r}: expected {field.expected}")
 

@@ -1,24 +1,33 @@
-"""Meta-trains an agent on a dataset and evaluates it.
+"""Meta-trains agents on a dataset and evaluates them.
 
 python -m experiments.run --config=configs/macaw.py
 python -m experiments.run --config=configs/macaw.py --config.seed=1 --config.training.steps=50000
+python -m experiments.run --config=configs/macaw.py --config.population.seeds=3
+python -m experiments.run --config=configs/macaw.py --config.population.grid="temperature=0.5,1;first_order=true,false"
 
-The same command again continues a run that was stopped, from its newest checkpoint.
+The same command again continues a run that was stopped, from its newest checkpoint. The members of a population are
+trained in one program; each has the directory, and the results, of the same run alone.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout
+from functools import partial
+from os import devnull
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 
-from experiments import report
-from experiments.command_line import launch_with_config, say
-from experiments.configuration import ConfigurationError, check_configuration
-from experiments.experiment import Evaluator, Experiment, load_experiment, make_algorithm, make_sample
+from experiments import compare, report
+from experiments.command_line import TrainingError, launch_with_config, say
+from experiments.configuration import check_configuration
+from experiments.experiment import Evaluator, Experiment, load_experiment, make_algorithm
+from experiments.member_runs import MemberRun, MemberWriters, common_step, open_members, restore
+from experiments.population import Member, members_of
+from experiments.program import compile_program, make_mesh
 from experiments.run_directory import (
   CHECKPOINTS,
   CONFIG_FILE,
@@ -28,16 +37,23 @@ from experiments.run_directory import (
   ROLLOUT,
   STARTS,
   TENSORBOARD,
-  open_directory,
-  record_start,
+  read_json,
   write_json,
 )
-from macaw_jax.data.statistics import Statistics, normalise_dataset
 from macaw_jax.evaluation.protocols import Evaluation, Row
-from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
-from macaw_jax.training.loop import compile_chunk, initialise, make_chunk, train
-from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter, WriterGroup, read_rows
-from macaw_jax.types import Algorithm, Key, TrainState
+from macaw_jax.training import devices
+from macaw_jax.training.checkpoints import Checkpoint
+from macaw_jax.training.loop import train
+from macaw_jax.training.metrics import ProgressLine, read_rows
+from macaw_jax.training.population import (
+  MakeAlgorithm,
+  MemberParams,
+  Population,
+  initialise_member,
+  make_population,
+  member,
+  with_hyperparameters,
+)
 
 FILES = {
   RESULTS: "final returns and scores, one row a task",
@@ -50,50 +66,52 @@ FILES = {
   STARTS: "commands, versions and commit of each start",
 }
 
-
-Evaluate = Callable[[TrainState], tuple[list[Row], Evaluation]]
-
-
-class Keys(NamedTuple):
-  """The streams of randomness of a run."""
-
-  init: Key
-  train: Key  # data and updates
-  evaluate: Key  # supports and starts
+Results = list[tuple[list[Row], Evaluation]]  # of each member
+Evaluate = Callable[[Population, int], Results]
 
 
 def run(config: ml_collections.ConfigDict) -> None:
-  """One run: trains, evaluates now and then, and writes everything into the run's directory.
+  """Trains the members of a population, evaluates them now and then, and writes each into its own directory.
 
   Raises:
     ConfigurationError, DatasetError: the configuration or the data cannot be used; before anything is compiled.
+    TrainingError: no member has finite numbers any more.
   """
   check_configuration(config)
-  say(f"{config.algorithm.name} on {config.dataset.directory}, seed {config.seed}")
-  say("loading and checking the data ...")
-  experiment = load_experiment(config)
-  algorithm = make_algorithm(config, experiment.problem)
-  describe_data(experiment, config)
-  directory = open_directory(config)
-  say(f"run directory: {directory}")
+  members = members_of(config)
+  with ExitStack() as resources:
+    if config.devices.distributed:
+      devices.initialise_distributed()
+    if not devices.is_main_process():  # The first process speaks for all.
+      resources.enter_context(redirect_stdout(resources.enter_context(open(devnull, "w"))))
+    say(f"{config.algorithm.name} on {config.dataset.directory}, {describe_members(members)}")
+    say("loading and checking the data ...")
+    experiment = load_experiment(config)
+    make = partial(make_algorithm, config, experiment.problem)
+    for each in members:
+      make(**each.hyperparameters)  # While its values are numbers: traced, they cannot be refused.
+    mesh = make_mesh(config, experiment, len(members))
+    describe_data(experiment, config)
 
-  keys = Keys(*jax.random.split(jax.random.key(config.seed), len(Keys._fields)))
-  with Checkpoints(directory / CHECKPOINTS) as checkpoints:
-    state = first_state(algorithm, keys.init, experiment.statistics, checkpoints, config.training.steps)
-    record_start(directory, config)
-    first_step = int(state.step)
-    with WriterGroup(
-      JsonLinesWriter(directory / METRICS, first_step),
-      TensorBoardWriter(directory / TENSORBOARD, first_step),
-      ProgressLine(config.training.steps, say),
-    ) as writer:
-      evaluate = make_evaluate(config, experiment, algorithm, keys.evaluate)
-      try:
-        rows, evaluation = train_and_evaluate(config, experiment, algorithm, state, keys, evaluate, writer, checkpoints)
-      except KeyboardInterrupt:
-        say(f"the same command continues from update {checkpoints.newest_step() or 0}")
-        raise
-  finish(config, experiment, directory, rows, evaluation)
+    runs = open_members(members, resources)
+    say(f"run directory: {', '.join(str(each.directory) for each in runs)}")
+    population, first_step = first_population(config, experiment, make, runs)
+    writers = MemberWriters(runs, first_step, ProgressLine(config.training.steps, say), resources)
+    evaluate = make_evaluate(config, experiment, make, runs)
+    try:
+      results = train_and_evaluate(config, experiment, make, mesh, population, first_step, runs, writers, evaluate)
+    except KeyboardInterrupt:
+      say(f"the same command continues from update {common_step(runs, config.training.steps)}")
+      raise
+    if devices.is_main_process():
+      finish(config, experiment, runs, results)
+
+
+def describe_members(members: Sequence[Member]) -> str:
+  """Who is trained, for people."""
+  if len(members) == 1:
+    return f"seed {members[0].config.seed}"
+  return f"{len(members)} members ({'; '.join(each.label for each in members)})"
 
 
 def describe_data(experiment: Experiment, config: ml_collections.ConfigDict) -> None:
@@ -111,40 +129,43 @@ def describe_data(experiment: Experiment, config: ml_collections.ConfigDict) -> 
   )
 
 
-def first_state(
-  algorithm: Algorithm, key: Key, statistics: Statistics, checkpoints: Checkpoints, num_steps: int
-) -> TrainState:
-  """The newest checkpoint's state, or a fresh one.
+def first_population(
+  config: ml_collections.ConfigDict, experiment: Experiment, make: MakeAlgorithm, runs: Sequence[MemberRun]
+) -> tuple[Population, int]:
+  """The members as their newest common checkpoint has them, or afresh; and its step.
 
   Raises:
-    ConfigurationError: the data are not those that the run began with, or it has gone beyond `num_steps`.
+    ConfigurationError: see `common_step` and `restore`.
   """
-  state = initialise(algorithm, key)
-  size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+  step, states = common_step(runs, config.training.steps), []
+  for each in runs:
+    state = initialise_member(make, each.member.hyperparameters, each.keys.init)
+    states.append(restore(each, step, state, experiment.statistics) if step else state)
+  size = sum(leaf.size for leaf in jax.tree.leaves(states[0].params))
   say(f"  {size:,} parameters on {jax.devices()[0].device_kind}")
-  newest_step = checkpoints.newest_step()
-  if newest_step is None:
-    return state
-  if newest_step > num_steps:
-    raise ConfigurationError(f"config.training.steps = {num_steps}: this run has had {newest_step} updates already")
-  checkpoint = checkpoints.restore(Checkpoint(state, statistics))
-  if not all(np.array_equal(*pair) for pair in zip(checkpoint.statistics, statistics, strict=True)):
-    raise ConfigurationError("config.dataset: the data have changed since this run began; choose another directory")
-  say(f"continuing from the checkpoint of update {newest_step}")
-  return checkpoint.state
+  if step:
+    say(f"continuing from the checkpoint of update {step}")
+  return make_population([each.member.hyperparameters for each in runs], states), step
 
 
 def make_evaluate(
-  config: ml_collections.ConfigDict, experiment: Experiment, algorithm: Algorithm, key: Key
+  config: ml_collections.ConfigDict, experiment: Experiment, make: MakeAlgorithm, runs: Sequence[MemberRun]
 ) -> Evaluate:
-  """A function that evaluates a state and says what came out."""
-  evaluator = Evaluator(experiment, algorithm, experiment.statistics, config.evaluation)
+  """A function that evaluates each member of a population at a step and says what came out."""
+  evaluator = Evaluator(experiment, with_hyperparameters(make), experiment.statistics, config.evaluation)
 
-  def evaluate(state: TrainState) -> tuple[list[Row], Evaluation]:
-    step, started = int(state.step), time.monotonic()
-    rows, evaluation = evaluator(state.params, jax.random.fold_in(key, step))
-    say(f"evaluation after {step} updates, in {time.monotonic() - started:.1f} s: {report.summary(rows)}")
-    return rows, evaluation
+  def evaluate(population: Population, step: int) -> Results:
+    results = []
+    for index, each in enumerate(runs):
+      started = time.monotonic()
+      hyperparameters, state = member(population, index)
+      params = MemberParams(hyperparameters, state.params)
+      rows, evaluation = evaluator(params, jax.random.fold_in(each.keys.evaluate, step))
+      whose = f" of {each.member.label}" if len(runs) > 1 else ""
+      seconds = time.monotonic() - started
+      say(f"evaluation{whose} after {step} updates, in {seconds:.1f} s: {report.summary(rows)}")
+      results.append((rows, evaluation))
+    return results
 
   return evaluate
 
@@ -152,68 +173,105 @@ def make_evaluate(
 def train_and_evaluate(
   config: ml_collections.ConfigDict,
   experiment: Experiment,
-  algorithm: Algorithm,
-  state: TrainState,
-  keys: Keys,
+  make: MakeAlgorithm,
+  mesh: Mesh | None,
+  population: Population,
+  step: int,
+  runs: Sequence[MemberRun],
+  writers: MemberWriters,
   evaluate: Evaluate,
-  writer: WriterGroup,
-  checkpoints: Checkpoints,
-) -> tuple[list[Row], Evaluation]:
-  """Trains to the end; returns the last evaluation."""
-  training, step = config.training, int(state.step)
+) -> Results:
+  """Trains from `step` to the end; returns the last evaluation, in the main process."""
+  training, is_main_process = config.training, devices.is_main_process()
   if step >= training.steps:
     say("the run is finished already; evaluating it again")
-    return evaluate(state)
-  if step == 0:
+    return evaluate(population, step) if is_main_process else []
+  if step == 0 and is_main_process:
     say("evaluating the untrained agent (this compiles adaptation and episodes) ...")
-    rows, _ = evaluate(state)
-    writer.write(step, report.evaluation_metrics(rows))
+    writers.write_evaluation(step, [rows for rows, _ in evaluate(population, step)])
 
   say(f"compiling {training.log_every} updates into one call ...")
   started = time.monotonic()
-  data = jax.device_put(normalise_dataset(experiment.statistics, experiment.train.data))
-  sample = make_sample(config, experiment.problem)
-  chunk = compile_chunk(make_chunk(algorithm, sample, training.log_every), state, data, keys.train)
+  program = compile_program(config, experiment, make, mesh, population, [each.keys.train for each in runs])
+  del population  # It is donated to the first call.
   say(f"compiled in {time.monotonic() - started:.1f} s; training to update {training.steps}")
 
+  results: Results = []
+  finite = np.ones(len(runs), bool)
   started = time.monotonic()
-  for newest, means in train(chunk, state, data, keys.train, training.steps):
-    step, metrics = int(newest.step), {name: float(value) for name, value in jax.device_get(means).items()}
-    writer.write(step, metrics | {"steps_per_second": training.log_every / (time.monotonic() - started)})
-    if step % training.evaluate_every == 0 or step == training.steps:
-      rows, evaluation = evaluate(newest)
-      writer.write(step, report.evaluation_metrics(rows))
-    # After the evaluation, so that what a checkpoint continues has all rows up to its step.
-    if step % training.checkpoint_every == 0 or step == training.steps:
-      checkpoints.save(Checkpoint(newest, experiment.statistics))
+  for newest, metrics in train(program.chunk, program.population, program.data, program.keys, training.steps):
+    of_members, previous, step = devices.fetch(metrics), step, step + training.log_every
+    finite = _check_finite(of_members["finite"] > 0, finite, previous, step, runs)
+    of_members["steps_per_second"] = np.full(len(runs), training.log_every / (time.monotonic() - started))
+    is_evaluated = step % training.evaluate_every == 0 or step == training.steps
+    is_saved = step % training.checkpoint_every == 0 or step == training.steps
+    if mesh is not None and (is_evaluated or is_saved):
+      newest = devices.fetch(newest)
+    if is_main_process:
+      writers.write(step, [{name: values[index] for name, values in of_members.items()} for index in range(len(runs))])
+      if is_evaluated:
+        results = evaluate(newest, step)
+        writers.write_evaluation(step, [rows for rows, _ in results])
+      # After the evaluation, so that what a checkpoint continues has all rows up to its step.
+      if is_saved:
+        for index, each in enumerate(runs):
+          each.checkpoints.save(step, Checkpoint(member(newest.state, index), experiment.statistics))
     started = time.monotonic()
-  return rows, evaluation
+  return results
+
+
+def _check_finite(
+  finite: np.ndarray, before: np.ndarray, previous: int, step: int, runs: Sequence[MemberRun]
+) -> np.ndarray:
+  """Says which members have stopped being finite. Raises `TrainingError` if none is left."""
+  for stopped, each in zip(before & ~finite, runs, strict=True):
+    if stopped:
+      say(
+        f"{each.member.label or 'this run'}: not every number is finite after updates {previous + 1} to {step}; it "
+        f"stays as it was after update {previous}"
+      )
+  if not finite.any():
+    raise TrainingError(
+      f"no finite numbers after updates {previous + 1} to {step}; smaller learning rates or step sizes may help. "
+      f"{runs[0].directory / METRICS} has the losses until then"
+    )
+  return finite
 
 
 def finish(
-  config: ml_collections.ConfigDict, experiment: Experiment, directory: Path, rows: list[Row], evaluation: Evaluation
+  config: ml_collections.ConfigDict, experiment: Experiment, runs: Sequence[MemberRun], results: Results
 ) -> None:
   """Writes and shows the final results."""
-  metrics = read_rows(directory / METRICS)
+  for each, (rows, evaluation) in zip(runs, results, strict=True):
+    write_results(experiment, each, rows)
+    draw(each.member.config, experiment, each.directory, evaluation)
+  if len(runs) == 1:
+    (each,), ((rows, _),) = runs, results
+    say(f"\n{report.results_table(rows)}\n")
+    say(f"files in {each.directory}:")
+    for name, content in FILES.items():
+      if (each.directory / name).exists():
+        say(f"  {name:<20} {content}")
+  else:
+    written = {each.directory: read_json(each.directory / RESULTS) for each in runs}
+    say(f"\n{compare.comparison_table(compare.group_runs(written))}\n\n{compare.runs_table(written)}\n")
+  say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={runs[0].directory}")
+
+
+def write_results(experiment: Experiment, each: MemberRun, rows: list[Row]) -> None:
+  """Writes the final returns and scores of a member."""
+  config = each.member.config
   results = {
     "algorithm": config.algorithm.name,
     "family": experiment.family.name,
     "seed": config.seed,
     "step": config.training.steps,
-    "seconds": metrics[-1]["wall_time"],
+    "seconds": read_rows(each.directory / METRICS)[-1]["wall_time"],
     "mean": report.means_by_split(rows),
     "rows": rows,
     "config": config.to_dict(),
   }
-  write_json(directory / RESULTS, results)
-  say(f"\n{report.results_table(rows)}\n")
-
-  draw(config, experiment, directory, evaluation)
-  say(f"files in {directory}:")
-  for name, content in FILES.items():
-    if (directory / name).exists():
-      say(f"  {name:<20} {content}")
-  say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={directory}")
+  write_json(each.directory / RESULTS, results)
 
 
 def draw(config: ml_collections.ConfigDict, experiment: Experiment, directory: Path, evaluation: Evaluation) -> None:

@@ -4,7 +4,7 @@ import datetime
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,16 @@ TENSORBOARD = "tensorboard"
 LEARNING_CURVE = "learning_curve.png"
 ROLLOUT = "adapted_rollout.gif"
 
-# A longer run is the same run, continued, unless something follows its length, as algorithm.decay_steps does.
-MAY_CHANGE = ("training.steps",)
+# A longer run is the same run, continued, unless something follows its length, as algorithm.decay_steps does. So is a
+# run on other devices.
+MAY_CHANGE = ("training.steps", "devices.seed", "devices.task", "devices.distributed")
 
 
-def default_directory(config: ml_collections.ConfigDict) -> Path:
-  """runs/<algorithm>-<dataset>-<seed>."""
-  return Path("runs") / f"{config.algorithm.name}-{Path(config.dataset.directory).name}-{config.seed}"
+def default_directory(config: ml_collections.ConfigDict, settings: Sequence[str] = ()) -> Path:
+  """runs/<algorithm>-<dataset>-<seed>, with `settings` before the seed."""
+  return Path("runs") / "-".join(
+    [config.algorithm.name, Path(config.dataset.directory).name, *settings, str(config.seed)]
+  )
 
 
 def open_directory(config: ml_collections.ConfigDict) -> Path:

@@ -14,6 +14,7 @@ A slow copy of the parameters, slow <- d slow + (1 - d) adapted after each step 
 before the first, has the same form: its latent is averaged directly, and pair i counts 1 - d^(k - i) times.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.adaptation.generator_gradient import adapted_weights, latent_gradient, shared_weights
+from macaw_jax.hyperparameters import stop_gradient_if
 from macaw_jax.networks.layers import is_weight_transform
 from macaw_jax.types import Array, Params
 
@@ -52,12 +54,12 @@ class Stepper(NamedTuple):
   step: Callable[..., Any]  # (unit, step_size, trail, gradient) -> trail
 
 
-def products_per_step(slow_decay: float | None) -> int:
+def products_per_step(slow_decay: float | Array | None) -> int:
   """How many products with a generator one step makes: M^T g, M z, and M z for the slow copy if there is one."""
   return 2 if slow_decay is None else 3
 
 
-def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float | None) -> Stepper:
+def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float | Array | None) -> Stepper:
   products = products_per_step(slow_decay)
 
   def init(unit: Params) -> WeightTransformTrail:
@@ -74,7 +76,7 @@ def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float 
     latent = trail.latents[-1] - step_size["latent"] * held(pull)
     gradients = (*trail.gradients, gradient)
 
-    def weights_at(latent: Array, counts: Sequence[float], product: int) -> Params:
+    def weights_at(latent: Array, counts: Sequence[float | Array], product: int) -> Params:
       # (M - a_M sum_i count_i g_i z_i^T) z + c - a_c sum_i count_i g_i
       weights = adapted_weights(unit, latent, product) + unit["generator_bias"]
       for count, past_latent, past_gradient in zip(counts, trail.latents, gradients, strict=True):
@@ -98,7 +100,7 @@ def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float 
   return Stepper(init, step)
 
 
-def _plain_stepper(held: Callable[[Array], Array], slow_decay: float | None) -> Stepper:
+def _plain_stepper(held: Callable[[Array], Array], slow_decay: float | Array | None) -> Stepper:
   def init(unit: Array) -> PlainTrail:
     return PlainTrail(unit, None if slow_decay is None else unit)
 
@@ -127,14 +129,14 @@ class GradientDescent(NamedTuple):
   slow_weights: Callable[[Params, Descent], Params]
 
 
-def gradient_descent(*, first_order: bool = False, slow_decay: float | None = None) -> GradientDescent:
+def gradient_descent(*, first_order: bool | Array = False, slow_decay: float | Array | None = None) -> GradientDescent:
   """Gradient descent in the factored form above.
 
   Args:
     first_order: Hold every inner gradient fixed when differentiating through the steps.
     slow_decay: The decay d of the slow copy; None keeps no slow copy.
   """
-  held = jax.lax.stop_gradient if first_order else lambda x: x
+  held = functools.partial(stop_gradient_if, first_order)
   weight_transform = _weight_transform_stepper(held, slow_decay)
   plain = _plain_stepper(held, slow_decay)
 

@@ -1,20 +1,13 @@
 """Adaptation by gradient steps that meta-training differentiates through (Finn et al. 2017, MAML)."""
 
-import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from macaw_jax.adaptation.descent import gradient_descent, products_per_step
+from macaw_jax.hyperparameters import inverse_softplus, require, stop_gradient_if
 from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
-
-
-def inverse_softplus(value: float) -> float:
-  """X with softplus(x) = value. Raises ValueError unless the value is positive."""
-  if value <= 0:
-    raise ValueError(f"inverse_softplus({value}): the value must be positive")
-  return value + math.log(-math.expm1(-value))
 
 
 def split_rows(batch: Transition, parts: int) -> list[Transition]:
@@ -35,12 +28,12 @@ def gradient_step(
   loss: LossFn,
   *,
   on: str,
-  step_size: float,
-  learn_step_size: bool = True,
+  step_size: float | Array,
+  learn_step_size: bool | Array = True,
   steps: int = 1,
-  first_order: bool = False,
-  slow_decay: float | None = None,
-  learned: Mapping[str, float] | None = None,
+  first_order: bool | Array = False,
+  slow_decay: float | Array | None = None,
+  learned: Mapping[str, float | Array] | None = None,
 ) -> Adaptation:
   """`steps` steps of gradient descent on the part called `on`, each on its own share of the support.
 
@@ -52,7 +45,7 @@ def gradient_step(
     loss: What each step descends.
     on: The part that changes.
     step_size: The initial step sizes.
-    learn_step_size: Whether meta-training learns them; they are kept positive by a softplus.
+    learn_step_size: Whether meta-training learns them; they are kept positive by a softplus, and otherwise held.
     steps: Number of steps K; the support is cut into K equal shares, in order.
     first_order: Whether meta-gradients ignore how an inner gradient depends on the parameters.
     slow_decay: If set, a slow copy of the part, `slow_<on>`, is kept beside it (decay times itself plus the rest
@@ -64,24 +57,22 @@ def gradient_step(
   """
   if steps < 1:
     raise ValueError(f"steps={steps} must be at least 1")
-  if step_size <= 0:
-    raise ValueError(f"step_size={step_size} must be positive")
+  require(step_size > 0, f"step_size={step_size} must be positive")
   descent_rule = gradient_descent(first_order=first_order, slow_decay=slow_decay)
 
   def init(net: dict[str, Params]) -> Params:
     # A scalar with a type of its own, not a weak one, so that the state keeps its types from update to update.
-    rule: dict[str, Params] = {"learned": {name: jnp.full((), value, float) for name, value in (learned or {}).items()}}
-    if learn_step_size:
-      raw = inverse_softplus(step_size)
-      rule["raw_step_size"] = jax.tree.map(lambda leaf: jnp.full((), raw, leaf.dtype), net[on])
-    return rule
+    raw = inverse_softplus(step_size)
+    return {
+      "learned": {name: jnp.full((), value, float) for name, value in (learned or {}).items()},
+      "raw_step_size": jax.tree.map(lambda leaf: jnp.full((), raw, leaf.dtype), net[on]),
+    }
 
   def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
     params = net[on]
-    if learn_step_size:
-      step_sizes = jax.tree.map(jax.nn.softplus, rule["raw_step_size"])
-    else:
-      step_sizes = jax.tree.map(lambda _: step_size, params)
+    held = jnp.logical_not(learn_step_size)
+    raw_step_sizes = jax.tree.map(lambda raw: stop_gradient_if(held, raw), rule["raw_step_size"])
+    step_sizes = jax.tree.map(jax.nn.softplus, raw_step_sizes)
 
     def changes_at(descent: Params) -> dict[str, Params]:
       changes = {on: descent_rule.weights(params, descent)}

@@ -18,7 +18,8 @@ import jax
 import optax
 
 from macaw_jax.adaptation import chain, gradient_step
-from macaw_jax.adaptation.gradient_step import inverse_softplus, slow_name
+from macaw_jax.adaptation.gradient_step import slow_name
+from macaw_jax.hyperparameters import inverse_softplus
 from macaw_jax.losses import (
   add,
   advantage_of,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation import fine_tune, identity
+from macaw_jax.hyperparameters import require
 from macaw_jax.losses import add
 from macaw_jax.meta_learner import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
 from macaw_jax.types import (
@@ -109,9 +110,7 @@ def multitask_learner(
   Raises:
     ValueError: for a task dropout outside [0, 1).
   """
-  if not 0.0 <= task_dropout < 1.0:
-    raise ValueError(f"task_dropout={task_dropout} must lie in [0, 1)")
-
+  require((task_dropout >= 0.0) & (task_dropout < 1.0), f"task_dropout={task_dropout} must lie in [0, 1)")
   algorithm = meta_learner(
     init_net=init_parts(init),
     adaptation=identity(),

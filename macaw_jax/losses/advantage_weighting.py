@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.hyperparameters import require
 from macaw_jax.losses.values import Target, squared_error
 from macaw_jax.networks.policy import Policy
 from macaw_jax.types import Array, Key, LossFn, Metrics, Network, Params, Transition
@@ -162,10 +163,8 @@ def behaviour_cloning(policy: Policy, *, part: str = "policy") -> LossFn:
 
 def _weighting(temperature: float, maximum_weight: float, normalise: bool) -> Callable[[Array], Array]:
   """`advantage_weights` with these arguments. Raises ValueError for those that make no sense."""
-  if temperature <= 0:
-    raise ValueError(f"temperature={temperature} must be positive")
-  if maximum_weight < 1:
-    raise ValueError(f"maximum_weight={maximum_weight} must be at least 1")
+  require(temperature > 0, f"temperature={temperature} must be positive")
+  require(maximum_weight >= 1, f"maximum_weight={maximum_weight} must be at least 1")
   return functools.partial(
     advantage_weights, temperature=temperature, maximum_weight=maximum_weight, normalise=normalise
   )

@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.hyperparameters import require
 from macaw_jax.types import Array, Key, LossFn, Metrics, Network, Params, Transition
 
 Target = Callable[[dict[str, Params], Transition], Array]
@@ -88,8 +89,7 @@ def td_lambda(value: Network, *, discount: float, lambda_: float, part: str = "v
   The batch must be consecutive rows of a task's data. Raises ValueError for a discount or lambda outside [0, 1].
   """
   for name, number in (("discount", discount), ("lambda_", lambda_)):
-    if not 0.0 <= number <= 1.0:
-      raise ValueError(f"{name}={number} must lie in [0, 1]")
+    require((number >= 0.0) & (number <= 1.0), f"{name}={number} must lie in [0, 1]")
 
   def target(params: dict[str, Params], batch: Transition) -> Array:
     next_value = value.apply(params[part], batch.next_observation)

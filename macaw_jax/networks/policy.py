@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.hyperparameters import require
 from macaw_jax.networks.layers import make_layer
 from macaw_jax.networks.linen import forward, init_params
 from macaw_jax.networks.mlp import MLP
@@ -82,7 +83,7 @@ class PolicyModule(nn.Module):
     return jnp.tanh(self.output(features))
 
   def _advantage(self, features: Array, action: Array) -> Array:
-    action = nn.relu(action) if self.rectify_action else action
+    action = jnp.where(self.rectify_action, nn.relu(action), action)
     return self.head(jnp.concatenate([features, action], axis=-1))[..., 0]
 
 
@@ -106,8 +107,7 @@ def gaussian_policy(
   The density is that of the raw action: no squashing and no clipping (Mitchell et al. 2021, appendix).
   Raises ValueError for an unknown layer name or a standard deviation that is not positive.
   """
-  if standard_deviation <= 0:
-    raise ValueError(f"standard_deviation={standard_deviation} must be positive")
+  require(standard_deviation > 0, f"standard_deviation={standard_deviation} must be positive")
   module = PolicyModule(action_size, tuple(hidden_sizes), make_layer(layer), advantage_head, rectify_action)
 
   def init(key: Key) -> Params:

@@ -23,7 +23,7 @@ class Checkpoints:
   """The checkpoints of one run, the newest `keep` of them.
 
   >>> with Checkpoints('runs/example/checkpoints', keep=3) as checkpoints:
-  ...   checkpoints.save(Checkpoint(state, statistics))
+  ...   checkpoints.save(1_000, Checkpoint(state, statistics))
   """
 
   def __init__(self, directory: str | Path, keep: int = 3):
@@ -40,18 +40,22 @@ class Checkpoints:
     """The number of updates that the newest checkpoint has seen, or None without a checkpoint."""
     return self._manager.latest_step()
 
-  def save(self, checkpoint: Checkpoint) -> None:
-    """Writes the checkpoint under its step; returns when it is on the disk."""
-    self._manager.save(int(checkpoint.state.step), args=ocp.args.StandardSave(checkpoint), force=True)
+  def steps(self) -> list[int]:
+    """The steps of all checkpoints that are kept, oldest first."""
+    return sorted(self._manager.all_steps())
 
-  def restore(self, like: Checkpoint) -> Checkpoint:
-    """The newest checkpoint, with the structure, shapes and dtypes of `like`.
+  def save(self, step: int, checkpoint: Checkpoint) -> None:
+    """Writes the checkpoint under `step`; returns when it is on the disk."""
+    self._manager.save(step, args=ocp.args.StandardSave(checkpoint), force=True)
+
+  def restore(self, like: Checkpoint, step: int | None = None) -> Checkpoint:
+    """The checkpoint of `step`, the newest if not given, with the structure, shapes and dtypes of `like`.
 
     Raises:
       FileNotFoundError: the directory holds no checkpoint.
       ValueError: the checkpoint has another structure or other shapes than `like`.
     """
-    step = self.newest_step()
+    step = self.newest_step() if step is None else step
     if step is None:
       raise FileNotFoundError(f"{self._manager.directory}: no checkpoint")
     abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)

@@ -71,6 +71,7 @@ def train(
 
   The yielded state is donated to the next chunk: use it before asking for the next.
   """
-  while int(state.step) < num_steps:
+  # Of a population, the member that has come furthest: one that stopped being finite stands still.
+  while int(jnp.max(state.step)) < num_steps:
     state, metrics = chunk(state, dataset, key)
     yield state, metrics

@@ -5,7 +5,8 @@ import optax
 import pytest
 
 from macaw_jax.adaptation import chain, fine_tune, gradient_step, identity
-from macaw_jax.adaptation.gradient_step import inverse_softplus, split_rows
+from macaw_jax.adaptation.gradient_step import split_rows
+from macaw_jax.hyperparameters import inverse_softplus
 from macaw_jax.types import Transition
 
 KEY = jax.random.key(0)

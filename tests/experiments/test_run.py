@@ -209,7 +209,7 @@ def test_a_run_on_changed_data_is_not_continued(finished, tmp_path):
     checkpoint = newest_checkpoint(config)
     state = checkpoint.state._replace(step=checkpoint.state.step + 1)
     statistics = checkpoint.statistics._replace(return_scale=checkpoint.statistics.return_scale * 2)
-    checkpoints.save(Checkpoint(state, statistics))
+    checkpoints.save(int(state.step), Checkpoint(state, statistics))
   config.training.steps = 60
   with pytest.raises(ConfigurationError, match=r"config.dataset: the data have changed since this run began"):
     run(config)

@@ -17,7 +17,7 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path):
   uninterrupted, _ = run(12, 3, algorithm)
   stopped, _ = run(6, 3, algorithm)
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(Checkpoint(stopped, STATISTICS))
+    checkpoints.save(6, Checkpoint(stopped, STATISTICS))
 
   with Checkpoints(tmp_path) as checkpoints:
     like = Checkpoint(loop.initialise(algorithm, jax.random.key(99)), STATISTICS)
@@ -30,7 +30,7 @@ def test_resuming_equals_an_uninterrupted_run(tmp_path):
 def test_restored_structure_types_and_statistics(tmp_path):
   state, _ = run(2, 2)
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(Checkpoint(state, STATISTICS))
+    checkpoints.save(int(state.step), Checkpoint(state, STATISTICS))
     restored = checkpoints.restore(Checkpoint(state, STATISTICS))
   assert jax.tree.structure(restored) == jax.tree.structure(Checkpoint(state, STATISTICS))
   assert restored.state.params.net["policy"].dtype == jnp.float32
@@ -41,7 +41,7 @@ def test_the_newest_k_are_kept(tmp_path):
   state, _ = run(1, 1)
   with Checkpoints(tmp_path, keep=2) as checkpoints:
     for step in (1, 2, 3):
-      checkpoints.save(Checkpoint(state._replace(step=jnp.int32(step)), STATISTICS))
+      checkpoints.save(step, Checkpoint(state._replace(step=jnp.int32(step)), STATISTICS))
     assert checkpoints.newest_step() == 3
   assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [2, 3]
 
@@ -49,7 +49,7 @@ def test_the_newest_k_are_kept(tmp_path):
 def test_an_unfinished_checkpoint_is_not_seen(tmp_path):
   state, _ = run(1, 1)
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(Checkpoint(state, STATISTICS))
+    checkpoints.save(int(state.step), Checkpoint(state, STATISTICS))
   (tmp_path / "5.orbax-checkpoint-tmp").mkdir()
   with Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.newest_step() == 1
@@ -66,7 +66,7 @@ def test_an_empty_directory(tmp_path):
 def test_another_shape_is_refused(tmp_path):
   state, _ = run(1, 1)
   with Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(Checkpoint(state, STATISTICS))
+    checkpoints.save(int(state.step), Checkpoint(state, STATISTICS))
     wider = state._replace(params=state.params._replace(net={"policy": jnp.zeros((4, 2))}))
     with pytest.raises(ValueError, match="shape"):
       checkpoints.restore(Checkpoint(wider, STATISTICS))

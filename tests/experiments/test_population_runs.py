@@ -1,0 +1,164 @@
+"""Populations from the command line: their members, and runs of several at once."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import macaw
+from experiments import run as run_module
+from experiments.command_line import TrainingError
+from experiments.configuration import ConfigurationError
+from experiments.evaluate import evaluate_run
+from experiments.experiment import load_experiment, make_algorithm
+from experiments.population import members_of
+from experiments.run import run
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
+from macaw_jax.training.loop import initialise
+from macaw_jax.training.metrics import ProgressLine, read_rows
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def test_members_are_written_where_they_would_be_alone():
+  config = macaw.get_config()
+  config.seed, config.population.seeds = 3, 2
+  members = members_of(config)
+  assert [member.config.seed for member in members] == [3, 4]
+  assert [member.config.output_directory for member in members] == [None, None]
+  alone = macaw.get_config()
+  alone.seed = 4
+  assert members[1].config.to_dict() == alone.to_dict()
+
+  config.population.grid = "temperature=0.5,1; first_order=true,FALSE"
+  members = members_of(config)
+  assert len(members) == 8
+  assert members[2].hyperparameters == {"temperature": 0.5, "first_order": False}
+  assert members[2].config.algorithm.temperature == 0.5
+  assert members[2].config.output_directory == "runs/macaw-cheetah_dir-temperature=0.5-first_order=False-3"
+  assert members[2].label == "temperature=0.5, first_order=False, seed 3"
+  config.output_directory = "elsewhere"
+  assert members_of(config)[0].config.output_directory == "elsewhere/temperature=0.5-first_order=True-3"
+
+
+@pytest.mark.parametrize(
+  ("grid", "message"),
+  [
+    ("temperature", r"'temperature': expected <name>=<value>,<value>,..."),
+    ("temperature=", r"expected <name>=<value>,<value>,..."),
+    ("heat=1,2", r"config.algorithm has no field 'heat'"),
+    ("temperature=warm", r"temperature=warm: expected a number"),
+    ("first_order=1,0", r"first_order=1: expected true or false"),
+    ("inner_steps=1,2", r"config.algorithm.inner_steps = 1 decides the shape of the program"),
+    ("layer=dense,weight_transform", r"config.algorithm.layer = 'weight_transform' decides the shape"),
+    ("slow_decay=0.9,0.99", r"config.algorithm.slow_decay = None decides the shape"),
+    ("temperature=1;temperature=2", r"temperature is there twice"),
+  ],
+)
+def test_a_grid_that_cannot_be(grid, message):
+  config = macaw.get_config()
+  config.population.grid = grid
+  with pytest.raises(ConfigurationError, match=message):
+    members_of(config)
+
+
+def test_seeds_that_do_not_exist():
+  config = macaw.get_config()
+  config.seed, config.population.seeds = 2**32 - 1, 2
+  with pytest.raises(ConfigurationError, match=r"the last seed would be 4294967296"):
+    members_of(config)
+
+
+def test_values_are_checked_one_by_one(miniature):
+  miniature.population.grid = "temperature=1,-1"
+  with pytest.raises(ConfigurationError, match=r"temperature=-1.0 must be positive"):
+    run(miniature)
+  assert not Path(miniature.output_directory).exists()
+
+
+def newest_state(config):
+  experiment = load_experiment(config)
+  state = initialise(make_algorithm(config, experiment.problem), jax.random.key(7))
+  with Checkpoints(Path(config.output_directory) / "checkpoints") as checkpoints:
+    return checkpoints.restore(Checkpoint(state, experiment.statistics)).state
+
+
+def copy_of(config, directory, **population):
+  config = config.copy_and_resolve_references()
+  config.output_directory = str(directory)
+  config.population.update(population)
+  return config
+
+
+def test_a_population_is_its_members_alone_and_continues(miniature, tmp_path, monkeypatch, capsys):
+  config = copy_of(miniature, tmp_path / "population", seeds=2)
+
+  class Interrupted(ProgressLine):
+    def write(self, step, metrics):
+      super().write(step, metrics)
+      if step == 30:
+        raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(run_module, "ProgressLine", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+      run(config)
+  run(config)
+  said = capsys.readouterr().out
+  assert "continuing from the checkpoint of update 20" in said
+  assert "| macaw | " in said
+
+  members = members_of(config)
+  rows = [read_rows(Path(member.config.output_directory) / "metrics.jsonl") for member in members]
+  assert rows[0] != rows[1]
+  for member, of_member in zip(members, rows, strict=True):
+    alone = copy_of(member.config, tmp_path / "alone" / str(member.config.seed))
+    run(alone)
+    expected = read_rows(Path(alone.output_directory) / "metrics.jsonl")
+    assert [row["step"] for row in of_member] == [row["step"] for row in expected]
+    for row, reference in zip(of_member, expected, strict=True):
+      for name in reference.keys() - {"wall_time", "steps_per_second"}:
+        np.testing.assert_allclose(row[name], reference[name], rtol=2e-3, atol=2e-3, err_msg=name)
+    states = newest_state(member.config), newest_state(alone)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3), *(s.params for s in states))
+
+  # Each is a run of its own: it can be evaluated, and goes on alone.
+  directory = Path(members[1].config.output_directory)
+  evaluate_run(directory, steps=["1"], episodes=2, seed=0)
+  longer = copy_of(members[1].config, directory)
+  longer.training.steps, longer.algorithm.decay_steps = 60, members[1].config.algorithm.decay_steps
+  run(longer)
+  assert int(newest_state(longer).step) == 60
+
+  # Now its members stand at different updates.
+  config.training.steps, config.algorithm.decay_steps = 80, 40
+  for step in (20, 40):
+    with Checkpoints(directory / "checkpoints") as checkpoints:
+      assert step in checkpoints.steps()
+
+
+def test_members_without_a_common_checkpoint_are_not_continued(miniature, tmp_path):
+  alone = copy_of(miniature, tmp_path / "population" / "0")
+  run(alone)
+  with pytest.raises(ConfigurationError, match=r"members have no checkpoint of one step in common"):
+    run(copy_of(miniature, tmp_path / "population", seeds=2))
+
+
+def test_a_member_that_diverges_leaves_the_others_alone(miniature, tmp_path, capsys):
+  config = copy_of(miniature, tmp_path / "population", grid="policy_learning_rate=0.0003,1e30")
+  run(config)
+  said = capsys.readouterr().out
+  assert (
+    "policy_learning_rate=1e+30, seed 0: not every number is finite after updates 1 to 10; it stays as it was" in said
+  )
+  well, diverged = (Path(member.config.output_directory) for member in members_of(config))
+  assert {row["finite"] for row in read_rows(well / "metrics.jsonl") if "finite" in row} == {1.0}
+  assert {row["finite"] for row in read_rows(diverged / "metrics.jsonl") if "finite" in row} == {0.0}
+  assert all(np.isfinite(row["return_after"]) for row in json.loads((diverged / "results.json").read_text())["rows"])
+
+  alone = copy_of(miniature, tmp_path / "alone")
+  alone.algorithm.policy_learning_rate = 1e30
+  with pytest.raises(TrainingError, match=r"no finite numbers after updates 1 to 10"):
+    run(alone)
