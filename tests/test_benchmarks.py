@@ -7,8 +7,11 @@ import re
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
+from benchmarks import update_versions
 from benchmarks.run import BENCHMARKS
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -113,21 +116,21 @@ def test_update_step_compares_and_times_the_versions_in_jax(tmp_path):
 )
 def test_pytorch_computes_our_meta_gradient(changes):
   pytest.importorskip("torch")
-  sizes = update_step.Sizes(tasks=2, batch=8, width=8)._replace(**changes)
-  dataset = update_step.make_dataset(sizes)
-  tasks = update_step.sample(sizes, dataset, jax.random.key(2))
+  sizes = update_versions.Sizes(tasks=2, batch=8, width=8)._replace(**changes)
+  dataset = update_versions.make_dataset(sizes)
+  tasks = update_versions.sample(sizes, dataset, jax.random.key(2))
   names = ["macaw_jax", "torch_loop", "torch_factored"]
-  versions, failures = update_step.build_versions(names, sizes, dataset)
+  versions, failures = update_versions.build_versions(names, sizes, dataset)
   assert not failures
-  assert max(update_step.compare(versions, tasks).values()) < 1e-3
+  assert max(update_versions.compare(versions, tasks).values()) < 1e-3
 
 
 def test_another_meta_gradient_ends_the_benchmark():
   def version(value):
-    return update_step.Version(lambda tasks: {"a": np.ones(2), "b": np.full(3, value)}, prepare=None)
+    return update_versions.Version(lambda tasks: {"a": np.ones(2), "b": np.full(3, value)}, prepare=None)
 
   with pytest.raises(SystemExit, match=r"other computes another meta-gradient than macaw_jax"):
-    update_step.compare({"macaw_jax": version(1.0), "other": version(1.02)}, tasks=None)
+    update_versions.compare({"macaw_jax": version(1.0), "other": version(1.02)}, tasks=None)
 
 
 def test_engines_are_timed_and_compared():
