@@ -30,7 +30,7 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS = {
-  "update_step": Benchmark(("--updates=10", "--repeats=5"), ()),
+  "update_step": Benchmark(("--updates=5", "--repeats=5"), ()),
   "loop_overhead": Benchmark(("--updates=20", "--repeats=5"), ()),
   "sampling": Benchmark(("--rows=20000",), ()),
   "rollout": Benchmark(("--episodes=5", "--mjx_episodes=1", "--steps=100"), ()),
