@@ -291,11 +291,11 @@ class Factored:
 
   def _compile(self) -> None:
     start = time.perf_counter()
-    batch = Batch(*(column[:, : self.settings.batch].contiguous() for column in self.dataset))
+    support, query = (Batch(*(column[:, : self.settings.batch].clone() for column in self.dataset)) for _ in range(2))
     try:
-      self.meta_gradient(self.params, batch, batch)
+      self.meta_gradient(self.params, support, query)
     except RuntimeError as error:
-      raise CannotCompileError(str(error).strip().splitlines()[0]) from error
+      raise CannotCompileError(" ".join(str(error).split()[:20])) from error
     self.compile_seconds = time.perf_counter() - start
 
 
@@ -388,7 +388,8 @@ class GeneratedTrail:
     self.shape = (settings.tasks, *layer["generator_bias"].shape)
     latent = layer["latent"].unsqueeze(0)
     product = self._note(Product(latent, latent @ self.generator, makes_weights=True))
-    self.latents, self.gradients = [latent.expand(settings.tasks, -1)], list[Tensor]()
+    self.latents: list[Tensor] = [latent.expand(settings.tasks, -1)]
+    self.gradients: list[Tensor] = []
     self.weights = {"weights": (product.weights + self.bias).view(self.shape[1:]).expand(self.shape)}
 
   def step(self, gradients: Layer) -> None:

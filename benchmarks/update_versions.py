@@ -1,4 +1,4 @@
-"""The versions of MACAW's meta-update that `benchmarks.update_step` times: one interface to all, and their comparison."""
+"""The versions of a meta-update of MACAW that `benchmarks.update_step` times, behind one interface."""
 
 import functools
 import multiprocessing
