@@ -19,7 +19,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ Weights = list[Layer]  # One layer's arrays after another's, as learned or as ef
 STANDARD_DEVIATION, MAXIMUM_WEIGHT, SMALLEST_DEVIATION = 0.2, 20.0, 1e-8
 HEAD_LAYERS = 2
 PARTS = ("value", "policy")
+
+
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Observation, action and Monte-Carlo return of transitions, `[T, ..., O], [T, ..., A], [T, ...]`."""
 
 
 class Batch(NamedTuple):
@@ -134,9 +138,9 @@ def outer_policy_loss(layers: Weights, batch: Batch, advantage: Tensor) -> Tenso
   return weighted_regression(mean, batch.action, advantage_weights(advantage))
 
 
-def tasks_of(batch: Batch) -> list[Batch]:
-  """The batches of one task each, from NumPy arrays `[T, B, ...]`."""
-  return [Batch(*map(torch.from_numpy, columns)) for columns in zip(*batch, strict=True)]
+def tasks_of(columns: Columns) -> list[Batch]:
+  """The batch of each task."""
+  return [Batch(*map(torch.from_numpy, of_task)) for of_task in zip(*columns, strict=True)]
 
 
 def split_rows(batch: Batch, parts: int) -> list[Batch]:
@@ -172,15 +176,15 @@ class CannotCompileError(Exception):
 class Loop:
   """The structure of the released code, without its bootstrapped targets."""
 
-  def __init__(self, arrays: dict[str, np.ndarray], dataset: Any, settings: Settings) -> None:
+  def __init__(self, arrays: dict[str, np.ndarray], dataset: Columns, settings: Settings) -> None:
     self.settings = settings
-    self.dataset = Batch(dataset.observation, dataset.action, dataset.mc_return)
+    self.dataset = dataset
     self.params = {name: torch.tensor(array, requires_grad=True) for name, array in arrays.items()}
     self.optimizers = [torch.optim.Adam(group, lr=rate) for group, rate in parameter_groups(self.params, settings)]
     self.generator = np.random.default_rng(0)
     self.compile_seconds: float | None = None
 
-  def gradient(self, support: Batch, query: Batch) -> dict[str, np.ndarray]:
+  def gradient(self, support: Columns, query: Columns) -> dict[str, np.ndarray]:
     """The meta-gradient on given batches `[T, B, ...]`."""
     self._accumulate(list(zip(tasks_of(support), tasks_of(query), strict=True)))
     return {
@@ -193,7 +197,7 @@ class Loop:
     """One update: batches drawn task by task, gradients, Adam."""
     tasks = []
     for task in range(self.settings.tasks):
-      rows = self.generator.choice(self.dataset.mc_return.shape[1], 2 * self.settings.batch, replace=False)
+      rows = self.generator.choice(self.dataset[2].shape[1], 2 * self.settings.batch, replace=False)
       halves = rows[: self.settings.batch], rows[self.settings.batch :]
       support, query = (Batch(*(torch.from_numpy(column[task, half]) for column in self.dataset)) for half in halves)
       tasks.append((support, query))
@@ -247,10 +251,10 @@ class Factored:
   """
 
   def __init__(
-    self, arrays: dict[str, np.ndarray], dataset: Any, settings: Settings, *, compiled: bool = False
+    self, arrays: dict[str, np.ndarray], dataset: Columns, settings: Settings, *, compiled: bool = False
   ) -> None:
     self.settings = settings
-    self.dataset = Batch(*map(torch.from_numpy, (dataset.observation, dataset.action, dataset.mc_return)))
+    self.dataset = Batch(*map(torch.from_numpy, dataset))
     self.names = {part: [name for name in arrays if name.startswith(f"step_size.{part}.")] for part in PARTS}
     step_sizes = {f"step_size.{part}": np.stack([arrays[name] for name in self.names[part]]) for part in PARTS}
     others = {name: array for name, array in arrays.items() if not name.startswith("step_size.")}
@@ -269,10 +273,10 @@ class Factored:
       self.meta_gradient = torch.compile(self.meta_gradient, fullgraph=True, dynamic=False)
       self._compile()
 
-  def gradient(self, support: Batch, query: Batch) -> dict[str, np.ndarray]:
+  def gradient(self, support: Columns, query: Columns) -> dict[str, np.ndarray]:
     """The meta-gradient on given batches `[T, B, ...]`."""
-    support, query = (Batch(*map(torch.from_numpy, batch)) for batch in (support, query))
-    gradients = dict(zip(self.params, self.meta_gradient(self.params, support, query), strict=True))
+    batches = (Batch(*map(torch.from_numpy, columns)) for columns in (support, query))
+    gradients = dict(zip(self.params, self.meta_gradient(self.params, *batches), strict=True))
     arrays = {name: gradient.numpy() for name, gradient in gradients.items()}
     for part in PARTS:
       arrays |= dict(zip(self.names[part], arrays.pop(f"step_size.{part}"), strict=True))

@@ -110,7 +110,7 @@ def our_macaw(sizes: Sizes, optimizer: MakeOptimizer) -> Algorithm:
   )
 
 
-def copying_gradient_step(loss: LossFn, *, on: str, sizes: Sizes, learned: dict[str, float]) -> Adaptation:
+def copying_gradient_step(loss: LossFn, *, on: str, sizes: Sizes, learned: Mapping[str, float | Array]) -> Adaptation:
   """Gradient steps on the parameters themselves: mapped over tasks, every task has its own copy of each generator."""
   held = jax.lax.stop_gradient if sizes.first_order else lambda gradient: gradient
 
@@ -165,7 +165,7 @@ def copying_macaw(sizes: Sizes, optimizer: MakeOptimizer) -> Algorithm:
 
 def named_arrays(params: MetaParams) -> dict[str, np.ndarray]:
   """Parameters or their gradients under the names of `benchmarks.torch_macaw`."""
-  arrays = {}
+  arrays: dict[str, np.ndarray] = {}
   for part, rule in zip(("value", "policy"), params.rule, strict=True):
     for prefix, tree in (("", params.net[part]), ("step_size.", rule["raw_step_size"])):
       for index, layer in enumerate(layers_in_order(tree)):
@@ -214,6 +214,11 @@ def jax_version(make_algorithm: MakeAlgorithm, sizes: Sizes, dataset: Dataset) -
   return Version(gradient, prepare)
 
 
+def columns_of(data: Dataset | Transition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """What PyTorch's versions read, copied: JAX's arrays are read-only."""
+  return np.array(data.observation), np.array(data.action), np.array(data.mc_return)
+
+
 def torch_version(kind: str, sizes: Sizes, dataset: Dataset) -> Version:
   """A version in PyTorch, from our initial parameters. Raises `CannotCompileError` if its compiler gives up."""
   from benchmarks import torch_macaw
@@ -228,7 +233,7 @@ def torch_version(kind: str, sizes: Sizes, dataset: Dataset) -> Version:
     policy_rate=LEARNING_RATES["policy"],
     rule_rate=LEARNING_RATES[RULE],
   )
-  data = torch_macaw.Batch(*(np.array(column) for column in (dataset.observation, dataset.action, dataset.mc_return)))
+  data = columns_of(dataset)
   learner: torch_macaw.Loop | torch_macaw.Factored
   if kind == "loop":
     learner = torch_macaw.Loop(named_arrays(params), data, settings)
@@ -236,8 +241,7 @@ def torch_version(kind: str, sizes: Sizes, dataset: Dataset) -> Version:
     learner = torch_macaw.Factored(named_arrays(params), data, settings, compiled=kind == "compiled")
 
   def gradient(tasks: TaskBatch) -> dict[str, np.ndarray]:
-    batches = (torch_macaw.Batch(*map(np.array, (b.observation, b.action, b.mc_return))) for b in tasks[:2])
-    return learner.gradient(*batches)
+    return learner.gradient(columns_of(tasks.support), columns_of(tasks.query))
 
   def prepare(updates: int) -> Program:
     def run() -> None:
