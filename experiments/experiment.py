@@ -17,7 +17,7 @@ from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_data
 from macaw_jax.envs.family import Task, TaskFamily, TaskSplit
 from macaw_jax.evaluation import protocols
 from macaw_jax.training.loop import Sample
-from macaw_jax.types import Algorithm, Key, MetaParams, Problem
+from macaw_jax.types import Algorithm, Key, Params, Problem
 
 
 class Split(NamedTuple):
@@ -139,7 +139,7 @@ class Evaluator:
       split._replace(data=normalise_dataset(statistics, split.data)) for split in experiment.evaluated[:splits]
     ]
 
-  def __call__(self, params: MetaParams, key: Key) -> tuple[list[protocols.Row], protocols.Evaluation]:
+  def __call__(self, params: Params, key: Key) -> tuple[list[protocols.Row], protocols.Evaluation]:
     """The rows of all evaluated tasks, and the evaluation of the test tasks."""
     evaluations = [self._evaluate(params, split.data, split.tasks, key) for split in self._splits]
     rows: list[protocols.Row] = []

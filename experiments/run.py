@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 
 from experiments import compare, report
 from experiments.command_line import TrainingError, launch_with_config, say
-from experiments.configuration import check_configuration
+from experiments.configuration import ConfigurationError, check_configuration
 from experiments.experiment import Evaluator, Experiment, load_experiment, make_algorithm
 from experiments.member_runs import MemberRun, MemberWriters, common_step, open_members, restore
 from experiments.population import Member, members_of
@@ -81,7 +81,7 @@ def run(config: ml_collections.ConfigDict) -> None:
   members = members_of(config)
   with ExitStack() as resources:
     if config.devices.distributed:
-      devices.initialise_distributed()
+      connect_processes()
     if not devices.is_main_process():  # The first process speaks for all.
       resources.enter_context(redirect_stdout(resources.enter_context(open(devnull, "w"))))
     say(f"{config.algorithm.name} on {config.dataset.directory}, {describe_members(members)}")
@@ -105,6 +105,14 @@ def run(config: ml_collections.ConfigDict) -> None:
       raise
     if devices.is_main_process():
       finish(config, experiment, runs, results)
+
+
+def connect_processes() -> None:
+  """Makes this process one of several. Raises `ConfigurationError` if nothing has started it as one."""
+  try:
+    devices.initialise_distributed()
+  except ValueError as error:
+    raise ConfigurationError(str(error)) from error
 
 
 def describe_members(members: Sequence[Member]) -> str:

@@ -116,8 +116,9 @@ def meta_learner(
 
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
     (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, tasks, key)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimizer"):
+      updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+      params = optax.apply_updates(state.params, updates)
     return TrainState(params, opt_state, state.step + 1), metrics
 
   def adapt(params: MetaParams, support: Transition, key: Key) -> dict[str, Params]:

@@ -119,5 +119,5 @@ class Algorithm(NamedTuple):
 
   init: Callable[[Key], TrainState]
   update: Callable[[TrainState, TaskBatch, Key], tuple[TrainState, Metrics]]
-  adapt: Callable[[MetaParams, Transition, Key], dict[str, Params]]
-  act: Callable[[MetaParams, dict[str, Params], TimeStep, Key | None], tuple[Array, dict[str, Params]]]
+  adapt: Callable[[Params, Transition, Key], dict[str, Params]]
+  act: Callable[[Params, dict[str, Params], TimeStep, Key | None], tuple[Array, dict[str, Params]]]

@@ -18,12 +18,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from macaw_jax.adaptation.generator_gradient import adapted_weights, latent_gradient, shared_weights
 from macaw_jax.hyperparameters import stop_gradient_if
-from macaw_jax.networks.layers import is_weight_transform
+from macaw_jax.networks.layers import flatten_units, is_weight_transform
 from macaw_jax.types import Array, Params
 
 Descent = tuple[Any, ...]
@@ -107,7 +106,7 @@ def _plain_stepper(held: Callable[[Array], Array], slow_decay: float | Array | N
   def step(unit: Array, step_size: Array, trail: PlainTrail, gradient: Array) -> PlainTrail:
     del unit
     weights = trail.weights - step_size * held(gradient)
-    if slow_decay is None:
+    if slow_decay is None or trail.slow_weights is None:
       return PlainTrail(weights, None)
     return PlainTrail(weights, slow_decay * trail.slow_weights + (1.0 - slow_decay) * weights)
 
@@ -143,24 +142,21 @@ def gradient_descent(*, first_order: bool | Array = False, slow_decay: float | A
   def stepper_of(unit: Any) -> Stepper:
     return weight_transform if is_weight_transform(unit) else plain
 
-  def flatten(params: Params) -> tuple[list[Any], Any]:
-    return jax.tree.flatten(params, is_leaf=is_weight_transform)
-
   def init(params: Params) -> Descent:
-    units, _ = flatten(params)
+    units, _ = flatten_units(params)
     return tuple(stepper_of(unit).init(unit) for unit in units)
 
   def step(params: Params, step_sizes: Params, descent: Descent, gradients: Params) -> Descent:
-    units, treedef = flatten(params)
+    units, treedef = flatten_units(params)
     rows = zip(units, treedef.flatten_up_to(step_sizes), descent, treedef.flatten_up_to(gradients), strict=True)
     return tuple(stepper_of(unit).step(unit, *rest) for unit, *rest in rows)
 
   def weights(params: Params, descent: Descent) -> Params:
-    _, treedef = flatten(params)
+    _, treedef = flatten_units(params)
     return treedef.unflatten(trail.weights for trail in descent)
 
   def slow_weights(params: Params, descent: Descent) -> Params:
-    _, treedef = flatten(params)
+    _, treedef = flatten_units(params)
     return treedef.unflatten(trail.slow_weights for trail in descent)
 
   return GradientDescent(init, step, weights, slow_weights)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.networks.layers import generate, generate_transposed, is_weight_transform
+from macaw_jax.networks.layers import flatten_units, generate, generate_transposed, is_weight_transform
 from macaw_jax.types import Array, Params
 
 TAPS = "taps"  # Beside a layer's parameters; modules do not look for it.
@@ -50,9 +50,10 @@ def open_taps(
     The same parts, and for each part in `num_products` the taps `[T, U, ...]` of its weight-transform layers, in the
     order of the tree. A use of a generator that no tap knows of is differentiated as ever, and added.
   """
-  opened, taps = dict(net), {}
+  opened = dict(net)
+  taps: dict[str, list[Tap]] = {}
   for part, products in num_products.items():
-    units, treedef = jax.tree.flatten(net[part], is_leaf=is_weight_transform)
+    units, treedef = flatten_units(net[part])
     taps[part] = []
     for index, unit in enumerate(units):
       if is_weight_transform(unit):
@@ -67,7 +68,7 @@ def attach_taps(net: Mapping[str, Params], taps: Mapping[str, list[Tap]]) -> dic
   """Puts one task's taps, of `open_taps`, beside the parameters of their layers."""
   attached = dict(net)
   for part, own in taps.items():
-    units, treedef = jax.tree.flatten(net[part], is_leaf=is_weight_transform)
+    units, treedef = flatten_units(net[part])
     remaining = iter(own)
     attached[part] = treedef.unflatten(
       unit | {TAPS: Taps(unit[TAPS], next(remaining))} if is_weight_transform(unit) else unit for unit in units
@@ -120,7 +121,8 @@ def _tap(generator: Array, num_tasks: int, num_products: int) -> tuple[Array, Ta
     untapped, shared, own = cotangents
     latents = jnp.concatenate([shared.latent, own.latent.reshape(-1, num_latents)])
     weights = jnp.concatenate([shared.weights, own.weights.reshape(-1, *shape)])
-    return (untapped + jnp.einsum("ul,uio->lio", latents, weights),)
+    with jax.named_scope("generator"):
+      return (untapped + jnp.einsum("ul,uio->lio", latents, weights),)
 
   route.defvjp(forward, backward)
   return route(generator)

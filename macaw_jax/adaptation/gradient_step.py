@@ -1,6 +1,7 @@
 """Adaptation by gradient steps that meta-training differentiates through (Finn et al. 2017, MAML)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,13 @@ import jax.numpy as jnp
 from macaw_jax.adaptation.descent import gradient_descent, products_per_step
 from macaw_jax.hyperparameters import inverse_softplus, require, stop_gradient_if
 from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
+
+# What stands between the forward and the second computation keeps a compiler from merging them, which it could: a whole
+# update is one program, in one iteration of a loop.
+REMATERIALISATIONS: dict[str, Callable[..., Any]] = {
+  "nothing": lambda function: function,
+  "inner_steps": jax.checkpoint,
+}
 
 
 def split_rows(batch: Transition, parts: int) -> list[Transition]:
@@ -34,6 +42,7 @@ def gradient_step(
   first_order: bool | Array = False,
   slow_decay: float | Array | None = None,
   learned: Mapping[str, float | Array] | None = None,
+  rematerialise: str = "nothing",
 ) -> Adaptation:
   """`steps` steps of gradient descent on the part called `on`, each on its own share of the support.
 
@@ -51,14 +60,24 @@ def gradient_step(
     slow_decay: If set, a slow copy of the part, `slow_<on>`, is kept beside it (decay times itself plus the rest
       times the adapted parameters after each step). Losses see it, and it is returned with the change.
     learned: Scalars that the loss reads from its params by name, with their initial values, learned with the rule.
+    rematerialise: What is computed again when differentiating through the steps, rather than kept: 'nothing', or
+      'inner_steps', each step's loss and gradient from the weights that it started from. The numbers are the same.
 
   Raises:
-    ValueError: for fewer than one step or a step size that is not positive.
+    ValueError: for fewer than one step, a step size that is not positive or an unknown `rematerialise`.
   """
   if steps < 1:
     raise ValueError(f"steps={steps} must be at least 1")
   require(step_size > 0, f"step_size={step_size} must be positive")
+  if rematerialise not in REMATERIALISATIONS:
+    known = ", ".join(sorted(REMATERIALISATIONS))
+    raise ValueError(f"rematerialise={rematerialise!r} is unknown; choose one of {known}")
   descent_rule = gradient_descent(first_order=first_order, slow_decay=slow_decay)
+
+  def loss_at(weights: Params, others: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    return loss(others | {on: weights}, batch, key)
+
+  loss_and_gradient = REMATERIALISATIONS[rematerialise](jax.value_and_grad(loss_at, has_aux=True))
 
   def init(net: dict[str, Params]) -> Params:
     # A scalar with a type of its own, not a weak one, so that the state keeps its types from update to update.
@@ -86,13 +105,7 @@ def gradient_step(
     batches = split_rows(support, steps)
     for index, (batch, step_key) in enumerate(zip(batches, jax.random.split(key, steps), strict=True)):
       others = net | rule["learned"] | changes
-
-      def step_loss(
-        weights: Params, others: dict[str, Params] = others, batch: Transition = batch, step_key: Key = step_key
-      ) -> tuple[Array, Metrics]:
-        return loss(others | {on: weights}, batch, step_key)
-
-      (value, _), gradients = jax.value_and_grad(step_loss, has_aux=True)(changes[on])
+      (value, _), gradients = loss_and_gradient(changes[on], others, batch, step_key)
       descent = descent_rule.step(params, step_sizes, descent, gradients)
       changes = changes_at(descent)
       metrics[f"inner_{on}_loss_{index}"] = value

@@ -37,7 +37,7 @@ class NativeSimulator:
     if self._state_size != 1 + self.model.nq + self.model.nv:
       raise ValueError(f"{dynamics.xml_path}: expected a model whose only state is time, qpos and qvel.")
     if num_threads is None:
-      num_threads = os.cpu_count() or 1
+      num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     self._pool = Rollout(nthread=num_threads)
     self._data = [mujoco.MjData(self.model) for _ in range(max(1, num_threads))]
     self._executor = ThreadPoolExecutor(len(self._data))

@@ -23,7 +23,7 @@ from macaw_jax.data.scores import normalised_score
 from macaw_jax.data.statistics import Statistics, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
 from macaw_jax.evaluation.rollout import Act, Engine, Trajectory, episode_return, make_rollout
-from macaw_jax.types import Algorithm, Array, Key, MetaParams, Params, TimeStep
+from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep
 
 # By whose episodes an agent adapts to: those acted for the task itself, or for others.
 PROTOCOLS = {"own": "offline", "other_policies": "offline_other_policy"}
@@ -42,7 +42,7 @@ class Evaluation(NamedTuple):
 class OfflineProtocol(Protocol):
   """Evaluates parameters on the tasks of one dataset."""
 
-  def __call__(self, params: MetaParams, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
+  def __call__(self, params: Params, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
     """Episodes before and after adaptation.
 
     Args:
@@ -57,7 +57,7 @@ def act_on_raw_timesteps(act: Act, statistics: Statistics) -> Act:
   """`act` for time steps as an environment gives them: scales observation and reward as the run's data were."""
 
   def scaled(
-    params: MetaParams, task: dict[str, Params], timestep: TimeStep, key: Key | None
+    params: Params, task: dict[str, Params], timestep: TimeStep, key: Key | None
   ) -> tuple[Array, dict[str, Params]]:
     timestep = timestep._replace(
       observation=normalise_observation(statistics, timestep.observation),
@@ -74,7 +74,7 @@ SUPPORT_ORDERS = {"uniform": random_subset, "contiguous": random_slice}
 
 def make_adapt(
   algorithm: Algorithm, support_size: int, num_supports: int, order: str = "uniform"
-) -> Callable[[MetaParams, Dataset, Key], dict[str, Params]]:
+) -> Callable[[Params, Dataset, Key], dict[str, Params]]:
   """Adaptation to every task of a dataset on random supports: `(params, dataset, key) -> adapted [T * S, ...]`.
 
   The `num_supports` S adaptations to a task stand side by side. `order` is a name in `SUPPORT_ORDERS`.
@@ -84,7 +84,7 @@ def make_adapt(
   """
 
   @jax.jit
-  def adapt(params: MetaParams, dataset: Dataset, key: Key) -> dict[str, Params]:
+  def adapt(params: Params, dataset: Dataset, key: Key) -> dict[str, Params]:
     def one(task_index: Array, key: Key) -> dict[str, Params]:
       key_rows, key_adapt = jax.random.split(key)
       rows = SUPPORT_ORDERS[order](key_rows, dataset.size[task_index], support_size)
@@ -93,7 +93,7 @@ def make_adapt(
     task_index = jnp.repeat(jnp.arange(dataset.size.shape[0]), num_supports)
     return jax.vmap(one)(task_index, jax.random.split(key, len(task_index)))
 
-  def checked(params: MetaParams, dataset: Dataset, key: Key) -> dict[str, Params]:
+  def checked(params: Params, dataset: Dataset, key: Key) -> dict[str, Params]:
     smallest = int(np.min(dataset.size))
     if smallest < support_size:
       raise ValueError(f"a support of {support_size} transitions a task; the smallest task has {smallest}")
@@ -126,7 +126,7 @@ def make_offline_protocol(
   adapt = make_adapt(algorithm, support_size, num_episodes, order)
   rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act, statistics), engine)
 
-  def evaluate(params: MetaParams, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
+  def evaluate(params: Params, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
     num_tasks = dataset.size.shape[0]
     chex.assert_tree_shape_prefix(tasks, (num_tasks,))
     key_adapt, key_episodes = jax.random.split(key)

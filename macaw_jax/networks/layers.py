@@ -1,11 +1,17 @@
-"""Layers that a gradient step can reshape: the weight transform of MACAW, and its bias-only relative."""
+"""Layers that a gradient step can reshape: the weight transform of MACAW, and its bias-only relative.
 
+Every layer multiplies its inputs by its weights with its `product`; weights themselves are generated in full precision.
+"""
+
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.networks.products import MatrixProduct, make_matrix_product
 from macaw_jax.types import Array, Key, Params
 
 WEIGHT_TRANSFORM_PARAMETERS = frozenset({"latent", "generator", "generator_bias"})
@@ -16,16 +22,23 @@ def is_weight_transform(node: Params) -> bool:
   return isinstance(node, dict) and node.keys() >= WEIGHT_TRANSFORM_PARAMETERS
 
 
+def flatten_units(params: Params) -> tuple[list[Any], Any]:
+  """`jax.tree.flatten` with the parameters of a weight-transform layer as one leaf: `(units, treedef)`."""
+  return jax.tree.flatten(params, is_leaf=is_weight_transform)
+
+
 def generate(generator: Array, latent: Array) -> Array:
   """The product M z, shaped as the weights it generates: `[L, n_in + 1, n_out], [L] -> [n_in + 1, n_out]`."""
-  return jnp.tensordot(latent, generator, axes=1)
+  with jax.named_scope("generator"):
+    return jnp.tensordot(latent, generator, axes=1)
 
 
 def generate_transposed(generator: Array, cotangent: Array) -> Array:
   """The product M^T g: `[L, n_in + 1, n_out], [n_in + 1, n_out] -> [L]`."""
   # Mapped over tasks, the product is [L, T] and is transposed at once. On a CPU, XLA would fold the transposition into
   # the product, into a form that takes two to three times as long; the barrier keeps them apart.
-  return jax.lax.optimization_barrier(jnp.tensordot(generator, cotangent, axes=2))
+  with jax.named_scope("generator"):
+    return jax.lax.optimization_barrier(jnp.tensordot(generator, cotangent, axes=2))
 
 
 def effective_weights(params: Params) -> Params:
@@ -65,6 +78,7 @@ class WeightTransform(nn.Module):
 
   features: int
   latent_size: int = 100
+  product: MatrixProduct = jnp.matmul
 
   @nn.compact
   def __call__(self, inputs: Array) -> Array:
@@ -78,7 +92,7 @@ class WeightTransform(nn.Module):
       generator = self.param("generator", _uniform(bound), (self.latent_size, *shape))
       generator_bias = self.param("generator_bias", _uniform(bound), shape)
       weights = generate(generator, latent) + generator_bias
-    return inputs @ weights[:-1] + weights[-1]
+    return self.product(inputs, weights[:-1]) + weights[-1]
 
 
 class BiasTransform(nn.Module):
@@ -90,6 +104,7 @@ class BiasTransform(nn.Module):
   """
 
   features: int
+  product: MatrixProduct = jnp.matmul
 
   @nn.compact
   def __call__(self, inputs: Array) -> Array:
@@ -99,18 +114,30 @@ class BiasTransform(nn.Module):
     bias = self.param("bias", _uniform(fan_in**-0.5), (self.features,))
     latent = self.param("latent", nn.initializers.normal(1.0 / self.features), (self.features,))
     bias_generator = self.param("bias_generator", nn.initializers.xavier_normal(), (self.features, self.features))
-    return inputs @ kernel + bias + latent @ bias_generator
+    return self.product(inputs, kernel) + bias + latent @ bias_generator
+
+
+def dense(features: int, *, product: MatrixProduct, name: str | None = None) -> nn.Dense:
+  """A dense layer without anything generated: y = x W + b, with the module library's initial values."""
+
+  def dot_general(inputs: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+    return product(inputs, kernel)
+
+  return nn.Dense(features, dot_general=dot_general, name=name)
 
 
 LAYERS: dict[str, Callable[..., nn.Module]] = {
   "weight_transform": WeightTransform,
   "bias_transform": BiasTransform,
-  "dense": nn.Dense,
+  "dense": dense,
 }
 
 
-def make_layer(name: str) -> Callable[..., nn.Module]:
-  """The layer class called `name`. Raises ValueError, with the known names, for any other."""
+def make_layer(name: str, matrix_products: str = "float32") -> Callable[..., nn.Module]:
+  """The layer called `name`, `(features, name=...) -> module`, with products of that precision.
+
+  Raises ValueError, with the known names, for any other layer or precision.
+  """
   if name not in LAYERS:
     raise ValueError(f"layer={name!r} is unknown; choose one of {', '.join(sorted(LAYERS))}")
-  return LAYERS[name]
+  return functools.partial(LAYERS[name], product=make_matrix_product(matrix_products))

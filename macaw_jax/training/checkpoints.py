@@ -27,8 +27,15 @@ class Checkpoints:
   """
 
   def __init__(self, directory: str | Path, keep: int = 3):
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=False)
-    self._manager = ocp.CheckpointManager(Path(directory).absolute(), options=options)
+    # Of several processes each reads by itself, and the first writes: Orbax would wait for all of them.
+    process = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(process, {process}, f"process_{process}")
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=keep, enable_async_checkpointing=False, multiprocessing_options=alone, create=False
+    )
+    path = Path(directory).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    self._manager = ocp.CheckpointManager(path, options=options)
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -46,7 +53,7 @@ class Checkpoints:
 
   def save(self, step: int, checkpoint: Checkpoint) -> None:
     """Writes the checkpoint under `step`; returns when it is on the disk."""
-    self._manager.save(step, args=ocp.args.StandardSave(checkpoint), force=True)
+    self._manager.save(step, args=ocp.args.StandardSave(jax.device_get(checkpoint)), force=True)
 
   def restore(self, like: Checkpoint, step: int | None = None) -> Checkpoint:
     """The checkpoint of `step`, the newest if not given, with the structure, shapes and dtypes of `like`.
@@ -58,5 +65,11 @@ class Checkpoints:
     step = self.newest_step() if step is None else step
     if step is None:
       raise FileNotFoundError(f"{self._manager.directory}: no checkpoint")
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+    restored = self._manager.restore(step, args=ocp.args.StandardRestore(jax.device_get(like)))
+    for (path, leaf), wanted in zip(jax.tree_util.tree_leaves_with_path(restored), jax.tree.leaves(like), strict=True):
+      if leaf.shape != wanted.shape:
+        raise ValueError(
+          f"{self._manager.directory / str(step)}: {jax.tree_util.keystr(path)} has shape {leaf.shape}, expected "
+          f"{wanted.shape}"
+        )
+    return restored

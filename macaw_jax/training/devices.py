@@ -16,21 +16,18 @@ Everything is `jax.jit` on global arrays: the program of one device, on data tha
 processes, each calls the same functions in the same order.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from macaw_jax.training.loop import Dataset, Sample
-from macaw_jax.types import Key, Metrics, TaskBatch
+from macaw_jax.training.loop import Chunk, Dataset, Sample, State, compiler_options
+from macaw_jax.training.population import MEMBER_AXIS
+from macaw_jax.types import Key, TaskBatch
 
-SEED, TASK = "seed", "task"  # The axes of the mesh; SEED is the `spmd_axis_name` of whatever maps over members.
-
-Members = TypeVar("Members")  # A pytree of arrays [M, ...]: what an update changes, and what goes with it.
-PopulationChunk = Callable[[Members, Dataset, Key], tuple[Members, Metrics]]
+TASK_AXIS = "task"  # The other axis of the mesh is `MEMBER_AXIS`.
 
 
 def initialise_distributed(
@@ -78,7 +75,7 @@ def make_mesh(seed: int, task: int, *, members: int, tasks: int) -> Mesh:
   Raises:
     ValueError: an axis does not divide what is laid along it, or the devices are not that many.
   """
-  _check_axis("config.devices.seed", seed, members, "members of the population (config.population.seeds)")
+  _check_axis("config.devices.seed", seed, members, "members of the population (config.population)")
   _check_axis("config.devices.task", task, tasks, "tasks of an update (config.training.tasks_per_update)")
   wanted, found, processes = seed * task, jax.device_count(), jax.process_count()
   asked = f"config.devices.seed = {seed} times config.devices.task = {task} asks for {wanted} devices"
@@ -90,12 +87,12 @@ def make_mesh(seed: int, task: int, *, members: int, tasks: int) -> Mesh:
       f"{asked}, found {found} in {processes} processes, which must all be used; choose a product of {found}"
     )
   # By default JAX makes axes Explicit, and the sharding would be part of the type of every array.
-  return jax.make_mesh((seed, task), (SEED, TASK), axis_types=(AxisType.Auto, AxisType.Auto))
+  return jax.make_mesh((seed, task), (MEMBER_AXIS, TASK_AXIS), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def by_member(mesh: Mesh) -> NamedSharding:
   """How `[M, ...]` is laid out: the leading axis along `seed`, a copy for each position along `task`."""
-  return NamedSharding(mesh, PartitionSpec(SEED))
+  return NamedSharding(mesh, PartitionSpec(MEMBER_AXIS))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -110,20 +107,18 @@ def shard_tasks(sample: Sample, mesh: Mesh) -> Sample:
   """
 
   def sharded_sample(dataset: Dataset, key: Key) -> TaskBatch:
-    return jax.lax.with_sharding_constraint(sample(dataset, key), NamedSharding(mesh, PartitionSpec(TASK)))
+    return jax.lax.with_sharding_constraint(sample(dataset, key), NamedSharding(mesh, PartitionSpec(TASK_AXIS)))
 
   return sharded_sample
 
 
-def compile_on_mesh(
-  chunk: PopulationChunk[Members], mesh: Mesh, members: Members, dataset: Dataset, keys: Key
-) -> PopulationChunk[Members]:
+def compile_on_mesh(chunk: Chunk[State], mesh: Mesh, members: State, dataset: Dataset, keys: Key) -> Chunk[State]:
   """Compiles a population's chunk; what comes out of a call lies as what went in, and takes its memory.
 
   The result takes no other shapes and no other layout, so nothing can be traced or moved again unseen.
 
   Args:
-    chunk: `(members, dataset, keys) -> (members, metrics)`, a chunk mapped over members with `spmd_axis_name=SEED`,
+    chunk: `(members, dataset, keys) -> (members, metrics)`, mapped over members with `spmd_axis_name=MEMBER_AXIS`,
       its sampler from `shard_tasks`.
     mesh: of `make_mesh`.
     members: the states `[M, ...]`, laid out by `by_member`; donated in a call.
@@ -132,7 +127,7 @@ def compile_on_mesh(
   """
   split, copied = by_member(mesh), replicated(mesh)
   jitted = jax.jit(chunk, in_shardings=(split, copied, split), out_shardings=(split, split), donate_argnums=0)
-  return jitted.lower(members, dataset, keys).compile()
+  return jitted.lower(members, dataset, keys).compile(compiler_options())
 
 
 def put(tree: Any, sharding: NamedSharding) -> Any:

@@ -5,19 +5,30 @@ dataset and the key of the run alone, so cutting a run into other chunks, or sto
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.types import Algorithm, Key, Metrics, TaskBatch, TrainState
+from macaw_jax.types import Algorithm, Array, Key, Metrics, TaskBatch, TrainState
 
 Dataset = Any  # A pytree of arrays with leading axis [T]; only `sample` looks inside.
 Sample = Callable[[Dataset, Key], TaskBatch]
-Chunk = Callable[[TrainState, Dataset, Key], tuple[TrainState, Metrics]]
 
 
-def make_chunk(algorithm: Algorithm, sample: Sample, num_steps: int) -> Chunk:
+class HasStep(Protocol):
+  """What is trained: a `TrainState`, or many of them as one."""
+
+  @property
+  def step(self) -> Array:
+    """Updates done; of many states, those of each."""
+
+
+State = TypeVar("State", bound="HasStep")
+Chunk = Callable[[State, Dataset, Key], tuple[State, Metrics]]
+
+
+def make_chunk(algorithm: Algorithm, sample: Sample, num_steps: int) -> Chunk[TrainState]:
   """Makes the function that does `num_steps` updates, still to be compiled.
 
   Args:
@@ -35,7 +46,9 @@ def make_chunk(algorithm: Algorithm, sample: Sample, num_steps: int) -> Chunk:
   def chunk(state: TrainState, dataset: Dataset, key: Key) -> tuple[TrainState, Metrics]:
     def step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
       key_sample, key_update = jax.random.split(jax.random.fold_in(key, state.step))
-      return algorithm.update(state, sample(dataset, key_sample), key_update)
+      with jax.named_scope("sampling"):
+        tasks = sample(dataset, key_sample)
+      return algorithm.update(state, tasks, key_update)
 
     state, metrics = jax.lax.scan(step, state, length=num_steps)
     return state, jax.tree.map(lambda values: jnp.mean(values, axis=0), metrics)
@@ -56,17 +69,26 @@ def initialise(algorithm: Algorithm, key: Key) -> TrainState:
   return jax.jit(init)(key)
 
 
-def compile_chunk(chunk: Chunk, state: TrainState, dataset: Dataset, key: Key) -> Chunk:
+def compiler_options() -> dict[str, Any]:
+  """What the compiler is told beside the program.
+
+  On a CPU, XLA keeps a copy of every parameter that an update reads and then overwrites, unless it looks at when the
+  two happen: that halves the temporary memory of an update and takes 3 to 5 % from its time.
+  """
+  return {"xla_cpu_copy_insertion_use_region_analysis": True} if jax.default_backend() == "cpu" else {}
+
+
+def compile_chunk(chunk: Chunk[State], state: State, dataset: Dataset, key: Key) -> Chunk[State]:
   """Compiles `chunk` for these shapes; the result takes no others, so nothing can be traced again unseen.
 
   The state that is passed in a call is donated: its memory is reused, and it cannot be read afterwards.
   """
-  return jax.jit(chunk, donate_argnums=0).lower(state, dataset, key).compile()
+  return jax.jit(chunk, donate_argnums=0).lower(state, dataset, key).compile(compiler_options())
 
 
 def train(
-  chunk: Chunk, state: TrainState, dataset: Dataset, key: Key, num_steps: int
-) -> Iterator[tuple[TrainState, Metrics]]:
+  chunk: Chunk[State], state: State, dataset: Dataset, key: Key, num_steps: int
+) -> Iterator[tuple[State, Metrics]]:
   """Yields `(state, metrics)` after every chunk until `num_steps` updates are done.
 
   The yielded state is donated to the next chunk: use it before asking for the next.

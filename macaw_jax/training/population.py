@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.training.loop import Dataset, Sample, initialise, make_chunk
+from macaw_jax.training.loop import Chunk, Dataset, Sample, initialise, make_chunk
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TimeStep, TrainState, Transition
 
 MEMBER_AXIS = "seed"  # The axis of a device mesh that members are laid along.
@@ -35,7 +35,7 @@ class Population(NamedTuple):
     return self.state.step
 
 
-PopulationChunk = Callable[[Population, Dataset, Key], tuple[Population, Metrics]]
+PopulationChunk = Chunk[Population]
 
 
 def stack(trees: Sequence[Any]) -> Any:

@@ -20,6 +20,7 @@ from macaw_jax.algorithms import macaw
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.training import devices, loop
+from macaw_jax.training.population import MEMBER_AXIS
 from macaw_jax.types import Problem
 
 MEMBERS, TASKS, ROWS, SUPPORT = 4, 12, 96, 32
@@ -96,7 +97,7 @@ def shares(tree):
 def make_chunk(algorithm, sample):
   """Some updates of every member."""
   chunk = loop.make_chunk(algorithm, sample, UPDATES_PER_CALL)
-  return jax.vmap(chunk, in_axes=(0, None, 0), spmd_axis_name=devices.SEED)
+  return jax.vmap(chunk, in_axes=(0, None, 0), spmd_axis_name=MEMBER_AXIS)
 
 
 def run_without_mesh():
@@ -125,7 +126,7 @@ def run_on_mesh(seed, task):
   state, keys_train = devices.put((state, keys_train), devices.by_member(mesh))
   dataset = devices.put(make_dataset(), devices.replicated(mesh))
   sharded_sample = devices.shard_tasks(sample, mesh)
-  batch = jax.jit(jax.vmap(sharded_sample, in_axes=(None, 0), spmd_axis_name=devices.SEED))(dataset, keys_train)
+  batch = jax.jit(jax.vmap(sharded_sample, in_axes=(None, 0), spmd_axis_name=MEMBER_AXIS))(dataset, keys_train)
 
   compiled = devices.compile_on_mesh(make_chunk(algorithm, sharded_sample), mesh, state, dataset, keys_train)
   initial = jax.tree.map(

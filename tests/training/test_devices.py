@@ -192,7 +192,7 @@ def test_a_process_that_nobody_started_with_others_is_told_so():
 @pytest.mark.parametrize(
   ("seed", "task", "message"),
   [
-    (4, 1, r"config.devices.seed = 4 does not divide the 6 members .*config.population.seeds.*; choose 1, 2, 3, 6"),
+    (4, 1, r"config.devices.seed = 4 does not divide the 6 members .*config.population.*; choose 1, 2, 3, 6"),
     (0, 1, r"config.devices.seed = 0 does not divide"),
     (1, 4, r"config.devices.task = 4 does not divide the 10 tasks .*tasks_per_update.*; choose 1, 2, 5, 10"),
     (1, -2, r"config.devices.task = -2 does not divide"),
