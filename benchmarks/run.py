@@ -31,7 +31,9 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
   "update_step": Benchmark(("--updates=5", "--repeats=5"), ()),
+  "limits": Benchmark(("--repeats=5", "--elements=10000000"), ()),
   "loop_overhead": Benchmark(("--updates=20", "--repeats=5"), ()),
+  "population": Benchmark(("--members=1,4", "--updates=10"), ()),
   "sampling": Benchmark(("--rows=20000",), ()),
   "rollout": Benchmark(("--episodes=5", "--mjx_episodes=1", "--steps=100"), ()),
   "engines": Benchmark(("--families=point_robot,cheetah_dir", "--episodes=8"), ("--repeats=5",)),

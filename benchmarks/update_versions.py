@@ -32,7 +32,7 @@ from macaw_jax.losses import (
 from macaw_jax.meta_learner import RULE, MakeOptimizer, init_parts, meta_learner, optimize_parts
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
-from macaw_jax.training.loop import make_chunk
+from macaw_jax.training.loop import Chunk, compile_chunk, make_chunk
 from macaw_jax.types import (
   Adaptation,
   Algorithm,
@@ -43,6 +43,7 @@ from macaw_jax.types import (
   Metrics,
   Params,
   TaskBatch,
+  TrainState,
   Transition,
 )
 
@@ -180,7 +181,14 @@ def layers_in_order(net: Params) -> list[Params]:
   return [net[f"layer_{index}"] for index in range(len(net))]
 
 
-def jax_version(make_algorithm: MakeAlgorithm, sizes: Sizes, dataset: Dataset) -> Version:
+def compile_plainly(chunk: Chunk[TrainState], state: TrainState, dataset: Dataset, key: Key) -> Chunk[TrainState]:
+  """What `jax.jit` makes of a chunk."""
+  return jax.jit(chunk, donate_argnums=0).lower(state, dataset, key).compile()
+
+
+def jax_version(
+  make_algorithm: MakeAlgorithm, compile_chunk: Callable[..., Chunk[TrainState]], sizes: Sizes, dataset: Dataset
+) -> Version:
   """A version in JAX, compiled with its sampling into one call."""
 
   @functools.cache
@@ -202,7 +210,7 @@ def jax_version(make_algorithm: MakeAlgorithm, sizes: Sizes, dataset: Dataset) -
     state = jax.jit(algorithm.init)(jax.random.key(INIT_KEY))
     chunk = make_chunk(algorithm, functools.partial(sample, sizes), updates)
     start = time.perf_counter()
-    compiled = jax.jit(chunk, donate_argnums=0).lower(state, dataset, key).compile()
+    compiled = compile_chunk(chunk, state, dataset, key)
     compile_seconds = time.perf_counter() - start
 
     def run() -> None:
@@ -254,8 +262,8 @@ def torch_version(kind: str, sizes: Sizes, dataset: Dataset) -> Version:
 
 
 VERSIONS: dict[str, Build] = {
-  OURS: functools.partial(jax_version, our_macaw),
-  "jax_copying": functools.partial(jax_version, copying_macaw),
+  OURS: functools.partial(jax_version, our_macaw, compile_chunk),
+  "jax_copying": functools.partial(jax_version, copying_macaw, compile_plainly),
   "torch_loop": functools.partial(torch_version, "loop"),
   "torch_factored": functools.partial(torch_version, "factored"),
   "torch_compiled": functools.partial(torch_version, "compiled"),
