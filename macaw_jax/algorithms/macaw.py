@@ -81,6 +81,8 @@ def objective(
   slow_decay: float | None = None,
   temperature: float = 1.0,
   maximum_weight: float = 20.0,
+  matrix_products: str = "float32",
+  rematerialise: str = "nothing",
 ) -> Objective:
   """The parts of MACAW; see `macaw` for the arguments."""
   policy = gaussian_policy(
@@ -88,18 +90,19 @@ def objective(
     problem.action_size,
     hidden_sizes,
     layer=layer,
+    matrix_products=matrix_products,
     standard_deviation=standard_deviation,
     advantage_head=advantage_coefficient is not None,
     rectify_action=rectify_action,
   )
-  value = value_network(problem.observation_size, hidden_sizes, layer=layer)
+  value = value_network(problem.observation_size, hidden_sizes, layer=layer, matrix_products=matrix_products)
 
   def target(name: str, part: str = "value") -> Target:
     return make_target(name, value, part=part, discount=problem.discount, lambda_=lambda_)
 
   bootstrap_part = "value" if slow_decay is None else slow_name("value")
   advantage = advantage_of(value, target(advantage_target))
-  weighting = {"temperature": temperature, "maximum_weight": maximum_weight}
+  weighting: dict[str, Any] = {"temperature": temperature, "maximum_weight": maximum_weight}
   policy_loss = advantage_weighted_regression(policy, advantage, **weighting)
 
   inner_policy_loss, learned = policy_loss, {}
@@ -109,7 +112,11 @@ def objective(
       policy, advantage, lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), **weighting
     )
   inner_step = functools.partial(
-    gradient_step, learn_step_size=learn_step_sizes, steps=inner_steps, first_order=first_order
+    gradient_step,
+    learn_step_size=learn_step_sizes,
+    steps=inner_steps,
+    first_order=first_order,
+    rematerialise=rematerialise,
   )
   adaptation = chain(
     inner_step(
@@ -154,7 +161,11 @@ def macaw(
       inner_value_target, outer_value_target, advantage_target: 'monte_carlo' (the paper), 'bootstrapped' (the
       released code bootstraps the last two at the episode's end) or 'td_lambda' with lambda_, which needs
       consecutive rows; slow_decay of the slow value copy that value targets bootstrap from, None for the value
-      network itself; temperature and maximum_weight of the advantage weights.
+      network itself; temperature and maximum_weight of the advantage weights;
+      matrix_products, 'float32' or 'bfloat16': the precision to which layers round inputs and weights before they
+      multiply them (`networks.products`); parameters, sums, losses and optimisers stay in float32;
+      rematerialise, 'nothing' or 'inner_steps': whether inner steps are computed again in the backward pass, which
+      takes less memory and more time (`adaptation.gradient_step`).
 
   Raises:
     TypeError: for an unknown argument. ValueError: for one outside its range.

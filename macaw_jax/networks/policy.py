@@ -98,6 +98,7 @@ def gaussian_policy(
   hidden_sizes: Sequence[int],
   *,
   layer: str,
+  matrix_products: str = "float32",
   standard_deviation: float = 0.2,
   advantage_head: bool = False,
   rectify_action: bool = True,
@@ -105,10 +106,11 @@ def gaussian_policy(
   """pi(a | s) = Normal(tanh mean, standard_deviation^2 I) with a standard deviation that is never learned.
 
   The density is that of the raw action: no squashing and no clipping (Mitchell et al. 2021, appendix).
-  Raises ValueError for an unknown layer name or a standard deviation that is not positive.
+  Raises ValueError for an unknown layer or precision of products, or a standard deviation that is not positive.
   """
   require(standard_deviation > 0, f"standard_deviation={standard_deviation} must be positive")
-  module = PolicyModule(action_size, tuple(hidden_sizes), make_layer(layer), advantage_head, rectify_action)
+  layers = make_layer(layer, matrix_products)
+  module = PolicyModule(action_size, tuple(hidden_sizes), layers, advantage_head, rectify_action)
 
   def init(key: Key) -> Params:
     return init_params(module, key, jnp.zeros((1, observation_size)), jnp.zeros((1, action_size)))

@@ -10,12 +10,14 @@ from macaw_jax.networks.mlp import MLP
 from macaw_jax.types import Array, Key, Network, Params
 
 
-def value_network(observation_size: int, hidden_sizes: Sequence[int], *, layer: str) -> Network:
+def value_network(
+  observation_size: int, hidden_sizes: Sequence[int], *, layer: str, matrix_products: str = "float32"
+) -> Network:
   """V(s): an `MLP` with one linear output. `apply(params, observation [..., O]) -> [...]`.
 
-  Raises ValueError for an unknown layer name.
+  Raises ValueError for an unknown layer or precision of products.
   """
-  module = MLP((*hidden_sizes, 1), make_layer(layer))
+  module = MLP((*hidden_sizes, 1), make_layer(layer, matrix_products))
 
   def init(key: Key) -> Params:
     return init_params(module, key, jnp.zeros((1, observation_size)))
