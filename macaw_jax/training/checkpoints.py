@@ -52,7 +52,10 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def save(self, step: int, checkpoint: Checkpoint) -> None:
-    """Writes the checkpoint under `step`; returns when it is on the disk."""
+    """Writes the checkpoint under `step`, in place of one that is there; returns when it is on the disk."""
+    # A run that continues from an older checkpoint than its newest comes past the newer ones again.
+    if step in self._manager.all_steps():
+      self._manager.delete(step)
     self._manager.save(step, args=ocp.args.StandardSave(jax.device_get(checkpoint)), force=True)
 
   def restore(self, like: Checkpoint, step: int | None = None) -> Checkpoint:

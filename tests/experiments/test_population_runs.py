@@ -132,11 +132,15 @@ def test_a_population_is_its_members_alone_and_continues(miniature, tmp_path, mo
   run(longer)
   assert int(newest_state(longer).step) == 60
 
-  # Now its members stand at different updates.
-  config.training.steps, config.algorithm.decay_steps = 80, 40
-  for step in (20, 40):
-    with Checkpoints(directory / "checkpoints") as checkpoints:
-      assert step in checkpoints.steps()
+  # Now its members stand at different updates: both go on from the last that they share.
+  capsys.readouterr()
+  config.training.steps, config.algorithm.decay_steps = 80, members[0].config.algorithm.decay_steps
+  run(config)
+  assert "continuing from the checkpoint of update 40" in capsys.readouterr().out
+  for member in members:
+    assert int(newest_state(member.config).step) == 80
+    steps = [row["step"] for row in read_rows(Path(member.config.output_directory) / "metrics.jsonl")]
+    assert steps == sorted(steps)
 
 
 def test_members_without_a_common_checkpoint_are_not_continued(miniature, tmp_path):

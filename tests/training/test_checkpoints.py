@@ -46,6 +46,18 @@ def test_the_newest_k_are_kept(tmp_path):
   assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [2, 3]
 
 
+def test_a_step_that_is_there_is_written_anew(tmp_path):
+  older, newer = (run(steps, 1)[0] for steps in (1, 2))
+  for state in (older, newer):
+    with Checkpoints(tmp_path) as checkpoints:
+      checkpoints.save(5, Checkpoint(state, STATISTICS))
+      checkpoints.save(6, Checkpoint(state, STATISTICS))
+  with Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.steps() == [5, 6]
+    for step in (5, 6):
+      assert int(checkpoints.restore(Checkpoint(older, STATISTICS), step).state.step) == 2
+
+
 def test_an_unfinished_checkpoint_is_not_seen(tmp_path):
   state, _ = run(1, 1)
   with Checkpoints(tmp_path) as checkpoints:
