@@ -19,8 +19,9 @@ from experiments.report import task_name
 from experiments.run_directory import RESULTS, read_json
 from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, mean, stratified_bootstrap
 
-# What may differ between runs of one line.
-NOT_COMPARED = ("seed", "output_directory")
+# What may differ between runs of one line. Where a run was trained, and beside which others, is no setting of it; runs
+# from before there were populations say neither.
+NOT_COMPARED = ("seed", "output_directory", "population", "devices")
 
 
 class Group(NamedTuple):
@@ -117,9 +118,8 @@ def runs_table(results: Mapping[Path, Mapping[str, Any]]) -> str:
 
 
 def _identity(config: Mapping[str, Any]) -> str:
-  return json.dumps(
-    {name: value for name, value in flatten(config).items() if name not in NOT_COMPARED}, sort_keys=True
-  )
+  compared = {name: value for name, value in config.items() if name not in NOT_COMPARED}
+  return json.dumps(flatten(compared), sort_keys=True)
 
 
 def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:

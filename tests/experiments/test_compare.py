@@ -56,6 +56,15 @@ def test_labels_name_what_differs():
   assert [group.label for group in groups] == ["macaw (inner_steps=1)", "macaw (inner_steps=2)"]
 
 
+def test_devices_and_other_members_are_no_settings_of_a_run():
+  alone, before_populations = result(0, [1.0]), result(1, [2.0])
+  alone["config"] |= {"population": {"seeds": 1, "grid": ""}, "devices": {"seed": 1, "task": 1}}
+  on_a_mesh = result(2, [3.0])
+  on_a_mesh["config"] |= {"population": {"seeds": 1, "grid": ""}, "devices": {"seed": 4, "task": 2}}
+  (group,) = group_runs(dict(enumerate([alone, before_populations, on_a_mesh])))
+  assert (group.label, group.after.shape) == ("macaw", (3, 1))
+
+
 def test_the_same_seed_twice_is_refused():
   with pytest.raises(ConfigurationError, match="0 and 1 are the same run: seed 3 twice"):
     group_runs(dict(enumerate([result(3, [1.0]), result(3, [2.0])])))
