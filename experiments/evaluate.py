@@ -14,7 +14,7 @@ from absl import flags
 
 from experiments import report
 from experiments.command_line import launch, say
-from experiments.configuration import ConfigurationError, check_configuration
+from experiments.configuration import MAX_SEED, ConfigurationError, check_configuration
 from experiments.experiment import Evaluator, Experiment, check_support, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, EVALUATION, load_config, write_json
 from macaw_jax.evaluation.protocols import PROTOCOLS, Row
@@ -69,8 +69,11 @@ def evaluate_run(
   for name, value in (("support", support), ("engine", engine), ("episodes", episodes)):
     if value is not None:
       config.evaluation[name] = value
-  check_configuration(config)
-  if not 0 <= seed < 2**32:
+  try:
+    check_configuration(config)
+  except ConfigurationError as error:
+    raise ConfigurationError(f"{directory}: {error}") from error
+  if not 0 <= seed <= MAX_SEED:
     raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
   count = step_count(config)
   numbers = wanted_steps(steps, config.algorithm[count])
@@ -129,7 +132,7 @@ def newest_checkpoint(config: ml_collections.ConfigDict, experiment: Experiment,
   """The newest checkpoint of a run.
 
   Raises:
-    ConfigurationError: there is none yet.
+    ConfigurationError: there is none yet, or it has parameters of other shapes, as another version of the package may.
   """
   if not (directory / CHECKPOINTS).is_dir():
     raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
@@ -137,7 +140,10 @@ def newest_checkpoint(config: ml_collections.ConfigDict, experiment: Experiment,
   with Checkpoints(directory / CHECKPOINTS) as checkpoints:
     if checkpoints.newest_step() is None:
       raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
-    return checkpoints.restore(Checkpoint(state, experiment.statistics))
+    try:
+      return checkpoints.restore(Checkpoint(state, experiment.statistics))
+    except ValueError as error:
+      raise ConfigurationError(f"{directory}: its checkpoint does not fit its configuration: {error}") from error
 
 
 def evaluate_steps(

@@ -242,6 +242,24 @@ def test_evaluation_needs_a_run_with_a_checkpoint_and_enough_data(miniature, tmp
     evaluate_run(tmp_path / "run", steps=["20"], episodes=None, seed=0)
 
 
+def test_evaluation_of_a_run_from_before_there_were_populations(miniature, tmp_path):
+  config = miniature.to_dict()
+  del config["population"], config["devices"]
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+  with pytest.raises(ConfigurationError, match=r"run: config.population.seeds is missing; expected an integer"):
+    evaluate_run(tmp_path / "run", steps=None, episodes=None, seed=0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # reads that the refusal left open
+def test_evaluation_of_a_checkpoint_with_other_parameters(finished, tmp_path):
+  config = copied(finished, tmp_path)
+  config.algorithm.hidden_sizes = (16, 8)
+  write_json(tmp_path / "run" / "config.json", config.to_dict())
+  with pytest.raises(ConfigurationError, match=r"run: its checkpoint does not fit its configuration: .*shape"):
+    evaluate_run(tmp_path / "run", steps=None, episodes=None, seed=0)
+
+
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
