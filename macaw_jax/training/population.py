@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from macaw_jax.training.loop import Chunk, Dataset, Sample, initialise, make_chunk
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TimeStep, TrainState, Transition
@@ -122,8 +121,3 @@ def with_hyperparameters(make_algorithm: MakeAlgorithm) -> Algorithm:
     return make_algorithm(**params.hyperparameters).act(params.params, task, timestep, key)
 
   return make_algorithm()._replace(adapt=adapt, act=act)
-
-
-def finite_members(metrics: Metrics) -> np.ndarray:
-  """Which members are well: `[M]` bool, from the metrics of a chunk."""
-  return np.asarray(jax.device_get(metrics["finite"])) > 0
