@@ -62,6 +62,14 @@ def test_training_is_timed_against_its_bare_update(tmp_path):
   assert training["processor_ms"]["median"] > 0.0
 
 
+def test_memory_and_time_of_the_memory_switches_stand_beside_the_plain_update(tmp_path):
+  sizes = ["--tasks=2", "--inner_steps=2", "--batch=9", "--width=4", "--updates=1", "--repeats=1"]
+  plain, *others = rows_of(tmp_path, "memory", *sizes)
+  assert (plain["version"], plain["batch"], plain["temp_ratio"], plain["time_ratio"]) == ("plain", 8, 1.0, 1.0)
+  assert {row["version"] for row in others} >= {"rematerialised", "first order", "bfloat16 products"}
+  assert all(row["temp_bytes"] > 0 and row["argument_bytes"] > 0 and row["output_bytes"] > 0 for row in others)
+
+
 def test_starts_are_timed_by_their_phases(tmp_path):
   cold, warm = rows_of(tmp_path, "start_up", "--episodes=1", "--repeats=1", *SMALL_NETWORKS)
   assert cold["ratio"] == 1.0

@@ -10,8 +10,9 @@ from macaw_jax.adaptation.descent import gradient_descent, products_per_step
 from macaw_jax.hyperparameters import inverse_softplus, require, stop_gradient_if
 from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
 
-# What stands between the forward and the second computation keeps a compiler from merging them, which it could: a whole
-# update is one program, in one iteration of a loop.
+# Both computations are in one program, in one iteration of a loop, where a compiler could merge them; `jax.checkpoint`
+# puts a barrier between them. XLA for CPUs takes barriers out before its last pass that merges, unless it is compiled
+# with `xla_disable_hlo_passes=cse_barrier_expander`.
 REMATERIALISATIONS: dict[str, Callable[..., Any]] = {
   "nothing": lambda function: function,
   "inner_steps": jax.checkpoint,
@@ -62,6 +63,7 @@ def gradient_step(
     learned: Scalars that the loss reads from its params by name, with their initial values, learned with the rule.
     rematerialise: What is computed again when differentiating through the steps, rather than kept: 'nothing', or
       'inner_steps', each step's loss and gradient from the weights that it started from. The numbers are the same.
+      On a CPU, XLA as it comes merges both computations again, and nothing is saved (`benchmarks.memory`).
 
   Raises:
     ValueError: for fewer than one step, a step size that is not positive or an unknown `rematerialise`.
