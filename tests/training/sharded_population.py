@@ -20,7 +20,7 @@ from macaw_jax.algorithms import macaw
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.training import devices, loop
-from macaw_jax.training.population import MEMBER_AXIS
+from macaw_jax.training.population import MEMBER_AXIS, make_population, make_population_chunk
 from macaw_jax.types import Problem
 
 MEMBERS, TASKS, ROWS, SUPPORT = 4, 12, 96, 32
@@ -94,24 +94,29 @@ def shares(tree):
   ]
 
 
+def make_members(algorithm, keys):
+  """A population whose members differ in a hyper-parameter too, though `make_chunk` reads none."""
+  states = [loop.initialise(algorithm, key) for key in keys]
+  return make_population([{"temperature": 1.0 + index} for index in range(MEMBERS)], states)
+
+
 def make_chunk(algorithm, sample):
   """Some updates of every member."""
-  chunk = loop.make_chunk(algorithm, sample, UPDATES_PER_CALL)
-  return jax.vmap(chunk, in_axes=(0, None, 0), spmd_axis_name=MEMBER_AXIS)
+  return make_population_chunk(lambda temperature: algorithm, sample, UPDATES_PER_CALL)
 
 
 def run_without_mesh():
   keys_init, keys_train = make_keys()
-  state = jax.vmap(functools.partial(loop.initialise, make_algorithm()))(keys_init)
+  members = make_members(make_algorithm(), keys_init)
   chunk = make_chunk(make_algorithm(), sample)
-  compiled = loop.compile_chunk(chunk, state, make_dataset(), keys_train)
-  initial, metrics = jax.device_get(state.params), []
+  compiled = loop.compile_chunk(chunk, members, make_dataset(), keys_train)
+  initial, metrics = jax.device_get(members.state.params), []
   for _ in range(CALLS):
-    state, means = compiled(state, make_dataset(), keys_train)
+    members, means = compiled(members, make_dataset(), keys_train)
     metrics.append(jax.device_get(means))
   return {
     "initial": initial,
-    "state": jax.device_get(state),
+    "state": jax.device_get(members.state),
     "metrics": metrics,
     "flops": compiled.cost_analysis()["flops"],
   }
@@ -122,35 +127,33 @@ def run_on_mesh(seed, task):
   algorithm = make_algorithm(lambda: traces.append(None))
   mesh = devices.make_mesh(seed, task, members=MEMBERS, tasks=TASKS_PER_UPDATE)
   keys_init, keys_train = make_keys()
-  state = jax.vmap(functools.partial(loop.initialise, algorithm))(keys_init)
-  state, keys_train = devices.put((state, keys_train), devices.by_member(mesh))
+  members, keys_train = devices.put((make_members(algorithm, keys_init), keys_train), devices.by_member(mesh))
   dataset = devices.put(make_dataset(), devices.replicated(mesh))
   sharded_sample = devices.shard_tasks(sample, mesh)
   batch = jax.jit(jax.vmap(sharded_sample, in_axes=(None, 0), spmd_axis_name=MEMBER_AXIS))(dataset, keys_train)
 
-  compiled = devices.compile_on_mesh(make_chunk(algorithm, sharded_sample), mesh, state, dataset, keys_train)
-  initial = jax.tree.map(
-    np.array, devices.fetch(state.params)
-  )  # a copy: a view of a buffer would keep it from donation
-  first_shares, donated, metrics = shares(state), [], []
+  compiled = devices.compile_on_mesh(make_chunk(algorithm, sharded_sample), mesh, members, dataset, keys_train)
+  # A copy: a view of a buffer would keep it from donation.
+  initial = jax.tree.map(np.array, devices.fetch(members.state.params))
+  first_shares, donated, metrics = shares(members), [], []
   for _ in range(CALLS):
-    before = state
-    state, means = compiled(state, dataset, keys_train)
+    before = members
+    members, means = compiled(members, dataset, keys_train)
     donated.append(all(leaf.is_deleted() for leaf in jax.tree.leaves(before)))
     metrics.append(devices.fetch(means))
   return {
     "initial": initial,
-    "state": devices.fetch(state),
+    "state": devices.fetch(members.state),
     "metrics": metrics,
     "flops": compiled.cost_analysis()["flops"],
     "traces": len(traces),
     "donated": all(donated),
     "communicated": communicated(compiled),
     "shares_before": first_shares,
-    "shares_after": shares(state),
+    "shares_after": shares(members),
     "shares_of_dataset": shares(dataset),
     "shares_of_batch": shares(batch),
-    "laid_out_as_before": all(leaf.sharding == devices.by_member(mesh) for leaf in jax.tree.leaves((state, means))),
+    "laid_out_as_before": all(leaf.sharding == devices.by_member(mesh) for leaf in jax.tree.leaves((members, means))),
   }
 
 
