@@ -77,9 +77,9 @@ def make_calls(algorithm: Algorithm, writer: WriterGroup) -> tuple[dict[str, Cal
   calls = {name: timed(name) for name in chunks}
   population, keys = make_population([{}], [initialise(algorithm, key)]), stack([key])
   started = time.perf_counter()
-  chunk = compile_chunk(make_population_chunk(lambda: algorithm, sample, UPDATES.value), population, data, keys)
+  training = compile_chunk(make_population_chunk(lambda: algorithm, sample, UPDATES.value), population, data, keys)
   seconds[TRAINING] = time.perf_counter() - started
-  endless = train(chunk, population, data, keys, num_steps=2**30)
+  endless = train(training, population, data, keys, num_steps=2**30)
 
   def train_and_write() -> None:
     started = time.monotonic()

@@ -79,6 +79,9 @@ def main(arguments: list[str]) -> None:
   """Compiles, times and prints the table."""
   if len(arguments) > 1:
     raise app.UsageError(f"unknown argument {arguments[1]!r}")
+  for text in MEMBERS.value:
+    if not text.isdecimal() or int(text) < 1:
+      raise app.UsageError(f"--members: expected numbers from 1 up, found {text!r}")
   logging.set_verbosity(logging.WARNING)
   make = partial(ALGORITHMS["macaw"], half_cheetah_problem(TASKS.value), hidden_sizes=(WIDTH.value,) * 3)
   sample = partial(sample_tasks, num_tasks=TASKS.value, support_size=BATCH.value, query_size=BATCH.value)
