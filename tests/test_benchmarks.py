@@ -70,6 +70,25 @@ def test_memory_and_time_of_the_memory_switches_stand_beside_the_plain_update(tm
   assert all(row["temp_bytes"] > 0 and row["argument_bytes"] > 0 and row["output_bytes"] > 0 for row in others)
 
 
+def test_a_population_is_timed_against_one_member(tmp_path):
+  sizes = ["--members=2", "--tasks=2", "--batch=4", "--width=4", "--updates=1", "--repeats=1"]
+  alone, both = rows_of(tmp_path, "population", *sizes)
+  assert (alone["members"], alone["size"]) == ("alone", 1)
+  assert (both["members"], both["size"]) == ("2 in one program", 2)
+  assert both["seconds"]["median"] > 0.0
+
+
+def test_limits_count_the_products_of_an_update(tmp_path):
+  sizes = ["--tasks=2", "--batch=8", "--width=4", "--updates=2", "--repeats=1", "--matrix=16", "--elements=1000"]
+  (row,) = rows_of(tmp_path, "limits", *sizes)
+  groups = row["groups"]
+  assert groups["networks"]["flops"] > 0
+  assert groups["generator"]["flops"] > 0
+  # Neither has a matrix product.
+  assert groups["optimizer"]["flops"] == groups["sampling"]["flops"] == 0
+  assert all(groups[name]["profile_seconds"] > 0 for name in ("networks", "generator", "optimizer"))
+
+
 def test_starts_are_timed_by_their_phases(tmp_path):
   cold, warm = rows_of(tmp_path, "start_up", "--episodes=1", "--repeats=1", *SMALL_NETWORKS)
   assert cold["ratio"] == 1.0
