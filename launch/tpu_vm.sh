@@ -5,7 +5,8 @@
 #   TPU=my-slice ZONE=europe-west4-b DEVICES=16 launch/tpu_vm.sh --config.training.steps=20000
 #
 # The slice exists, and every worker has the repository with its .venv (TPU extra installed) and the dataset in
-# DIRECTORY. What follows goes to experiments.run on every worker. The same command continues a run that was stopped.
+# DIRECTORY. What follows goes to experiments.run on every worker. The same command continues a run that was stopped,
+# if runs/, or --config.output_directory, is a folder that all workers share: each reads the checkpoints there.
 
 TPU="${TPU:?name of the slice}"
 ZONE="${ZONE:?its zone}"
