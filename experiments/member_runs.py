@@ -61,33 +61,45 @@ def open_members(members: Sequence[Member], resources: ExitStack) -> tuple[Membe
   )
 
 
-def common_step(runs: Sequence[MemberRun], num_steps: int) -> int:
-  """The newest step that every member has a checkpoint of, 0 where none has any.
+def newest_common_step(runs: Sequence[MemberRun]) -> int:
+  """The newest step that every member has a checkpoint of, 0 where there is none."""
+  return max(set.intersection(*(set(run.checkpoints.steps()) for run in runs)), default=0)
+
+
+def first_step(runs: Sequence[MemberRun], num_steps: int) -> int:
+  """Where the members start: at their newest common checkpoint, or at 0 where none has any.
 
   Raises:
-    ConfigurationError: a member has gone beyond `num_steps`, or members have checkpoints and none in common.
+    ConfigurationError: a member has gone beyond `num_steps`, members have checkpoints and none in common, or not all
+      processes see the same.
   """
-  steps = [set(run.checkpoints.steps()) for run in runs]
-  newest = [max(of_member, default=0) for of_member in steps]
+  newest = [run.checkpoints.newest_step() or 0 for run in runs]
   if max(newest) > num_steps:
     raise ConfigurationError(f"config.training.steps = {num_steps}: this run has had {max(newest)} updates already")
-  common = set.intersection(*steps)
-  if not common and any(steps):
+  step = newest_common_step(runs)
+  if not devices.all_agree(step):
+    raise ConfigurationError(
+      "config.output_directory: the processes find different checkpoints; expected a folder that all machines share"
+    )
+  if step == 0 and any(newest):
     reached = ", ".join(f"{run.directory} at {step}" for run, step in zip(runs, newest, strict=True))
     raise ConfigurationError(
       f"config.population: its members have no checkpoint of one step in common ({reached}); continue those that are "
       "behind alone, or choose another --config.output_directory"
     )
-  return max(common, default=0)
+  return step
 
 
 def restore(run: MemberRun, step: int, state: TrainState, statistics: Statistics) -> TrainState:
   """The state of a member's checkpoint of `step`; `state` has its structure.
 
   Raises:
-    ConfigurationError: the data are not those that the run began with.
+    ConfigurationError: the checkpoint has other shapes, or the data are not those that the run began with.
   """
-  checkpoint = run.checkpoints.restore(Checkpoint(state, statistics), step)
+  try:
+    checkpoint = run.checkpoints.restore(Checkpoint(state, statistics), step)
+  except ValueError as error:
+    raise ConfigurationError(f"{run.directory}: {' '.join(str(error).split())[:500]}") from error
   if not all(np.array_equal(*pair) for pair in zip(checkpoint.statistics, statistics, strict=True)):
     raise ConfigurationError("config.dataset: the data have changed since this run began; choose another directory")
   return checkpoint.state

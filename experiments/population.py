@@ -5,6 +5,7 @@
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -38,10 +39,8 @@ def members_of(config: ml_collections.ConfigDict) -> tuple[Member, ...]:
       f"config.population.seeds = {len(seeds)}: the last seed would be {seeds[-1]}, above 2^32 - 1"
     )
   combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-  alone = len(combinations) == len(seeds) == 1
-  return tuple(
-    _member(config, values, seed, alone and not grid) for values, seed in itertools.product(combinations, seeds)
-  )
+  alone = not grid and len(seeds) == 1
+  return tuple(_member(config, values, seed, alone) for values, seed in itertools.product(combinations, seeds))
 
 
 def parse_grid(text: str, hyperparameters: Mapping[str, Any]) -> dict[str, list[float | bool]]:
@@ -67,6 +66,8 @@ def parse_grid(text: str, hyperparameters: Mapping[str, Any]) -> dict[str, list[
         "program, which members share; only numbers with a fraction and switches can differ. Start a run for each value"
       )
     grid[name] = [_value(name, kind, value.strip()) for value in values.split(",")]
+    if len(set(grid[name])) < len(grid[name]):
+      raise ConfigurationError(f"config.population.grid: {name} has a value twice")
   return grid
 
 
@@ -76,9 +77,12 @@ def _value(name: str, kind: type, text: str) -> float | bool:
       raise ConfigurationError(f"config.population.grid: {name}={text}: expected true or false")
     return text.lower() == "true"
   try:
-    return float(text)
+    number = float(text)
   except ValueError:
-    raise ConfigurationError(f"config.population.grid: {name}={text}: expected a number") from None
+    number = math.nan
+  if not math.isfinite(number):
+    raise ConfigurationError(f"config.population.grid: {name}={text}: expected a number")
+  return number
 
 
 def _member(config: ml_collections.ConfigDict, values: dict[str, float | bool], seed: int, alone: bool) -> Member:

@@ -25,7 +25,14 @@ from experiments import compare, report
 from experiments.command_line import TrainingError, launch_with_config, say
 from experiments.configuration import ConfigurationError, check_configuration
 from experiments.experiment import Evaluator, Experiment, load_experiment, make_algorithm
-from experiments.member_runs import MemberRun, MemberWriters, common_step, open_members, restore
+from experiments.member_runs import (
+  MemberRun,
+  MemberWriters,
+  first_step,
+  newest_common_step,
+  open_members,
+  restore,
+)
 from experiments.population import Member, members_of
 from experiments.program import compile_program, make_mesh
 from experiments.run_directory import (
@@ -66,7 +73,7 @@ FILES = {
   STARTS: "commands, versions and commit of each start",
 }
 
-Results = list[tuple[list[Row], Evaluation]]  # of each member
+Results = list[tuple[list[Row], Evaluation, int]]  # of each member: rows, episodes, updates that it has had
 Evaluate = Callable[[Population, int], Results]
 
 
@@ -95,13 +102,10 @@ def run(config: ml_collections.ConfigDict) -> None:
 
     runs = open_members(members, resources)
     say(f"run directory: {', '.join(str(each.directory) for each in runs)}")
-    population, first_step = first_population(config, experiment, make, runs)
-    writers = MemberWriters(runs, first_step, ProgressLine(config.training.steps, say), resources)
-    evaluate = make_evaluate(config, experiment, make, runs)
     try:
-      results = train_and_evaluate(config, experiment, make, mesh, population, first_step, runs, writers, evaluate)
+      results = train_and_evaluate(config, experiment, make, mesh, runs, resources)
     except KeyboardInterrupt:
-      say(f"the same command continues from update {common_step(runs, config.training.steps)}")
+      say(f"the same command continues from update {newest_common_step(runs)}")
       raise
     if devices.is_main_process():
       finish(config, experiment, runs, results)
@@ -143,9 +147,9 @@ def first_population(
   """The members as their newest common checkpoint has them, or afresh; and its step.
 
   Raises:
-    ConfigurationError: see `common_step` and `restore`.
+    ConfigurationError: see `first_step` and `restore`.
   """
-  step, states = common_step(runs, config.training.steps), []
+  step, states = first_step(runs, config.training.steps), []
   for each in runs:
     state = initialise_member(make, each.member.hyperparameters, each.keys.init)
     states.append(restore(each, step, state, experiment.statistics) if step else state)
@@ -171,8 +175,8 @@ def make_evaluate(
       rows, evaluation = evaluator(params, jax.random.fold_in(each.keys.evaluate, step))
       whose = f" of {each.member.label}" if len(runs) > 1 else ""
       seconds = time.monotonic() - started
-      say(f"evaluation{whose} after {step} updates, in {seconds:.1f} s: {report.summary(rows)}")
-      results.append((rows, evaluation))
+      say(f"evaluation{whose} after {int(state.step)} updates, in {seconds:.1f} s: {report.summary(rows)}")
+      results.append((rows, evaluation, int(state.step)))
     return results
 
   return evaluate
@@ -183,29 +187,29 @@ def train_and_evaluate(
   experiment: Experiment,
   make: MakeAlgorithm,
   mesh: Mesh | None,
-  population: Population,
-  step: int,
   runs: Sequence[MemberRun],
-  writers: MemberWriters,
-  evaluate: Evaluate,
+  resources: ExitStack,
 ) -> Results:
-  """Trains from `step` to the end; returns the last evaluation, in the main process."""
+  """Trains from the newest checkpoint to the end; returns the last evaluation, in the main process."""
   training, is_main_process = config.training, devices.is_main_process()
+  population, step = first_population(config, experiment, make, runs)
+  finite = np.asarray(population.step) == step  # A member that was not, stands where it was then.
+  writers = MemberWriters(runs, step, ProgressLine(training.steps, say), resources)
+  evaluate = make_evaluate(config, experiment, make, runs)
   if step >= training.steps:
     say("the run is finished already; evaluating it again")
     return evaluate(population, step) if is_main_process else []
   if step == 0 and is_main_process:
     say("evaluating the untrained agent (this compiles adaptation and episodes) ...")
-    writers.write_evaluation(step, [rows for rows, _ in evaluate(population, step)])
+    writers.write_evaluation(step, [rows for rows, *_ in evaluate(population, step)])
 
   say(f"compiling {training.log_every} updates into one call ...")
   started = time.monotonic()
   program = compile_program(config, experiment, make, mesh, population, [each.keys.train for each in runs])
-  del population  # It is donated to the first call.
+  del population  # The program has it.
   say(f"compiled in {time.monotonic() - started:.1f} s; training to update {training.steps}")
 
   results: Results = []
-  finite = np.ones(len(runs), bool)
   started = time.monotonic()
   for newest, metrics in train(program.chunk, program.population, program.data, program.keys, training.steps):
     of_members, previous, step = devices.fetch(metrics), step, step + training.log_every
@@ -219,7 +223,7 @@ def train_and_evaluate(
       writers.write(step, [{name: values[index] for name, values in of_members.items()} for index in range(len(runs))])
       if is_evaluated:
         results = evaluate(newest, step)
-        writers.write_evaluation(step, [rows for rows, _ in results])
+        writers.write_evaluation(step, [rows for rows, *_ in results])
       # After the evaluation, so that what a checkpoint continues has all rows up to its step.
       if is_saved:
         for index, each in enumerate(runs):
@@ -250,11 +254,13 @@ def finish(
   config: ml_collections.ConfigDict, experiment: Experiment, runs: Sequence[MemberRun], results: Results
 ) -> None:
   """Writes and shows the final results."""
-  for each, (rows, evaluation) in zip(runs, results, strict=True):
-    write_results(experiment, each, rows)
+  for each, (rows, evaluation, step) in zip(runs, results, strict=True):
+    write_results(experiment, each, rows, step)
+    if step < config.training.steps:
+      say(f"{each.member.label or 'this run'} stands at update {step}: its numbers were not finite after it")
     draw(each.member.config, experiment, each.directory, evaluation)
   if len(runs) == 1:
-    (each,), ((rows, _),) = runs, results
+    (each,), ((rows, *_),) = runs, results
     say(f"\n{report.results_table(rows)}\n")
     say(f"files in {each.directory}:")
     for name, content in FILES.items():
@@ -266,14 +272,14 @@ def finish(
   say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={runs[0].directory}")
 
 
-def write_results(experiment: Experiment, each: MemberRun, rows: list[Row]) -> None:
-  """Writes the final returns and scores of a member."""
+def write_results(experiment: Experiment, each: MemberRun, rows: list[Row], step: int) -> None:
+  """Writes the returns and scores of a member after its last update, number `step`."""
   config = each.member.config
   results = {
     "algorithm": config.algorithm.name,
     "family": experiment.family.name,
     "seed": config.seed,
-    "step": config.training.steps,
+    "step": step,
     "seconds": read_rows(each.directory / METRICS)[-1]["wall_time"],
     "mean": report.means_by_split(rows),
     "rows": rows,

@@ -63,6 +63,13 @@ def wait_for_all(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
+def all_agree(value: int) -> bool:
+  """Whether every process of the run, all of which must call this, has the same value."""
+  if jax.process_count() == 1:
+    return True
+  return len(np.unique(multihost_utils.process_allgather(np.asarray(value)))) == 1
+
+
 def make_mesh(seed: int, task: int, *, members: int, tasks: int) -> Mesh:
   """The mesh of `seed` x `task` devices for a population; one process takes the first of its devices.
 

@@ -55,6 +55,8 @@ def test_members_are_written_where_they_would_be_alone():
     ("layer=dense,weight_transform", r"config.algorithm.layer = 'weight_transform' decides the shape"),
     ("slow_decay=0.9,0.99", r"config.algorithm.slow_decay = None decides the shape"),
     ("temperature=1;temperature=2", r"temperature is there twice"),
+    ("temperature=1,1.0", r"temperature has a value twice"),
+    ("temperature=1,nan", r"temperature=nan: expected a number"),
   ],
 )
 def test_a_grid_that_cannot_be(grid, message):
@@ -160,7 +162,10 @@ def test_a_member_that_diverges_leaves_the_others_alone(miniature, tmp_path, cap
   well, diverged = (Path(member.config.output_directory) for member in members_of(config))
   assert {row["finite"] for row in read_rows(well / "metrics.jsonl") if "finite" in row} == {1.0}
   assert {row["finite"] for row in read_rows(diverged / "metrics.jsonl") if "finite" in row} == {0.0}
-  assert all(np.isfinite(row["return_after"]) for row in json.loads((diverged / "results.json").read_text())["rows"])
+  results = json.loads((diverged / "results.json").read_text())
+  assert results["step"] == 0
+  assert all(np.isfinite(row["return_after"]) for row in results["rows"])
+  assert "policy_learning_rate=1e+30, seed 0 stands at update 0" in said
 
   alone = copy_of(miniature, tmp_path / "alone")
   alone.algorithm.policy_learning_rate = 1e30
