@@ -23,11 +23,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import softplus
 
 torch.set_num_threads(1)
 
-Tensor = torch.Tensor
+
 Layer = dict[str, Tensor]
 Weights = list[Layer]  # One layer's arrays after another's, as learned or as effective weights.
 
