@@ -6,7 +6,7 @@ python -m benchmarks.memory --tasks=20 --inner_steps=5 --batch=1000
   plain                          `macaw_jax.algorithms.macaw.macaw` as it comes
   rematerialised                 `rematerialise='inner_steps'`
   rematerialised, barriers kept  the same, on a CPU, compiled so that XLA does not merge the second computation of an
-                                 inner step with the first; other compilers keep them apart by themselves
+                                 inner step with the first
   first order                    `first_order=True`: other meta-gradients
   bfloat16 products              `matrix_products='bfloat16'`: rounded; meant for hardware that multiplies such numbers
 

@@ -165,7 +165,7 @@ def macaw(
       matrix_products, 'float32' or 'bfloat16': the precision to which layers round inputs and weights before they
       multiply them (`networks.products`); parameters, sums, losses and optimisers stay in float32;
       rematerialise, 'nothing' or 'inner_steps': whether inner steps are computed again in the backward pass, which
-      takes less memory and more time on accelerators (`adaptation.gradient_step`).
+      keeps less of them but, on a CPU, needs a compiler option to save memory (`adaptation.gradient_step`).
 
   Raises:
     TypeError: for an unknown argument. ValueError: for one outside its range.
