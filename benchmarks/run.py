@@ -11,37 +11,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from absl import app, flags
 
 from benchmarks.child import stamped_lines
+from benchmarks.sizes import BENCHMARKS
 
 SIZE = flags.DEFINE_enum("size", "small", ["small", "full"], "How long to measure.")
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results", "Folder of the results.")
 ONLY = flags.DEFINE_list("only", None, "Names of benchmarks; all if not given.")
-
-
-class Benchmark(NamedTuple):
-  """The arguments of a benchmark's module at both sizes."""
-
-  small: tuple[str, ...]
-  full: tuple[str, ...]
-
-
-BENCHMARKS = {
-  "update_step": Benchmark(("--updates=5", "--repeats=5"), ()),
-  "memory": Benchmark(("--tasks=5", "--inner_steps=1,2", "--updates=2", "--repeats=3"), ()),
-  "limits": Benchmark(("--repeats=5", "--elements=10000000"), ()),
-  "loop_overhead": Benchmark(("--updates=20", "--repeats=5"), ()),
-  "population": Benchmark(("--members=1,4", "--updates=10"), ()),
-  "sampling": Benchmark(("--rows=20000",), ()),
-  "rollout": Benchmark(("--episodes=5", "--mjx_episodes=1", "--steps=100"), ()),
-  "engines": Benchmark(("--families=point_robot,cheetah_dir", "--episodes=8"), ("--repeats=5",)),
-  "collect": Benchmark(("--rounds=6",), ("--rounds=40",)),
-  "start_up": Benchmark(("--repeats=1",), ()),
-  "end_to_end": Benchmark(("--seeds=1", "--steps=600", "--score=50", "--episodes=5"), ()),
-}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import update_versions
-from benchmarks.run import BENCHMARKS
+from benchmarks.sizes import BENCHMARKS
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL_NETWORKS = ["--option=--config.algorithm.layer=dense", "--option=--config.algorithm.hidden_sizes=(8,8)"]

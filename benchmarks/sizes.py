@@ -1,0 +1,25 @@
+"""All benchmarks, and the arguments that make each short or long."""
+
+from typing import NamedTuple
+
+
+class Benchmark(NamedTuple):
+  """The arguments of a benchmark's module at both sizes."""
+
+  small: tuple[str, ...]
+  full: tuple[str, ...]
+
+
+BENCHMARKS = {
+  "update_step": Benchmark(("--updates=5", "--repeats=5"), ()),
+  "memory": Benchmark(("--tasks=5", "--inner_steps=1,2", "--updates=2", "--repeats=3"), ()),
+  "limits": Benchmark(("--repeats=5", "--elements=10000000"), ()),
+  "loop_overhead": Benchmark(("--updates=20", "--repeats=5"), ()),
+  "population": Benchmark(("--members=1,4", "--updates=10"), ()),
+  "sampling": Benchmark(("--rows=20000",), ()),
+  "rollout": Benchmark(("--episodes=5", "--mjx_episodes=1", "--steps=100"), ()),
+  "engines": Benchmark(("--families=point_robot,cheetah_dir", "--episodes=8"), ("--repeats=5",)),
+  "collect": Benchmark(("--rounds=6",), ("--rounds=40",)),
+  "start_up": Benchmark(("--repeats=1",), ()),
+  "end_to_end": Benchmark(("--seeds=1", "--steps=600", "--score=50", "--episodes=5"), ()),
+}
