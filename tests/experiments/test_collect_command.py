@@ -87,7 +87,7 @@ def test_the_output_has_progress_and_a_table(run):
 
 def test_an_interrupted_collection_leaves_nothing(tmp_path):
   process = subprocess.Popen(
-    arguments(tmp_path / "full", "--config.episodes_per_task=10000"),
+    arguments(tmp_path / "full", "--config.episodes_per_task=1000"),
     cwd=ROOT,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
