@@ -213,7 +213,7 @@ def train_and_evaluate(
   started = time.monotonic()
   for newest, metrics in train(program.chunk, program.population, program.data, program.keys, training.steps):
     of_members, previous, step = devices.fetch(metrics), step, step + training.log_every
-    finite = _check_finite(of_members["finite"] > 0, finite, previous, step, runs)
+    finite = _check_finite(of_members["finite"], finite, previous, step, runs)
     of_members["steps_per_second"] = np.full(len(runs), training.log_every / (time.monotonic() - started))
     is_evaluated = step % training.evaluate_every == 0 or step == training.steps
     is_saved = step % training.checkpoint_every == 0 or step == training.steps

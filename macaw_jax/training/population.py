@@ -70,19 +70,19 @@ def make_population_chunk(make_algorithm: MakeAlgorithm, sample: Sample, num_ste
 
   Returns:
     `(population, dataset, keys [M]) -> (population, metrics [M])`, as `make_chunk` for each member, with one metric
-    more: `finite` is 1.0 where all numbers of the member's new state are finite. Where they are not, the member keeps
-    the state it came with, and so all that follows: it draws the same batches again.
+    more: `finite`, a bool, whether all numbers of the member's new state are finite. Where they are not, the member
+    keeps the state it came with, and so all that follows: it draws the same batches again.
   """
 
   def advance(
     hyperparameters: dict[str, Array], state: TrainState, dataset: Dataset, key: Key
   ) -> tuple[TrainState, Metrics]:
     updated, metrics = make_chunk(make_algorithm(**hyperparameters), sample, num_steps)(state, dataset, key)
-    # Without the barrier XLA repeats the test within the choice between new and old of every array, and compiles for
-    # four times as long.
+    # Without the barrier, or with the flag converted to a float here, XLA repeats the test within the choice between new
+    # and old of every array, and compiles for four times as long.
     finite = jax.lax.optimization_barrier(is_finite(updated))
     state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
-    return state, metrics | {"finite": finite.astype(jnp.float32)}
+    return state, metrics | {"finite": finite}
 
   def chunk(population: Population, dataset: Dataset, keys: Key) -> tuple[Population, Metrics]:
     state, metrics = jax.vmap(advance, in_axes=(0, 0, None, 0), spmd_axis_name=MEMBER_AXIS)(
