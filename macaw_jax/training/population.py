@@ -78,8 +78,8 @@ def make_population_chunk(make_algorithm: MakeAlgorithm, sample: Sample, num_ste
     hyperparameters: dict[str, Array], state: TrainState, dataset: Dataset, key: Key
   ) -> tuple[TrainState, Metrics]:
     updated, metrics = make_chunk(make_algorithm(**hyperparameters), sample, num_steps)(state, dataset, key)
-    # Without the barrier, or with the flag converted to a float here, XLA repeats the test within the choice between new
-    # and old of every array, and compiles for four times as long.
+    # Without the barrier, or with the flag converted to a float here, XLA repeats the test within the choice between
+    # new and old of every array, and compiles for four times as long.
     finite = jax.lax.optimization_barrier(is_finite(updated))
     state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
     return state, metrics | {"finite": finite}
