@@ -9,8 +9,8 @@ A tap is a pair of zero arrays that nothing reads; what arrives as their cotange
 outside of the map over tasks: inside, what one task leaves would be added to what the others leave before the product.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -128,39 +128,31 @@ def _tap(generator: Array, num_tasks: int, num_products: int) -> tuple[Array, Ta
   return route(generator)
 
 
-@jax.custom_vjp
-def _tapped_generate(generator: Array, latent: Array, tap: Tap) -> Array:
-  del tap
-  return generate(generator, latent)
+def _tapped(
+  product: Callable[[Array, Array], Array],
+  transposed: Callable[[Array, Array], Array],
+  vectors: Callable[[Array, Array], Tap],
+) -> Callable[[Array, Array, Tap], Array]:
+  """`product(generator, operand)`, whose backward pass leaves `vectors(operand, cotangent)` in a tap."""
+
+  @jax.custom_vjp
+  def tapped(generator: Array, operand: Array, tap: Tap) -> Array:
+    del tap
+    return product(generator, operand)
+
+  def forward(generator: Array, operand: Array, tap: Tap) -> tuple[Array, tuple[Array, Array]]:
+    del tap
+    return product(generator, operand), (generator, operand)
+
+  def backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[None, Array, Tap]:
+    generator, operand = residuals
+    return None, transposed(generator, cotangent), vectors(operand, cotangent)
+
+  tapped.defvjp(forward, backward)
+  return tapped
 
 
-def _generate_forward(generator: Array, latent: Array, tap: Tap) -> tuple[Array, Any]:
-  del tap
-  return generate(generator, latent), (generator, latent)
-
-
-def _generate_backward(residuals: Any, cotangent: Array) -> tuple[None, Array, Tap]:
-  generator, latent = residuals
-  return None, generate_transposed(generator, cotangent), Tap(latent, cotangent)
-
-
-_tapped_generate.defvjp(_generate_forward, _generate_backward)
-
-
-@jax.custom_vjp
-def _tapped_generate_transposed(generator: Array, gradient: Array, tap: Tap) -> Array:
-  del tap
-  return generate_transposed(generator, gradient)
-
-
-def _generate_transposed_forward(generator: Array, gradient: Array, tap: Tap) -> tuple[Array, Any]:
-  del tap
-  return generate_transposed(generator, gradient), (generator, gradient)
-
-
-def _generate_transposed_backward(residuals: Any, cotangent: Array) -> tuple[None, Array, Tap]:
-  generator, gradient = residuals
-  return None, generate(generator, cotangent), Tap(cotangent, gradient)
-
-
-_tapped_generate_transposed.defvjp(_generate_transposed_forward, _generate_transposed_backward)
+_tapped_generate = _tapped(generate, generate_transposed, lambda latent, cotangent: Tap(latent, cotangent))
+_tapped_generate_transposed = _tapped(
+  generate_transposed, generate, lambda gradient, cotangent: Tap(cotangent, gradient)
+)
