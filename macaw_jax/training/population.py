@@ -3,7 +3,7 @@
 The members of a population differ in their seeds and in the values of some hyper-parameters, and in nothing that
 decides the shape of the program. Each is mapped over as it stands: a member computes what it would compute alone, from
 the same random numbers, up to the rounding of batched products. A single run is a population of one; that costs
-nothing (`benchmarks/population.py`).
+1 to 3 % (`benchmarks/population.py`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
