@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags, logging
 
-from benchmarks.measure import Spread, measure, show, spread, table, write_results
+from benchmarks.measure import Spread, measure, repeated, show, spread, table, write_results
 from benchmarks.random_data import half_cheetah_problem, random_dataset
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.sampling import sample_tasks
@@ -175,10 +175,7 @@ def main(arguments: list[str]) -> None:
   compiled: Any = compile_chunk(make_chunk(algorithm, sample, UPDATES.value), state, data, key)
   program = compiled.as_text()
 
-  def run() -> None:
-    nonlocal state
-    state, _ = jax.block_until_ready(compiled(state, data, key))
-
+  run = repeated(lambda state: compiled(state, data, key), state)
   rates = machine_rates()
   run()
   update = spread([measure(run).wall / UPDATES.value for _ in range(REPEATS.value)])

@@ -22,14 +22,14 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 
-from benchmarks.measure import interleave, show, spread, table, write_results
+from benchmarks.measure import interleave, repeated, show, spread, table, write_results
 from benchmarks.random_data import half_cheetah_problem, random_dataset
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.training.loop import compile_chunk, initialise, make_chunk, train
 from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter, WriterGroup
 from macaw_jax.training.population import make_population, make_population_chunk, stack
-from macaw_jax.types import Algorithm, TrainState
+from macaw_jax.types import Algorithm
 
 TASKS = flags.DEFINE_integer("tasks", 5, "Tasks of an update.", lower_bound=1)
 BATCH = flags.DEFINE_integer("batch", 256, "Transitions of a task's support, and of its query.", lower_bound=2)
@@ -42,17 +42,6 @@ REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each version.", low
 OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
 
 BASELINE, TRAINING = "bare update", "and writing: training"
-
-
-def repeated(program: Callable[[TrainState], tuple[TrainState, Any]], state: TrainState) -> Callable[[], None]:
-  """A call that runs the program and waits for it, each time from the state that the last one left."""
-
-  def call() -> None:
-    nonlocal state
-    state, metrics = program(state)
-    jax.block_until_ready((state, metrics))
-
-  return call
 
 
 def make_calls(algorithm: Algorithm, writer: WriterGroup) -> tuple[dict[str, Callable[[], None]], dict[str, float]]:

@@ -53,6 +53,18 @@ def interleave(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
   return times
 
 
+def repeated(program: Callable[[Any], tuple[Any, Any]], state: Any) -> Callable[[], None]:
+  """A call of `(state) -> (state, metrics)` that waits for it, each time from the state that the last one left."""
+  import jax
+
+  def call() -> None:
+    nonlocal state
+    state, metrics = program(state)
+    jax.block_until_ready((state, metrics))
+
+  return call
+
+
 def spread(values: Sequence[float]) -> Spread:
   """The quartiles of `values`."""
   return Spread(*(float(value) for value in np.percentile(values, [25, 50, 75])))

@@ -15,12 +15,11 @@ if __name__ == "__main__":  # Before JAX makes its threads.
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 from absl import app, flags, logging
 
-from benchmarks.measure import Spread, interleave, show, spread, table, write_results
+from benchmarks.measure import Spread, interleave, repeated, show, spread, table, write_results
 from benchmarks.random_data import half_cheetah_problem, random_dataset
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.dataset import Dataset
@@ -45,22 +44,12 @@ OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
 BASELINE = "alone"
 
 
-def repeated(compiled: Callable[..., Any], state: Any, data: Dataset, key: Any) -> Callable[[], None]:
-  """A call that trains on, from where the last one ended."""
-
-  def call() -> None:
-    nonlocal state
-    state, _ = jax.block_until_ready(compiled(state, data, key))
-
-  return call
-
-
 def alone(make: MakeAlgorithm, sample: Sample, data: Dataset) -> Callable[[], None]:
   """Updates of one run, without an axis for members."""
   algorithm, key = make(), jax.random.key(0)
   state = initialise(algorithm, key)
   compiled = compile_chunk(make_chunk(algorithm, sample, UPDATES.value), state, data, key)
-  return repeated(compiled, state, data, key)
+  return repeated(lambda state: compiled(state, data, key), state)
 
 
 def population(make: MakeAlgorithm, sample: Sample, data: Dataset, size: int) -> Callable[[], None]:
@@ -71,8 +60,9 @@ def population(make: MakeAlgorithm, sample: Sample, data: Dataset, size: int) ->
   keys = list(jax.random.split(jax.random.key(0), size))
   states = [initialise_member(make, values, key) for values, key in zip(hyperparameters, keys, strict=True)]
   members = make_population(hyperparameters, states)
-  compiled = compile_chunk(make_population_chunk(make, sample, UPDATES.value), members, data, stack(keys))
-  return repeated(compiled, members, data, stack(keys))
+  stacked_keys = stack(keys)
+  compiled = compile_chunk(make_population_chunk(make, sample, UPDATES.value), members, data, stacked_keys)
+  return repeated(lambda state: compiled(state, data, stacked_keys), members)
 
 
 def main(arguments: list[str]) -> None:

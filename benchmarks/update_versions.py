@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.measure import repeated
 from benchmarks.random_data import half_cheetah_problem, random_dataset
 from macaw_jax.adaptation import chain
 from macaw_jax.adaptation.gradient_step import split_rows
@@ -213,11 +214,7 @@ def jax_version(
     compiled = compile_chunk(chunk, state, dataset, key)
     compile_seconds = time.perf_counter() - start
 
-    def run() -> None:
-      nonlocal state
-      state, _ = jax.block_until_ready(compiled(state, dataset, key))
-
-    return Program(run, compile_seconds)
+    return Program(repeated(lambda state: compiled(state, dataset, key), state), compile_seconds)
 
   return Version(gradient, prepare)
 

@@ -93,11 +93,16 @@ def make_algorithm(config: ml_collections.ConfigDict, problem: Problem, **change
     raise ConfigurationError(f"config.algorithm ({config.algorithm.name}): {error}") from error
 
 
+def tasks_of_update(config: ml_collections.ConfigDict, problem: Problem) -> int:
+  """Tasks of one update: `config.training.tasks_per_update`, all where there are fewer."""
+  return min(config.training.tasks_per_update, problem.num_tasks)
+
+
 def make_sample(config: ml_collections.ConfigDict, problem: Problem) -> Sample:
-  """The sampler of training: `tasks_per_update` tasks, all where there are fewer."""
+  """The sampler of training."""
   return partial(
     sample_tasks,
-    num_tasks=min(config.training.tasks_per_update, problem.num_tasks),
+    num_tasks=tasks_of_update(config, problem),
     support_size=config.training.support_size,
     query_size=config.training.query_size,
     order=config.training.order,

@@ -8,7 +8,7 @@ import ml_collections
 from jax.sharding import Mesh
 
 from experiments.configuration import ConfigurationError
-from experiments.experiment import Experiment, make_sample
+from experiments.experiment import Experiment, make_sample, tasks_of_update
 from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.training import devices
 from macaw_jax.training.loop import Dataset, compile_chunk
@@ -33,7 +33,7 @@ def make_mesh(config: ml_collections.ConfigDict, experiment: Experiment, num_mem
   """
   if config.devices.seed == config.devices.task == 1 and not config.devices.distributed:
     return None
-  num_tasks = min(config.training.tasks_per_update, experiment.problem.num_tasks)
+  num_tasks = tasks_of_update(config, experiment.problem)
   try:
     return devices.make_mesh(config.devices.seed, config.devices.task, members=num_members, tasks=num_tasks)
   except ValueError as error:
