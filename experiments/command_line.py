@@ -28,9 +28,10 @@ def say(line: str) -> None:
   print(line, flush=True)
 
 
-def fail(message: str, code: int = BAD_INPUT) -> NoReturn:
-  """Ends the program with one line on stderr and an exit code, that of bad input if not given."""
-  print(f"error: {' '.join(message.split())}", file=sys.stderr)
+def fail(*problems: str, code: int = BAD_INPUT) -> NoReturn:
+  """Ends the program with one line a problem on stderr and an exit code, that of bad input if not given."""
+  for problem in problems:
+    print(f"error: {' '.join(problem.split())}", file=sys.stderr)
   sys.exit(code)
 
 
@@ -64,10 +65,12 @@ def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
     use_compilation_cache()
     try:
       main(argv[1:])
-    except (ConfigurationError, DatasetError) as error:
+    except ConfigurationError as error:
+      fail(*error.problems)
+    except DatasetError as error:
       fail(str(error))
     except TrainingError as error:
-      fail(str(error), FAILURE)
+      fail(str(error), code=FAILURE)
     except KeyboardInterrupt:
       print("stopped", file=sys.stderr)
       sys.exit(INTERRUPTED)

@@ -19,7 +19,15 @@ COLLECT_CONFIGS = Path("configs/collect")
 
 
 class ConfigurationError(ValueError):
-  """A configuration that cannot be run."""
+  """A configuration that cannot be run.
+
+  Attributes:
+    problems: all that is wrong with it, one line each.
+  """
+
+  def __init__(self, *problems: str):
+    super().__init__("\n".join(problems))
+    self.problems = problems
 
 
 class Field(NamedTuple):
