@@ -22,6 +22,13 @@ MakeAlgorithm = Callable[..., Algorithm]
 """`(**hyperparameters) -> Algorithm`; in a population the hyper-parameters are traced."""
 
 
+class Skips(NamedTuple):
+  """How many updates were skipped because not every number was finite after them; int32, `[]` of a member, `[M]` of all."""
+
+  total: Array
+  in_a_row: Array  # since the last that was applied
+
+
 class Population(NamedTuple):
   """M members: the hyper-parameters in which they differ, and their states. Every leaf has a leading axis `[M]`."""
 
