@@ -63,6 +63,13 @@ def wait_for_all(name: str) -> None:
     multihost_utils.sync_global_devices(name)
 
 
+def largest(value: int) -> int:
+  """The largest value that any process of the run, all of which must call this, has."""
+  if jax.process_count() == 1:
+    return value
+  return int(np.max(multihost_utils.process_allgather(np.asarray(value))))
+
+
 def all_agree(value: int) -> bool:
   """Whether every process of the run, all of which must call this, has the same value."""
   if jax.process_count() == 1:
