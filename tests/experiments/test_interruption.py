@@ -1,0 +1,109 @@
+"""Signals that ask a run to stop, sent to real processes."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.interruption import EXIT_CODES, Interrupted, Interruption
+
+REPOSITORY = Path(__file__).parents[2]
+SECONDS = 60  # Far above what a child takes.
+
+# Each prints "ready" when the signal may come.
+NOTHING_UNSAVED = """
+import hashlib
+with Interruption() as interruption:
+  interruption.advice = "the same command continues"
+  print("ready", flush=True)
+  hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes of one call without a return to Python, as a compiler's
+"""
+HOLDING = """
+with Interruption() as interruption:
+  with interruption.holding():
+    print("ready", flush=True)
+    while not interruption.received:
+      time.sleep(0.01)
+    time.sleep(0.5)
+    print("saved", flush=True)
+    sys.exit(EXIT_CODES[interruption.received])
+"""
+HOLDING_FOR_EVER = """
+with Interruption() as interruption:
+  with interruption.holding():
+    print("ready", flush=True)
+    time.sleep(1e6)
+"""
+ABANDONING = """
+with Interruption() as interruption:
+  with interruption.holding():
+    try:
+      with interruption.abandoning():
+        print("ready", flush=True)
+        time.sleep(1e6)
+    except Interrupted as interrupted:
+      time.sleep(0.5)
+      print("saved", flush=True)
+      sys.exit(EXIT_CODES[interrupted.signal])
+"""
+
+
+def start(program):
+  header = "import sys, time\nfrom experiments.interruption import EXIT_CODES, Interrupted, Interruption\n"
+  child = subprocess.Popen(
+    [sys.executable, "-c", header + program],
+    cwd=REPOSITORY,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  assert child.stdout.readline() == "ready\n"
+  return child
+
+
+@pytest.mark.parametrize("number", EXIT_CODES)
+def test_a_process_with_nothing_unsaved_ends_at_once_from_within_a_long_call(number):
+  child = start(NOTHING_UNSAVED)
+  child.send_signal(number)
+  printed, errors = child.communicate(timeout=SECONDS)
+  assert (child.returncode, printed) == (EXIT_CODES[number], "")
+  assert errors == f"stopped by {number.name}; the same command continues\n"
+
+
+@pytest.mark.parametrize("number", EXIT_CODES)
+@pytest.mark.parametrize("program", [HOLDING, ABANDONING])
+def test_a_process_with_something_unsaved_saves_it(program, number):
+  child = start(program)
+  child.send_signal(number)
+  printed, errors = child.communicate(timeout=SECONDS)
+  assert (child.returncode, printed) == (EXIT_CODES[number], "saved\n")
+  assert errors == f"{number.name}: saving first; a second signal ends at once\n"
+
+
+def test_a_second_signal_ends_at_once():
+  child = start(HOLDING_FOR_EVER)
+  child.send_signal(signal.SIGUSR1)
+  assert child.stderr.readline().startswith("SIGUSR1: saving first")
+  assert child.poll() is None
+  child.send_signal(signal.SIGTERM)
+  _, errors = child.communicate(timeout=SECONDS)
+  assert (child.returncode, errors) == (143, "stopped by SIGTERM\n")
+
+
+def test_what_comes_before_a_block_that_is_abandoned_is_raised_in_it():
+  with Interruption() as interruption, interruption.holding():
+    assert interruption.received == 0
+    signal.raise_signal(signal.SIGUSR1)
+    assert interruption.received == signal.SIGUSR1
+    with pytest.raises(Interrupted) as interrupted, interruption.abandoning():
+      raise AssertionError("the block has begun")
+  assert interrupted.value.signal is signal.SIGUSR1
+
+
+def test_the_handlers_of_before_come_back():
+  before = [signal.getsignal(number) for number in EXIT_CODES]
+  with Interruption():
+    assert signal.getsignal(signal.SIGTERM) != before[0]
+  assert [signal.getsignal(number) for number in EXIT_CODES] == before
