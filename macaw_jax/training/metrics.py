@@ -1,20 +1,34 @@
-"""Where the numbers of a run go: a JSON-lines file, TensorBoard, a line in the terminal."""
+"""Where the numbers of a run go: a JSON-lines file, TensorBoard, a line in the terminal.
+
+A disk that is full, or gone, must not end a run of days: the writers here keep in memory what it refuses and try again.
+"""
 
 import json
 import math
+import os
+import platform
+import struct
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import tensorboardX
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import masked_crc32c
 
 
 class MetricWriter(Protocol):
   """A place for rows of numbers, one row a step."""
 
+  @property
+  def problem(self) -> OSError | None:
+    """Why rows could not be written lately; None while all is well."""
+
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Takes the metrics of one step."""
+    """Takes the metrics of one step; raises no `OSError`."""
 
   def close(self) -> None:
     """Puts everything on the disk."""
@@ -31,62 +45,271 @@ def to_json(value: Any) -> Any:
   return value
 
 
+class AppendedFile:
+  """A file that grows by whole records, at its end.
+
+  A record that the disk refuses (ENOSPC, EDQUOT, EFBIG, EIO, EROFS, ...) waits in memory, what was written of it is cut
+  off, and it is tried again with the next one. So the file has each record once and in order as soon as the disk takes
+  them, and a kill can leave at most a part of the last one.
+
+  Args:
+    path: the file; made where there is none. Raises `OSError` if it cannot be opened.
+  """
+
+  def __init__(self, path: Path):
+    path.touch()
+    self._file = path.open("r+b", buffering=0)
+    self._size = os.fstat(self._file.fileno()).st_size  # of the records that are written
+    self._waiting: deque[bytes] = deque()
+    self.problem: OSError | None = None
+
+  @property
+  def pending(self) -> int:
+    """The number of records that are not in the file."""
+    return len(self._waiting)
+
+  def append(self, record: bytes) -> None:
+    """Writes a record behind those that wait, or leaves it with them. Raises `ValueError` once the file is closed."""
+    self._waiting.append(record)
+    self._write_waiting()
+
+  def sync(self) -> None:
+    """Tries what waits once more, and waits until what is written is on the disk."""
+    self._write_waiting()
+    try:
+      os.fsync(self._file.fileno())
+    except OSError as error:
+      self.problem = error
+
+  def close(self) -> None:
+    """`sync`, then no more; what still waits is lost, and `pending` counts it."""
+    if self._file.closed:
+      return
+    self.sync()
+    try:
+      self._file.close()
+    except OSError as error:  # Some network file systems report a full disk only here.
+      self.problem = error
+
+  def _write_waiting(self) -> None:
+    descriptor = self._file.fileno()
+    try:
+      while self._waiting:
+        _write_at(descriptor, self._waiting[0], self._size)
+        self._size += len(self._waiting.popleft())
+    except OSError as error:
+      with suppress(OSError):
+        os.ftruncate(descriptor, self._size)
+      self.problem = error
+    else:
+      self.problem = None
+
+
+def _write_at(descriptor: int, data: bytes, offset: int) -> None:
+  """One `pwrite`, or more where the disk took a part: the next then says why. A repetition overwrites that part."""
+  written = 0
+  while written < len(data):
+    written += os.pwrite(descriptor, data[written:], offset + written)
+
+
 class JsonLinesWriter:
   """One strict JSON object a line: `step`, `wall_time` (seconds of this run, resumed parts added) and the metrics.
 
-  Numbers that JSON cannot express are null. Every line is flushed, so that the file can be followed.
+  Numbers that JSON cannot express are null. Every line is written at once, so that the file can be followed. See
+  `AppendedFile` for a disk that is full.
 
   Args:
-    path: the file; made with its folder, continued where it exists.
-    resume_step: rows after this step are dropped first: a run that resumes from a checkpoint writes them again.
+    path: the file; made with its folder.
+    keep_rows: a run that resumes from a checkpoint which follows this many rows keeps them; later lines, which the run
+      writes again, are dropped. None begins a new file. What is kept replaces the file in one step: a kill at any
+      moment leaves the old file or the new.
+
+  Attributes:
+    damaged_rows: how many of the rows to keep are no rows, or not there at all; they are left out.
+    set_aside: a copy of the file as it was, `<name>.damaged` or `<name>.damaged.<number>`, if it had damaged rows.
+
+  Raises:
+    OSError: the file cannot be read, replaced or opened.
+    ValueError: `keep_rows` is negative.
   """
 
-  def __init__(self, path: str | Path, resume_step: int = 0):
+  def __init__(self, path: str | Path, keep_rows: int | None = None):
+    if keep_rows is not None and keep_rows < 0:
+      raise ValueError(f"keep_rows: {keep_rows}; expected a number of rows, or None")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in read_rows(path) if row["step"] <= resume_step] if path.exists() else []
-    self._start = time.monotonic() - (rows[-1]["wall_time"] if rows else 0.0)
-    self._file = path.open("w")
-    for row in rows:
-      self._write(row)
+    before = path.read_bytes() if path.exists() else b""
+    lines = _whole_lines(before)[: keep_rows or 0]
+    rows = [(row, line) for line in lines if (row := _row_or_none(line)) is not None]
+    self.damaged_rows = (keep_rows or 0) - len(rows)
+    self.set_aside = _set_aside(path, before) if before and self.damaged_rows else None
+    kept = b"".join(line + b"\n" for _, line in rows)
+    if kept != before:
+      _replace(path, kept)
+    self._start = time.monotonic() - (rows[-1][0]["wall_time"] if rows else 0.0)
+    self._num_rows = len(rows)
+    self._file = AppendedFile(path)
 
-  def _write(self, row: Mapping[str, Any]) -> None:
-    self._file.write(json.dumps(to_json(row), allow_nan=False) + "\n")
-    self._file.flush()
+  @property
+  def num_rows(self) -> int:
+    """The number of rows so far: in the file, and pending."""
+    return self._num_rows
+
+  @property
+  def pending(self) -> int:
+    """The number of rows that could not be written yet; after `close`, of those that are lost."""
+    return self._file.pending
+
+  @property
+  def problem(self) -> OSError | None:
+    """Why the newest rows are not in the file, or perhaps not on the disk; None while all is well."""
+    return self._file.problem
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Appends one line."""
     numbers = {name: float(value) for name, value in metrics.items()}
-    self._write({"step": int(step), "wall_time": round(time.monotonic() - self._start, 3), **numbers})
+    row = {"step": int(step), "wall_time": round(time.monotonic() - self._start, 3), **numbers}
+    self._file.append(json.dumps(to_json(row), allow_nan=False).encode() + b"\n")
+    self._num_rows += 1
+
+  def sync(self) -> None:
+    """Waits until all rows that could be written are on the disk."""
+    self._file.sync()
 
   def close(self) -> None:
-    """Closes the file."""
+    """Tries pending rows once more and closes the file."""
     self._file.close()
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
-  """The rows of a JSON-lines file; a last line that was cut off while it was written is left out."""
+  """The rows of a JSON-lines file; a last line that was cut off while it was written is left out.
+
+  A damaged line before that is an error rather than a gap: whoever draws or compares the rows would not see it.
+
+  Raises:
+    ValueError: a line is no row; names the file and the line.
+  """
   rows = []
-  for line in Path(path).read_text().splitlines(keepends=True):
-    if line.endswith("\n"):
-      rows.append(json.loads(line))
+  for number, line in enumerate(_whole_lines(Path(path).read_bytes()), start=1):
+    try:
+      rows.append(_parse_row(line))
+    except ValueError as error:
+      raise ValueError(f"{path}, line {number}: {error}") from error
   return rows
 
 
-class TensorBoardWriter:
-  """Scalars for TensorBoard; rows after `resume_step` from an earlier part of the run are hidden."""
+def _whole_lines(data: bytes) -> list[bytes]:
+  """The lines of a file, without what follows the last line break: it was cut off."""
+  return data.split(b"\n")[:-1]
 
-  def __init__(self, directory: str | Path, resume_step: int = 0):
-    self._writer = tensorboardX.SummaryWriter(str(directory), purge_step=resume_step + 1)
+
+def _parse_row(line: bytes) -> dict[str, Any]:
+  """A line of `JsonLinesWriter`. Raises `ValueError` if it is none."""
+  try:
+    row = json.loads(line.decode())
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"not JSON: {error}") from error
+  if not isinstance(row, dict):
+    raise ValueError(f"found {type(row).__name__}; expected a JSON object")
+  for name in ("step", "wall_time"):
+    if not isinstance(row.get(name), int | float):
+      raise ValueError(f"{name}: found {row.get(name)!r}; expected a number")
+  return row
+
+
+def _row_or_none(line: bytes) -> dict[str, Any] | None:
+  try:
+    return _parse_row(line)
+  except ValueError:
+    return None
+
+
+def _set_aside(path: Path, data: bytes) -> Path:
+  """Writes `data` under the first name beside `path` that is free."""
+  name, number = f"{path.name}.damaged", 0
+  while True:
+    place = path.with_name(f"{name}.{number}" if number else name)
+    try:
+      _write_new(place, data)
+    except FileExistsError:
+      number += 1
+    else:
+      return place
+
+
+def _replace(path: Path, data: bytes) -> None:
+  """Makes `data` the content of `path` in one step."""
+  partial = path.with_name(f".{path.name}.partial")
+  partial.unlink(missing_ok=True)
+  _write_new(partial, data)
+  partial.replace(path)
+  folder = os.open(path.parent, os.O_RDONLY)
+  try:
+    os.fsync(folder)
+  finally:
+    os.close(folder)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+  with path.open("xb") as file:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+class TensorBoardWriter:
+  """Scalars for TensorBoard, in a file of events of its own; earlier files in the folder are left as they are.
+
+  Written here and at once. tensorboardX's own writer hands events to a thread through a queue of ten: the first
+  `OSError` ends the thread, and soon after the run would wait for room in the queue for ever.
+
+  Args:
+    directory: the folder; made where there is none.
+    resume_step: rows of later steps from earlier parts of the run are hidden. None, for a run that starts, hides all.
+  """
+
+  def __init__(self, directory: str | Path, resume_step: int | None = None):
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    # TensorBoard reads a folder's files by name.
+    self._file = AppendedFile(directory / f"events.out.tfevents.{time.time_ns()}.{platform.node()}")
+    first_step = 0 if resume_step is None else resume_step + 1
+    start = SessionLog(status=SessionLog.START)
+    self._append(Event(file_version="brain.Event:2"), Event(step=first_step, session_log=start))
+
+  @property
+  def pending(self) -> int:
+    """The number of rows that could not be written yet; after `close`, of those that are lost."""
+    return self._file.pending
+
+  @property
+  def problem(self) -> OSError | None:
+    """Why the newest rows are not in the file, or perhaps not on the disk; None while all is well."""
+    return self._file.problem
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Adds one scalar a metric."""
-    for name, value in metrics.items():
-      self._writer.add_scalar(name, float(value), step)
+    scalars = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+    self._append(Event(step=int(step), summary=Summary(value=scalars)))
 
   def close(self) -> None:
-    """Flushes and closes the event file."""
-    self._writer.close()
+    """Tries pending rows once more and closes the file."""
+    self._file.close()
+
+  def _append(self, *events: Event) -> None:
+    for event in events:
+      event.wall_time = time.time()
+    self._file.append(b"".join(_record(event.SerializeToString()) for event in events))
+
+
+def _record(data: bytes) -> bytes:
+  """`data` as TensorFlow frames it: its length, the length's checksum, itself, its checksum."""
+  length = struct.pack("<Q", len(data))
+  return length + _checksum(length) + data + _checksum(data)
+
+
+def _checksum(data: bytes) -> bytes:
+  return struct.pack("<I", masked_crc32c(data))
 
 
 class ProgressLine:
@@ -99,6 +322,8 @@ class ProgressLine:
     num_steps: where the run ends.
     show: takes the finished line.
   """
+
+  problem: OSError | None = None
 
   def __init__(self, num_steps: int, show: Callable[[str], None] = print):
     self._num_steps = num_steps
@@ -138,6 +363,11 @@ class WriterGroup:
 
   def __exit__(self, *_: object) -> None:
     self.close()
+
+  @property
+  def problem(self) -> OSError | None:
+    """The first problem that one of the writers has."""
+    return next((writer.problem for writer in self._writers if writer.problem is not None), None)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Hands the row to each writer."""
