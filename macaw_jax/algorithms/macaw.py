@@ -19,6 +19,12 @@ import optax
 
 from macaw_jax.adaptation import chain, gradient_step
 from macaw_jax.adaptation.gradient_step import slow_name
+from macaw_jax.algorithms.arguments import (
+  check_hidden_sizes,
+  check_learning_rates,
+  check_shares,
+  passes_arguments_to,
+)
 from macaw_jax.hyperparameters import inverse_softplus
 from macaw_jax.losses import (
   add,
@@ -85,6 +91,8 @@ def objective(
   rematerialise: str = "nothing",
 ) -> Objective:
   """The parts of MACAW; see `macaw` for the arguments."""
+  check_hidden_sizes(hidden_sizes)
+  check_shares(lambda_=lambda_, **({} if slow_decay is None else {"slow_decay": slow_decay}))
   policy = gaussian_policy(
     problem.observation_size,
     problem.action_size,
@@ -133,6 +141,7 @@ def objective(
   return Objective(init_net, adaptation, outer_value_loss, policy_loss, act_with(policy))
 
 
+@passes_arguments_to(objective)
 def macaw(
   problem: Problem,
   *,
@@ -170,6 +179,12 @@ def macaw(
   Raises:
     TypeError: for an unknown argument. ValueError: for one outside its range.
   """
+  check_learning_rates(
+    decay_steps,
+    value_learning_rate=value_learning_rate,
+    policy_learning_rate=policy_learning_rate,
+    rule_learning_rate=rule_learning_rate,
+  )
   parts = objective(problem, **arguments)
   return meta_learner(
     init_net=parts.init_net,

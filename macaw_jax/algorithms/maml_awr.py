@@ -5,10 +5,12 @@ MACAW with one term less: neither advantage head nor advantage regression in the
 
 from typing import Any
 
+from macaw_jax.algorithms.arguments import passes_arguments_to
 from macaw_jax.algorithms.macaw import macaw
 from macaw_jax.types import Algorithm, Problem
 
 
+@passes_arguments_to(macaw, but=("advantage_coefficient",))
 def maml_awr(problem: Problem, **arguments: Any) -> Algorithm:
   """MAML+AWR: `macaw` with `advantage_coefficient=None`, and all its other arguments.
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import optax
 
+from macaw_jax.algorithms.arguments import check_hidden_sizes, check_learning_rates, check_shares
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
 from macaw_jax.losses import advantage_of, advantage_weighted_regression, value_regression
 from macaw_jax.losses.values import make_target
@@ -64,6 +65,15 @@ def multitask_awr(
   Raises:
     ValueError: for an argument outside its range.
   """
+  check_hidden_sizes(hidden_sizes)
+  check_shares(lambda_=lambda_)
+  check_learning_rates(
+    decay_steps,
+    value_learning_rate=value_learning_rate,
+    policy_learning_rate=policy_learning_rate,
+    fine_tune_value_learning_rate=fine_tune_value_learning_rate,
+    fine_tune_policy_learning_rate=fine_tune_policy_learning_rate,
+  )
   policy = gaussian_policy(
     observation_size(problem), problem.action_size, hidden_sizes, layer=layer, standard_deviation=standard_deviation
   )

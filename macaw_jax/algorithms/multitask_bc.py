@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import optax
 
+from macaw_jax.algorithms.arguments import check_hidden_sizes, check_learning_rates
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
 from macaw_jax.losses import behaviour_cloning
 from macaw_jax.meta_learner import MakeOptimizer
@@ -33,6 +34,12 @@ def multitask_bc(
   Raises:
     ValueError: for an argument outside its range.
   """
+  check_hidden_sizes(hidden_sizes)
+  check_learning_rates(
+    decay_steps,
+    policy_learning_rate=policy_learning_rate,
+    fine_tune_policy_learning_rate=fine_tune_policy_learning_rate,
+  )
   policy = gaussian_policy(
     observation_size(problem), problem.action_size, hidden_sizes, layer=layer, standard_deviation=standard_deviation
   )

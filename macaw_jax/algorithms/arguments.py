@@ -1,0 +1,51 @@
+"""What the factories of algorithms share: arguments that are passed on, and arguments that make no sense."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from macaw_jax.hyperparameters import require
+from macaw_jax.types import Array
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+def passes_arguments_to(inner: Callable[..., Any], *, but: Sequence[str] = ()) -> Callable[[Factory], Factory]:
+  """Shows the keyword arguments of `inner`, but for those named in `but`, in the signature of what it decorates.
+
+  For a factory whose `**arguments` go to `inner` unseen: `inspect.signature` then tells every hyper-parameter, with
+  its type and its default.
+  """
+
+  def decorate(factory: Factory) -> Factory:
+    own = inspect.signature(factory)
+    named = [parameter for parameter in own.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    passed_on = [
+      parameter
+      for parameter in inspect.signature(inner).parameters.values()
+      if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in but
+    ]
+    vars(factory)["__signature__"] = own.replace(parameters=[*named, *passed_on])
+    return factory
+
+  return decorate
+
+
+def check_hidden_sizes(hidden_sizes: Sequence[int]) -> None:
+  """Raises ValueError unless there is a hidden layer, and every one has a width."""
+  if not hidden_sizes or min(hidden_sizes) < 1:
+    raise ValueError(f"hidden_sizes={tuple(hidden_sizes)} must be one or more positive widths")
+
+
+def check_learning_rates(decay_steps: int | None, **learning_rates: float | Array) -> None:
+  """Raises ValueError for a learning rate below zero, or a decay over fewer updates than one."""
+  if decay_steps is not None and decay_steps < 1:
+    raise ValueError(f"decay_steps={decay_steps} must be at least 1")
+  for name, rate in learning_rates.items():
+    require(rate >= 0, f"{name}={rate} must not be negative")
+
+
+def check_shares(**shares: float | Array) -> None:
+  """Raises ValueError for a number outside [0, 1]."""
+  for name, share in shares.items():
+    require((share >= 0) & (share <= 1), f"{name}={share} must lie in [0, 1]")

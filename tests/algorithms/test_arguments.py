@@ -1,0 +1,77 @@
+"""Arguments that make no sense are refused by every factory, and every factory tells what it takes."""
+
+import inspect
+import math
+
+import jax
+import pytest
+
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.types import Problem
+
+PROBLEM = Problem(3, 2, 4, 0.99)
+NONSENSE = {
+  "hidden_sizes": [(), (0,), (100, -1)],
+  "layer": ["sparse"],
+  "standard_deviation": [0.0, math.nan],
+  "advantage_coefficient": [0.0, math.nan],
+  "inner_steps": [0],
+  "inner_value_step_size": [0.0, math.nan],
+  "inner_policy_step_size": [-1.0, math.nan],
+  "inner_value_target": ["best"],
+  "outer_value_target": ["best"],
+  "value_target": ["best"],
+  "advantage_target": ["best"],
+  "lambda_": [-0.1, 1.5, math.nan],
+  "slow_decay": [-0.1, 1.5, math.nan],
+  "temperature": [0.0, math.nan],
+  "maximum_weight": [0.0, math.nan],
+  "matrix_products": ["float8"],
+  "rematerialise": ["everything"],
+  "task_dropout": [-0.1, 1.0, math.nan],
+  "value_learning_rate": [-1e-3, math.nan],
+  "policy_learning_rate": [-1e-3, math.nan],
+  "rule_learning_rate": [-1e-3, math.nan],
+  "decay_steps": [0],
+  "fine_tune_steps": [0],
+  "fine_tune_value_learning_rate": [-1e-3, math.nan],
+  "fine_tune_policy_learning_rate": [-1e-3, math.nan],
+}
+NUMBERS = [name for name, values in NONSENSE.items() if any(isinstance(value, float) for value in values)]
+
+
+def keywords(name):
+  parameters = inspect.signature(ALGORITHMS[name]).parameters.values()
+  return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_nonsense_is_refused(name):
+  switches = {"learn_step_sizes", "first_order", "rectify_action", "optimizer"}
+  for argument in set(keywords(name)) - switches:
+    for value in NONSENSE[argument]:
+      with pytest.raises(ValueError, match=r"must|unknown"):
+        ALGORITHMS[name](PROBLEM, **{argument: value})
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_factory_takes_what_its_signature_says_and_nothing_else(name):
+  parameters = inspect.signature(ALGORITHMS[name]).parameters
+  defaults = {argument: parameters[argument].default for argument in keywords(name)}
+  ALGORITHMS[name](PROBLEM, **defaults)
+  with pytest.raises(TypeError, match=r"momentum"):
+    ALGORITHMS[name](PROBLEM, momentum=0.9)
+
+
+def test_the_signature_of_a_factory_lacks_what_it_sets_itself():
+  assert set(keywords("macaw")) - set(keywords("maml_awr")) == {"advantage_coefficient"}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_traced_numbers_pass(name):
+  numbers = {argument: 0.5 for argument in keywords(name) if argument in NUMBERS}
+
+  def build(values):
+    ALGORITHMS[name](PROBLEM, **values)
+
+  jax.eval_shape(build, numbers)
