@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ PROBE = """
 import jax
 from experiments.compilation_cache import use_compilation_cache
 use_compilation_cache()
-jax.jit(lambda x: x + 1)(1.0)
+assert jax.jit(lambda x: x + 1)(1.0) == 2.0
 values = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
 import json; print(json.dumps(values))
 """
@@ -95,3 +96,56 @@ def test_without_a_writable_folder_there_is_one_line_and_no_cache(tmp_path):
   assert result.stderr.startswith("no compilation cache, every start compiles anew: ")
   assert str(tmp_path / "file") in result.stderr
   assert result.stderr.count("\n") == 1
+
+
+def flipped(data):
+  middle = len(data) // 2
+  return data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
+
+
+DAMAGES = {"cut": lambda data: data[:-1], "empty": lambda data: b"", "flipped": flipped}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_compiled_anew_and_replaced(damage, tmp_path):
+  directory = Path(settings(child(["-c", PROBE], tmp_path))[0])
+  (entry,) = directory.glob("jit__lambda*-cache")
+  before = entry.read_bytes()
+  entry.write_bytes(DAMAGES[damage](before))
+  result = child(["-c", PROBE], tmp_path)
+  settings(result)
+  assert result.stderr == f"compilation cache: 1 damaged, removed and compiled anew, in {directory}\n"
+  assert zlib.decompress(entry.read_bytes())[4:] == zlib.decompress(before)[4:]  # after the time that it took
+  assert child(["-c", PROBE], tmp_path).stderr == ""
+
+
+def test_jax_itself_survives_an_entry_that_is_cut_while_the_command_runs(tmp_path):
+  (tmp_path / "cache").mkdir()
+  variables = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+  settings(child(["-c", PROBE], tmp_path, **variables))
+  (entry,) = (tmp_path / "cache").glob("jit__lambda*-cache")
+  entry.write_bytes(entry.read_bytes()[:-1])
+  result = child(["-c", PROBE], tmp_path, **variables)  # which asserts the value
+  settings(result)
+  assert "Error reading persistent compilation cache entry" in result.stderr
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702])
+def test_a_folder_that_others_may_write_is_not_used(mode, tmp_path):
+  directory = tmp_path / "macaw_jax" / "xla"
+  directory.mkdir(parents=True)
+  directory.chmod(mode)
+  result = child(["-c", PROBE], tmp_path)
+  assert settings(result)[0] is None
+  assert result.stderr.startswith("no compilation cache, every start compiles anew: ")
+  assert f"mode {mode:o}" in result.stderr
+  assert not entries(directory)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to give a folder away")
+def test_a_folder_of_another_user_is_not_used(tmp_path):
+  directory = tmp_path / "macaw_jax" / "xla"
+  directory.mkdir(mode=0o700, parents=True)
+  os.chown(directory, 12345, 12345)
+  assert settings(child(["-c", PROBE], tmp_path))[0] is None
+  assert not entries(directory)
