@@ -28,7 +28,8 @@ from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.training.loop import compile_chunk, initialise, make_chunk, train
 from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter, WriterGroup
-from macaw_jax.training.population import make_population, make_population_chunk, stack
+from macaw_jax.training.non_finite import compile_with_skips
+from macaw_jax.training.population import make_population, stack
 from macaw_jax.types import Algorithm
 
 TASKS = flags.DEFINE_integer("tasks", 5, "Tasks of an update.", lower_bound=1)
@@ -66,7 +67,7 @@ def make_calls(algorithm: Algorithm, writer: WriterGroup) -> tuple[dict[str, Cal
   calls = {name: timed(name) for name in chunks}
   population, keys = make_population([{}], [initialise(algorithm, key)]), stack([key])
   started = time.perf_counter()
-  training = compile_chunk(make_population_chunk(lambda: algorithm, sample, UPDATES.value), population, data, keys)
+  training = compile_with_skips(lambda: algorithm, sample, UPDATES.value, 10, compile_chunk, population, data, keys)
   seconds[TRAINING] = time.perf_counter() - started
   endless = train(training, population, data, keys, num_steps=2**30)
 

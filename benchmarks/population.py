@@ -61,7 +61,8 @@ def population(make: MakeAlgorithm, sample: Sample, data: Dataset, size: int) ->
   states = [initialise_member(make, values, key) for values, key in zip(hyperparameters, keys, strict=True)]
   members = make_population(hyperparameters, states)
   stacked_keys = stack(keys)
-  compiled = compile_chunk(make_population_chunk(make, sample, UPDATES.value), members, data, stacked_keys)
+  chunk = make_population_chunk(make, sample, UPDATES.value, max_skips_in_a_row=10)
+  compiled = compile_chunk(chunk, members, data, stacked_keys)
   return repeated(lambda state: compiled(state, data, stacked_keys), members)
 
 

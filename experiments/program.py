@@ -7,12 +7,14 @@ import jax
 import ml_collections
 from jax.sharding import Mesh
 
+from experiments.command_line import say
 from experiments.configuration import ConfigurationError
 from experiments.experiment import Experiment, make_sample, tasks_of_update
 from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.training import devices
-from macaw_jax.training.loop import Dataset, compile_chunk
-from macaw_jax.training.population import MakeAlgorithm, Population, PopulationChunk, make_population_chunk, stack
+from macaw_jax.training.loop import Chunk, Dataset, State, compile_chunk
+from macaw_jax.training.non_finite import Attempt, compile_with_skips
+from macaw_jax.training.population import MakeAlgorithm, Population, PopulationChunk, stack
 from macaw_jax.types import Key
 
 
@@ -47,16 +49,31 @@ def compile_program(
   mesh: Mesh | None,
   population: Population,
   keys: Sequence[Key],
+  max_skips_in_a_row: int,
 ) -> Program:
-  """Compiles `config.training.log_every` updates of all members into one call."""
+  """Compiles `config.training.log_every` updates of all members into one call.
+
+  A member skips updates after which not every number is finite, and stands still after `max_skips_in_a_row` of them;
+  see `macaw_jax.training.non_finite`.
+  """
   sample = make_sample(config, experiment.problem)
   data = normalise_dataset(experiment.statistics, experiment.train.data)
-  if mesh is None:
-    chunk = make_population_chunk(make, sample, config.training.log_every)
-    data, stacked_keys = jax.device_put(data), stack(keys)
-    return Program(compile_chunk(chunk, population, data, stacked_keys), population, data, stacked_keys)
-  by_member = devices.by_member(mesh)
-  chunk = make_population_chunk(make, devices.shard_tasks(sample, mesh), config.training.log_every)
-  population, stacked_keys = devices.put((population, stack(keys)), by_member)
-  data = devices.put(data, devices.replicated(mesh))
-  return Program(devices.compile_on_mesh(chunk, mesh, population, data, stacked_keys), population, data, stacked_keys)
+  stacked_keys = stack(keys)
+  if mesh is not None:
+    sample = devices.shard_tasks(sample, mesh)
+    population, stacked_keys = devices.put((population, stacked_keys), devices.by_member(mesh))
+    data = devices.put(data, devices.replicated(mesh))
+  else:
+    data = jax.device_put(data)
+
+  def compile_here(chunk: Chunk[State], state: State, data: Dataset, keys: Key) -> Chunk[State]:
+    if isinstance(state, Attempt):
+      say("not every number is finite; compiling the same updates with a test after each ...")
+    if mesh is None:
+      return compile_chunk(chunk, state, data, keys)
+    return devices.compile_on_mesh(chunk, mesh, state, data, keys)
+
+  chunk = compile_with_skips(
+    make, sample, config.training.log_every, max_skips_in_a_row, compile_here, population, data, stacked_keys
+  )
+  return Program(chunk, population, data, stacked_keys)

@@ -28,6 +28,14 @@ State = TypeVar("State", bound="HasStep")
 Chunk = Callable[[State, Dataset, Key], tuple[State, Metrics]]
 
 
+def draw(sample: Sample, dataset: Dataset, key: Key, step: Array) -> tuple[TaskBatch, Key]:
+  """What update number `step` of the run with this key is given: its batch, and its own key."""
+  key_sample, key_update = jax.random.split(jax.random.fold_in(key, step))
+  with jax.named_scope("sampling"):
+    tasks = sample(dataset, key_sample)
+  return tasks, key_update
+
+
 def make_chunk(algorithm: Algorithm, sample: Sample, num_steps: int) -> Chunk[TrainState]:
   """Makes the function that does `num_steps` updates, still to be compiled.
 
@@ -45,9 +53,7 @@ def make_chunk(algorithm: Algorithm, sample: Sample, num_steps: int) -> Chunk[Tr
 
   def chunk(state: TrainState, dataset: Dataset, key: Key) -> tuple[TrainState, Metrics]:
     def step(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
-      key_sample, key_update = jax.random.split(jax.random.fold_in(key, state.step))
-      with jax.named_scope("sampling"):
-        tasks = sample(dataset, key_sample)
+      tasks, key_update = draw(sample, dataset, key, state.step)
       return algorithm.update(state, tasks, key_update)
 
     state, metrics = jax.lax.scan(step, state, length=num_steps)
@@ -89,11 +95,15 @@ def compile_chunk(chunk: Chunk[State], state: State, dataset: Dataset, key: Key)
 def train(
   chunk: Chunk[State], state: State, dataset: Dataset, key: Key, num_steps: int
 ) -> Iterator[tuple[State, Metrics]]:
-  """Yields `(state, metrics)` after every chunk until `num_steps` updates are done.
+  """Yields `(state, metrics)` after every chunk until `num_steps` updates are done, or a chunk has done none.
+
+  Of a population, the member counts that has come furthest: one that has stopped stands still. Where all have, the
+  last chunk is one that has changed nothing.
 
   The yielded state is donated to the next chunk: use it before asking for the next.
   """
-  # Of a population, the member that has come furthest: one that stopped being finite stands still.
-  while int(jnp.max(state.step)) < num_steps:
+  step, previous = int(jnp.max(state.step)), -1
+  while previous < step < num_steps:
     state, metrics = chunk(state, dataset, key)
+    previous, step = step, int(jnp.max(state.step))
     yield state, metrics

@@ -17,27 +17,35 @@ from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TimeStep, Tr
 
 MEMBER_AXIS = "seed"  # The axis of a device mesh that members are laid along.
 
+# What a population's chunk adds to the metrics of its algorithm.
+SKIPPED_UPDATES = "skipped_updates"  # of the member, since the run began
+REPEAT = "repeat"  # bool: not every number was finite
+
 Hyperparameters = Mapping[str, Any]
 MakeAlgorithm = Callable[..., Algorithm]
 """`(**hyperparameters) -> Algorithm`; in a population the hyper-parameters are traced."""
 
 
 class Skips(NamedTuple):
-  """How many updates were skipped because not every number was finite after them; int32, `[]` of a member, `[M]` of all."""
+  """Counts of updates that were skipped because not every number was finite: int32 `[]` of a member, `[M]` of all.
+
+  A skipped update leaves parameters and optimiser as they are, and counts as done: the next one draws another batch.
+  """
 
   total: Array
   in_a_row: Array  # since the last that was applied
 
 
 class Population(NamedTuple):
-  """M members: the hyper-parameters in which they differ, and their states. Every leaf has a leading axis `[M]`."""
+  """M members: their hyper-parameters, their states, their skips. Every leaf has a leading axis `[M]`."""
 
-  hyperparameters: dict[str, Array]
+  hyperparameters: dict[str, Array]  # those in which they differ
   state: TrainState
+  skips: Skips
 
   @property
   def step(self) -> Array:
-    """Updates that each member has done, `[M]`."""
+    """Updates that each member has done, skipped ones included, `[M]`."""
     return self.state.step
 
 
@@ -54,11 +62,24 @@ def member(tree: Any, index: int) -> Any:
   return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def make_population(hyperparameters: Sequence[Hyperparameters], states: Sequence[TrainState]) -> Population:
-  """A population from its members; all name the same hyper-parameters, floats or bools."""
+def no_skips() -> Skips:
+  """Those of a member that has had no update."""
+  return Skips(total=jnp.zeros((), jnp.int32), in_a_row=jnp.zeros((), jnp.int32))
+
+
+def has_stopped(skips: Skips, max_skips_in_a_row: int) -> Array:
+  """Whether so many updates in a row were skipped that the member stands still: `[]` or `[M]` bool, as `skips`."""
+  return skips.in_a_row >= max_skips_in_a_row
+
+
+def make_population(
+  hyperparameters: Sequence[Hyperparameters], states: Sequence[TrainState], skips: Sequence[Skips] | None = None
+) -> Population:
+  """A population from its members; all name the same hyper-parameters, floats or bools. No skips if not given."""
   return Population(
     hyperparameters={name: jnp.asarray([values[name] for values in hyperparameters]) for name in hyperparameters[0]},
     state=stack(states),
+    skips=stack([no_skips() for _ in states] if skips is None else skips),
   )
 
 
@@ -67,35 +88,45 @@ def initialise_member(make_algorithm: MakeAlgorithm, hyperparameters: Hyperparam
   return initialise(make_algorithm(**hyperparameters), key)
 
 
-def make_population_chunk(make_algorithm: MakeAlgorithm, sample: Sample, num_steps: int) -> PopulationChunk:
+def make_population_chunk(
+  make_algorithm: MakeAlgorithm, sample: Sample, num_steps: int, *, max_skips_in_a_row: int
+) -> PopulationChunk:
   """Makes the function that does `num_steps` updates of every member, still to be compiled.
+
+  It tests once whether the numbers of a member have stayed finite. Where they have not, it only says so, and
+  `macaw_jax.training.non_finite` repeats that member's updates one by one.
 
   Args:
     make_algorithm: what the members have in common.
     sample: `(dataset, key) -> TaskBatch`, pure; each member draws its own batches.
     num_steps: updates in one call.
+    max_skips_in_a_row: a member that has skipped so many updates in a row has stopped, see `has_stopped`.
 
   Returns:
-    `(population, dataset, keys [M]) -> (population, metrics [M])`, as `make_chunk` for each member, with one metric
-    more: `finite`, a bool, whether all numbers of the member's new state are finite. Where they are not, the member
-    keeps the state it came with, and so all that follows: it draws the same batches again.
+    `(population, dataset, keys [M]) -> (population, metrics [M])`, as `make_chunk` for each member, with two metrics
+    more. `skipped_updates`: how many the member has skipped so far. `repeat`, a bool: not every number of its new state
+    and metrics is finite; the member is as it came, its metrics mean nothing. A member that has stopped is as it came
+    too; its metrics are NaN, and nothing is to be repeated.
   """
 
   def advance(
-    hyperparameters: dict[str, Array], state: TrainState, dataset: Dataset, key: Key
-  ) -> tuple[TrainState, Metrics]:
+    hyperparameters: dict[str, Array], state: TrainState, skips: Skips, dataset: Dataset, key: Key
+  ) -> tuple[TrainState, Skips, Metrics]:
     updated, metrics = make_chunk(make_algorithm(**hyperparameters), sample, num_steps)(state, dataset, key)
+    runs = ~has_stopped(skips, max_skips_in_a_row)
     # Without the barrier, or with the flag converted to a float here, XLA repeats the test within the choice between
     # new and old of every array, and compiles for four times as long.
-    finite = jax.lax.optimization_barrier(is_finite(updated))
-    state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
-    return state, metrics | {"finite": finite}
+    keep = jax.lax.optimization_barrier(runs & is_finite((updated, metrics)))
+    state = choose(keep, updated, state)
+    skips = skips._replace(in_a_row=jnp.where(keep, 0, skips.in_a_row))
+    means = {name: jnp.where(runs, value, jnp.nan) for name, value in metrics.items()}
+    return state, skips, means | {SKIPPED_UPDATES: skips.total, REPEAT: runs & ~keep}
 
   def chunk(population: Population, dataset: Dataset, keys: Key) -> tuple[Population, Metrics]:
-    state, metrics = jax.vmap(advance, in_axes=(0, 0, None, 0), spmd_axis_name=MEMBER_AXIS)(
-      population.hyperparameters, population.state, dataset, keys
+    state, skips, metrics = jax.vmap(advance, in_axes=(0, 0, 0, None, 0), spmd_axis_name=MEMBER_AXIS)(
+      population.hyperparameters, population.state, population.skips, dataset, keys
     )
-    return population._replace(state=state), metrics
+    return population._replace(state=state, skips=skips), metrics
 
   return chunk
 
@@ -103,7 +134,12 @@ def make_population_chunk(make_algorithm: MakeAlgorithm, sample: Sample, num_ste
 def is_finite(tree: Any) -> Array:
   """Whether every floating-point number of a tree is finite: `[]` bool."""
   leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-  return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
+  return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
+def choose(first: Array, one: Any, other: Any) -> Any:
+  """The tree `one` where `first`, a bool `[]`, is true, else `other`."""
+  return jax.tree.map(lambda *leaves: jnp.where(first, *leaves), one, other)
 
 
 class MemberParams(NamedTuple):

@@ -102,7 +102,7 @@ def make_members(algorithm, keys):
 
 def make_chunk(algorithm, sample):
   """Some updates of every member."""
-  return make_population_chunk(lambda temperature: algorithm, sample, UPDATES_PER_CALL)
+  return make_population_chunk(lambda temperature: algorithm, sample, UPDATES_PER_CALL, max_skips_in_a_row=2)
 
 
 def run_without_mesh():

@@ -11,9 +11,11 @@ from linear_cloning import linear_cloning, make_dataset, sample
 from configs import macaw, maml_awr, multitask_awr, multitask_bc
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.sampling import random_subset
-from macaw_jax.training.loop import compile_chunk, initialise, make_chunk, train
+from macaw_jax.training.loop import initialise, make_chunk
 from macaw_jax.training.population import (
   MemberParams,
+  Skips,
+  has_stopped,
   initialise_member,
   is_finite,
   make_population,
@@ -56,7 +58,7 @@ def differing(name):
 def train_population(make, hyperparameters, keys, num_steps, dataset, sample):
   states = [initialise_member(make, values, key) for values, key in zip(hyperparameters, keys, strict=True)]
   population = make_population(hyperparameters, states)
-  chunk = make_population_chunk(make, sample, num_steps)
+  chunk = make_population_chunk(make, sample, num_steps, max_skips_in_a_row=2)
   return jax.jit(chunk)(population, dataset, stack(keys))
 
 
@@ -72,7 +74,7 @@ def test_a_member_equals_the_same_run_alone_whatever_it_differs_in(name):
     state, expected = jax.jit(make_chunk(algorithm, sample_transitions, 3))(
       initialise(algorithm, key), transitions(), key
     )
-    assert metrics["finite"][index] == 1.0
+    assert not metrics["repeat"][index]
     for metric, value in expected.items():
       np.testing.assert_allclose(metrics[metric][index], value, rtol=1e-3, atol=1e-4, err_msg=metric)
     # Adam divides by the size of a gradient: rounding can turn one that is nearly zero around.
@@ -90,7 +92,7 @@ def test_members_adapt_with_their_own_hyperparameters():
   support = jax.tree.map(lambda leaf: leaf[0], transitions())
   shared_program = jax.jit(with_hyperparameters(make).adapt)
   for index, values in enumerate(members):
-    hyperparameters, state = member(population, index)
+    hyperparameters, state, _ = member(population, index)
     adapted = shared_program(MemberParams(hyperparameters, state.params), support, jax.random.key(0))
     alone = make(**values).adapt(states[index].params, support, jax.random.key(0))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), adapted, alone)
@@ -101,11 +103,11 @@ def cloning(learning_rate=0.05):
   return linear_cloning(learning_rate=learning_rate)
 
 
-def test_a_member_that_diverges_is_frozen_and_harms_nobody():
+def test_a_member_that_diverges_is_as_it_came_and_harms_nobody():
   keys = list(jax.random.split(jax.random.key(3), 3))
   rates = [{"learning_rate": rate} for rate in (0.05, np.inf, 0.01)]
   population, metrics = train_population(cloning, rates, keys, 4, make_dataset(), sample)
-  np.testing.assert_array_equal(metrics["finite"], [1.0, 0.0, 1.0])
+  np.testing.assert_array_equal(metrics["repeat"], [False, True, False])
   first = initialise(cloning(), keys[1])
   jax.tree.map(np.testing.assert_array_equal, member(population.state, 1), first)
   np.testing.assert_array_equal(population.step, [4, 0, 4])
@@ -117,14 +119,20 @@ def test_a_member_that_diverges_is_frozen_and_harms_nobody():
     )
 
 
-def test_the_loop_trains_a_population_past_a_frozen_member():
-  keys = list(jax.random.split(jax.random.key(3), 2))
-  rates = [{"learning_rate": np.nan}, {"learning_rate": 0.05}]
+def test_a_member_that_has_stopped_stands_still_and_nothing_of_it_is_repeated():
+  keys = jax.random.split(jax.random.key(3), 2)
+  skips = [Skips(jnp.int32(5), jnp.int32(2)), Skips(jnp.int32(5), jnp.int32(1))]
   states = [initialise(cloning(), key) for key in keys]
-  population, data = make_population(rates, states), make_dataset()
-  chunk = compile_chunk(make_population_chunk(cloning, sample, 3), population, data, stack(keys))
-  steps = [list(map(int, newest.step)) for newest, _ in train(chunk, population, data, stack(keys), 9)]
-  assert steps == [[0, 3], [0, 6], [0, 9]]
+  population = make_population([{}, {}], states, skips)
+  chunk = jax.jit(make_population_chunk(cloning, sample, 3, max_skips_in_a_row=2))
+  advanced, metrics = chunk(population, make_dataset(), keys)
+  jax.tree.map(np.testing.assert_array_equal, member(advanced, 0), member(population, 0))
+  np.testing.assert_array_equal(advanced.step, [0, 3])
+  np.testing.assert_array_equal(advanced.skips.in_a_row, [2, 0])
+  np.testing.assert_array_equal(metrics["skipped_updates"], [5, 5])
+  np.testing.assert_array_equal(np.isnan(metrics["policy_loss"]), [True, False])
+  np.testing.assert_array_equal(metrics["repeat"], [False, False])
+  np.testing.assert_array_equal(has_stopped(advanced.skips, 2), [True, False])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -132,3 +140,7 @@ def test_one_number_is_enough_not_to_be_finite(value):
   tree = {"counts": jnp.arange(3), "weights": jnp.ones((2, 2))}
   assert is_finite(tree)
   assert not is_finite(tree | {"weights": tree["weights"].at[1, 0].set(value)})
+
+
+def test_a_tree_without_floats_is_finite():
+  assert is_finite({"counts": jnp.arange(3), "nothing": {}})

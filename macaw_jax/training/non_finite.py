@@ -1,0 +1,141 @@
+"""Updates after which not every number is finite: they are skipped and counted, and too many in a row stop a member.
+
+An update is skipped if its new parameters, its new optimiser or its metrics are not all finite; a gradient that is not
+finite shows in them. A test inside every update takes a seventh of the time and twice the memory, so a chunk tests once
+at its end, and a member that is not finite there does the updates of that chunk again, one by one.
+
+What a member does depends on its state, its skips, the dataset and its key alone: not on the others, and not on whether
+the run was stopped between two chunks.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.training import devices
+from macaw_jax.training.loop import Chunk, Dataset, Sample, make_chunk
+from macaw_jax.training.population import (
+  MEMBER_AXIS,
+  REPEAT,
+  SKIPPED_UPDATES,
+  MakeAlgorithm,
+  Population,
+  PopulationChunk,
+  Skips,
+  choose,
+  has_stopped,
+  is_finite,
+  make_population_chunk,
+)
+from macaw_jax.types import Array, Key, Metrics, TrainState
+
+Compile = Callable[[Chunk[Any], Any, Dataset, Key], Chunk[Any]]
+"""`(chunk, state, dataset, keys) -> chunk`: `compile_chunk`, or `compile_on_mesh` with its mesh."""
+
+
+class Attempt(NamedTuple):
+  """What a population's chunk has returned: its metrics say which members are to be repeated."""
+
+  population: Population
+  metrics: Metrics  # [M]
+
+  @property
+  def step(self) -> Array:
+    """Updates that each member has done, `[M]`."""
+    return self.population.step
+
+
+def make_guarded_chunk(
+  make_algorithm: MakeAlgorithm, sample: Sample, num_steps: int, *, max_skips_in_a_row: int
+) -> Chunk[Attempt]:
+  """Makes the function that repeats `num_steps` updates with a test after each, still to be compiled.
+
+  Args:
+    make_algorithm: what the members have in common.
+    sample: `(dataset, key) -> TaskBatch`, pure.
+    num_steps: updates in one call.
+    max_skips_in_a_row: once a member has skipped so many in a row, it has stopped and does the rest of them no more.
+
+  Returns:
+    `(attempt, dataset, keys [M]) -> (attempt, {})`. Members that are not to be repeated stay as they are, metrics
+    included. The metrics of the others are means over the updates that were applied, NaN if none was.
+  """
+
+  def repeat(
+    hyperparameters: dict[str, Array], state: TrainState, skips: Skips, attempted: Metrics, dataset: Dataset, key: Key
+  ) -> tuple[TrainState, Skips, Metrics]:
+    update = make_chunk(make_algorithm(**hyperparameters), sample, 1)
+
+    def step(carry: tuple[TrainState, Skips], _: None) -> tuple[tuple[TrainState, Skips], tuple[Metrics, Array]]:
+      state, skips = carry
+      updated, metrics = update(state, dataset, key)
+      runs = attempted[REPEAT] & ~has_stopped(skips, max_skips_in_a_row)
+      applied = jax.lax.optimization_barrier(runs & is_finite((updated, metrics)))
+      skipped = runs & ~applied
+      state = choose(applied, updated, state._replace(step=state.step + skipped))
+      in_a_row = jnp.where(applied, 0, skips.in_a_row + skipped)
+      return (state, Skips(skips.total + skipped, in_a_row)), (metrics, applied)
+
+    (state, skips), (metrics, applied) = jax.lax.scan(step, (state, skips), length=num_steps)
+    means = {name: jnp.mean(values, where=applied) for name, values in metrics.items()}
+    means = choose(attempted[REPEAT], means, {name: attempted[name] for name in means})
+    return state, skips, means | {SKIPPED_UPDATES: skips.total, REPEAT: jnp.zeros_like(attempted[REPEAT])}
+
+  def chunk(attempt: Attempt, dataset: Dataset, keys: Key) -> tuple[Attempt, Metrics]:
+    population, attempted = attempt
+    state, skips, metrics = jax.vmap(repeat, in_axes=(0, 0, 0, 0, None, 0), spmd_axis_name=MEMBER_AXIS)(
+      population.hyperparameters, population.state, population.skips, attempted, dataset, keys
+    )
+    return Attempt(population._replace(state=state, skips=skips), metrics), {}
+
+  return chunk
+
+
+def compile_with_skips(
+  make_algorithm: MakeAlgorithm,
+  sample: Sample,
+  num_steps: int,
+  max_skips_in_a_row: int,
+  compile_chunk: Compile,
+  population: Population,
+  dataset: Dataset,
+  keys: Key,
+) -> PopulationChunk:
+  """Compiles `num_steps` updates of every member, those skipped after which not every number is finite.
+
+  Args:
+    make_algorithm: what the members have in common.
+    sample: `(dataset, key) -> TaskBatch`, pure.
+    num_steps: updates in one call.
+    max_skips_in_a_row: a member that has skipped so many in a row stands still.
+    compile_chunk: called at once with the chunk of `make_population_chunk` and the population; and with that of
+      `make_guarded_chunk` and an `Attempt` when an update is first to be skipped, if ever.
+    population: in the shapes and the layout that it will have; so are `dataset` and `keys`.
+    dataset: of all members.
+    keys: `[M]`.
+
+  Returns:
+    `(population, dataset, keys) -> (population, metrics [M])`, which donates the population. The metrics are those of
+    the algorithm and `skipped_updates`. Of several processes, all must call it.
+  """
+  normal = compile_chunk(
+    make_population_chunk(make_algorithm, sample, num_steps, max_skips_in_a_row=max_skips_in_a_row),
+    population,
+    dataset,
+    keys,
+  )
+  guarded: Chunk[Attempt] | None = None
+
+  def chunk(population: Population, dataset: Dataset, keys: Key) -> tuple[Population, Metrics]:
+    nonlocal guarded
+    attempt = Attempt(*normal(population, dataset, keys))
+    if devices.fetch(attempt.metrics[REPEAT]).any():
+      if guarded is None:
+        repeat = make_guarded_chunk(make_algorithm, sample, num_steps, max_skips_in_a_row=max_skips_in_a_row)
+        guarded = compile_chunk(repeat, attempt, dataset, keys)
+      attempt, _ = guarded(attempt, dataset, keys)
+    return attempt.population, {name: values for name, values in attempt.metrics.items() if name != REPEAT}
+
+  return chunk
