@@ -2,7 +2,7 @@
 
 SIGTERM and SIGINT end with 143 and 130, as shells report them. SIGUSR1 is the notice that schedulers give some time
 before they take the machine; it ends with 75, the code of a temporary failure, after which the job should be queued
-again (`launch/slurm.sh`). A second signal ends at once.
+again (`launch/slurm.sh`). A second signal ends at once, with the code of the first.
 
 A run is in one of three conditions when the first signal comes:
 
@@ -101,14 +101,14 @@ class Interruption:
 
   def _watch(self) -> None:
     """In a thread: ends the process at the first signal where nothing is unsaved, and at any second one."""
-    count = 0
+    first = 0
     while received := self._reader.recv(1):
       number = received[0]
       if number not in EXIT_CODES:  # Others have handlers too, and wake this thread.
         continue
-      count += 1
-      if count > 1 or not (self._holding or self._heard):
-        self._leave(number)
+      if first or not (self._holding or self._heard):
+        self._leave(first or number)
+      first = number
       _write(f"{signal.Signals(number).name}: saving first; a second signal ends at once")
     self._reader.close()
 

@@ -5,10 +5,14 @@
 #   sbatch launch/slurm.sh
 #   sbatch --nodes=4 launch/slurm.sh --config.training.steps=20000     what follows goes to experiments.run
 #
-# The same command continues a run that was stopped.
+# The same command continues a run that was stopped. Two minutes before its time is over, or when the job is preempted
+# with notice, the run saves and ends with code 75, and the job goes back into the queue by itself.
 #SBATCH --job-name=macaw_jax
 #SBATCH --output=slurm-%j.out
 #SBATCH --time=04:00:00
+#SBATCH --signal=USR1@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
 #SBATCH --nodes=2
 # One task for each GPU of a node. Every task must see all GPUs of its node, because JAX gives the task with local
 # number i the GPU of number i: --gpus-per-node, not --gpus-per-task.
@@ -22,6 +26,7 @@ TASK_AXIS=1 # devices that share the tasks of one member's batch; divides the ta
 
 set -euo pipefail
 : "${SLURM_NTASKS:?start this with sbatch launch/slurm.sh}"
+REQUEUE=75 # how experiments.run ends after SIGUSR1
 SEED_AXIS=$((SLURM_NTASKS / TASK_AXIS)) # every GPU is in the mesh
 
 # srun does not take over the number of cores, and one task that fails ends all: the others would wait for it.
@@ -32,4 +37,8 @@ srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=1 \
   --config.devices.seed="$SEED_AXIS" \
   --config.devices.task="$TASK_AXIS" \
   --config.devices.distributed=true \
-  "$@"
+  "$@" && CODE=0 || CODE=$?
+if [ "$CODE" -eq "$REQUEUE" ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$CODE"

@@ -1,5 +1,6 @@
 """Signals that ask a run to stop, sent to real processes."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -82,14 +83,14 @@ def test_a_process_with_something_unsaved_saves_it(program, number):
   assert errors == f"{number.name}: saving first; a second signal ends at once\n"
 
 
-def test_a_second_signal_ends_at_once():
+def test_a_second_signal_ends_at_once_with_the_code_of_the_first():
   child = start(HOLDING_FOR_EVER)
   child.send_signal(signal.SIGUSR1)
   assert child.stderr.readline().startswith("SIGUSR1: saving first")
   assert child.poll() is None
   child.send_signal(signal.SIGTERM)
   _, errors = child.communicate(timeout=SECONDS)
-  assert (child.returncode, errors) == (143, "stopped by SIGTERM\n")
+  assert (child.returncode, errors) == (EXIT_CODES[signal.SIGUSR1], "stopped by SIGUSR1\n")
 
 
 def test_what_comes_before_a_block_that_is_abandoned_is_raised_in_it():
@@ -107,3 +108,19 @@ def test_the_handlers_of_before_come_back():
   with Interruption():
     assert signal.getsignal(signal.SIGTERM) != before[0]
   assert [signal.getsignal(number) for number in EXIT_CODES] == before
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(75, "requeue 17\n"), (143, ""), (0, "")])
+def test_the_slurm_job_of_a_run_that_asks_for_it_goes_back_into_the_queue(tmp_path, code, requeued):
+  """`srun` and `scontrol` stand for the cluster."""
+  for name, body in {"srun": f"exit {code}", "scontrol": 'echo "$@"'}.items():
+    program = tmp_path / name
+    program.write_text(f"#!/bin/bash\n{body}\n")
+    program.chmod(0o755)
+  ended = subprocess.run(
+    ["bash", REPOSITORY / "launch" / "slurm.sh"],
+    env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "17"},
+    capture_output=True,
+    text=True,
+  )
+  assert (ended.returncode, ended.stdout) == (code, requeued)
