@@ -1,11 +1,31 @@
-"""Where a result came from: the commit and the versions of the packages behind it."""
+"""Where a result came from: the commit, the source and the versions of the packages behind it."""
 
+import hashlib
 import platform
 import subprocess
-from importlib import metadata
+from collections.abc import Iterator, Mapping
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
-PACKAGES = ("macaw_jax", "jax", "jaxlib", "flax", "optax", "numpy", "mujoco")
+# Those that decide a number, or what a checkpoint's files mean.
+PACKAGES = (
+  "macaw_jax",
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "numpy",
+  "mujoco",
+  "mujoco-mjx",
+  "brax",
+  "orbax-checkpoint",
+)
+SOURCES = ("macaw_jax", "experiments")
+SUFFIXES = (".py", ".xml")  # code, and the models of bodies
+DIGEST_DIGITS = 16
+MOST_DIFFERENCES = 10
 
 
 def package_versions() -> dict[str, str]:
@@ -21,3 +41,52 @@ def git_commit() -> str | None:
   except (OSError, subprocess.CalledProcessError):
     return None
   return result.stdout.strip()
+
+
+def code_identity() -> dict[str, Any]:
+  """What computes: `versions` of the packages, and of each source file in `files` the start of its SHA-256.
+
+  Files are named by package and path in it (`macaw_jax/losses/values.py`), wherever the packages are installed; no
+  repository is needed. A comment counts like code: which edits leave every number as it is cannot be told from the
+  text, and a question too many costs less than a run of which one half was computed otherwise.
+  """
+  files = {
+    name: hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_DIGITS]
+    for package in SOURCES
+    for name, file in _source_files(resources.files(package), package)
+  }
+  return {"versions": package_versions(), "files": dict(sorted(files.items()))}
+
+
+def code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+  """What differs between two values of `code_identity`, one line each; `MOST_DIFFERENCES` and a count of the others.
+
+  A part that is missing from `before` or `now`, as in a record of another release, is an empty one.
+  """
+  lines = _differences(before.get("versions", {}), now.get("versions", {}), "{name} {before} -> {now}")
+  lines += _differences(before.get("files", {}), now.get("files", {}), "{name} changed")
+  hidden = len(lines) - MOST_DIFFERENCES
+  return lines if hidden <= 0 else [*lines[:MOST_DIFFERENCES], f"... and {hidden} more"]
+
+
+def _differences(before: Mapping[str, str], now: Mapping[str, str], changed: str) -> list[str]:
+  lines = []
+  for name in list(dict.fromkeys([*before, *now])):
+    if name not in now:
+      lines.append(f"{name} removed")
+    elif name not in before:
+      lines.append(f"{name} added")
+    elif before[name] != now[name]:
+      lines.append(changed.format(name=name, before=before[name], now=now[name]))
+  return lines
+
+
+def _source_files(folder: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
+  """The files below a folder with their names; nothing hidden, which editors leave behind."""
+  for item in folder.iterdir():
+    if item.name.startswith("."):
+      continue
+    if item.is_dir():
+      yield from _source_files(item, f"{name}/{item.name}")
+    elif item.name.endswith(SUFFIXES):
+      yield f"{name}/{item.name}", item
