@@ -19,7 +19,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -184,8 +184,15 @@ class Checkpoints:
     """
     return self._verified(step).note
 
-  def restore(self, like: Checkpoint, step: int | None = None) -> tuple[Checkpoint, Note]:
+  def restore(
+    self, like: Checkpoint, step: int | None = None, *, may_differ: Collection[str] = ()
+  ) -> tuple[Checkpoint, Note]:
     """The checkpoint of `step`, the newest if not given, with NumPy arrays in the structure of `like`; and its note.
+
+    Args:
+      like: leaves with the shapes and dtypes to expect.
+      step: which.
+      may_differ: names of the identity that are not compared.
 
     Raises:
       FileNotFoundError: there is none.
@@ -197,7 +204,7 @@ class Checkpoints:
     if step is None:
       raise FileNotFoundError(f"{self._directory}: no checkpoint")
     record = self._verified(step)
-    self._check_identity(step, record.note)
+    self._check_identity(step, record.note, may_differ)
     self._check_leaves(step, record, like)
     return self._load(step, record, like), record.note
 
@@ -289,8 +296,9 @@ class Checkpoints:
     verify_files(self._path(step), record.files)
     return record
 
-  def _check_identity(self, step: int, note: Note) -> None:
-    names = [name for name, digest in self._identity.items() if note.identity.get(name) != digest]
+  def _check_identity(self, step: int, note: Note, may_differ: Collection[str]) -> None:
+    compared = {name: digest for name, digest in self._identity.items() if name not in may_differ}
+    names = [name for name, digest in compared.items() if note.identity.get(name) != digest]
     if names:
       raise OtherRun(f"{self._path(step)}: the checkpoint of a run with another {', '.join(names)}", names)
 
