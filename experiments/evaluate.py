@@ -3,6 +3,7 @@
 python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0
 python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0 --steps=0,1,2,5 --episodes=20 --seed=1
 python -m experiments.evaluate --run=runs/macaw-cheetah_vel-0 --support=other_policies
+python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0 --checkpoint=best
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,14 @@ from absl import flags
 
 from experiments import report
 from experiments.command_line import launch, say
-from experiments.configuration import MAX_SEED, ConfigurationError, check_configuration
+from experiments.configuration import MAX_SEED, ConfigurationError
 from experiments.experiment import Evaluator, Experiment, check_support, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, EVALUATION, load_config, write_json
+from experiments.validation import validate
 from macaw_jax.evaluation.protocols import PROTOCOLS, Row
-from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint, OtherVersion, newest_whole
 from macaw_jax.training.loop import initialise
+from macaw_jax.training.population import no_skips
 from macaw_jax.types import Key
 
 RUN = flags.DEFINE_string("run", None, "Directory of the run.")
@@ -30,8 +33,12 @@ SUPPORT = flags.DEFINE_string(
 )
 ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
 SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
+CHECKPOINT = flags.DEFINE_string(
+  "checkpoint", "newest", "Which: newest, best (of the highest score on training tasks), or the number of an update."
+)
 
 DEFAULT_STEPS = (0, 1, 2, 5)
+NEWEST, BEST = "newest", "best"
 # The hyper-parameter that counts adaptation steps, by the kind of adaptation. Each inner step of meta-training takes
 # rows of its own, and so a support grows with their number; a fine-tuning step takes the whole support.
 STEP_COUNTS = ("inner_steps", "fine_tune_steps")
@@ -41,7 +48,7 @@ def main() -> None:
   """Evaluates what the command line says."""
   if not RUN.value:
     raise ConfigurationError("no run; expected --run=runs/<name>")
-  evaluate_run(Path(RUN.value), STEPS.value, EPISODES.value, SEED.value, SUPPORT.value, ENGINE.value)
+  evaluate_run(Path(RUN.value), STEPS.value, EPISODES.value, SEED.value, SUPPORT.value, ENGINE.value, CHECKPOINT.value)
 
 
 def evaluate_run(
@@ -51,8 +58,9 @@ def evaluate_run(
   seed: int,
   support: str | None = None,
   engine: str | None = None,
+  which: str = NEWEST,
 ) -> None:
-  """Evaluates the newest checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` beside it.
+  """Evaluates a checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` beside it.
 
   Args:
     directory: of the run.
@@ -61,27 +69,30 @@ def evaluate_run(
     seed: decides supports and starts.
     support: whose episodes to adapt to, `own` or `other_policies`; None for those of the run.
     engine: that steps MuJoCo bodies; None for that of the run.
+    which: checkpoint, `newest`, `best` or the number of an update.
 
   Raises:
-    ConfigurationError: no such run, no checkpoint yet, or an argument outside its range.
+    ConfigurationError: no such run, no such checkpoint, a damaged one, or an argument outside its range.
   """
   config = load_config(directory)
   for name, value in (("support", support), ("engine", engine), ("episodes", episodes)):
     if value is not None:
       config.evaluation[name] = value
   try:
-    check_configuration(config)
+    validate(config)
   except ConfigurationError as error:
     raise ConfigurationError(f"{directory}: {error}") from error
   if not 0 <= seed <= MAX_SEED:
     raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
+  if which not in (NEWEST, BEST) and not (which.isascii() and which.isdecimal()):
+    raise ConfigurationError(f"--checkpoint={which}: expected newest, best or the number of an update")
   count = step_count(config)
   numbers = wanted_steps(steps, config.algorithm[count])
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, seed {config.seed}")
   say("loading and checking the data ...")
   experiment = load_experiment(config)
   check_support(max(support_size(config, count, number) for number in numbers), *experiment.evaluated[:1])
-  checkpoint = newest_checkpoint(config, experiment, directory)
+  checkpoint = load_checkpoint(config, experiment, directory, which)
   step = int(checkpoint.state.step)
   say(
     f"checkpoint of update {step}; adapting by {count} = {', '.join(map(str, numbers))}, "
@@ -128,22 +139,47 @@ def support_size(config: ml_collections.ConfigDict, count: str, steps: int) -> i
   return size if count == "fine_tune_steps" else steps * (size // config.algorithm[count])
 
 
-def newest_checkpoint(config: ml_collections.ConfigDict, experiment: Experiment, directory: Path) -> Checkpoint:
-  """The newest checkpoint of a run.
+def load_checkpoint(
+  config: ml_collections.ConfigDict, experiment: Experiment, directory: Path, which: str
+) -> Checkpoint:
+  """A checkpoint of a run: `newest`, `best` or the number of an update.
 
   Raises:
-    ConfigurationError: there is none yet, or it has parameters of other shapes, as another version of the package may.
+    ConfigurationError: there is none such, it is damaged, or it has parameters of other shapes, as another version of
+      the package may. If the newest is damaged, the next older one that is whole stands in, and this is said.
   """
-  if not (directory / CHECKPOINTS).is_dir():
-    raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
   state = initialise(make_algorithm(config, experiment.problem), jax.random.key(config.seed))
   with Checkpoints(directory / CHECKPOINTS) as checkpoints:
-    if checkpoints.newest_step() is None:
+    if not checkpoints.steps():
       raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
     try:
-      return checkpoints.restore(Checkpoint(state, experiment.statistics))
+      step = _find_step(checkpoints, directory, which)
+      return checkpoints.restore(Checkpoint(state, experiment.statistics, no_skips()), step)[0]
+    except (DamagedCheckpoint, OtherVersion) as error:
+      raise ConfigurationError(str(error)) from error
     except ValueError as error:
       raise ConfigurationError(f"{directory}: its checkpoint does not fit its configuration: {error}") from error
+
+
+def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:
+  if which == NEWEST:
+    newest, damaged = newest_whole([checkpoints])
+    for *_, error in damaged:
+      say(f"WARNING: {error}; {'no older one is whole' if newest is None else f'taking that of update {newest}'}")
+    if newest is None:
+      raise ConfigurationError(f"{directory}: every checkpoint is damaged")
+    return newest
+  if which == BEST:
+    best = checkpoints.best_step()
+    if best is None:
+      raise ConfigurationError(
+        f"--checkpoint=best: {directory}: no evaluation on training tasks was scored, so there is no best"
+      )
+    return best
+  if int(which) not in checkpoints.steps():
+    there = ", ".join(map(str, checkpoints.steps()))
+    raise ConfigurationError(f"--checkpoint={which}: {directory} has no checkpoint of this update; it has {there}")
+  return int(which)
 
 
 def evaluate_steps(
