@@ -30,6 +30,9 @@ def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collecti
   config.training.log_every = 100  # updates in one compiled call; divides the three numbers around it
   config.training.evaluate_every = 500
   config.training.checkpoint_every = 1_000
+  config.training.keep_checkpoints = 3  # the newest ones; that of the best score on training tasks is kept beside them
+  # Updates skipped in a row, because not every number is finite after them, that stop a run.
+  config.training.max_skips_in_a_row = 10
 
   config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
   # The learning rates end at zero; a number far above training.steps keeps them. The sum makes this follow

@@ -1,4 +1,4 @@
-"""Configurations checked before anything expensive starts; each fault is one line that names the field."""
+"""The fields of a configuration and what each may hold; `experiments.validation` checks a configuration as a whole."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,6 +38,12 @@ class Field(NamedTuple):
   expected: str
   optional: bool = False
 
+  def takes(self, value: Any) -> bool:
+    """Whether the field may hold this value."""
+    if value is None:
+      return self.optional
+    return isinstance(value, self.type) and isinstance(value, bool) == (self.type is bool) and self.allows(value)
+
 
 def _integer(minimum: int) -> Field:
   return Field(int, lambda value: value >= minimum, f"an integer of at least {minimum}")
@@ -66,6 +72,8 @@ FIELDS: dict[str, Field] = {
   "training.log_every": _integer(1),
   "training.evaluate_every": _integer(1),
   "training.checkpoint_every": _integer(1),
+  "training.keep_checkpoints": _integer(1),
+  "training.max_skips_in_a_row": _integer(1),
   "evaluation.episodes": _integer(1),
   "evaluation.support_size": _integer(1),
   "evaluation.support": _one_of(tuple(PROTOCOLS)),
@@ -78,58 +86,6 @@ FIELDS: dict[str, Field] = {
   "devices.task": _integer(1),
   "devices.distributed": Field(bool, lambda value: True, "True or False"),
 }
-
-
-def check_configuration(config: ml_collections.ConfigDict) -> None:
-  """Checks everything that can be known without the data.
-
-  Raises:
-    ConfigurationError: a field is missing, unknown or of a wrong value, or fields contradict each other.
-  """
-  values = flatten(config.to_dict())
-  for name, field in FIELDS.items():
-    if name not in values:
-      raise ConfigurationError(f"config.{name} is missing; expected {field.expected}")
-    _check_field(name, field, values[name])
-  for name in values:
-    if name not in FIELDS and not name.startswith("algorithm."):
-      raise ConfigurationError(f"config.{name} is unknown; known fields: {', '.join(FIELDS)}, algorithm.*")
-
-  training, dataset = config.training, config.dataset
-  for name in ("steps", "evaluate_every", "checkpoint_every"):
-    if training[name] % training.log_every:
-      raise ConfigurationError(
-        f"config.training.{name} = {training[name]} is not a multiple of config.training.log_every = "
-        f"{training.log_every}, the number of updates in one compiled call"
-      )
-  inner_steps = config.algorithm.get("inner_steps", 1)
-  if not isinstance(inner_steps, int) or inner_steps < 1:
-    raise ConfigurationError(f"config.algorithm.inner_steps = {inner_steps!r}: expected an integer of at least 1")
-  for name in ("training", "evaluation"):
-    if config[name].support_size % inner_steps:
-      raise ConfigurationError(
-        f"config.{name}.support_size = {config[name].support_size} is not a multiple of config.algorithm.inner_steps "
-        f"= {inner_steps}: each inner step takes an equal share of the support"
-      )
-  for name, value in config.algorithm.items():
-    if value == "td_lambda" and (training.order, config.evaluation.order) != ("contiguous", "contiguous"):
-      raise ConfigurationError(
-        f"config.algorithm.{name} = 'td_lambda' needs consecutive transitions: set config.training.order and "
-        "config.evaluation.order to 'contiguous'"
-      )
-  if (dataset.quality == "all") != (dataset.transitions_per_task is None):
-    raise ConfigurationError(
-      f"config.dataset.quality = {dataset.quality!r} with config.dataset.transitions_per_task = "
-      f"{dataset.transitions_per_task}: a part of the data needs its size, and 'all' has none"
-    )
-  if not (Path(dataset.directory) / MANIFEST_FILE).is_file():
-    raise ConfigurationError(_missing_dataset(Path(dataset.directory)))
-  supports = support_directory(config)
-  if not (supports / MANIFEST_FILE).is_file():
-    raise ConfigurationError(
-      f"config.evaluation.support = {config.evaluation.support!r}: no dataset at {supports}; experiments.collect "
-      "writes it beside the family's own data"
-    )
 
 
 def support_directory(config: ml_collections.ConfigDict) -> Path:
@@ -148,14 +104,6 @@ def hyperparameters(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return {name: value for name, value in config.algorithm.to_dict().items() if name != "name"}
 
 
-def _check_field(name: str, field: Field, value: Any) -> None:
-  if value is None and field.optional:
-    return
-  is_of_type = isinstance(value, field.type) and (field.type is bool or not isinstance(value, bool))
-  if not is_of_type or not field.allows(value):
-    raise ConfigurationError(f"config.{name} = {value!r}: expected {field.expected}")
-
-
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   """Nested values by dotted names: `{"training": {"steps": 1}}` gives `{"training.steps": 1}`."""
   flat: dict[str, Any] = {}
@@ -164,7 +112,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   return flat
 
 
-def _missing_dataset(directory: Path) -> str:
+def missing_dataset(directory: Path) -> str:
   """Says what there is instead, and how to make it."""
   starters = sorted(str(path.parent) for path in STARTER_DATA.glob(f"*/{MANIFEST_FILE}"))
   configs = {

@@ -1,6 +1,6 @@
 """From a configuration to the parts of an experiment; shared by training and evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.dataset import Dataset, load_dataset
 from macaw_jax.data.manifest import Manifest, read_manifest
-from macaw_jax.data.sampling import check_sizes, sample_tasks
+from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
 from macaw_jax.envs.family import Task, TaskFamily, TaskSplit
 from macaw_jax.evaluation import protocols
@@ -53,32 +53,60 @@ def load_experiment(config: ml_collections.ConfigDict) -> Experiment:
     ConfigurationError: the data do not fit the family or the configuration.
   """
   manifest = read_manifest(config.dataset.directory)
-  family = _family(manifest, config.dataset.directory)
+  family = family_of(manifest, config.dataset.directory)
   split = task_split(config, manifest, family)
+  check_train_tasks(config, split)
   train = _load_split(config, manifest, family, "train", split.train)
-  try:
-    check_sizes(train.data, config.training.support_size, config.training.query_size)
-  except ValueError as error:
-    raise ConfigurationError(f"config.training: {error}") from error
-  if config.evaluation.train_tasks > len(train.indices):
-    raise ConfigurationError(
-      f"config.evaluation.train_tasks = {config.evaluation.train_tasks}: the dataset has {len(train.indices)} "
-      "training tasks"
-    )
+  check_batches(config, dict(zip(train.indices, train.data.size, strict=True)))
   evaluated = _evaluated(config, manifest, family, split, train)
   check_support(config.evaluation.support_size, *evaluated)
   return Experiment(family, manifest, train, evaluated, fit_statistics(train.data))
 
 
+def check_train_tasks(config: ml_collections.ConfigDict, split: TaskSplit) -> None:
+  """Raises `ConfigurationError` if evaluation wants more training tasks than there are."""
+  if config.evaluation.train_tasks > len(split.train):
+    raise ConfigurationError(
+      f"config.evaluation.train_tasks = {config.evaluation.train_tasks}: the dataset has {len(split.train)} "
+      "training tasks"
+    )
+
+
+def check_batches(config: ml_collections.ConfigDict, sizes: Mapping[int, int]) -> None:
+  """Raises `ConfigurationError` unless every training task has transitions for a disjoint support and query.
+
+  Args:
+    config: of the run.
+    sizes: transitions of each training task, by its index in the manifest.
+  """
+  support, query = config.training.support_size, config.training.query_size
+  smallest = min(sizes, key=sizes.__getitem__)
+  if sizes[smallest] < support + query:
+    raise ConfigurationError(
+      f"config.training.support_size = {support} and config.training.query_size = {query} take {support + query} "
+      f"transitions of a task: task {smallest} has {sizes[smallest]}"
+    )
+
+
 def check_support(support_size: int, *splits: Split) -> None:
   """Raises `ConfigurationError` unless every task has `support_size` transitions."""
   for split in splits:
-    smallest = int(split.data.size.min())
-    if smallest < support_size:
-      task = split.indices[int(split.data.size.argmin())]
-      raise ConfigurationError(
-        f"an evaluation support of {support_size} transitions: task {task} ({split.name}) has {smallest}"
-      )
+    check_supports(support_size, split.name, dict(zip(split.indices, split.data.size, strict=True)))
+
+
+def check_supports(support_size: int, name: str, sizes: Mapping[int, int]) -> None:
+  """Raises `ConfigurationError` unless every task has `support_size` transitions.
+
+  Args:
+    support_size: transitions that adaptation takes.
+    name: of the split.
+    sizes: transitions of each of its tasks, by its index in the manifest.
+  """
+  smallest = min(sizes, key=sizes.__getitem__)
+  if sizes[smallest] < support_size:
+    raise ConfigurationError(
+      f"an evaluation support of {support_size} transitions: task {smallest} ({name}) has {sizes[smallest]}"
+    )
 
 
 def make_algorithm(config: ml_collections.ConfigDict, problem: Problem, **changes: Any) -> Algorithm:
@@ -155,32 +183,54 @@ class Evaluator:
     return rows, evaluations[0]
 
 
+def evenly_spaced(num_tasks: int, count: int) -> np.ndarray:
+  """Positions of `count` of the tasks, from the first to the last: `[count]` int."""
+  return np.linspace(0, num_tasks - 1, count).round().astype(int)
+
+
 def _some_tasks(split: Split, count: int) -> Split:
-  """`count` tasks of a split, evenly spaced from the first to the last."""
-  chosen = np.linspace(0, len(split.indices) - 1, count).round().astype(int)
+  """`count` tasks of a split, evenly spaced."""
+  chosen = evenly_spaced(len(split.indices), count)
   data = split.data._replace(**{name: values[chosen] for name, values in split.data._asdict().items()})
   tasks = {name: values[chosen] for name, values in split.tasks.items()}
   return split._replace(indices=tuple(split.indices[task] for task in chosen), data=data, tasks=tasks)
 
 
-def _family(manifest: Manifest, directory: str) -> TaskFamily:
+def family_of(manifest: Manifest, directory: str) -> TaskFamily:
+  """The family that a dataset belongs to. Raises `ConfigurationError` if there is none, or it has other sizes."""
   try:
     family = envs.make(manifest.family)
   except ValueError as error:
     raise ConfigurationError(f"{directory}: {error}") from error
-  for name in ("observation_size", "action_size"):
-    in_data, in_family = getattr(manifest, name), getattr(family, name)
-    if in_data != in_family:
-      raise ConfigurationError(
-        f"{directory}: the dataset's {name} is {in_data}, that of its family {family.name!r} is {in_family}"
-      )
+  problems = [
+    f"{directory}: the dataset's {name} is {getattr(manifest, name)}, that of its family {family.name!r} is "
+    f"{getattr(family, name)}"
+    for name in ("observation_size", "action_size")
+    if getattr(manifest, name) != getattr(family, name)
+  ]
+  if problems:
+    raise ConfigurationError(*problems)
   return family
 
 
 def task_split(config: ml_collections.ConfigDict, manifest: Manifest, family: TaskFamily) -> TaskSplit:
-  """The tasks to train and to test on: as the manifest splits them, or as the family does for extrapolation."""
+  """The tasks to train and to test on: as the manifest splits them, or as the family does for extrapolation.
+
+  Raises:
+    ConfigurationError: there are none, or the family or the dataset does not have that split.
+    DatasetError: the tasks of the manifest are not tasks of the family.
+  """
   if config.dataset.split == "in_distribution":
-    return TaskSplit(manifest.train_tasks, manifest.test_tasks)
+    split = TaskSplit(manifest.train_tasks, manifest.test_tasks)
+    problems = [
+      f"{config.dataset.directory}: its manifest names no {name} tasks"
+      for name, indices in zip(("train", "test"), split, strict=True)
+      if not indices
+    ]
+    if problems:
+      raise ConfigurationError(*problems)
+    protocols.tasks_of(manifest, family, split.train + split.test)
+    return split
   if family.extrapolation is None:
     raise ConfigurationError(f"config.dataset.split = 'extrapolation': family {family.name!r} has no such split")
   wanted, available = 1 + max(family.extrapolation.train + family.extrapolation.test), len(manifest.tasks)
@@ -212,8 +262,13 @@ def _evaluated(
   return (test, trained) if trained else (test,)
 
 
-def _load_supports(config: ml_collections.ConfigDict, family: TaskFamily, name: str, indices: Sequence[int]) -> Split:
-  """Tasks with the episodes that were acted for others, all of them."""
+def read_supports(config: ml_collections.ConfigDict, family: TaskFamily, indices: Sequence[int]) -> Manifest:
+  """The manifest of the episodes that were acted for other tasks than these.
+
+  Raises:
+    DatasetError: there is none that can be read.
+    ConfigurationError: it does not have these tasks of the family.
+  """
   directory = support_directory(config)
   manifest = read_manifest(directory)
   if manifest.family != family.name or max(indices) >= len(manifest.tasks):
@@ -221,6 +276,12 @@ def _load_supports(config: ml_collections.ConfigDict, family: TaskFamily, name: 
       f"{directory}: expected task {max(indices)} of family {family.name!r}, got {len(manifest.tasks)} tasks of "
       f"{manifest.family!r}"
     )
+  return manifest
+
+
+def _load_supports(config: ml_collections.ConfigDict, family: TaskFamily, name: str, indices: Sequence[int]) -> Split:
+  """Tasks with the episodes that were acted for others, all of them."""
+  directory, manifest = support_directory(config), read_supports(config, family, indices)
   return Split(
     name, tuple(indices), load_dataset(directory, tasks=indices), protocols.tasks_of(manifest, family, indices)
   )
@@ -230,8 +291,6 @@ def _load_split(
   config: ml_collections.ConfigDict, manifest: Manifest, family: TaskFamily, name: str, indices: Sequence[int]
 ) -> Split:
   dataset = config.dataset
-  if not indices:
-    raise ConfigurationError(f"{dataset.directory}: its manifest names no {name} tasks")
   tasks = protocols.tasks_of(manifest, family, indices)
   data = load_dataset(
     dataset.directory,

@@ -32,57 +32,78 @@ def members_of(config: ml_collections.ConfigDict) -> tuple[Member, ...]:
   Raises:
     ConfigurationError: the grid is malformed, or names what cannot differ within one program.
   """
+  check_seeds(config)
   grid = parse_grid(config.population.grid, config.algorithm)
   seeds = range(config.seed, config.seed + config.population.seeds)
-  if seeds[-1] > MAX_SEED:
-    raise ConfigurationError(
-      f"config.population.seeds = {len(seeds)}: the last seed would be {seeds[-1]}, above 2^32 - 1"
-    )
   combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
   alone = not grid and len(seeds) == 1
   return tuple(_member(config, values, seed, alone) for values, seed in itertools.product(combinations, seeds))
+
+
+def check_seeds(config: ml_collections.ConfigDict) -> None:
+  """Raises `ConfigurationError` if the seeds of the population go beyond the largest."""
+  last = config.seed + config.population.seeds - 1
+  if last > MAX_SEED:
+    raise ConfigurationError(
+      f"config.population.seeds = {config.population.seeds}: the last seed would be {last}, above 2^32 - 1"
+    )
 
 
 def parse_grid(text: str, hyperparameters: Mapping[str, Any]) -> dict[str, list[float | bool]]:
   """`"temperature=0.5,1;first_order=true,false"` as values by name.
 
   Raises:
-    ConfigurationError: for a part that is no `name=value,value`, a name that the algorithm does not have or that is
-      neither a number with a fraction nor a switch, or a value that is not of its kind.
+    ConfigurationError: for every part that is no `name=value,value`, every name that is there twice, that the algorithm
+      does not have or that is neither a number with a fraction nor a switch, and every value that is not of its kind.
   """
   grid: dict[str, list[float | bool]] = {}
+  problems: list[str] = []
   for part in filter(None, (part.strip() for part in text.split(";"))):
-    name, separator, values = (piece.strip() for piece in part.partition("="))
-    if not separator or not values:
-      raise ConfigurationError(f"config.population.grid: {part!r}: expected <name>=<value>,<value>,...")
-    if name not in hyperparameters:
-      raise ConfigurationError(f"config.population.grid: config.algorithm has no field {name!r}")
-    if name in grid:
-      raise ConfigurationError(f"config.population.grid: {name} is there twice")
-    kind = type(hyperparameters[name])
-    if kind not in (float, bool):
-      raise ConfigurationError(
-        f"config.population.grid: config.algorithm.{name} = {hyperparameters[name]!r} decides the shape of the "
-        "program, which members share; only numbers with a fraction and switches can differ. Start a run for each value"
-      )
-    grid[name] = [_value(name, kind, value.strip()) for value in values.split(",")]
-    if len(set(grid[name])) < len(grid[name]):
-      raise ConfigurationError(f"config.population.grid: {name} has a value twice")
+    try:
+      name, values = _parse_part(part, hyperparameters)
+      if name in grid:
+        raise ConfigurationError(f"{name} is there twice")
+      grid[name] = values
+    except ConfigurationError as error:
+      problems += error.problems
+  if problems:
+    raise ConfigurationError(*(f"config.population.grid: {problem}" for problem in problems))
   return grid
 
 
-def _value(name: str, kind: type, text: str) -> float | bool:
+def _parse_part(part: str, hyperparameters: Mapping[str, Any]) -> tuple[str, list[float | bool]]:
+  """A name and its values."""
+  name, separator, texts = (piece.strip() for piece in part.partition("="))
+  if not separator or not texts:
+    raise ConfigurationError(f"{part!r}: expected <name>=<value>,<value>,...")
+  if name not in hyperparameters:
+    raise ConfigurationError(f"config.algorithm has no field {name!r}")
+  kind = type(hyperparameters[name])
+  if kind not in (float, bool):
+    raise ConfigurationError(
+      f"config.algorithm.{name} = {hyperparameters[name]!r} decides the shape of the program, which members share; "
+      "only numbers with a fraction and switches can differ. Start a run for each value"
+    )
+  parsed = {text.strip(): _parse_value(kind, text.strip()) for text in texts.split(",")}
+  wrong = [text for text, value in parsed.items() if value is None]
+  if wrong:
+    expected = "true or false" if kind is bool else "a number"
+    raise ConfigurationError(*(f"{name}={text}: expected {expected}" for text in wrong))
+  values = [value for value in parsed.values() if value is not None]
+  if len(set(values)) < len(texts.split(",")):
+    raise ConfigurationError(f"{name} has a value twice")
+  return name, values
+
+
+def _parse_value(kind: type, text: str) -> float | bool | None:
+  """The value, or None where the text is none of this kind."""
   if kind is bool:
-    if text.lower() not in ("true", "false"):
-      raise ConfigurationError(f"config.population.grid: {name}={text}: expected true or false")
-    return text.lower() == "true"
+    return {"true": True, "false": False}.get(text.lower())
   try:
     number = float(text)
   except ValueError:
-    number = math.nan
-  if not math.isfinite(number):
-    raise ConfigurationError(f"config.population.grid: {name}={text}: expected a number")
-  return number
+    return None
+  return number if math.isfinite(number) else None
 
 
 def _member(config: ml_collections.ConfigDict, values: dict[str, float | bool], seed: int, alone: bool) -> Member:

@@ -39,7 +39,7 @@ def make_mesh(config: ml_collections.ConfigDict, experiment: Experiment, num_mem
   try:
     return devices.make_mesh(config.devices.seed, config.devices.task, members=num_members, tasks=num_tasks)
   except ValueError as error:
-    raise ConfigurationError(str(error)) from error
+    raise ConfigurationError(f"config.devices: {error}") from error
 
 
 def compile_program(

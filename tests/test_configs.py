@@ -6,7 +6,8 @@ import pathlib
 
 import pytest
 
-from experiments.configuration import check_configuration, hyperparameters
+from experiments.configuration import hyperparameters
+from experiments.validation import validate
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.algorithms.macaw import macaw, objective
 from macaw_jax.types import Problem
@@ -28,7 +29,7 @@ def test_configuration_is_right_on_the_starter_data(name, monkeypatch):
   monkeypatch.chdir(ROOT)
   config = get_config(name)
   assert config.algorithm.name == name
-  check_configuration(config)
+  validate(config)
 
 
 @pytest.mark.parametrize("family", ["cheetah_dir", "cheetah_vel"])

@@ -47,8 +47,8 @@ def initialise_distributed(
     jax.distributed.initialize(coordinator_address, num_processes, process_id)
   except ValueError as error:
     raise ValueError(
-      "config.devices.distributed = True: expected a process that SLURM's srun, Open MPI's mpirun or a TPU machine has "
-      f"started, found none of them ({error}); start it as launch/ shows, or leave the field at False on one machine"
+      "expected a process that SLURM's srun, Open MPI's mpirun or a TPU machine has started, found none of them "
+      f"({error})"
     ) from error
 
 
@@ -84,15 +84,15 @@ def make_mesh(seed: int, task: int, *, members: int, tasks: int) -> Mesh:
     seed: devices along the members.
     task: devices along the tasks of a batch.
     members: of the population.
-    tasks: of one update: `config.training.tasks_per_update`, or all of the dataset where it has fewer.
+    tasks: of one update.
 
   Raises:
     ValueError: an axis does not divide what is laid along it, or the devices are not that many.
   """
-  _check_axis("config.devices.seed", seed, members, "members of the population (config.population)")
-  _check_axis("config.devices.task", task, tasks, "tasks of an update (config.training.tasks_per_update)")
+  check_axis("seed", seed, members, "members of the population")
+  check_axis("task", task, tasks, "tasks of an update")
   wanted, found, processes = seed * task, jax.device_count(), jax.process_count()
-  asked = f"config.devices.seed = {seed} times config.devices.task = {task} asks for {wanted} devices"
+  asked = f"seed = {seed} times task = {task} asks for {wanted} devices"
   if wanted > found:
     raise ValueError(f"{asked}, found {found} ({jax.devices()[0].device_kind}) in {processes} process(es); lower one")
   if processes > 1 and wanted < found:
@@ -102,6 +102,13 @@ def make_mesh(seed: int, task: int, *, members: int, tasks: int) -> Mesh:
     )
   # By default JAX makes axes Explicit, and the sharding would be part of the type of every array.
   return jax.make_mesh((seed, task), (MEMBER_AXIS, TASK_AXIS), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def check_axis(axis: str, size: int, count: int, what: str) -> None:
+  """Raises ValueError unless the `size` devices along an axis divide the `count` of what is laid along it."""
+  divisors = [divisor for divisor in range(1, count + 1) if count % divisor == 0]
+  if size not in divisors:
+    raise ValueError(f"{axis} = {size} does not divide the {count} {what}; choose {', '.join(map(str, divisors))}")
 
 
 def by_member(mesh: Mesh) -> NamedSharding:
@@ -166,9 +173,3 @@ def fetch(tree: Any) -> Any:
     return multihost_utils.process_allgather(leaf, tiled=True)
 
   return jax.tree.map(fetch_leaf, tree)
-
-
-def _check_axis(field: str, size: int, count: int, what: str) -> None:
-  divisors = [divisor for divisor in range(1, count + 1) if count % divisor == 0]
-  if size not in divisors:
-    raise ValueError(f"{field} = {size} does not divide the {count} {what}; choose {', '.join(map(str, divisors))}")

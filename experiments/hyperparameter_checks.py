@@ -1,0 +1,107 @@
+"""What is wrong with an algorithm's hyper-parameters, all of it, by the algorithm's factory itself.
+
+The signature of a factory says names and types, and the factory refuses values. It raises at the first one; each value
+is therefore tried alone as well, beside the factory's defaults.
+"""
+
+import difflib
+import inspect
+import math
+import re
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Union, get_args, get_origin
+
+import jax
+
+from macaw_jax.types import Algorithm, Problem
+
+Factory = Callable[..., Algorithm]
+
+
+def hyperparameter_faults(factory: Factory, problem: Problem, values: Mapping[str, Any]) -> dict[str, str]:
+  """One line for each hyper-parameter that is unknown, missing, of a wrong type or refused alone, by its name.
+
+  The name is empty for values that are refused together only.
+  """
+  parameters = _settable(factory)
+  faults = {
+    name: f"config.algorithm.{name} is missing; expected {_describe(parameter.annotation)}"
+    for name, parameter in parameters.items()
+    if parameter.default is parameter.empty and name not in values
+  }
+  for name, value in values.items():
+    if name not in parameters:
+      faults[name] = f"config.algorithm.{name} is unknown; {suggestion(name, parameters, 'config.algorithm')}"
+    elif not _is_of(value, parameters[name].annotation):
+      expected = _describe(parameters[name].annotation)
+      faults[name] = f"config.algorithm.{name} = {value!r}: expected {expected}"
+    elif refusal := refusal_of(factory, problem, {name: value}):
+      faults[name] = f"config.algorithm.{name} = {value!r}: {_without_value(refusal, value)}"
+  if not faults and (refusal := refusal_of(factory, problem, values)):
+    faults[""] = f"config.algorithm: {refusal}"
+  return faults
+
+
+def refusal_of(factory: Factory, problem: Problem, values: Mapping[str, Any]) -> str | None:
+  """Why the factory refuses these values, or None."""
+
+  def build() -> None:
+    factory(problem, **values)
+
+  try:
+    # Traced, it asks JAX for no device: nothing may, before the processes of a run are connected.
+    jax.eval_shape(build)
+  except (TypeError, ValueError) as error:
+    return str(error)
+  return None
+
+
+def suggestion(name: str, known: Sequence[str] | Mapping[str, Any], section: str) -> str:
+  """What may have been meant by an unknown name: the nearest of those known, or all of them."""
+  nearest = difflib.get_close_matches(name, list(known), n=1)
+  return f"did you mean {section}.{nearest[0]}?" if nearest else f"{section} has {', '.join(known)}"
+
+
+def _settable(factory: Factory) -> dict[str, inspect.Parameter]:
+  """The keyword arguments that a configuration can set, which has no functions."""
+  return {
+    parameter.name: parameter
+    for parameter in inspect.signature(factory).parameters.values()
+    if parameter.kind is parameter.KEYWORD_ONLY and all(kind in _KINDS for kind in _alternatives(parameter.annotation))
+  }
+
+
+def _is_integer(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool)
+
+
+_KINDS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+  bool: (lambda value: isinstance(value, bool), "True or False"),
+  int: (_is_integer, "an integer"),
+  float: (lambda value: _is_integer(value) or (isinstance(value, float) and math.isfinite(value)), "a finite number"),
+  str: (lambda value: isinstance(value, str), "text"),
+  Sequence[int]: (
+    lambda value: isinstance(value, tuple | list) and all(map(_is_integer, value)),
+    "integers, as (100, 100)",
+  ),
+  types.NoneType: (lambda value: value is None, "None"),
+}
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+  return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def _is_of(value: Any, annotation: Any) -> bool:
+  return any(_KINDS[kind][0](value) for kind in _alternatives(annotation))
+
+
+def _describe(annotation: Any) -> str:
+  return " or ".join(_KINDS[kind][1] for kind in _alternatives(annotation))
+
+
+def _without_value(refusal: str, value: Any) -> str:
+  """`temperature=-1.0 must be positive` as `must be positive`, where the value is there to read already."""
+  shown = re.escape(repr(tuple(value) if isinstance(value, list) else value))
+  return re.sub(rf"^\w+(={shown}|\({shown}\):) ", "", refusal)

@@ -1,0 +1,324 @@
+"""A configuration checked as a whole, before anything is compiled and before any array is loaded.
+
+First each field alone, then the algorithm's hyper-parameters, then `RULES` about several fields, the dataset's manifest
+and the disk. A rule is skipped where a field that it reads is known to be wrong: what would follow from that is no
+problem of its own.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from experiments.configuration import (
+  FIELDS,
+  ConfigurationError,
+  flatten,
+  hyperparameters,
+  missing_dataset,
+  support_directory,
+)
+from experiments.experiment import (
+  check_batches,
+  check_supports,
+  check_train_tasks,
+  evenly_spaced,
+  family_of,
+  read_supports,
+  task_split,
+)
+from experiments.hyperparameter_checks import hyperparameter_faults, refusal_of, suggestion
+from experiments.population import check_seeds, members_of, parse_grid
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.data.dataset import examine_files
+from macaw_jax.data.manifest import MANIFEST_FILE, DatasetError, Manifest, examine_manifest, read_manifest
+from macaw_jax.envs.family import TaskFamily, TaskSplit
+from macaw_jax.training.devices import check_axis
+from macaw_jax.types import Problem
+
+# What a value alone is tried on: no range of a hyper-parameter depends on sizes.
+ANY_PROBLEM = Problem(observation_size=1, action_size=1, num_tasks=1, discount=1.0)
+RUNS = "runs"  # where the directories of runs are that are given none
+
+
+def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
+  """Checks everything that can be known of a run without its arrays and its devices.
+
+  Args:
+    config: of the run.
+    starts: whether the run is to be started or continued, which writes into its directory.
+
+  Raises:
+    ConfigurationError: with all that is wrong, one line each.
+  """
+  faults = field_faults(config.to_dict())
+  if "algorithm.name" not in faults:
+    of_algorithm = hyperparameter_faults(ALGORITHMS[config.algorithm.name], ANY_PROBLEM, hyperparameters(config))
+    faults |= {f"algorithm.{name}": line for name, line in of_algorithm.items()}
+  problems, wrong = list(faults.values()), set(faults)
+  if any(name.startswith("algorithm.") for name in faults):
+    wrong.add("algorithm")
+  examined = Examined(config)
+  for rule in RULES + START_RULES if starts else RULES:
+    if wrong.isdisjoint(rule.reads) and (found := _found_by(rule, examined)):
+      problems += found
+      wrong.add(rule.spoils)
+  if problems:
+    raise ConfigurationError(*problems)
+
+
+def field_faults(values: Mapping[str, Any]) -> dict[str, str]:
+  """One line for each field that is missing, unknown or of a wrong value, by its name; hyper-parameters apart."""
+  flat = flatten(values)
+  faults = {}
+  for name, field in FIELDS.items():
+    if name not in flat:
+      faults[name] = f"config.{name} is missing; expected {field.expected}"
+    elif not field.takes(flat[name]):
+      faults[name] = f"config.{name} = {flat[name]!r}: expected {field.expected}"
+  for name in flat:
+    if name not in FIELDS and not name.startswith("algorithm."):
+      faults[name] = f"config.{name} is unknown; {_known_beside(name)}"
+  return faults
+
+
+def _known_beside(name: str) -> str:
+  """What an unknown field may have meant."""
+  section, _, last = f"config.{name}".rpartition(".")
+  fields = [f"config.{field}" for field in FIELDS]
+  inside = [field.removeprefix(f"{section}.") for field in fields if field.startswith(f"{section}.")]
+  return suggestion(last, dict.fromkeys(field.split(".")[0] for field in inside), section)
+
+
+class Examined:
+  """A configuration and what the manifest of its dataset says. Whatever is not as it should be, is raised when read."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    self.config = config
+
+  @cached_property
+  def manifest(self) -> Manifest:
+    """Of the dataset."""
+    return read_manifest(self.config.dataset.directory)
+
+  @cached_property
+  def family(self) -> TaskFamily:
+    """That the dataset belongs to."""
+    return family_of(self.manifest, self.config.dataset.directory)
+
+  @cached_property
+  def split(self) -> TaskSplit:
+    """Tasks to train and to test on."""
+    return task_split(self.config, self.manifest, self.family)
+
+  @property
+  def problem(self) -> Problem:
+    """What an algorithm must know of the data."""
+    manifest = self.manifest
+    return Problem(manifest.observation_size, manifest.action_size, len(self.split.train), manifest.discount)
+
+  @property
+  def evaluated_train_tasks(self) -> tuple[int, ...]:
+    """Training tasks that are evaluated too."""
+    count = self.config.evaluation.train_tasks
+    return tuple(self.split.train[position] for position in evenly_spaced(len(self.split.train), count))
+
+
+class Rule(NamedTuple):
+  """Something that fields must fulfil together."""
+
+  reads: tuple[str, ...]  # fields that must be right by themselves
+  problems: Callable[[Examined], Iterable[str]]  # yields or raises what is wrong
+  spoils: str = ""  # what later rules cannot rely on where there is a problem
+
+
+def _found_by(rule: Rule, examined: Examined) -> Sequence[str]:
+  try:
+    return tuple(rule.problems(examined))
+  except ConfigurationError as error:
+    return error.problems
+  except DatasetError as error:
+    return (str(error),)
+
+
+def _chunks(examined: Examined, name: str) -> Iterator[str]:
+  training = examined.config.training
+  if training[name] % training.log_every:
+    yield (
+      f"config.training.{name} = {training[name]} is not a multiple of config.training.log_every = "
+      f"{training.log_every}, the number of updates in one compiled call"
+    )
+
+
+def _shares(examined: Examined, section: str) -> Iterator[str]:
+  size, inner_steps = examined.config[section].support_size, examined.config.algorithm.get("inner_steps", 1)
+  if size % inner_steps:
+    yield (
+      f"config.{section}.support_size = {size} is not a multiple of config.algorithm.inner_steps = {inner_steps}: "
+      "each inner step takes an equal share of the support"
+    )
+
+
+def _consecutive_rows(examined: Examined) -> Iterator[str]:
+  config = examined.config
+  for name, value in config.algorithm.items():
+    if value == "td_lambda" and (config.training.order, config.evaluation.order) != ("contiguous", "contiguous"):
+      yield (
+        f"config.algorithm.{name} = 'td_lambda' needs consecutive transitions: set config.training.order and "
+        "config.evaluation.order to 'contiguous'"
+      )
+
+
+def _part_of_data(examined: Examined) -> Iterator[str]:
+  dataset = examined.config.dataset
+  if (dataset.quality == "all") != (dataset.transitions_per_task is None):
+    yield (
+      f"config.dataset.quality = {dataset.quality!r} with config.dataset.transitions_per_task = "
+      f"{dataset.transitions_per_task}: a part of the data needs its size, and 'all' has none"
+    )
+
+
+def _dataset(examined: Examined) -> Iterable[str]:
+  directory = Path(examined.config.dataset.directory)
+  if not (directory / MANIFEST_FILE).is_file():
+    return [missing_dataset(directory)]
+  return examine_manifest(directory)[1]
+
+
+def _files(examined: Examined) -> Iterable[str]:
+  return examine_files(examined.config.dataset.directory, examined.manifest)
+
+
+def _raised_by(check: Callable[[Examined], object]) -> Callable[[Examined], Iterable[str]]:
+  """The problems of a rule that raises them."""
+
+  def problems(examined: Examined) -> Iterable[str]:
+    check(examined)
+    return ()
+
+  return problems
+
+
+def _algorithm(examined: Examined) -> Iterator[str]:
+  config = examined.config
+  if refusal := refusal_of(ALGORITHMS[config.algorithm.name], examined.problem, hyperparameters(config)):
+    yield f"config.algorithm ({config.algorithm.name}): {refusal}"
+
+
+def _sizes(examined: Examined, tasks: Iterable[int]) -> dict[int, int]:
+  """Transitions of tasks, by index: exactly where all are used, and at most where episodes decide."""
+  size = {task: examined.manifest.tasks[task].num_transitions for task in tasks}
+  return {task: -(-num_transitions // examined.config.dataset.skip) for task, num_transitions in size.items()}
+
+
+def _size_of_part(examined: Examined) -> Iterator[str]:
+  wanted = examined.config.dataset.transitions_per_task
+  if wanted is None:
+    return
+  sizes = {task: examined.manifest.tasks[task].num_transitions for task in set().union(*examined.split)}
+  smallest = min(sizes, key=sizes.__getitem__)
+  if sizes[smallest] < wanted:
+    yield f"config.dataset.transitions_per_task = {wanted}: task {smallest} of the dataset has {sizes[smallest]}"
+
+
+def _batches(examined: Examined) -> None:
+  check_batches(examined.config, _sizes(examined, examined.split.train))
+
+
+def _supports(examined: Examined) -> Iterable[str]:
+  config = examined.config
+  if config.evaluation.support == "own":
+    return ()
+  directory = support_directory(config)
+  if not (directory / MANIFEST_FILE).is_file():
+    return [
+      f"config.evaluation.support = {config.evaluation.support!r}: no dataset at {directory}; experiments.collect "
+      "writes it beside the family's own data"
+    ]
+  manifest = read_supports(config, examined.family, examined.split.test + examined.evaluated_train_tasks)
+  return examine_files(directory, manifest)
+
+
+def _support_sizes(examined: Examined) -> Iterator[str]:
+  size = examined.config.evaluation.support_size
+  manifest = read_manifest(support_directory(examined.config))
+  for name, tasks in (("test", examined.split.test), ("train", examined.evaluated_train_tasks)):
+    found = {task: manifest.tasks[task].num_transitions for task in tasks}
+    if examined.config.evaluation.support == "own":
+      found = _sizes(examined, tasks)
+    if found:
+      try:
+        check_supports(size, name, found)
+      except ConfigurationError as error:
+        yield from error.problems
+
+
+def _values_of_grid(examined: Examined) -> Iterator[str]:
+  config = examined.config
+  for name, values in parse_grid(config.population.grid, config.algorithm).items():
+    for value in values:
+      if refusal := refusal_of(ALGORITHMS[config.algorithm.name], ANY_PROBLEM, {name: value}):
+        yield f"config.population.grid: {refusal}"
+
+
+def _axes(examined: Examined) -> Iterator[str]:
+  config = examined.config
+  num_tasks = min(config.training.tasks_per_update, len(examined.split.train))
+  for axis, count, what in (
+    ("seed", len(members_of(config)), "members of the population"),
+    ("task", num_tasks, "tasks of an update"),
+  ):
+    try:
+      check_axis(axis, config.devices[axis], count, what)
+    except ValueError as error:
+      yield f"config.devices.{error}"
+
+
+def _directory(examined: Examined) -> Iterator[str]:
+  directory = Path(examined.config.output_directory or RUNS)
+  nearest = next(place for place in (directory, *directory.absolute().parents) if os.path.lexists(place))
+  if not nearest.is_dir():
+    yield f"config.output_directory: {nearest} is a file; expected a place for the folder {directory}"
+  elif not os.access(nearest, os.W_OK | os.X_OK):
+    yield f"config.output_directory: {nearest} cannot be written to; expected a place for the folder {directory}"
+
+
+_DATA = ("dataset.directory",)
+_TASKS = (*_DATA, "dataset.split")
+_PART = (*_TASKS, "dataset.quality", "dataset.transitions_per_task", "dataset.skip")
+_SUPPORTS = ("evaluation.support", "evaluation.train_tasks")
+_MEMBERS = ("seed", "population.seeds", "population.grid", "algorithm")
+
+RULES = (
+  *(
+    Rule((f"training.{name}", "training.log_every"), partial(_chunks, name=name))
+    for name in ("steps", "evaluate_every", "checkpoint_every")
+  ),
+  *(
+    Rule((f"{section}.support_size", "algorithm"), partial(_shares, section=section))
+    for section in ("training", "evaluation")
+  ),
+  Rule(("training.order", "evaluation.order", "algorithm"), _consecutive_rows),
+  Rule(("dataset.quality", "dataset.transitions_per_task"), _part_of_data, spoils="dataset.quality"),
+  Rule(_DATA, _dataset, spoils="dataset.directory"),
+  Rule(_DATA, _files),
+  Rule(_DATA, _raised_by(lambda examined: examined.family), spoils="dataset.directory"),
+  Rule(_TASKS, _raised_by(lambda examined: examined.split), spoils="dataset.split"),
+  Rule((*_TASKS, "algorithm"), _algorithm),
+  Rule(_PART, _size_of_part, spoils="dataset.transitions_per_task"),
+  Rule((*_PART, "training.support_size", "training.query_size"), _raised_by(_batches)),
+  Rule(
+    (*_TASKS, "evaluation.train_tasks"),
+    _raised_by(lambda examined: check_train_tasks(examined.config, examined.split)),
+    spoils="evaluation.train_tasks",
+  ),
+  Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
+  Rule((*_PART, *_SUPPORTS, "evaluation.support_size"), _support_sizes),
+  Rule(("seed", "population.seeds"), _raised_by(lambda examined: check_seeds(examined.config)), "population.seeds"),
+  Rule(("population.grid", "algorithm"), _values_of_grid, spoils="population.grid"),
+  Rule((*_TASKS, *_MEMBERS, "training.tasks_per_update", "devices.seed", "devices.task"), _axes),
+)
+START_RULES = (Rule(("output_directory",), _directory),)
