@@ -268,8 +268,8 @@ def _axes(examined: Examined) -> Iterator[str]:
   config = examined.config
   num_tasks = min(config.training.tasks_per_update, len(examined.split.train))
   for axis, count, what in (
-    ("seed", len(members_of(config)), "members of the population"),
-    ("task", num_tasks, "tasks of an update"),
+    ("seed", len(members_of(config)), "members of the population (config.population)"),
+    ("task", num_tasks, "tasks of an update (config.training.tasks_per_update)"),
   ):
     try:
       check_axis(axis, config.devices[axis], count, what)
@@ -279,7 +279,7 @@ def _axes(examined: Examined) -> Iterator[str]:
 
 def _directory(examined: Examined) -> Iterator[str]:
   directory = Path(examined.config.output_directory or RUNS)
-  nearest = next(place for place in (directory, *directory.absolute().parents) if os.path.lexists(place))
+  nearest = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
   if not nearest.is_dir():
     yield f"config.output_directory: {nearest} is a file; expected a place for the folder {directory}"
   elif not os.access(nearest, os.W_OK | os.X_OK):

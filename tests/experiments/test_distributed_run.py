@@ -116,7 +116,7 @@ def test_devices_that_are_not_there(config_file, tmp_path):
   process = start(config_file, tmp_path / "run", "--config.devices.seed=2")
   _, errors = process.communicate(timeout=SECONDS)
   assert process.returncode == 2
-  assert errors.startswith("error: config.devices.seed = 2 times config.devices.task = 1 asks for 2 devices, found 1")
+  assert errors.startswith("error: config.devices: seed = 2 times task = 1 asks for 2 devices, found 1")
   process = start(config_file, tmp_path / "run", "--config.devices.distributed=true")
   _, errors = process.communicate(timeout=SECONDS)
   assert process.returncode == 2
