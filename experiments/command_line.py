@@ -1,6 +1,8 @@
 """What the entry points share: reading flags, compiled programs kept on the disk, one clear line for bad input."""
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,20 +14,28 @@ from ml_collections import config_flags
 
 from experiments.compilation_cache import use_compilation_cache
 from experiments.configuration import ConfigurationError
+from experiments.interruption import EXIT_CODES, Interrupted
 from macaw_jax.data.manifest import DatasetError
 
 FAILURE = 1
 BAD_INPUT = 2
-INTERRUPTED = 130  # what shells report for a program ended by Ctrl-C
+
+
+# What a disk says that takes no more.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TrainingError(RuntimeError):
-  """A run that cannot go on."""
+  """A run that cannot go on, or that has come to its end with something lost; a line for each reason."""
 
 
 def say(line: str) -> None:
-  """Prints a line at once, also where the output is a file."""
-  print(line, flush=True)
+  """Prints a line at once, also where the output is a file. A full disk keeps it back, and ends nothing."""
+  try:
+    print(line, flush=True)
+  except OSError as error:
+    if error.errno not in FULL_DISK:
+      raise
 
 
 def fail(*problems: str, code: int = BAD_INPUT) -> NoReturn:
@@ -70,10 +80,13 @@ def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
     except DatasetError as error:
       fail(str(error))
     except TrainingError as error:
-      fail(str(error), code=FAILURE)
+      fail(*error.args, code=FAILURE)
+    except Interrupted as interrupted:
+      print(f"stopped by {interrupted.signal.name}", file=sys.stderr)
+      sys.exit(EXIT_CODES[interrupted.signal])
     except KeyboardInterrupt:
       print("stopped", file=sys.stderr)
-      sys.exit(INTERRUPTED)
+      sys.exit(EXIT_CODES[signal.SIGINT])
     except BrokenPipeError:  # whoever reads the output, as `head`, has read enough
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it flushes
 

@@ -9,15 +9,27 @@ import jax
 import numpy as np
 
 from experiments import report
+from experiments.command_line import say
 from experiments.configuration import ConfigurationError
 from experiments.population import Member
-from experiments.run_directory import CHECKPOINTS, METRICS, TENSORBOARD, open_directory, record_start
+from experiments.run_directory import (
+  CHECKPOINTS,
+  METRICS,
+  TENSORBOARD,
+  directory_of,
+  identity,
+  open_directory,
+  record_start,
+)
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.evaluation.protocols import Row
 from macaw_jax.training import devices
-from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, OtherRun, SaveError, newest_whole
 from macaw_jax.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter, WriterGroup
+from macaw_jax.training.population import Population, Skips, member, no_skips
 from macaw_jax.types import Key, TrainState
+
+METRICS_ROWS, EVALUATED = "metrics_rows", "evaluated"  # What a checkpoint notes of the run's progress.
 
 
 class Keys(NamedTuple):
@@ -36,29 +48,44 @@ class MemberRun(NamedTuple):
   keys: Keys
   checkpoints: Checkpoints
 
+  @property
+  def name(self) -> str:
+    """For people."""
+    return self.member.label or "this run"
 
-def open_members(members: Sequence[Member], resources: ExitStack) -> tuple[MemberRun, ...]:
+
+class Start(NamedTuple):
+  """Where a member starts."""
+
+  state: TrainState
+  skips: Skips
+  metrics_rows: int | None  # of its metrics that belong to this state; None begins anew
+  evaluated: bool  # whether the evaluation that is due at this step has been made
+
+
+def open_members(
+  members: Sequence[Member], resources: ExitStack, *, continue_changed: bool = False
+) -> tuple[MemberRun, ...]:
   """Makes or finds the directories of all members; `resources` closes what is open in them.
 
   Of several processes the first makes them, and the others find them.
 
   Raises:
-    ConfigurationError: a directory belongs to another run, or to none.
+    ConfigurationError: a directory belongs to another run, or to none, or its run is going on.
   """
-  if not devices.is_main_process():
-    devices.wait_for_all("directories")
-  directories = [open_directory(member.config) for member in members]
   if devices.is_main_process():
-    devices.wait_for_all("directories")
-  return tuple(
-    MemberRun(
-      member,
-      directory,
-      Keys(*jax.random.split(jax.random.key(member.config.seed), len(Keys._fields))),
-      resources.enter_context(Checkpoints(directory / CHECKPOINTS)),
-    )
-    for member, directory in zip(members, directories, strict=True)
-  )
+    for each in members:
+      open_directory(each.config, resources, continue_changed=continue_changed, say=say)
+  devices.wait_for_all("directories")
+  return tuple(_member_run(each, resources) for each in members)
+
+
+def _member_run(each: Member, resources: ExitStack) -> MemberRun:
+  directory = directory_of(each.config)
+  keys = Keys(*jax.random.split(jax.random.key(each.config.seed), len(Keys._fields)))
+  made_of = identity(each.config) | {"random numbers": str(jax.random.key_data(keys.train).tolist())}
+  checkpoints = Checkpoints(directory / CHECKPOINTS, each.config.training.keep_checkpoints, made_of)
+  return MemberRun(each, directory, keys, resources.enter_context(checkpoints))
 
 
 def newest_common_step(runs: Sequence[MemberRun]) -> int:
@@ -67,64 +94,105 @@ def newest_common_step(runs: Sequence[MemberRun]) -> int:
 
 
 def first_step(runs: Sequence[MemberRun], num_steps: int) -> int:
-  """Where the members start: at their newest common checkpoint, or at 0 where none has any.
+  """Where the members start: at the newest checkpoint that all have and that is as it was saved; without any, at 0.
+
+  What is damaged is said, and set aside.
 
   Raises:
     ConfigurationError: a member has gone beyond `num_steps`, members have checkpoints and none in common, or not all
       processes see the same.
   """
+  if not devices.is_main_process():
+    devices.wait_for_all("checkpoints")
+  else:
+    for run in runs:
+      run.checkpoints.remove_unfinished()
+  step, damaged = newest_whole([run.checkpoints for run in runs])
+  if devices.is_main_process():
+    for checkpoints, of_step, error in damaged:
+      say(f"WARNING: {error}; kept as {checkpoints.set_aside(of_step)}, going on from an older checkpoint")
+    devices.wait_for_all("checkpoints")
   newest = [run.checkpoints.newest_step() or 0 for run in runs]
   if max(newest) > num_steps:
     raise ConfigurationError(f"config.training.steps = {num_steps}: this run has had {max(newest)} updates already")
-  step = newest_common_step(runs)
-  if not devices.all_agree(step):
+  if not devices.all_agree(step or 0):
     raise ConfigurationError(
       "config.output_directory: the processes find different checkpoints; expected a folder that all machines share"
     )
-  if step == 0 and any(newest):
+  if step is None and any(newest):
     reached = ", ".join(f"{run.directory} at {step}" for run, step in zip(runs, newest, strict=True))
     raise ConfigurationError(
       f"config.population: its members have no checkpoint of one step in common ({reached}); continue those that are "
       "behind alone, or choose another --config.output_directory"
     )
-  return step
+  return step or 0
 
 
-def restore(run: MemberRun, step: int, state: TrainState, statistics: Statistics) -> TrainState:
-  """The state of a member's checkpoint of `step`; `state` has its structure.
+def restore(run: MemberRun, step: int, state: TrainState, statistics: Statistics, continue_changed: bool) -> Start:
+  """A member as its checkpoint of `step` has it; `state` has the structure of its state.
 
   Raises:
-    ConfigurationError: the checkpoint has other shapes, or the data are not those that the run began with.
+    ConfigurationError: the checkpoint has other shapes, or belongs to another run, or the data are not those that the
+      run began with.
   """
+  like = Checkpoint(state, statistics, no_skips())
   try:
-    checkpoint = run.checkpoints.restore(Checkpoint(state, statistics), step)
+    checkpoint, note = run.checkpoints.restore(like, step, may_differ=("config",) if continue_changed else ())
+  except OtherRun as error:
+    changed = "the data have changed since this run began" if "config.dataset" in error.names else str(error)
+    raise ConfigurationError(
+      f"{', '.join(error.names)}: {changed}; choose another --config.output_directory"
+    ) from error
   except ValueError as error:
     raise ConfigurationError(f"{run.directory}: {' '.join(str(error).split())[:500]}") from error
   if not all(np.array_equal(*pair) for pair in zip(checkpoint.statistics, statistics, strict=True)):
-    raise ConfigurationError("config.dataset: the data have changed since this run began; choose another directory")
-  return checkpoint.state
+    raise ConfigurationError(
+      "config.dataset: its statistics have changed since this run began; choose another --config.output_directory"
+    )
+  return Start(checkpoint.state, checkpoint.skips, note.progress[METRICS_ROWS], note.progress[EVALUATED])
 
 
-class MemberWriters:
-  """The metrics of all members: each into its own files, and their mean on the terminal. Only the first process writes.
+class MemberFiles:
+  """What is written of all members: metrics, each into its own files, and checkpoints. Only the first process writes.
+
+  A disk that refuses does not end training: what could not be written is said, tried again at the next time, and left
+  in `problems`.
 
   Args:
     runs: of the members.
+    metrics_rows: of each member, of the rows that are there, how many it keeps; None of a run that begins.
     first_step: where they continue.
     progress: shows the mean over members.
     resources: closes the files.
+
+  Raises:
+    ConfigurationError: a directory cannot be written at all.
   """
 
-  def __init__(self, runs: Sequence[MemberRun], first_step: int, progress: MetricWriter, resources: ExitStack):
+  def __init__(
+    self,
+    runs: Sequence[MemberRun],
+    metrics_rows: Sequence[int | None],
+    first_step: int,
+    progress: MetricWriter,
+    resources: ExitStack,
+  ):
+    self._runs = runs
     self._progress = progress
+    self._json: list[JsonLinesWriter] = []
     self._writers: list[WriterGroup] = []
-    for run in runs if devices.is_main_process() else ():
-      record_start(run.directory, run.member.config)
-      files = (
-        JsonLinesWriter(run.directory / METRICS, first_step),
-        TensorBoardWriter(run.directory / TENSORBOARD, first_step),
-      )
-      self._writers.append(resources.enter_context(WriterGroup(*files)))
+    self._unsaved: dict[int, str] = {}
+    if not devices.is_main_process():
+      return
+    for run, rows in zip(runs, metrics_rows, strict=True):
+      record_start(run.directory, run.member.config, say)
+      try:
+        json_lines = JsonLinesWriter(run.directory / METRICS, rows)
+      except OSError as error:
+        raise ConfigurationError(f"config.output_directory: {run.directory} cannot be written: {error}") from error
+      self._json.append(json_lines)
+      board = TensorBoardWriter(run.directory / TENSORBOARD, None if rows is None else first_step)
+      self._writers.append(resources.enter_context(WriterGroup(json_lines, board)))
 
   def write_evaluation(self, step: int, rows: Sequence[Sequence[Row]]) -> None:
     """Takes the rows of an evaluation of each member."""
@@ -132,10 +200,54 @@ class MemberWriters:
 
   def write(self, step: int, metrics: Sequence[Mapping[str, float]]) -> None:
     """Takes the metrics of each member at one step."""
+    if not self._writers:
+      return
     for writer, of_member in zip(self._writers, metrics, strict=True):
       writer.write(step, of_member)
     means = {name: np.array([of_member[name] for of_member in metrics]) for name in metrics[0]}
     self._progress.write(step, {name: _mean_of_finite(values) for name, values in means.items()})
+
+  def save(
+    self,
+    step: int,
+    population: Population,
+    statistics: Statistics,
+    scores: Sequence[float | None],
+    *,
+    is_evaluated: bool,
+  ) -> None:
+    """Saves a checkpoint of each member.
+
+    Args:
+      step: of the run.
+      population: fetched to this process.
+      statistics: of the run's data.
+      scores: of each member on training tasks; None where it was not evaluated on any.
+      is_evaluated: whether the evaluation that is due at this step is in the metrics.
+    """
+    for index, (run, json_lines, score) in enumerate(zip(self._runs, self._json, scores, strict=True)):
+      state, skips = member((population.state, population.skips), index)
+      json_lines.sync()  # The rows that the checkpoint counts.
+      progress = {METRICS_ROWS: json_lines.num_rows, EVALUATED: is_evaluated}
+      try:
+        run.checkpoints.save(step, Checkpoint(state, statistics, skips), score=score, progress=progress)
+        self._unsaved.pop(index, None)
+      except SaveError as error:
+        self._unsaved[index] = str(error)
+        say(f"WARNING: update {step} is NOT saved, training goes on: {error}")
+
+  def problems(self) -> list[str]:
+    """What is not on the disk and should be."""
+    newest = {index: self._runs[index].checkpoints.newest_step() or 0 for index in self._unsaved}
+    problems = [
+      f"{error}; its newest checkpoint is of update {newest[index]}" for index, error in self._unsaved.items()
+    ]
+    for run, json_lines in zip(self._runs, self._json, strict=False):
+      if json_lines.pending:
+        problems.append(
+          f"{run.directory / METRICS}: {json_lines.pending} rows could not be written: {json_lines.problem}"
+        )
+    return problems
 
 
 def _mean_of_finite(values: np.ndarray) -> float:

@@ -1,21 +1,27 @@
 """The directory of a run: what it holds, and how a run finds its earlier part again."""
 
 import datetime
+import hashlib
 import json
+import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
 
-from experiments.configuration import ConfigurationError, flatten
-from experiments.provenance import git_commit, package_versions
+from experiments.configuration import ConfigurationError, flatten, support_directory
+from experiments.provenance import code_differences, code_identity, git_commit, package_versions
+from experiments.run_lock import LOCK, hold_lock
+from macaw_jax.data.manifest import content_digest, read_manifest
 from macaw_jax.training.metrics import to_json
 
 CONFIG_FILE = "config.json"
+CODE = "code.json"  # packages and source files that the run was last started with
 STARTS = "starts.json"  # one entry each time the run was started: command, versions, commit, device
 METRICS = "metrics.jsonl"
 RESULTS = "results.json"
@@ -25,9 +31,18 @@ TENSORBOARD = "tensorboard"
 LEARNING_CURVE = "learning_curve.png"
 ROLLOUT = "adapted_rollout.gif"
 
+PARTIAL = ".partial"
+
 # A longer run is the same run, continued, unless something follows its length, as algorithm.decay_steps does. So is a
-# run on other devices.
-MAY_CHANGE = ("training.steps", "devices.seed", "devices.task", "devices.distributed")
+# run on other devices, or in a directory that was moved.
+MAY_CHANGE = (
+  "output_directory",
+  "training.steps",
+  "training.keep_checkpoints",
+  "devices.seed",
+  "devices.task",
+  "devices.distributed",
+)
 
 
 def default_directory(config: ml_collections.ConfigDict, settings: Sequence[str] = ()) -> Path:
@@ -37,30 +52,63 @@ def default_directory(config: ml_collections.ConfigDict, settings: Sequence[str]
   )
 
 
-def open_directory(config: ml_collections.ConfigDict) -> Path:
-  """Makes the run's directory, or finds the one of the same run.
+def directory_of(config: ml_collections.ConfigDict) -> Path:
+  """Where the configuration's run is, or will be."""
+  return Path(config.output_directory) if config.output_directory else default_directory(config)
+
+
+def open_directory(
+  config: ml_collections.ConfigDict, resources: ExitStack, *, continue_changed: bool, say: Callable[[str], None]
+) -> Path:
+  """Makes the run's directory, or finds the one of the same run; keeps other runs out of it until `resources` closes.
+
+  Args:
+    config: of the run.
+    resources: gets the lock.
+    continue_changed: whether a run goes on although its settings, or the code, have changed since it began.
+    say: takes a line about what has changed, or what a killed run left.
 
   Raises:
-    ConfigurationError: the directory belongs to a run with other settings, or is no directory of a run.
+    ConfigurationError: the directory belongs to a run with other settings or other code, to a run that is going on, or
+      to something else, or it cannot be written.
   """
-  directory = Path(config.output_directory) if config.output_directory else default_directory(config)
+  directory = directory_of(config)
   if directory.exists() and not directory.is_dir():
     raise ConfigurationError(f"config.output_directory: {directory} is a file")
-  if (directory / CONFIG_FILE).is_file():
-    _check_same_run(directory, config)
-  elif directory.is_dir() and any(directory.iterdir()):
+  if not (directory / CONFIG_FILE).is_file() and directory.is_dir() and _has_other_files(directory):
     raise ConfigurationError(f"config.output_directory: {directory} holds files, and no run ({CONFIG_FILE} is missing)")
-  else:
+  try:
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / CONFIG_FILE, config.to_dict())
+    resources.enter_context(hold_lock(directory, say))
+    if (directory / CONFIG_FILE).is_file():
+      _check_same_run(directory, config, continue_changed, say)
+    else:
+      write_json(directory / CODE, code_identity())
+      write_json(directory / CONFIG_FILE, config.to_dict())
+  except OSError as error:
+    raise ConfigurationError(f"config.output_directory: {directory} cannot be written: {error}") from error
   return directory
 
 
-def record_start(directory: Path, config: ml_collections.ConfigDict) -> None:
-  """Adds this start to the run's directory, and its number of updates, which may have grown."""
-  write_json(directory / CONFIG_FILE, config.to_dict())
-  starts = read_json(directory / STARTS) if (directory / STARTS).is_file() else []
-  write_json(directory / STARTS, [*starts, _start()])
+def record_start(directory: Path, config: ml_collections.ConfigDict, say: Callable[[str], None]) -> None:
+  """Adds this start to the run's directory, and what may have changed since the last one: configuration and code.
+
+  Raises:
+    ConfigurationError: the directory cannot be written.
+  """
+  starts = []
+  try:
+    if (directory / STARTS).is_file():
+      starts = read_json(directory / STARTS)
+  except ConfigurationError as error:
+    kept = (directory / STARTS).replace(directory / f"damaged-{STARTS}")
+    say(f"WARNING: {error}; kept as {kept}, and begun anew")
+  try:
+    write_json(directory / CONFIG_FILE, config.to_dict())
+    write_json(directory / CODE, code_identity())
+    write_json(directory / STARTS, [*starts, _start()])
+  except OSError as error:
+    raise ConfigurationError(f"config.output_directory: {directory} cannot be written: {error}") from error
 
 
 def load_config(directory: Path) -> ml_collections.ConfigDict:
@@ -74,10 +122,26 @@ def load_config(directory: Path) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(read_json(directory / CONFIG_FILE))
 
 
+def identity(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """Digests of what the run's numbers follow from, written into each of its checkpoints.
+
+  Of the configuration without what may change, of the training data and of the data that evaluation adapts to.
+  """
+  settings = {name: value for name, value in _settings(config).items() if name not in MAY_CHANGE}
+  return {
+    "config": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+    "config.dataset": content_digest(read_manifest(config.dataset.directory)),
+    "config.evaluation.support": content_digest(read_manifest(support_directory(config))),
+  }
+
+
 def write_json(path: Path, value: Any) -> None:
-  """Writes strict JSON (NaN as null) under another name first, so that the file is always whole."""
-  partial = path.with_name(f".{path.name}.partial")
-  partial.write_text(json.dumps(to_json(value), indent=2, allow_nan=False) + "\n")
+  """Writes strict JSON (NaN as null) to the disk under another name first, so that the file is always whole."""
+  partial = path.with_name(f".{path.name}{PARTIAL}")
+  with partial.open("w") as file:
+    file.write(json.dumps(to_json(value), indent=2, allow_nan=False) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
   partial.replace(path)
 
 
@@ -93,15 +157,33 @@ def read_json(path: Path) -> Any:
     raise ConfigurationError(f"{path}: not JSON: {error}") from error
 
 
-def _check_same_run(directory: Path, config: ml_collections.ConfigDict) -> None:
-  before = flatten(read_json(directory / CONFIG_FILE))
-  now = flatten(json.loads(json.dumps(config.to_dict())))
-  for name in sorted(before.keys() | now.keys()):
-    if name not in MAY_CHANGE and before.get(name) != now.get(name):
-      raise ConfigurationError(
-        f"{directory} holds a run with config.{name} = {before.get(name)!r}, this one has {now.get(name)!r}. Choose "
-        "another --config.output_directory, or remove that run"
-      )
+def _has_other_files(directory: Path) -> bool:
+  """Whether there is more than a run leaves that was killed before it wrote its configuration."""
+  return any(path.name not in (LOCK, CODE) and not path.name.endswith(PARTIAL) for path in directory.iterdir())
+
+
+def _settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  return flatten(json.loads(json.dumps(config.to_dict())))
+
+
+def _check_same_run(
+  directory: Path, config: ml_collections.ConfigDict, continue_changed: bool, say: Callable[[str], None]
+) -> None:
+  before, now = flatten(read_json(directory / CONFIG_FILE)), _settings(config)
+  differences = [
+    f"config.{name} = {before.get(name)!r}, this one has {now.get(name)!r}"
+    for name in sorted(before.keys() | now.keys())
+    if name not in MAY_CHANGE and before.get(name) != now.get(name)
+  ]
+  if (directory / CODE).is_file():
+    differences += code_differences(read_json(directory / CODE), code_identity())
+  if differences and not continue_changed:
+    raise ConfigurationError(
+      *(f"{directory} holds a run with {difference}" for difference in differences),
+      "choose another --config.output_directory, remove that run, or add --continue_changed to go on with the change",
+    )
+  for difference in differences:
+    say(f"WARNING: going on, although {directory} holds a run with {difference}")
 
 
 def _start() -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experiments.command_line import FULL_DISK
 from experiments.configuration import ConfigurationError
 
 LOCK = "lock"
@@ -61,7 +62,7 @@ def _write(descriptor: int, text: str) -> None:
     os.write(descriptor, text.encode())
   except OSError as error:
     # The lock holds without a name in the file; a disk that is full is the next save's to report.
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno not in FULL_DISK:
       raise
 
 

@@ -19,6 +19,7 @@ SCHEMA_VERSION = 2
 WITHOUT_DIGEST = 1  # the version before, still read
 MANIFEST_FILE = "manifest.json"
 DIGEST = "digest"
+PROVENANCE = ("schema_version", "behaviour", "versions", "git_commit", "created")  # fields that no number follows from
 _ABSENT = object()
 
 
@@ -119,6 +120,14 @@ def document_digest(document: Mapping[str, Any]) -> str:
   """SHA-256 of a manifest's fields but its digest, as ASCII JSON with sorted keys and no spaces."""
   content = {key: value for key, value in document.items() if key != DIGEST}
   return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
+
+
+def content_digest(manifest: Manifest) -> str:
+  """SHA-256 of what a dataset holds, the digests of its files among it; not of when and with what it was made."""
+  fields = dataclasses.asdict(manifest)
+  for name in PROVENANCE:
+    del fields[name]
+  return document_digest(fields)
 
 
 def _read_document(path: Path) -> tuple[dict[str, Any], str]:

@@ -1,0 +1,89 @@
+"""What a run leaves when it is done: final results, tables, pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import ml_collections
+
+from experiments import compare, report
+from experiments.command_line import say
+from experiments.experiment import Experiment
+from experiments.member_runs import MemberRun
+from experiments.run_directory import (
+  CHECKPOINTS,
+  CODE,
+  CONFIG_FILE,
+  LEARNING_CURVE,
+  METRICS,
+  RESULTS,
+  ROLLOUT,
+  STARTS,
+  TENSORBOARD,
+  read_json,
+  write_json,
+)
+from experiments.training import Result
+from macaw_jax.evaluation.protocols import Evaluation
+from macaw_jax.training.metrics import read_rows
+
+FILES = {
+  RESULTS: "final returns and scores, one row a task",
+  METRICS: "losses and returns over time",
+  LEARNING_CURVE: "the same as a picture",
+  ROLLOUT: "an adapted episode on the first test task",
+  TENSORBOARD: "for tensorboard --logdir",
+  CHECKPOINTS: "parameters, to continue or evaluate",
+  CONFIG_FILE: "the configuration",
+  STARTS: "commands, versions and commit of each start",
+  CODE: "packages and source files of the last start",
+}
+
+
+def finish(
+  config: ml_collections.ConfigDict, experiment: Experiment, runs: Sequence[MemberRun], results: Sequence[Result]
+) -> None:
+  """Writes and shows the final results."""
+  for each, result in zip(runs, results, strict=True):
+    write_results(experiment, each, result)
+    if result.step < config.training.steps:
+      say(f"{each.name} stands at update {result.step}: its numbers were not finite after it")
+    draw(each.member.config, experiment, each.directory, result.evaluation)
+  if len(runs) == 1:
+    (each,), (result,) = runs, results
+    say(f"\n{report.results_table(result.rows)}\n")
+    say(f"files in {each.directory}:")
+    for name, content in FILES.items():
+      if (each.directory / name).exists():
+        say(f"  {name:<20} {content}")
+  else:
+    written = {each.directory: read_json(each.directory / RESULTS) for each in runs}
+    say(f"\n{compare.comparison_table(compare.group_runs(written))}\n\n{compare.runs_table(written)}\n")
+  say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={runs[0].directory}")
+
+
+def write_results(experiment: Experiment, each: MemberRun, result: Result) -> None:
+  """Writes the returns and scores of a member after its last update."""
+  config = each.member.config
+  values = {
+    "algorithm": config.algorithm.name,
+    "family": experiment.family.name,
+    "seed": config.seed,
+    "step": result.step,
+    "seconds": read_rows(each.directory / METRICS)[-1]["wall_time"],
+    "mean": report.means_by_split(result.rows),
+    "rows": result.rows,
+    "config": config.to_dict(),
+  }
+  write_json(each.directory / RESULTS, values)
+
+
+def draw(config: ml_collections.ConfigDict, experiment: Experiment, directory: Path, evaluation: Evaluation) -> None:
+  """Draws the learning curve, and the first adapted episode on the first test task; says what cannot be drawn here."""
+  title = f"{config.algorithm.name}, {experiment.family.name}, seed {config.seed}"
+  try:
+    report.plot_learning_curve(read_rows(directory / METRICS), directory / LEARNING_CURVE, title)
+  except ImportError:
+    say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
+  states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, experiment.evaluated[0].tasks))
+  report.draw_episode(experiment.family, states, directory / ROLLOUT, task=task)
