@@ -5,14 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 import ml_collections
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from experiments.compilation_cache import use_compilation_cache
+from experiments.config_file import make_config, take_overrides
 from experiments.configuration import ConfigurationError
 from experiments.interruption import EXIT_CODES, Interrupted
 from macaw_jax.data.manifest import DatasetError
@@ -45,7 +44,11 @@ def fail(*problems: str, code: int = BAD_INPUT) -> NoReturn:
   sys.exit(code)
 
 
-def launch(main: Callable[[], None]) -> None:
+Parse = Callable[[list[str]], list[str]]
+"""Sets the flags of a program's arguments, and returns the program and what is no flag."""
+
+
+def launch(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
   """Runs `main` with flags parsed; anything that is no flag ends in `fail`, as bad input does."""
 
   def without_arguments(arguments: list[str]) -> None:
@@ -53,20 +56,18 @@ def launch(main: Callable[[], None]) -> None:
       raise ConfigurationError(f"command line: unexpected argument {arguments[0]!r}; expected --<flag>=<value> only")
     main()
 
-  launch_with_arguments(without_arguments)
+  launch_with_arguments(without_arguments, parse)
 
 
-def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
+def launch_with_arguments(main: Callable[[list[str]], None], parse: Parse = flags.FLAGS) -> None:
   """Runs `main` on what stands beside the flags; bad flags, configurations and datasets end in `fail`.
 
   What it compiles is kept for the next start (`compilation_cache`).
   """
 
-  def parse(argv: list[str]) -> list[str]:
+  def parse_or_fail(argv: list[str]) -> list[str]:
     try:
-      return flags.FLAGS(argv)
-    except (AttributeError, KeyError) as error:  # of the configuration; the message names the nearest field it has
-      fail(f"command line: the configuration has no field {_innermost(error)}")
+      return parse(argv)
     except (flags.Error, TypeError, ValueError) as error:
       fail(f"command line: {error}")
 
@@ -90,37 +91,20 @@ def launch_with_arguments(main: Callable[[list[str]], None]) -> None:
     except BrokenPipeError:  # whoever reads the output, as `head`, has read enough
       os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it flushes
 
-  app.run(guarded, flags_parser=parse)
+  app.run(guarded, flags_parser=parse_or_fail)
 
 
 def launch_with_config(main: Callable[[ml_collections.ConfigDict], None]) -> None:
-  """Runs `main` on the configuration of `--config`, fields replaced as the command line says."""
-  flag = config_flags.DEFINE_config_file("config", None, "Configuration file, as configs/macaw.py.")
-  launch(lambda: main(config_of(flag)))
+  """Runs `main` on the locked configuration of `--config`, fields replaced as the command line says."""
+  flag = flags.DEFINE_multi_string(
+    "config", [], "Configuration file, as configs/macaw.py; --config.<field>=<value> replaces a field of it."
+  )
+  overrides: list[str] = []
 
+  def parse(argv: list[str]) -> list[str]:
+    program, *arguments = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
+    found, others = take_overrides(arguments)
+    overrides.extend(found)
+    return flags.FLAGS([program, *others])
 
-def config_of(flag: flags.FlagHolder[ml_collections.ConfigDict]) -> ml_collections.ConfigDict:
-  """The configuration of a `config_flags` flag.
-
-  Raises:
-    ConfigurationError: no file was given, or it cannot be read.
-  """
-  config = flag.value
-  if config is None:
-    raise ConfigurationError("no configuration; expected --config=configs/<name>.py")
-  file, _, _ = config_flags.get_config_filename(flags.FLAGS[flag.name]).partition(":")  # <file>:<argument>
-  if not Path(file).is_file():
-    raise ConfigurationError(f"--config={file}: no such file; expected --config=configs/<name>.py")
-  if not isinstance(config, ml_collections.ConfigDict):
-    # The library hands back an object that raises the reason when it is used.
-    try:
-      config.to_dict()
-    except Exception as error:
-      raise ConfigurationError(f"--config: {error}") from error
-  return config
-
-
-def _innermost(error: BaseException) -> str:
-  while error.args and isinstance(error.args[0], BaseException):
-    error = error.args[0]
-  return str(error.args[0] if error.args else error)
+  launch(lambda: main(make_config(flag.value, overrides)), parse)

@@ -57,6 +57,8 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
   faults = field_faults(config.to_dict())
   if "algorithm.name" not in faults:
     of_algorithm = hyperparameter_faults(ALGORITHMS[config.algorithm.name], ANY_PROBLEM, hyperparameters(config))
+    if "training.steps" in faults and config.algorithm.get("decay_steps") == config.training.get("steps"):
+      of_algorithm.pop("decay_steps", None)  # It follows the number of steps, which is named already.
     faults |= {f"algorithm.{name}": line for name, line in of_algorithm.items()}
   problems, wrong = list(faults.values()), set(faults)
   if any(name.startswith("algorithm.") for name in faults):

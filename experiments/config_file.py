@@ -1,0 +1,149 @@
+"""The configuration of a command: `--config=<file>` makes it, `--config.<field>=<value>` replaces a field of it.
+
+A file's `get_config()` returns the configuration; `--config=<file>:<argument>` hands it an argument. A value is read as
+what the field holds, and whatever is wrong with the command is said at once.
+"""
+
+import ast
+import importlib.machinery
+import importlib.util
+import inspect
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from experiments.configuration import ConfigurationError
+from experiments.hyperparameter_checks import suggestion
+
+EXPECTED_FILE = "expected --config=configs/<name>.py"
+
+
+def take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+  """The `--config.<field>=<value>` among the arguments of a command, and the other arguments.
+
+  What stands behind `--config.<field>` without a value is its value; `--noconfig.<field>` is `--config.<field>=false`.
+  """
+  overrides: list[str] = []
+  others: list[str] = []
+  waiting = list(arguments)
+  while waiting:
+    argument = waiting.pop(0)
+    matched = re.match(r"--?(no)?config\.([^=]*)(=.*)?$", argument, re.DOTALL)
+    if argument == "--":
+      return overrides, [*others, argument, *waiting]
+    if matched is None:
+      others.append(argument)
+    elif matched[1]:
+      overrides.append(f"--config.{matched[2]}=false")
+    elif matched[3]:
+      overrides.append(f"--config.{matched[2]}{matched[3]}")
+    else:
+      value = waiting.pop(0) if waiting and not re.match(r"-\D", waiting[0]) else ""
+      overrides.append(f"--config.{matched[2]}={value}")
+  return overrides, others
+
+
+def make_config(locations: Sequence[str], overrides: Sequence[str]) -> ml_collections.ConfigDict:
+  """The locked configuration of a command.
+
+  Args:
+    locations: what `--config` was given as, each time.
+    overrides: as `take_overrides` gives them; of two for one field the last is taken.
+
+  Raises:
+    ConfigurationError: with all that is wrong, one line each.
+  """
+  if len(locations) > 1:
+    raise ConfigurationError(f"command line: --config is there {len(locations)} times: {', '.join(locations)}")
+  if not locations or not locations[0]:
+    raise ConfigurationError(f"no configuration; {EXPECTED_FILE}")
+  config = _call_get_config(locations[0])
+  problems: list[str] = []
+  for override in overrides:
+    try:
+      _override(config, override)
+    except ConfigurationError as error:
+      problems += (f"command line: {problem}" for problem in error.problems)
+  if problems:
+    raise ConfigurationError(*problems)
+  return config.lock()
+
+
+def _call_get_config(location: str) -> ml_collections.ConfigDict:
+  file, separator, argument = location.partition(":")
+  if not Path(file).is_file():
+    raise ConfigurationError(f"--config={file}: no such file; {EXPECTED_FILE}")
+  loader = importlib.machinery.SourceFileLoader("config_file", file)
+  module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))  # type: ignore[arg-type]
+  _attempt(file, lambda: loader.exec_module(module))
+  get_config = getattr(module, "get_config", None)
+  if not callable(get_config):
+    raise ConfigurationError(f"--config={file}: expected a function get_config in it")
+  arguments = (argument,) if separator else ()
+  try:
+    inspect.signature(get_config).bind(*arguments)
+  except TypeError as error:
+    takes = "takes no argument" if separator else f"needs an argument; expected --config={file}:<argument>"
+    raise ConfigurationError(f"--config={location}: its get_config {takes}") from error
+  config = _attempt(location, lambda: get_config(*arguments))
+  if not isinstance(config, ml_collections.ConfigDict):
+    raise ConfigurationError(
+      f"--config={location}: its get_config gave {config!r:.80}; expected an ml_collections.ConfigDict"
+    )
+  return config
+
+
+def _attempt(location: str, step: Callable[[], Any]) -> Any:
+  """What the step gives; whatever somebody's file may raise, is said with its place in that file."""
+  file = location.partition(":")[0]
+  try:
+    return step()
+  except (Exception, SystemExit) as error:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == file else lines[-1] if lines else None
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    place = f"line {line}: " if line is not None else ""
+    raise ConfigurationError(f"--config={location}: {place}{type(error).__name__}: {message}") from error
+
+
+def _override(config: ml_collections.ConfigDict, override: str) -> None:
+  """Replaces a field by `--config.<field>=<value>`."""
+  path, _, text = override.removeprefix("--config.").partition("=")
+  names, field = path.split("."), config
+  for depth, name in enumerate(names):
+    section, place = field, ".".join(["config", *names[:depth]])
+    if not isinstance(section, ml_collections.ConfigDict):
+      raise ConfigurationError(f"the configuration has no field {path!r}; {place} is {section!r}")
+    if name not in section:
+      raise ConfigurationError(f"the configuration has no field {path!r}; {suggestion(name, list(section), place)}")
+    field = section[name]
+  if isinstance(field, ml_collections.ConfigDict):
+    raise ConfigurationError(f"flag {override}: config.{path} has fields; expected --config.{path}.<field>=<value>")
+  parse, expected = _PARSERS.get(section.get_type(names[-1]), (ast.literal_eval, "a value as Python writes it"))
+  try:
+    section[names[-1]] = parse(text)
+  except (KeyError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+    raise ConfigurationError(f"flag {override}: expected {expected}") from None
+
+
+def _parse_bool(text: str) -> bool:
+  return {"true": True, "1": True, "": True, "false": False, "0": False}[text.lower()]
+
+
+def _parse_sequence(text: str) -> tuple[Any, ...]:
+  value = ast.literal_eval(text)
+  return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+_PARSERS: dict[type, tuple[Callable[[str], Any], str]] = {
+  bool: (_parse_bool, "true or false"),
+  int: (int, "an integer"),
+  float: (float, "a number"),
+  str: (str, "text"),
+  tuple: (_parse_sequence, "values as (100, 100)"),
+  list: (lambda text: list(_parse_sequence(text)), "values as [100, 100]"),
+}
