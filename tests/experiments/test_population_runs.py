@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import macaw
-from experiments import run as run_module
+from experiments import training
 from experiments.command_line import TrainingError
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run
@@ -18,6 +18,7 @@ from experiments.run import run
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.metrics import ProgressLine, read_rows
+from macaw_jax.training.population import no_skips
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -84,7 +85,7 @@ def newest_state(config):
   experiment = load_experiment(config)
   state = initialise(make_algorithm(config, experiment.problem), jax.random.key(7))
   with Checkpoints(Path(config.output_directory) / "checkpoints") as checkpoints:
-    return checkpoints.restore(Checkpoint(state, experiment.statistics)).state
+    return checkpoints.restore(Checkpoint(state, experiment.statistics, no_skips()))[0].state
 
 
 def copy_of(config, directory, **population):
@@ -104,7 +105,7 @@ def test_a_population_is_its_members_alone_and_continues(miniature, tmp_path, mo
         raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(run_module, "ProgressLine", Interrupted)
+    patch.setattr(training, "ProgressLine", Interrupted)
     with pytest.raises(KeyboardInterrupt):
       run(config)
   run(config)

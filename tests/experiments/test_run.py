@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +14,22 @@ import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
-from miniature_run import make_miniature
+from miniature_run import make_miniature, write_point_robot
 
-from experiments import run as run_module
+from experiments import training
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run
 from experiments.experiment import load_experiment, make_algorithm
-from experiments.run import draw, run
+from experiments.interruption import Interrupted
+from experiments.run import run
 from experiments.run_directory import load_config, write_json
+from experiments.run_results import draw
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.evaluation.protocols import Evaluation
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.metrics import ProgressLine, read_rows
+from macaw_jax.training.population import no_skips
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -69,7 +73,7 @@ def newest_checkpoint(config):
   experiment = load_experiment(config)
   state = initialise(make_algorithm(config, experiment.problem), jax.random.key(7))
   with Checkpoints(Path(config.output_directory) / "checkpoints") as checkpoints:
-    return checkpoints.restore(Checkpoint(state, experiment.statistics))
+    return checkpoints.restore(Checkpoint(state, experiment.statistics, no_skips()))[0]
 
 
 def without_times(rows):
@@ -125,20 +129,28 @@ def test_a_machine_without_packages_for_pictures(finished, tmp_path, monkeypatch
   assert len(said) == 2
 
 
-def test_the_same_command_continues_an_interrupted_run(finished, miniature, monkeypatch, capsys):
-  class Interrupted(ProgressLine):
-    def write(self, step, metrics):
-      super().write(step, metrics)
-      if step == 30:
-        raise KeyboardInterrupt
+def interrupt_at(step):
+  """A progress line during which a signal comes."""
 
+  class Interrupting(ProgressLine):
+    def write(self, now, metrics):
+      super().write(now, metrics)
+      if now == step and "steps_per_second" in metrics:
+        signal.raise_signal(signal.SIGTERM)
+
+  return Interrupting
+
+
+@pytest.mark.parametrize("step", [30, 20])  # between two evaluations; before one that is due
+def test_the_same_command_continues_an_interrupted_run(finished, miniature, monkeypatch, capsys, step):
   with monkeypatch.context() as patch:
-    patch.setattr(run_module, "ProgressLine", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    patch.setattr(training, "ProgressLine", interrupt_at(step))
+    with pytest.raises(Interrupted):
       run(miniature)
-  assert capsys.readouterr().out.endswith("the same command continues from update 20\n")
-  assert int(newest_checkpoint(miniature).state.step) == 20
+  assert capsys.readouterr().out.endswith(f"the same command continues from update {step}\n")
+  assert int(newest_checkpoint(miniature).state.step) == step
   run(miniature)
+  assert (f"evaluating update {step}, before which" in capsys.readouterr().out) == (step == 20)
   jax.tree.map(np.testing.assert_array_equal, newest_checkpoint(miniature), newest_checkpoint(finished[0]))
   directory, uninterrupted = Path(miniature.output_directory), Path(finished[0].output_directory)
   rows, expected = (read_rows(place / "metrics.jsonl") for place in (directory, uninterrupted))
@@ -203,15 +215,21 @@ def test_a_run_does_not_go_backwards(finished, tmp_path):
   assert load_config(tmp_path / "run").training.steps == 40
 
 
-def test_a_run_on_changed_data_is_not_continued(finished, tmp_path):
-  config = copied(finished, tmp_path)
-  with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
-    checkpoint = newest_checkpoint(config)
-    state = checkpoint.state._replace(step=checkpoint.state.step + 1)
-    statistics = checkpoint.statistics._replace(return_scale=checkpoint.statistics.return_scale * 2)
-    checkpoints.save(int(state.step), Checkpoint(state, statistics))
+def test_a_run_on_changed_data_is_not_continued(miniature, tmp_path):
+  data = tmp_path / "data"
+  write_point_robot(data)
+  config = miniature.copy_and_resolve_references()
+  config.dataset.directory, config.training.steps = str(data), 20
+  run(config)
+  shutil.rmtree(data)
+  write_point_robot(data, created="2026-01-01T00:00:00+00:00")  # The same data, made another day.
+  config.training.steps = 40
+  config.algorithm.decay_steps = 20
+  run(config)
+  shutil.rmtree(data)
+  write_point_robot(data, num_episodes=11)
   config.training.steps = 60
-  with pytest.raises(ConfigurationError, match=r"config.dataset: the data have changed since this run began"):
+  with pytest.raises(ConfigurationError, match=r"config.dataset.*: the data have changed since this run began"):
     run(config)
 
 
