@@ -12,7 +12,7 @@ import datetime
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from ml_collections import ConfigDict
 
 from experiments.command_line import launch_with_config
 from experiments.configuration import ConfigurationError, other_policies_directory
+from experiments.hyperparameter_checks import suggestion
 from experiments.provenance import git_commit, package_versions
 from experiments.report import draw_episode
 from macaw_jax import envs
-from macaw_jax.data.collect import Collection, CollectSettings, Progress, check_settings, collect, thin_episodes
+from macaw_jax.data.collect import Collection, CollectSettings, Progress, collect, examine_settings, thin_episodes
 from macaw_jax.data.dataset import write_dataset
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily
@@ -58,47 +59,69 @@ def read_config(config: ConfigDict) -> tuple[Request, TaskFamily, CollectSetting
   """The config as checked values.
 
   Raises:
-    ConfigurationError: a field is unknown, missing, of a wrong type or out of its range, or a directory exists already.
+    ConfigurationError: with all that is wrong, one line each: a field is unknown, missing or of a wrong type, a
+      directory cannot be made; where every field is of its type, one is out of its range.
   """
-  fields: dict[str, Any] = config.to_dict()
-  expected = {field.name: field.type for kind in (Request, CollectSettings) for field in dataclasses.fields(kind)}
-  for name in fields:
-    if name not in expected:
-      raise ConfigurationError(f"config field {name!r} is unknown; expected {sorted(expected)}")
-  for name, kind in expected.items():
-    if name not in fields:
-      raise ConfigurationError(f"config field {name!r} is missing")
-    fields[name] = _typed(name, fields[name], kind)
+  fields, problems = _typed_fields(config.to_dict())
+  problems += _directory_problems(fields)
+  try:
+    family = envs.make(fields.get("family", next(iter(envs.FAMILIES))))
+  except ValueError as error:
+    problems.append(str(error))
+  if problems:
+    raise ConfigurationError(*problems)
   request = Request(**{field.name: fields[field.name] for field in dataclasses.fields(Request)})
   settings = CollectSettings(**{field.name: fields[field.name] for field in dataclasses.fields(CollectSettings)})
-  try:
-    family = envs.make(request.family)
-    check_settings(settings, family)
-  except ValueError as error:
-    raise ConfigurationError(str(error)) from error
-  if not request.directory:
-    raise ConfigurationError("directory is empty; expected where the dataset will be")
+  problems = examine_settings(settings, family)
   if request.starter_directory and not 1 <= request.starter_episodes <= settings.episodes_per_task:
-    raise ConfigurationError(
+    problems.append(
       f"starter_episodes is {request.starter_episodes}; expected 1 to episodes_per_task, {settings.episodes_per_task}"
     )
-  if Path(request.starter_directory) == Path(request.directory):
-    raise ConfigurationError(f"starter_directory and directory are both {request.directory!r}; expected two")
-  other_policies = other_policies_directory(request.directory) if settings.other_policy_episodes else ""
-  for directory in filter(None, (request.directory, request.starter_directory, other_policies)):
-    if os.path.lexists(directory):
-      raise ConfigurationError(
-        f"{directory} exists already; a dataset is never overwritten. Remove it or name another."
-      )
+  if problems:
+    raise ConfigurationError(*problems)
   return request, family, settings
+
+
+def _typed_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+  """The fields that can be used, each as its type, and what is wrong with the others."""
+  expected = {field.name: field.type for kind in (Request, CollectSettings) for field in dataclasses.fields(kind)}
+  fields: dict[str, Any] = {}
+  problems = [
+    f"config field {name!r} is unknown; {suggestion(name, expected, 'config')}"
+    for name in values
+    if name not in expected
+  ]
+  for name, kind in expected.items():
+    if name not in values:
+      problems.append(f"config field {name!r} is missing; expected {_describe(kind)}")
+      continue
+    value = _typed(values[name], kind)
+    if value is None:
+      problems.append(f"config field {name!r} is {values[name]!r}; expected {_describe(kind)}")
+    else:
+      fields[name] = value
+  return fields, problems
+
+
+def _directory_problems(fields: Mapping[str, Any]) -> Iterator[str]:
+  """Directories that cannot be made; of the fields, some may be absent."""
+  directory, starter = fields.get("directory"), fields.get("starter_directory")
+  if directory == "":
+    yield "directory is empty; expected where the dataset will be"
+  elif directory and starter and Path(starter) == Path(directory):
+    yield f"starter_directory and directory are both {directory!r}; expected two"
+  other_policies = other_policies_directory(directory) if directory and fields.get("other_policy_episodes") else ""
+  for wanted in filter(None, dict.fromkeys((directory, starter, other_policies))):
+    if os.path.lexists(wanted):
+      yield f"{wanted} exists already; a dataset is never overwritten. Remove it or name another."
 
 
 def _is_int(value: Any) -> bool:
   return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _typed(name: str, value: Any, kind: Any) -> Any:
-  """The value as its field's type: `int`, `float`, `str` or `tuple[int, ...]`."""
+def _typed(value: Any, kind: Any) -> Any:
+  """The value as `int`, `float`, `str` or `tuple[int, ...]`; None if it is none."""
   if kind is int and _is_int(value):
     return value
   if kind is float and (_is_int(value) or isinstance(value, float)):
@@ -107,9 +130,11 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     return value
   if kind == tuple[int, ...] and isinstance(value, tuple | list) and all(map(_is_int, value)):
     return tuple(value)
-  raise ConfigurationError(
-    f"config field {name!r} is {value!r}; expected {kind.__name__ if isinstance(kind, type) else kind}"
-  )
+  return None
+
+
+def _describe(kind: Any) -> str:
+  return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def make_manifest(

@@ -54,10 +54,11 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
   Raises:
     ConfigurationError: with all that is wrong, one line each.
   """
-  faults = field_faults(config.to_dict())
+  values = flatten(config.to_dict())
+  faults = field_faults(values)
   if "algorithm.name" not in faults:
     of_algorithm = hyperparameter_faults(ALGORITHMS[config.algorithm.name], ANY_PROBLEM, hyperparameters(config))
-    if "training.steps" in faults and config.algorithm.get("decay_steps") == config.training.get("steps"):
+    if "training.steps" in faults and values.get("algorithm.decay_steps") == values.get("training.steps"):
       of_algorithm.pop("decay_steps", None)  # It follows the number of steps, which is named already.
     faults |= {f"algorithm.{name}": line for name, line in of_algorithm.items()}
   problems, wrong = list(faults.values()), set(faults)
@@ -73,15 +74,14 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
 
 
 def field_faults(values: Mapping[str, Any]) -> dict[str, str]:
-  """One line for each field that is missing, unknown or of a wrong value, by its name; hyper-parameters apart."""
-  flat = flatten(values)
+  """A line for each field that is missing, unknown or of a wrong value, by its dotted name; hyper-parameters apart."""
   faults = {}
   for name, field in FIELDS.items():
-    if name not in flat:
+    if name not in values:
       faults[name] = f"config.{name} is missing; expected {field.expected}"
-    elif not field.takes(flat[name]):
-      faults[name] = f"config.{name} = {flat[name]!r}: expected {field.expected}"
-  for name in flat:
+    elif not field.takes(values[name]):
+      faults[name] = f"config.{name} = {values[name]!r}: expected {field.expected}"
+  for name in values:
     if name not in FIELDS and not name.startswith("algorithm."):
       faults[name] = f"config.{name} is unknown; {_known_beside(name)}"
   return faults

@@ -281,6 +281,12 @@ def thin_episodes(episodes: Episodes, count: int) -> Episodes:
 
 def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
   """Raises ValueError, in one line that names the field, where a setting does not fit the family."""
+  for problem in examine_settings(settings, family):
+    raise ValueError(problem)
+
+
+def examine_settings(settings: CollectSettings, family: TaskFamily) -> list[str]:
+  """A line for each setting that does not fit the family."""
   num_tasks = family.num_tasks
   last_observation = family.observation_size - 1
   allowed = {
@@ -312,9 +318,11 @@ def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
       "at least 0, and 0 where there is one task",
     ),
   }
-  for name, (holds, expected) in allowed.items():
-    if not holds:
-      raise ValueError(f"{name} is {getattr(settings, name)}; expected {expected}")
+  return [
+    f"{name} is {getattr(settings, name)}; expected {expected}"
+    for name, (holds, expected) in allowed.items()
+    if not holds
+  ]
 
 
 def _agent(family: TaskFamily, settings: CollectSettings) -> BehaviourAgent:

@@ -106,7 +106,9 @@ def test_an_existing_directory_is_refused_at_once(run):
   before = (directory / "full" / "manifest.json").read_bytes()
   result = command(directory / "full")
   assert result.returncode == 2
-  assert result.stderr.strip().splitlines()[-1].startswith(f"error: {directory / 'full'} exists already")
+  both = (directory / "full", directory / "full_other_policies")
+  for line, path in zip(result.stderr.splitlines(), both, strict=True):
+    assert line.startswith(f"error: {path} exists already")
   assert (directory / "full" / "manifest.json").read_bytes() == before
 
 
@@ -142,6 +144,28 @@ def test_a_bad_field_is_named(field, value, message, tmp_path, monkeypatch):
     config[field] = value
   with pytest.raises(ConfigurationError, match=message):
     read_config(config)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "data").mkdir()
+  config = point_robot.get_config()
+  config.family, config.directory = "pointrobot", "data"
+  config.batch_sise = 4
+  del config.seed
+  with pytest.raises(ConfigurationError) as error:
+    read_config(config)
+  unknown, missing, directory, family = error.value.problems
+  assert unknown == "config field 'batch_sise' is unknown; did you mean config.batch_size?"
+  assert missing == "config field 'seed' is missing; expected int"
+  assert directory.startswith("data exists already")
+  assert family.startswith("No task family is called 'pointrobot'")
+
+  config = point_robot.get_config()
+  config.batch_size, config.discount, config.starter_directory, config.starter_episodes = 0, 2.0, "starter", 0
+  with pytest.raises(ConfigurationError) as error:
+    read_config(config)
+  assert [problem.split()[0] for problem in error.value.problems] == ["batch_size", "discount", "starter_episodes"]
 
 
 def test_a_missing_field_is_named():
