@@ -64,17 +64,24 @@ def write_configuration(directory: Path, steps: int) -> Path:
   return file
 
 
-def start(file: Path, output: Path, *flags: str) -> subprocess.Popen:
-  """A run in a process of its own."""
+def start(file: Path, output: Path, *flags: str, stdout: int | None = None, **variables: str) -> subprocess.Popen[str]:
+  """A run in a process of its own, with these variables; what it says is appended to a file unless `stdout` is given."""
   environment = os.environ | {
     "JAX_PLATFORMS": "cpu",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "JAX_COMPILATION_CACHE_DIR": str(file.parent / "compiled"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
   }
-  log = output.with_suffix(".log").open("a")
   command = [sys.executable, "-u", "-m", "experiments.run", f"--config={file}", f"--config.output_directory={output}"]
-  return subprocess.Popen([*command, *flags], env=environment, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
+  with output.with_suffix(".log").open("a") as log:
+    return subprocess.Popen(
+      [*command, *flags],
+      env=environment | variables,
+      cwd=REPOSITORY,
+      stdout=log if stdout is None else stdout,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
 
 
 def log_lines(output: Path) -> list[str]:
@@ -120,9 +127,9 @@ def kill_once(file: Path, output: Path, chance: random.Random, number: int, long
   return None if code == 0 else Kill(phase_of(output, said_before), code)
 
 
-def finish(file: Path, output: Path) -> None:
+def finish(file: Path, output: Path, *flags: str) -> None:
   """Lets a run come to its end."""
-  code = start(file, output).wait(timeout=SECONDS)
+  code = start(file, output, *flags).wait(timeout=SECONDS)
   if code != 0:
     raise AssertionError(f"a start ended with {code}:\n" + "\n".join(log_lines(output)[-20:]))
 

@@ -1,6 +1,7 @@
 """Whole runs of the entry points on a small dataset."""
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -161,6 +162,7 @@ def test_the_same_command_continues_an_interrupted_run(finished, miniature, monk
 def test_the_update_is_traced_once_in_a_run(miniature, monkeypatch):
   make_macaw, traces = ALGORITHMS["macaw"], []
 
+  @functools.wraps(make_macaw)
   def counted(*arguments, **hyperparameters):
     algorithm = make_macaw(*arguments, **hyperparameters)
 
@@ -224,7 +226,6 @@ def test_a_run_on_changed_data_is_not_continued(miniature, tmp_path):
   shutil.rmtree(data)
   write_point_robot(data, created="2026-01-01T00:00:00+00:00")  # The same data, made another day.
   config.training.steps = 40
-  config.algorithm.decay_steps = 20
   run(config)
   shutil.rmtree(data)
   write_point_robot(data, num_episodes=11)
@@ -286,7 +287,7 @@ def test_evaluation_of_a_checkpoint_with_other_parameters(finished, tmp_path):
     (["--config=configs/macaw.py", "--config.sede=1"], "error: command line: the configuration has no field 'sede'"),
     (["--config=configs/macaw.py", "--config.seed=one"], "error: command line: flag --config.seed=one:"),
     (["--config=configs/macaw.py", "extra"], "error: command line: unexpected argument 'extra'"),
-    (["--config=configs/macaw.py", "--config.training.steps=-5"], "error: config.training.steps = -5: expected"),
+    (["--config=configs/macaw.py", "--config.training.query_size=-5"], "error: config.training.query_size = -5: expected"),
   ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(arguments, message):
