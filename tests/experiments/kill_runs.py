@@ -65,7 +65,7 @@ def write_configuration(directory: Path, steps: int) -> Path:
 
 
 def start(file: Path, output: Path, *flags: str, stdout: int | None = None, **variables: str) -> subprocess.Popen[str]:
-  """A run in a process of its own, with these variables; what it says is appended to a file unless `stdout` is given."""
+  """A run in a process of its own, with these variables; what it says goes to a file unless `stdout` is given."""
   environment = os.environ | {
     "JAX_PLATFORMS": "cpu",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",

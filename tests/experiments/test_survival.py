@@ -6,12 +6,10 @@ import random
 import resource
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
-from kill_runs import REPOSITORY, SECONDS, check, end_state, finish, is_saving, kill_runs, start, write_configuration
+from kill_runs import SECONDS, check, end_state, finish, is_saving, kill_runs, start, write_configuration
 
 from experiments.interruption import EXIT_CODES
 from macaw_jax.training.metrics import read_rows
