@@ -1,0 +1,148 @@
+"""What is not finite in an update that was skipped, and where it comes from: the update once more, taken apart."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from macaw_jax.training.first_non_finite import first_non_finite
+from macaw_jax.training.loop import Dataset, Sample, draw
+from macaw_jax.training.population import Hyperparameters, MakeAlgorithm, Population, is_finite
+from macaw_jax.types import Array, Key, Metrics, TaskBatch, TrainState
+
+
+class BadUpdate(NamedTuple):
+  """An update that is to be looked at: all that it is computed from."""
+
+  hyperparameters: Hyperparameters
+  state: TrainState  # before it
+  tasks: TaskBatch
+  key: Key
+
+  @property
+  def step(self) -> int:
+    """Updates before it."""
+    return int(self.state.step)
+
+
+class Diagnosis(NamedTuple):
+  """What is not finite in an update, by name."""
+
+  before: tuple[str, ...]  # parts of the state that it begins with: `net.value`, `rule`, `opt_state`
+  batch: tuple[str, ...]  # entries of its batch, as `query.reward`
+  largest: tuple[str, float]  # the entry with the largest number, and that
+  metrics: tuple[str, ...]
+  after: tuple[str, ...]  # parts of the state that it ends with
+  tasks: tuple[
+    int, ...
+  ]  # tasks of the batch that give it also when each is updated on by itself; positions in the batch
+
+
+def first_bad_update(member: Population, sample: Sample, dataset: Dataset, key: Key) -> BadUpdate:
+  """The first of the updates that a member has skipped without one applied since.
+
+  Args:
+    member: one member, its leaves without the axis `[M]`. Skipped updates change no parameter, so its state is the one
+      that the update began with.
+    sample: of the run.
+    dataset: of the run.
+    key: of the member's updates.
+
+  Raises:
+    ValueError: the member's last update was not skipped.
+  """
+  if member.skips.in_a_row < 1:
+    raise ValueError("expected a member whose last update was skipped, found none skipped since the last applied one")
+  step = jnp.asarray(member.state.step - member.skips.in_a_row, jnp.int32)
+  tasks, key_update = jax.jit(lambda dataset, key, step: draw(sample, dataset, key, step))(dataset, key, step)
+  return BadUpdate(member.hyperparameters, member.state._replace(step=step), tasks, key_update)
+
+
+def diagnose(make_algorithm: MakeAlgorithm, update: BadUpdate) -> Diagnosis:
+  """Repeats the update by itself, on the first device, and names what is not finite.
+
+  Then it repeats it on each task of the batch alone, with the same key: what the tasks draw at random differs.
+  """
+
+  def repeat(update: BadUpdate) -> tuple[TrainState, Metrics]:
+    return make_algorithm(**update.hyperparameters).update(update.state, update.tasks, update.key)
+
+  def is_finite_alone(update: BadUpdate) -> Array:
+    return jax.lax.map(
+      lambda task: is_finite(repeat(update._replace(tasks=jax.tree.map(lambda leaf: leaf[None], task)))), update.tasks
+    )
+
+  state, metrics = jax.jit(repeat)(update)
+  finite_alone = np.asarray(jax.jit(is_finite_alone)(update))
+  return Diagnosis(
+    before=_non_finite(parts_of(update.state)),
+    batch=_non_finite(entries_of(update.tasks)),
+    largest=max(
+      ((name, float(jnp.max(jnp.abs(values)))) for name, values in entries_of(update.tasks).items()),
+      key=lambda named: named[1],
+    ),
+    metrics=_non_finite(metrics),
+    after=_non_finite(parts_of(state)),
+    tasks=tuple(map(int, np.flatnonzero(~finite_alone))),
+  )
+
+
+def describe(diagnosis: Diagnosis, update: BadUpdate, task_names: Sequence[Any] | None = None) -> str:
+  """The diagnosis in one line.
+
+  Args:
+    diagnosis: of the update.
+    update: whose step and tasks are named.
+    task_names: of each task of the dataset; its position if not given.
+  """
+  names = [str(index if task_names is None else task_names[index]) for index in np.asarray(update.tasks.task_index)]
+  found = [
+    f"not finite {when}: {', '.join(of_these)}"
+    for when, of_these in (
+      ("before it already", diagnosis.before),
+      ("in it", diagnosis.metrics),
+      ("after it", diagnosis.after),
+    )
+    if of_these
+  ] or ["finite when it is repeated by itself, so rounding has decided"]
+  found.append(f"tasks {', '.join(names)}")
+  if 0 < len(diagnosis.tasks) < len(names):
+    found.append(f"not finite either with one of these alone: {', '.join(names[index] for index in diagnosis.tasks)}")
+  if diagnosis.batch:
+    found.append(f"not finite in the batch: {', '.join(diagnosis.batch)}")
+  else:
+    entry, value = diagnosis.largest
+    found.append(f"the batch itself is finite, its largest number {value:.4g} in {entry}")
+  return f"the update after step {update.step}: {'; '.join(found)}"
+
+
+def first_bad_operation(make_algorithm: MakeAlgorithm, update: BadUpdate) -> str | None:
+  """Repeats the update operation by operation and describes the one that what is not finite comes from.
+
+  None if all is finite when computed so. See `first_non_finite`.
+  """
+
+  def repeat(update: BadUpdate) -> tuple[TrainState, Metrics]:
+    return make_algorithm(**update.hyperparameters).update(update.state, update.tasks, update.key)
+
+  return first_non_finite(repeat, update)
+
+
+def parts_of(state: TrainState) -> dict[str, Any]:
+  """The parts of a state by name: `net.<part>`, `rule`, `opt_state`."""
+  net = {f"net.{name}": part for name, part in state.params.net.items()}
+  return net | {"rule": state.params.rule, "opt_state": state.opt_state}
+
+
+def entries_of(tasks: TaskBatch) -> dict[str, Array]:
+  """The arrays of a batch by name: `support.<field>` and `query.<field>` of transitions, `task_index`."""
+  entries: dict[str, Array] = {}
+  for name in ("support", "query"):
+    entries |= {f"{name}.{field}": values for field, values in getattr(tasks, name)._asdict().items()}
+  return entries | {"task_index": tasks.task_index}
+
+
+def _non_finite(trees: Mapping[str, Any]) -> tuple[str, ...]:
+  return tuple(name for name, tree in trees.items() if not is_finite(tree))
