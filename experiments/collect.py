@@ -261,4 +261,4 @@ def main(config: ConfigDict) -> None:
 
 
 if __name__ == "__main__":
-  launch_with_config(main)
+  launch_with_config(main, read_config)

@@ -94,8 +94,15 @@ def launch_with_arguments(main: Callable[[list[str]], None], parse: Parse = flag
   app.run(guarded, flags_parser=parse_or_fail)
 
 
-def launch_with_config(main: Callable[[ml_collections.ConfigDict], None]) -> None:
-  """Runs `main` on the locked configuration of `--config`, fields replaced as the command line says."""
+def launch_with_config(
+  main: Callable[[ml_collections.ConfigDict], None], check: Callable[[ml_collections.ConfigDict], object]
+) -> None:
+  """Runs `main` on the locked configuration of `--config`, fields replaced as the command line says.
+
+  Args:
+    main: checks the configuration and does the work.
+    check: what `main` checks it by, see `make_config`.
+  """
   flag = flags.DEFINE_multi_string(
     "config", [], "Configuration file, as configs/macaw.py; --config.<field>=<value> replaces a field of it."
   )
@@ -107,4 +114,4 @@ def launch_with_config(main: Callable[[ml_collections.ConfigDict], None]) -> Non
     overrides.extend(found)
     return flags.FLAGS([program, *others])
 
-  launch(lambda: main(make_config(flag.value, overrides)), parse)
+  launch(lambda: main(make_config(flag.value, overrides, check)), parse)

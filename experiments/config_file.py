@@ -47,12 +47,16 @@ def take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
   return overrides, others
 
 
-def make_config(locations: Sequence[str], overrides: Sequence[str]) -> ml_collections.ConfigDict:
+def make_config(
+  locations: Sequence[str], overrides: Sequence[str], check: Callable[[ml_collections.ConfigDict], object]
+) -> ml_collections.ConfigDict:
   """The locked configuration of a command.
 
   Args:
     locations: what `--config` was given as, each time.
     overrides: as `take_overrides` gives them; of two for one field the last is taken.
+    check: raises `ConfigurationError` for a configuration that cannot be used. It is called here only where an override
+      is wrong, so that what is wrong besides is said with it.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each.
@@ -68,9 +72,14 @@ def make_config(locations: Sequence[str], overrides: Sequence[str]) -> ml_collec
       _override(config, override)
     except ConfigurationError as error:
       problems += (f"command line: {problem}" for problem in error.problems)
+  config.lock()
   if problems:
+    try:
+      check(config)
+    except ConfigurationError as error:
+      problems += error.problems
     raise ConfigurationError(*problems)
-  return config.lock()
+  return config
 
 
 def _call_get_config(location: str) -> ml_collections.ConfigDict:

@@ -11,7 +11,7 @@ from experiments.configuration import ConfigurationError, hyperparameters, suppo
 from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.dataset import Dataset, load_dataset
-from macaw_jax.data.manifest import Manifest, read_manifest
+from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
 from macaw_jax.envs.family import Task, TaskFamily, TaskSplit
@@ -229,7 +229,10 @@ def task_split(config: ml_collections.ConfigDict, manifest: Manifest, family: Ta
     ]
     if problems:
       raise ConfigurationError(*problems)
-    protocols.tasks_of(manifest, family, split.train + split.test)
+    try:
+      protocols.tasks_of(manifest, family, split.train + split.test)
+    except DatasetError as error:
+      raise DatasetError(f"{config.dataset.directory}: {error}") from error
     return split
   if family.extrapolation is None:
     raise ConfigurationError(f"config.dataset.split = 'extrapolation': family {family.name!r} has no such split")

@@ -9,21 +9,18 @@ import inspect
 import math
 import re
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin
 
 import jax
 
-from macaw_jax.types import Algorithm, Problem
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.types import Problem
 
-Factory = Callable[..., Algorithm]
 
-
-def hyperparameter_faults(factory: Factory, problem: Problem, values: Mapping[str, Any]) -> dict[str, str]:
-  """One line for each hyper-parameter that is unknown, missing, of a wrong type or refused alone, by its name.
-
-  The name is empty for values that are refused together only.
-  """
+def hyperparameter_faults(algorithm: str, problem: Problem, values: Mapping[str, Any]) -> dict[str, str]:
+  """A line for each hyper-parameter that is unknown, missing, of a wrong type or refused alone, by its name."""
+  factory = ALGORITHMS[algorithm]
   parameters = _settable(factory)
   faults = {
     name: f"config.algorithm.{name} is missing; expected {_describe(parameter.annotation)}"
@@ -32,22 +29,23 @@ def hyperparameter_faults(factory: Factory, problem: Problem, values: Mapping[st
   }
   for name, value in values.items():
     if name not in parameters:
-      faults[name] = f"config.algorithm.{name} is unknown; {suggestion(name, parameters, 'config.algorithm')}"
+      # Without a list of all others: whoever changes the algorithm meets many names that the new one does not have.
+      nearest = nearest_name(name, parameters)
+      meant = f"; did you mean config.algorithm.{nearest}?" if nearest else ""
+      faults[name] = f"config.algorithm.{name} is no hyper-parameter of {algorithm}{meant}"
     elif not _is_of(value, parameters[name].annotation):
       expected = _describe(parameters[name].annotation)
       faults[name] = f"config.algorithm.{name} = {value!r}: expected {expected}"
-    elif refusal := refusal_of(factory, problem, {name: value}):
+    elif refusal := refusal_of(algorithm, problem, {name: value}):
       faults[name] = f"config.algorithm.{name} = {value!r}: {_without_value(refusal, value)}"
-  if not faults and (refusal := refusal_of(factory, problem, values)):
-    faults[""] = f"config.algorithm: {refusal}"
   return faults
 
 
-def refusal_of(factory: Factory, problem: Problem, values: Mapping[str, Any]) -> str | None:
-  """Why the factory refuses these values, or None."""
+def refusal_of(algorithm: str, problem: Problem, values: Mapping[str, Any]) -> str | None:
+  """Why the algorithm's factory refuses these values, or None."""
 
   def build() -> None:
-    factory(problem, **values)
+    ALGORITHMS[algorithm](problem, **values)
 
   try:
     # Traced, it asks JAX for no device: nothing may, before the processes of a run are connected.
@@ -57,13 +55,18 @@ def refusal_of(factory: Factory, problem: Problem, values: Mapping[str, Any]) ->
   return None
 
 
-def suggestion(name: str, known: Sequence[str] | Mapping[str, Any], section: str) -> str:
+def suggestion(name: str, known: Iterable[str], section: str) -> str:
   """What may have been meant by an unknown name: the nearest of those known, or all of them."""
-  nearest = difflib.get_close_matches(name, list(known), n=1)
-  return f"did you mean {section}.{nearest[0]}?" if nearest else f"{section} has {', '.join(known)}"
+  nearest = nearest_name(name, known)
+  return f"did you mean {section}.{nearest}?" if nearest else f"{section} has {', '.join(known)}"
 
 
-def _settable(factory: Factory) -> dict[str, inspect.Parameter]:
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+  """The name most like an unknown one, if there is one that is much like it."""
+  return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)), None)
+
+
+def _settable(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
   """The keyword arguments that a configuration can set, which has no functions."""
   return {
     parameter.name: parameter
@@ -102,6 +105,6 @@ def _describe(annotation: Any) -> str:
 
 
 def _without_value(refusal: str, value: Any) -> str:
-  """`temperature=-1.0 must be positive` as `must be positive`, where the value is there to read already."""
+  """`temperature=-1.0 must be positive` as `must be positive`: name and value are there to read already."""
   shown = re.escape(repr(tuple(value) if isinstance(value, list) else value))
-  return re.sub(rf"^\w+(={shown}|\({shown}\):) ", "", refusal)
+  return re.sub(rf"^\w+(={shown}|\({shown}\):) (is )?", "", refusal)

@@ -116,4 +116,6 @@ def describe_data(experiment: Experiment, config: ml_collections.ConfigDict) -> 
 
 
 if __name__ == "__main__":
-  launch_with_config(lambda config: run(config, continue_changed=CONTINUE_CHANGED.value, debug_nans=DEBUG_NANS.value))
+  launch_with_config(
+    lambda config: run(config, continue_changed=CONTINUE_CHANGED.value, debug_nans=DEBUG_NANS.value), validate
+  )

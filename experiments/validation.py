@@ -32,7 +32,6 @@ from experiments.experiment import (
 )
 from experiments.hyperparameter_checks import hyperparameter_faults, refusal_of, suggestion
 from experiments.population import check_seeds, members_of, parse_grid
-from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.dataset import examine_files
 from macaw_jax.data.manifest import MANIFEST_FILE, DatasetError, Manifest, examine_manifest, read_manifest
 from macaw_jax.envs.family import TaskFamily, TaskSplit
@@ -57,11 +56,11 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
   values = flatten(config.to_dict())
   faults = field_faults(values)
   if "algorithm.name" not in faults:
-    of_algorithm = hyperparameter_faults(ALGORITHMS[config.algorithm.name], ANY_PROBLEM, hyperparameters(config))
+    of_algorithm = hyperparameter_faults(config.algorithm.name, ANY_PROBLEM, hyperparameters(config))
     if "training.steps" in faults and values.get("algorithm.decay_steps") == values.get("training.steps"):
       of_algorithm.pop("decay_steps", None)  # It follows the number of steps, which is named already.
     faults |= {f"algorithm.{name}": line for name, line in of_algorithm.items()}
-  problems, wrong = list(faults.values()), set(faults)
+  problems, wrong = list(filter(None, faults.values())), set(faults)
   if any(name.startswith("algorithm.") for name in faults):
     wrong.add("algorithm")
   examined = Examined(config)
@@ -77,22 +76,30 @@ def field_faults(values: Mapping[str, Any]) -> dict[str, str]:
   """A line for each field that is missing, unknown or of a wrong value, by its dotted name; hyper-parameters apart."""
   faults = {}
   for name, field in FIELDS.items():
-    if name not in values:
+    section = name.rpartition(".")[0]
+    if section in values:
+      faults[section] = f"config.{section} = {values[section]!r}: expected the fields {', '.join(_fields_of(section))}"
+      faults[name] = ""  # wrong, and no line of its own
+    elif name not in values:
       faults[name] = f"config.{name} is missing; expected {field.expected}"
     elif not field.takes(values[name]):
       faults[name] = f"config.{name} = {values[name]!r}: expected {field.expected}"
   for name in values:
-    if name not in FIELDS and not name.startswith("algorithm."):
-      faults[name] = f"config.{name} is unknown; {_known_beside(name)}"
+    section = name.rpartition(".")[0]
+    if name in FIELDS or name in faults or section in FIELDS or name.startswith("algorithm."):
+      continue
+    if _fields_of(section):
+      place = f"config.{section}".rstrip(".")
+      faults[name] = f"config.{name} is unknown; {suggestion(name.rpartition('.')[2], _fields_of(section), place)}"
+    else:
+      faults[section] = f"config.{section} is unknown; {suggestion(section, _fields_of(''), 'config')}"
   return faults
 
 
-def _known_beside(name: str) -> str:
-  """What an unknown field may have meant."""
-  section, _, last = f"config.{name}".rpartition(".")
-  fields = [f"config.{field}" for field in FIELDS]
-  inside = [field.removeprefix(f"{section}.") for field in fields if field.startswith(f"{section}.")]
-  return suggestion(last, dict.fromkeys(field.split(".")[0] for field in inside), section)
+def _fields_of(section: str) -> tuple[str, ...]:
+  """The fields and sections of a section; the empty name is that of the whole."""
+  inside = f"{section}." if section else ""
+  return tuple(dict.fromkeys(name.removeprefix(inside).split(".")[0] for name in FIELDS if name.startswith(inside)))
 
 
 class Examined:
@@ -206,7 +213,7 @@ def _raised_by(check: Callable[[Examined], object]) -> Callable[[Examined], Iter
 
 def _algorithm(examined: Examined) -> Iterator[str]:
   config = examined.config
-  if refusal := refusal_of(ALGORITHMS[config.algorithm.name], examined.problem, hyperparameters(config)):
+  if refusal := refusal_of(config.algorithm.name, examined.problem, hyperparameters(config)):
     yield f"config.algorithm ({config.algorithm.name}): {refusal}"
 
 
@@ -255,14 +262,14 @@ def _support_sizes(examined: Examined) -> Iterator[str]:
       try:
         check_supports(size, name, found)
       except ConfigurationError as error:
-        yield from error.problems
+        yield from (f"config.evaluation.support_size = {size}: {problem}" for problem in error.problems)
 
 
 def _values_of_grid(examined: Examined) -> Iterator[str]:
   config = examined.config
   for name, values in parse_grid(config.population.grid, config.algorithm).items():
     for value in values:
-      if refusal := refusal_of(ALGORITHMS[config.algorithm.name], ANY_PROBLEM, {name: value}):
+      if refusal := refusal_of(config.algorithm.name, ANY_PROBLEM, {name: value}):
         yield f"config.population.grid: {refusal}"
 
 
@@ -309,7 +316,7 @@ RULES = (
   Rule(_DATA, _files),
   Rule(_DATA, _raised_by(lambda examined: examined.family), spoils="dataset.directory"),
   Rule(_TASKS, _raised_by(lambda examined: examined.split), spoils="dataset.split"),
-  Rule((*_TASKS, "algorithm"), _algorithm),
+  Rule((*_TASKS, "algorithm", "training.steps"), _algorithm),  # decay_steps may follow training.steps
   Rule(_PART, _size_of_part, spoils="dataset.transitions_per_task"),
   Rule((*_PART, "training.support_size", "training.query_size"), _raised_by(_batches)),
   Rule(

@@ -3,41 +3,16 @@ import hashlib
 import json
 import shutil
 
-import ml_collections
 import numpy as np
 import pytest
 from miniature_run import write_point_robot
 
-from experiments.configuration import ConfigurationError, check_configuration, hyperparameters
+from experiments.configuration import ConfigurationError, hyperparameters
 from experiments.experiment import load_experiment, make_algorithm, task_split
+from experiments.validation import validate
 from macaw_jax import envs
 from macaw_jax.data.manifest import DatasetError, document_digest, read_manifest
 from macaw_jax.types import Problem
-
-# Field, value, what the message must say.
-WRONG = [
-  ("seed", -1, r"config.seed = -1: expected an integer from 0"),
-  ("training.steps", 0, r"config.training.steps = 0: expected an integer of at least 1"),
-  ("training.steps", 45, r"config.training.steps = 45 is not a multiple of config.training.log_every = 10"),
-  ("training.evaluate_every", 15, r"config.training.evaluate_every = 15 is not a multiple"),
-  ("training.checkpoint_every", 5, r"config.training.checkpoint_every = 5 is not a multiple"),
-  ("evaluation.order", "sorted", r"config.evaluation.order = 'sorted': expected one of uniform, contiguous"),
-  ("algorithm.advantage_target", "td_lambda", r"advantage_target = 'td_lambda' needs consecutive transitions: set"),
-  ("training.order", "sorted", r"config.training.order = 'sorted': expected one of uniform, contiguous"),
-  ("training.tasks_per_update", 0, r"config.training.tasks_per_update = 0"),
-  ("dataset.quality", "best", r"config.dataset.quality = 'best': expected one of all, start, middle, end"),
-  ("dataset.quality", "end", r"a part of the data needs its size"),
-  ("dataset.transitions_per_task", 100, r"'all' has none"),
-  ("dataset.directory", "", r"config.dataset.directory = '': expected a path"),
-  ("algorithm.name", "macaws", r"config.algorithm.name = 'macaws': expected one of macaw"),
-  ("algorithm.inner_steps", 0, r"config.algorithm.inner_steps = 0: expected an integer of at least 1"),
-  ("algorithm.inner_steps", 3, r"config.training.support_size = 16 is not a multiple of config.algorithm.inner_steps"),
-  ("evaluation.episodes", 0, r"config.evaluation.episodes = 0"),
-  ("evaluation.engine", "brax", r"config.evaluation.engine = 'brax': expected one of native, mjx"),
-  ("evaluation.support", "random", r"config.evaluation.support = 'random': expected one of own, other_policies"),
-  ("dataset.split", "random", r"config.dataset.split = 'random': expected one of in_distribution, extrapolation"),
-  ("evaluation.train_tasks", -1, r"config.evaluation.train_tasks = -1"),
-]
 
 
 def set_field(config, name, value):
@@ -48,30 +23,8 @@ def set_field(config, name, value):
     config[field] = value
 
 
-@pytest.mark.parametrize(("name", "value", "message"), WRONG)
-def test_wrong_fields(miniature, name, value, message):
-  set_field(miniature, name, value)
-  with pytest.raises(ConfigurationError, match=message):
-    check_configuration(miniature)
-
-
 def test_the_miniature_is_right(miniature):
-  check_configuration(miniature)
-
-
-def test_unknown_and_missing_fields(miniature):
-  set_field(miniature, "training.batch_size", 1)
-  with pytest.raises(ConfigurationError, match=r"config.training.batch_size is unknown; known fields: seed"):
-    check_configuration(miniature)
-  with pytest.raises(ConfigurationError, match=r"config.seed is missing"):
-    check_configuration(ml_collections.ConfigDict({"training": {}}))
-
-
-def test_a_value_of_another_type(miniature):
-  values = miniature.to_dict()
-  values["training"]["steps"] = True
-  with pytest.raises(ConfigurationError, match=r"config.training.steps = True: expected an integer"):
-    check_configuration(ml_collections.ConfigDict(values))
+  validate(miniature)
 
 
 def test_a_missing_dataset_says_what_there_is_and_how_to_make_it(miniature, tmp_path, monkeypatch):
@@ -85,7 +38,7 @@ def test_a_missing_dataset_says_what_there_is_and_how_to_make_it(miniature, tmp_
     (tmp_path / path).write_text("")
   miniature.dataset.directory = "data/cheetah_vel"
   with pytest.raises(ConfigurationError) as error:
-    check_configuration(miniature)
+    validate(miniature)
   assert str(error.value) == (
     "config.dataset.directory = 'data/cheetah_vel': no dataset there. Starter data in this directory: "
     "starter_data/cheetah_dir. To collect a full dataset: "
@@ -93,21 +46,34 @@ def test_a_missing_dataset_says_what_there_is_and_how_to_make_it(miniature, tmp_
   )
   miniature.dataset.directory = "data/other"
   with pytest.raises(ConfigurationError, match=r"configs/collect/<family>.py \(families: ant_dir, cheetah_vel\)"):
-    check_configuration(miniature)
+    validate(miniature)
 
 
 @pytest.mark.parametrize(
   ("name", "value", "message"),
   [
-    ("training.query_size", 185, r"support_size 16 \+ query_size 185 needs 201 transitions a task; task 0 .* has 200"),
+    ("training.query_size", 185, r"query_size = 185 take 201 transitions of a task: task 0 has 200"),
     ("evaluation.support_size", 201, r"an evaluation support of 201 transitions: task 3 \(test\) has 200"),
     ("evaluation.train_tasks", 4, r"config.evaluation.train_tasks = 4: the dataset has 3 training tasks"),
-    ("dataset.skip", 8, r"needs 32 transitions a task; task 0 of the dataset has 25"),
+    ("dataset.skip", 8, r"take 32 transitions of a task: task 0 has 25"),
   ],
 )
 def test_sizes_that_the_data_do_not_have(miniature, name, value, message):
   set_field(miniature, name, value)
-  with pytest.raises(ConfigurationError, match=message):
+  for check in (validate, load_experiment):
+    with pytest.raises(ConfigurationError, match=message):
+      check(miniature)
+
+
+def test_a_part_of_the_data_is_measured_when_it_is_loaded(miniature):
+  set_field(miniature, "dataset.quality", "end")
+  set_field(miniature, "dataset.transitions_per_task", 25)  # two whole episodes, of 40 transitions
+  set_field(miniature, "training.query_size", 24)
+  validate(miniature)
+  assert load_experiment(miniature).train.data.size.tolist() == [40, 40, 40]
+  set_field(miniature, "training.query_size", 25)
+  validate(miniature)
+  with pytest.raises(ConfigurationError, match=r"take 41 transitions of a task: task 0 has 40"):
     load_experiment(miniature)
 
 
@@ -151,8 +117,9 @@ def test_not_a_number_in_the_data(miniature, data):
 )
 def test_manifests_that_do_not_fit(miniature, data, changes, message):
   edit_manifest(data, lambda document: document.update(changes))
-  with pytest.raises((ConfigurationError, DatasetError), match=message):
-    load_experiment(miniature)
+  for check in (validate, load_experiment):
+    with pytest.raises((ConfigurationError, DatasetError), match=message):
+      check(miniature)
 
 
 def test_shared_tasks_are_allowed_where_the_manifest_says_so(miniature, data):
@@ -199,9 +166,9 @@ def test_supports_of_other_policies_come_from_the_dataset_beside(miniature, poin
   with pytest.raises(
     ConfigurationError, match=r"config.evaluation.support = 'other_policies': no dataset at .*moved_other"
   ):
-    check_configuration(miniature)
+    validate(miniature)
   write_point_robot(tmp_path / "moved_other_policies", num_episodes=3)
-  check_configuration(miniature)
+  validate(miniature)
   experiment = load_experiment(miniature)
   assert [split.indices for split in experiment.evaluated] == [(3, 4), (0, 2)]
   assert {int(split.data.size.max()) for split in experiment.evaluated} == {60}  # three episodes, not ten
