@@ -181,6 +181,7 @@ class MemberFiles:
     self._progress = progress
     self._json: list[JsonLinesWriter] = []
     self._writers: list[WriterGroup] = []
+    self._unwritten: set[int] = set()  # members whose newest rows the disk has refused
     self._unsaved: dict[int, str] = {}
     if not devices.is_main_process():
       return
@@ -190,6 +191,9 @@ class MemberFiles:
         json_lines = JsonLinesWriter(run.directory / METRICS, rows)
       except OSError as error:
         raise ConfigurationError(f"config.output_directory: {run.directory} cannot be written: {error}") from error
+      if json_lines.damaged_rows:
+        kept = f"; kept as {json_lines.set_aside}" if json_lines.set_aside else ""
+        say(f"WARNING: {run.directory / METRICS}: {json_lines.damaged_rows} rows are missing or damaged{kept}")
       self._json.append(json_lines)
       board = TensorBoardWriter(run.directory / TENSORBOARD, None if rows is None else first_step)
       self._writers.append(resources.enter_context(WriterGroup(json_lines, board)))
@@ -202,8 +206,13 @@ class MemberFiles:
     """Takes the metrics of each member at one step."""
     if not self._writers:
       return
-    for writer, of_member in zip(self._writers, metrics, strict=True):
+    for index, (writer, of_member) in enumerate(zip(self._writers, metrics, strict=True)):
       writer.write(step, of_member)
+      if writer.problem is None:
+        self._unwritten.discard(index)
+      elif index not in self._unwritten:
+        self._unwritten.add(index)
+        say(f"WARNING: {self._runs[index].directory}: rows are kept until they can be written: {writer.problem}")
     means = {name: np.array([of_member[name] for of_member in metrics]) for name in metrics[0]}
     self._progress.write(step, {name: _mean_of_finite(values) for name, values in means.items()})
 

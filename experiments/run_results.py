@@ -70,7 +70,7 @@ def write_results(experiment: Experiment, each: MemberRun, result: Result) -> No
     "family": experiment.family.name,
     "seed": config.seed,
     "step": result.step,
-    "seconds": read_rows(each.directory / METRICS)[-1]["wall_time"],
+    "seconds": max((row["wall_time"] for row in read_rows(each.directory / METRICS)), default=None),
     "mean": report.means_by_split(result.rows),
     "rows": result.rows,
     "config": config.to_dict(),

@@ -15,7 +15,9 @@ from experiments.command_line import TrainingError, say
 from experiments.experiment import Evaluator, Experiment
 from experiments.interruption import Interrupted, Interruption
 from experiments.member_runs import MemberFiles, MemberRun, Start, first_step, newest_common_step, restore
+from experiments.non_finite_report import report_stop
 from experiments.program import Program, compile_program
+from experiments.run_directory import METRICS
 from macaw_jax.evaluation.protocols import Evaluation, Row
 from macaw_jax.training import devices
 from macaw_jax.training.loop import train
@@ -235,8 +237,20 @@ def report_stopped(session: Session, population: Population, have_stopped: np.nd
     TrainingError: all do.
   """
   stopped = np.asarray(has_stopped(devices.fetch(population.skips), session.max_skips_in_a_row))
+  for index in map(int, np.flatnonzero(stopped & ~have_stopped)):
+    report_stop(
+      session.config,
+      session.experiment,
+      session.make,
+      session.runs[index],
+      member(_on_host(session, population), index),
+      name_operation=session.debug_nans,
+    )
   if stopped.all():
-    raise TrainingError("stopped")
+    raise TrainingError(
+      "no member is left that has finite numbers; smaller learning rates or step sizes may help. "
+      f"{session.runs[0].directory / METRICS} has the losses until then"
+    )
   return stopped
 
 
