@@ -9,7 +9,6 @@ from macaw_jax.training.loop import compile_chunk, draw, initialise, train
 from macaw_jax.training.non_finite import compile_with_skips
 from macaw_jax.training.population import make_population, stack
 
-KEYS = list(jax.random.split(jax.random.key(3), 3))
 WELL, LOUD = {"learning_rate": 0.05}, {"learning_rate": 0.2}
 DIVERGES = {"learning_rate": np.inf}
 

@@ -13,13 +13,16 @@ import re
 import sys
 
 import jax
+import linear_cloning
 import numpy as np
 import optax
+from poisoned_cloning import DIVERGES, LOUD, WELL, cloning, poisoned
 
 from macaw_jax.algorithms import macaw
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.training import devices, loop
+from macaw_jax.training.non_finite import compile_with_skips
 from macaw_jax.training.population import MEMBER_AXIS, make_population, make_population_chunk
 from macaw_jax.types import Problem
 
@@ -157,6 +160,37 @@ def run_on_mesh(seed, task):
   }
 
 
+def skip_updates(mesh):
+  """Four members that skip updates, one of them until it stops; on no mesh if None."""
+  keys, dataset, draw_batch = jax.random.split(jax.random.key(3), 4), poisoned([3]), linear_cloning.sample
+  members = [WELL, DIVERGES, LOUD, WELL]
+  states = [loop.initialise(cloning(**values), key) for values, key in zip(members, keys, strict=True)]
+  population, compiled = make_population(members, states), []
+
+  def compile_here(chunk, state, dataset, keys):
+    compiled.append(type(state).__name__)
+    if mesh is None:
+      return loop.compile_chunk(chunk, state, dataset, keys)
+    return devices.compile_on_mesh(chunk, mesh, state, dataset, keys)
+
+  if mesh is not None:
+    population, keys = devices.put((population, keys), devices.by_member(mesh))
+    dataset, draw_batch = devices.put(dataset, devices.replicated(mesh)), devices.shard_tasks(draw_batch, mesh)
+  layouts = [leaf.sharding for leaf in jax.tree.leaves(population)]
+  chunk = compile_with_skips(cloning, draw_batch, 3, 3, compile_here, population, dataset, keys)
+  newest, rows = population, []
+  for newest, metrics in loop.train(chunk, population, dataset, keys, 12):  # noqa: B007
+    rows.append(devices.fetch(metrics))
+  return {
+    "initial": [],
+    "state": devices.fetch(newest),
+    "metrics": rows,
+    "skips": {name: values.tolist() for name, values in devices.fetch(newest.skips)._asdict().items()},
+    "compiled": compiled,
+    "laid_out_as_before": [leaf.sharding for leaf in jax.tree.leaves(newest)] == layouts,
+  }
+
+
 def write(directory, name, result):
   """Arrays in one file, by the name of their tree and their place in it; the rest in another."""
   arrays = {
@@ -175,6 +209,8 @@ def main(role, directory, index="0"):
     write(directory, "none", run_without_mesh())
     for seed, task in MESHES:
       write(directory, f"{seed}x{task}", run_on_mesh(seed, task))
+    write(directory, "skips_none", skip_updates(None))
+    write(directory, "skips_2x2", skip_updates(devices.make_mesh(2, 2, members=MEMBERS, tasks=2)))
     return
   jax.config.update("jax_num_cpu_devices", 2)
   if role == "slurm":
@@ -189,6 +225,8 @@ def main(role, directory, index="0"):
   facts = {"main": devices.is_main_process(), "devices": [jax.local_device_count(), jax.device_count()]}
   mesh = {"arguments": (1, 4), "slurm": (2, 2)}[role]
   write(directory, f"{role}_{index}", run_on_mesh(*mesh) | facts | {"error_of_unused_devices": unused})
+  if role == "slurm":
+    write(directory, f"skips_{index}", skip_updates(devices.make_mesh(*mesh, members=MEMBERS, tasks=2)))
 
 
 if __name__ == "__main__":

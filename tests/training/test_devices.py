@@ -83,7 +83,7 @@ def results(tmp_path_factory):
   """The runs of one process, by mesh; `none` for the one without."""
   directory = tmp_path_factory.mktemp("meshes")
   run_children([environment()], "meshes", directory)
-  return {name: read(directory, name) for name in ("none", *MESH_NAMES)}
+  return {name: read(directory, name) for name in ("none", *MESH_NAMES, "skips_none", "skips_2x2")}
 
 
 def parameters(result):
@@ -147,10 +147,25 @@ def test_gradients_cross_the_task_axis_and_nothing_but_a_flag_crosses_the_seed_a
 
 def test_work_of_a_device_falls_with_the_number_of_devices(results):
   # Along `task`, what does not depend on a task (Adam, the generator of the weights) is done on every device.
-  flops = {name: result["flops"] / results["none"]["flops"] for name, result in results.items()}
+  flops = {name: results[name]["flops"] / results["none"]["flops"] for name in MESH_NAMES}
   assert flops["4x1"] < 0.27
   assert flops["2x2"] < 0.45
   assert flops["1x4"] < 0.7
+
+
+def assert_same_skips(actual, expected):
+  """The same updates skipped, members stopped and numbers, by the same two programs."""
+  assert expected["skips"]["in_a_row"][1] == expected["skips"]["total"][1] == 3
+  assert min(expected["skips"]["total"]) > 0
+  assert actual["skips"] == expected["skips"]
+  assert actual["compiled"] == expected["compiled"] == ["Population", "Attempt"]
+  assert actual["laid_out_as_before"]
+  for got, want in zip(actual["state"] + actual["metrics"], expected["state"] + expected["metrics"], strict=True):
+    np.testing.assert_allclose(got, want, rtol=METRICS_APART, atol=METRICS_APART)
+
+
+def test_updates_are_skipped_on_a_mesh_as_without(results):
+  assert_same_skips(results["skips_2x2"], results["skips_none"])
 
 
 @pytest.mark.parametrize(("role", "single"), [("arguments", "1x4"), ("slurm", "2x2")])
@@ -178,6 +193,9 @@ def test_two_processes_end_where_one_does(results, tmp_path, role, single):
     assert result["laid_out_as_before"]
     assert "seed = 1 times task = 2" in result["error_of_unused_devices"]
     assert "found 4 in 2 processes, which must all be used" in result["error_of_unused_devices"]
+  if role == "slurm":
+    for index in (0, 1):
+      assert_same_skips(read(tmp_path, f"skips_{index}"), results["skips_none"])
 
 
 def test_a_process_that_nobody_started_with_others_is_told_so():

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_cloning import linear_cloning, make_dataset
-from poisoned_cloning import DIVERGES, KEYS, LOUD, WELL, cloning, poisoned, reference, run
+from poisoned_cloning import DIVERGES, LOUD, WELL, cloning, poisoned, reference, run
 
 from macaw_jax.training.loop import compile_chunk, initialise
 from macaw_jax.training.population import Skips, has_stopped, member
+
+KEYS = list(jax.random.split(jax.random.key(3), 3))
 
 
 class Compiles:
