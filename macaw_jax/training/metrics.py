@@ -344,6 +344,7 @@ class ProgressLine:
       f"{speed:.1f} steps/s",
       f"{duration((self._num_steps - step) / speed)} left",
       *losses,
+      f"{skipped:.4g} skipped" if (skipped := metrics.get("skipped_updates", 0)) else "",
       self._test_return,
     ]
     self._show("  ".join(part for part in parts if part))

@@ -1,6 +1,7 @@
 """A run in miniature, on a small dataset of the point robot: walks towards the goal, better from one to the next."""
 
 import dataclasses
+import signal
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from macaw_jax import envs
 from macaw_jax.data.dataset import Episodes, write_dataset
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.evaluation.rollout import episode_return, make_rollout
+from macaw_jax.training.metrics import ProgressLine
 
 TRAIN_TASKS, TEST_TASKS = (0, 1, 2), (3, 4)
 
@@ -91,3 +93,15 @@ def make_miniature(data, output):
   )
   config.evaluation.update({"episodes": 2, "support_size": 16, "train_tasks": 2})
   return config.lock()
+
+
+def interrupt_at(step):
+  """A progress line in whose row of training at `step` a signal comes."""
+
+  class Interrupting(ProgressLine):
+    def write(self, now, metrics):
+      super().write(now, metrics)
+      if now == step and "steps_per_second" in metrics:
+        signal.raise_signal(signal.SIGTERM)
+
+  return Interrupting

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.interruption import EXIT_CODES
 from macaw_jax.training.metrics import read_rows
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,8 +46,8 @@ def start(config_file, output, *flags, **variables):
   )
 
 
-def finish(*processes):
-  """What the processes printed; ends those that are left when the time is over."""
+def finish(*processes, code=0):
+  """What the processes printed; ends those that are left when the time is over. All must end with `code`."""
   end = time.monotonic() + SECONDS
   try:
     printed = [process.communicate(timeout=max(1.0, end - time.monotonic())) for process in processes]
@@ -55,7 +57,7 @@ def finish(*processes):
         process.kill()
         process.wait()
   for process, (_, errors) in zip(processes, printed, strict=True):
-    assert process.returncode == 0, errors
+    assert process.returncode == code, errors
   return [shown for shown, _ in printed]
 
 
@@ -77,14 +79,20 @@ def test_two_processes_train_the_population_of_one(config_file, tmp_path):
   def both():
     port = free_port()
     job["JAX_COORDINATOR_PORT"], job["JAX_COORDINATOR_BIND_ADDRESS"] = str(port), f"localhost:{port}"
-    return finish(
-      *(
-        start(config_file, tmp_path / "two", *flags, **job, SLURM_PROCID=process, SLURM_LOCALID=process)
-        for process in ("0", "1")
-      )
-    )
+    return [
+      start(config_file, tmp_path / "two", *flags, **job, SLURM_PROCID=process, SLURM_LOCALID=process)
+      for process in ("0", "1")
+    ]
 
+  # A signal to one of them stops both, at the same update.
   first, second = both()
+  while not (line := first.stdout.readline()).startswith("step 10/40"):
+    assert line, first.stderr.read()
+  second.send_signal(signal.SIGUSR1)
+  shown, _ = finish(first, second, code=EXIT_CODES[signal.SIGUSR1])
+  assert "the same command continues from update" in shown
+
+  first, second = finish(*both())
   assert "| macaw | " in first
   assert "seed" not in second  # The first process speaks for both.
   for seed in ("0", "1"):
@@ -92,9 +100,9 @@ def test_two_processes_train_the_population_of_one(config_file, tmp_path):
     assert len(found) == 4
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     assert json.loads((tmp_path / "two" / seed / "results.json").read_text())["step"] == 40
-    assert len(json.loads((tmp_path / "two" / seed / "starts.json").read_text())) == 1
+    assert len(json.loads((tmp_path / "two" / seed / "starts.json").read_text())) == 2
 
-  again, _ = both()
+  again, _ = finish(*both())
   assert "continuing from the checkpoint of update 40" in again
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from miniature_run import interrupt_at
 
 from configs import macaw
 from experiments import training
@@ -13,11 +14,12 @@ from experiments.command_line import TrainingError
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run
 from experiments.experiment import load_experiment, make_algorithm
+from experiments.interruption import Interrupted
 from experiments.population import members_of
 from experiments.run import run
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
-from macaw_jax.training.metrics import ProgressLine, read_rows
+from macaw_jax.training.metrics import read_rows
 from macaw_jax.training.population import no_skips
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -98,19 +100,13 @@ def copy_of(config, directory, **population):
 def test_a_population_is_its_members_alone_and_continues(miniature, tmp_path, monkeypatch, capsys):
   config = copy_of(miniature, tmp_path / "population", seeds=2)
 
-  class Interrupted(ProgressLine):
-    def write(self, step, metrics):
-      super().write(step, metrics)
-      if step == 30:
-        raise KeyboardInterrupt
-
   with monkeypatch.context() as patch:
-    patch.setattr(training, "ProgressLine", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    patch.setattr(training, "ProgressLine", interrupt_at(30))
+    with pytest.raises(Interrupted):
       run(config)
   run(config)
   said = capsys.readouterr().out
-  assert "continuing from the checkpoint of update 20" in said
+  assert "continuing from the checkpoint of update 30" in said
   assert "| macaw | " in said
 
   members = members_of(config)
@@ -157,18 +153,24 @@ def test_a_member_that_diverges_leaves_the_others_alone(miniature, tmp_path, cap
   config = copy_of(miniature, tmp_path / "population", grid="policy_learning_rate=0.0003,1e30")
   run(config)
   said = capsys.readouterr().out
+  # One update brings the parameters to 1e30, and none after it is finite.
   assert (
-    "policy_learning_rate=1e+30, seed 0: not every number is finite after updates 1 to 10; it stays as it was" in said
+    "policy_learning_rate=1e+30, seed 0 has stopped at update 11: not every number was finite after its last 10" in said
   )
+  assert "the update after step 1: not finite in it: inner_policy_loss_0, policy_loss" in said
   well, diverged = (Path(member.config.output_directory) for member in members_of(config))
-  assert {row["finite"] for row in read_rows(well / "metrics.jsonl") if "finite" in row} == {1.0}
-  assert {row["finite"] for row in read_rows(diverged / "metrics.jsonl") if "finite" in row} == {0.0}
-  results = json.loads((diverged / "results.json").read_text())
-  assert results["step"] == 0
-  assert all(np.isfinite(row["return_after"]) for row in results["rows"])
-  assert "policy_learning_rate=1e+30, seed 0 stands at update 0" in said
+  skipped = [
+    [row["skipped_updates"] for row in read_rows(directory / "metrics.jsonl") if "skipped_updates" in row]
+    for directory in (well, diverged)
+  ]
+  assert skipped == [[0, 0, 0, 0], [9, 10, 10, 10]]
+  with np.load(diverged / "non_finite_update_1.npz") as batch:
+    assert batch["support.observation"].shape == (3, 16, 2)
+  assert json.loads((diverged / "results.json").read_text())["step"] == 11
+  assert json.loads((well / "results.json").read_text())["step"] == 40
+  assert "policy_learning_rate=1e+30, seed 0 stands at update 11" in said
 
   alone = copy_of(miniature, tmp_path / "alone")
   alone.algorithm.policy_learning_rate = 1e30
-  with pytest.raises(TrainingError, match=r"no finite numbers after updates 1 to 10"):
+  with pytest.raises(TrainingError, match=r"no member is left that has finite numbers"):
     run(alone)

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
-from miniature_run import make_miniature, write_point_robot
+from miniature_run import interrupt_at, make_miniature, write_point_robot
 
 from experiments import training
 from experiments.configuration import ConfigurationError
@@ -29,7 +28,7 @@ from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.evaluation.protocols import Evaluation
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
-from macaw_jax.training.metrics import ProgressLine, read_rows
+from macaw_jax.training.metrics import read_rows
 from macaw_jax.training.population import no_skips
 
 REPOSITORY = Path(__file__).parents[2]
@@ -128,18 +127,6 @@ def test_a_machine_without_packages_for_pictures(finished, tmp_path, monkeypatch
   assert said[0].startswith("no learning curve: matplotlib is not installed")
   assert said[1].startswith("no picture of an episode: A GIF needs pillow")
   assert len(said) == 2
-
-
-def interrupt_at(step):
-  """A progress line during which a signal comes."""
-
-  class Interrupting(ProgressLine):
-    def write(self, now, metrics):
-      super().write(now, metrics)
-      if now == step and "steps_per_second" in metrics:
-        signal.raise_signal(signal.SIGTERM)
-
-  return Interrupting
 
 
 @pytest.mark.parametrize("step", [30, 20])  # between two evaluations; before one that is due
@@ -287,7 +274,10 @@ def test_evaluation_of_a_checkpoint_with_other_parameters(finished, tmp_path):
     (["--config=configs/macaw.py", "--config.sede=1"], "error: command line: the configuration has no field 'sede'"),
     (["--config=configs/macaw.py", "--config.seed=one"], "error: command line: flag --config.seed=one:"),
     (["--config=configs/macaw.py", "extra"], "error: command line: unexpected argument 'extra'"),
-    (["--config=configs/macaw.py", "--config.training.query_size=-5"], "error: config.training.query_size = -5: expected"),
+    (
+      ["--config=configs/macaw.py", "--config.training.query_size=-5"],
+      "error: config.training.query_size = -5: expected",
+    ),
   ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(arguments, message):

@@ -288,10 +288,12 @@ def test_progress_line():
   progress = metrics.ProgressLine(2000, show=lines.append)
   progress.write(100, {"value_loss": 0.123456, "policy_entropy": 1.0, "steps_per_second": 10.0})
   progress.write(100, {"test/return_before": 10.0, "test/return_after": 612.34})
-  progress.write(1200, {"value_loss": 12345.678, "steps_per_second": 4.0})
+  progress.write(1200, {"value_loss": 12345.678, "steps_per_second": 4.0, "skipped_updates": 0.0})
+  progress.write(1300, {"value_loss": 1.0, "steps_per_second": 7.0, "skipped_updates": 2.0})
   assert lines == [
     "step  100/2000  10.0 steps/s  0:03:10 left  value_loss 0.1235",
     "step 1200/2000  4.0 steps/s  0:03:20 left  value_loss 1.235e+04  test return 10.0 -> 612.3",
+    "step 1300/2000  7.0 steps/s  0:01:40 left  value_loss 1  2 skipped  test return 10.0 -> 612.3",
   ]
 
 
