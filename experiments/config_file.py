@@ -8,10 +8,10 @@ import ast
 import importlib.machinery
 import importlib.util
 import inspect
+import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -84,7 +84,7 @@ def make_config(
 
 def _call_get_config(location: str) -> ml_collections.ConfigDict:
   file, separator, argument = location.partition(":")
-  if not Path(file).is_file():
+  if not os.path.isfile(file):  # no error either, whatever stands for a path
     raise ConfigurationError(f"--config={file}: no such file; {EXPECTED_FILE}")
   loader = importlib.machinery.SourceFileLoader("config_file", file)
   module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from macaw_jax.evaluation.protocols import PROTOCOLS, SUPPORT_ORDERS
 from macaw_jax.evaluation.rollout import Engine
 
 MAX_SEED = 2**32 - 1
+MOST_SEEDS = 10_000  # of a population; each has its own directory
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")
 
@@ -80,7 +81,7 @@ FIELDS: dict[str, Field] = {
   "evaluation.order": _one_of(tuple(SUPPORT_ORDERS)),
   "evaluation.engine": _one_of(get_args(Engine)),
   "evaluation.train_tasks": _integer(0),
-  "population.seeds": _integer(1),
+  "population.seeds": Field(int, lambda value: 1 <= value <= MOST_SEEDS, f"an integer from 1 to {MOST_SEEDS}"),
   "population.grid": Field(str, lambda value: True, "text such as 'temperature=0.5,1'"),
   "devices.seed": _integer(1),
   "devices.task": _integer(1),

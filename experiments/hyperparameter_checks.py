@@ -50,7 +50,7 @@ def refusal_of(algorithm: str, problem: Problem, values: Mapping[str, Any]) -> s
   try:
     # Traced, it asks JAX for no device: nothing may, before the processes of a run are connected.
     jax.eval_shape(build)
-  except (TypeError, ValueError) as error:
+  except (ArithmeticError, TypeError, ValueError) as error:
     return str(error)
   return None
 

@@ -40,6 +40,11 @@ def members_of(config: ml_collections.ConfigDict) -> tuple[Member, ...]:
   return tuple(_member(config, values, seed, alone) for values, seed in itertools.product(combinations, seeds))
 
 
+def num_members(config: ml_collections.ConfigDict) -> int:
+  """How many members `members_of` makes."""
+  return config.population.seeds * math.prod(map(len, parse_grid(config.population.grid, config.algorithm).values()))
+
+
 def check_seeds(config: ml_collections.ConfigDict) -> None:
   """Raises `ConfigurationError` if the seeds of the population go beyond the largest."""
   last = config.seed + config.population.seeds - 1

@@ -31,7 +31,7 @@ from experiments.experiment import (
   task_split,
 )
 from experiments.hyperparameter_checks import hyperparameter_faults, refusal_of, suggestion
-from experiments.population import check_seeds, members_of, parse_grid
+from experiments.population import check_seeds, num_members, parse_grid
 from macaw_jax.data.dataset import examine_files
 from macaw_jax.data.manifest import MANIFEST_FILE, DatasetError, Manifest, examine_manifest, read_manifest
 from macaw_jax.envs.family import TaskFamily, TaskSplit
@@ -69,7 +69,7 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
       problems += found
       wrong.add(rule.spoils)
   if problems:
-    raise ConfigurationError(*problems)
+    raise ConfigurationError(*dict.fromkeys(problems))
 
 
 def field_faults(values: Mapping[str, Any]) -> dict[str, str]:
@@ -151,6 +151,8 @@ def _found_by(rule: Rule, examined: Examined) -> Sequence[str]:
     return error.problems
   except DatasetError as error:
     return (str(error),)
+  except OSError as error:  # a path that may not be looked at
+    return (f"{error.filename}: {error.strerror}",)
 
 
 def _chunks(examined: Examined, name: str) -> Iterator[str]:
@@ -277,7 +279,7 @@ def _axes(examined: Examined) -> Iterator[str]:
   config = examined.config
   num_tasks = min(config.training.tasks_per_update, len(examined.split.train))
   for axis, count, what in (
-    ("seed", len(members_of(config)), "members of the population (config.population)"),
+    ("seed", num_members(config), "members of the population (config.population)"),
     ("task", num_tasks, "tasks of an update (config.training.tasks_per_update)"),
   ):
     try:

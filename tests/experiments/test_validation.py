@@ -1,17 +1,20 @@
 """Whatever is wrong with a configuration is said at once, in lines that name it, and before anything is made."""
 
+import math
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import ml_collections
 import pytest
 from wrong_configurations import CASES, MACAW, REPOSITORY, page, write_workspace
 
 from configs import macaw
 from experiments.config_file import make_config, take_overrides
-from experiments.configuration import ConfigurationError
+from experiments.configuration import ConfigurationError, flatten
 from experiments.population import members_of
 from experiments.validation import validate
 
@@ -120,6 +123,47 @@ def test_a_directory_that_cannot_be_written(tmp_path, monkeypatch):
   with pytest.raises(ConfigurationError, match=r"closed cannot be written to; expected a place for the folder .*run"):
     validate(config)
   validate(config, starts=False)
+
+
+ANYTHING = (
+  None,
+  True,
+  0,
+  -1,
+  10**40,
+  0.5,
+  math.nan,
+  "",
+  "x" * 300,
+  "a\0b",
+  "td_lambda",
+  (),
+  ("a",),
+  [1.5],
+  {"x": 1},
+  1j,
+)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_whatever_stands_in_a_field_there_is_an_answer_and_no_other_error(seed, monkeypatch):
+  monkeypatch.chdir(REPOSITORY)
+  choose = random.Random(seed)
+  values = flatten(macaw.get_config().to_dict())
+  for name in choose.sample(sorted(values), choose.choice([1, 2, 6])):
+    values[name] = choose.choice(ANYTHING)
+  for name in choose.sample(sorted(values), choose.choice([0, 0, 1])):
+    del values[name]
+  nested = {}
+  for name, value in values.items():
+    section, _, last = name.rpartition(".")
+    (nested.setdefault(section, {}) if section else nested)[last] = value
+  try:
+    validate(ml_collections.ConfigDict(nested))
+  except ConfigurationError as error:
+    assert error.problems
+    assert len(set(error.problems)) == len(error.problems)
+    assert all(problem.strip() for problem in error.problems)
 
 
 def test_a_run_changes_nothing_in_its_configuration(workspace, monkeypatch):

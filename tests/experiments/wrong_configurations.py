@@ -523,7 +523,7 @@ CASES = [
     "config.training.steps = -5: expected an integer of at least 1",
     "config.training.order = 'sorted': expected one of uniform, contiguous, contiguous_support",
     "config.evaluation.episodes = 0: expected an integer of at least 1",
-    "config.population.seeds = 0: expected an integer of at least 1",
+    "config.population.seeds = 0: expected an integer from 1 to 10000",
     "config.algorithm.temperature = 0.0: must be positive",
     "config.dataset.directory = 'data/missing': no dataset there. Starter data in this directory: starter_data/cheetah_dir. To collect a full dataset: python -m experiments.collect --config=configs/collect/<family>.py (families: ant_dir, ant_dir_forward, ant_goal, cheetah_dir, cheetah_vel, hopper_params, humanoid_dir, point_robot, point_robot_sparse, point_robot_wind, walker_params)",
     "config.output_directory: notes.txt is a file; expected a place for the folder notes.txt",
