@@ -31,8 +31,12 @@ def problems_of(*arguments):
   """What the command says of its arguments, one line a problem."""
   overrides, others = take_overrides(arguments)
   locations = [each.removeprefix("--config=") for each in others]
+  return problems_raised(lambda: validate(make_config(locations, overrides, validate)))
+
+
+def problems_raised(step):
   try:
-    validate(make_config(locations, overrides, validate))
+    step()
   except ConfigurationError as error:
     return tuple(" ".join(problem.split()) for problem in error.problems)
   return ()
@@ -158,12 +162,9 @@ def test_whatever_stands_in_a_field_there_is_an_answer_and_no_other_error(seed, 
   for name, value in values.items():
     section, _, last = name.rpartition(".")
     (nested.setdefault(section, {}) if section else nested)[last] = value
-  try:
-    validate(ml_collections.ConfigDict(nested))
-  except ConfigurationError as error:
-    assert error.problems
-    assert len(set(error.problems)) == len(error.problems)
-    assert all(problem.strip() for problem in error.problems)
+  problems = problems_raised(lambda: validate(ml_collections.ConfigDict(nested)))
+  assert len(set(problems)) == len(problems)
+  assert all(problem.strip() for problem in problems)
 
 
 def test_a_run_changes_nothing_in_its_configuration(workspace, monkeypatch):
