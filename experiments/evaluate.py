@@ -79,7 +79,7 @@ def evaluate_run(
     if value is not None:
       config.evaluation[name] = value
   try:
-    validate(config)
+    validate(config, starts=False)
   except ConfigurationError as error:
     raise ConfigurationError(f"{directory}: {error}") from error
   if not 0 <= seed <= MAX_SEED:
