@@ -81,7 +81,7 @@ def evaluate_run(
   try:
     validate(config, starts=False)
   except ConfigurationError as error:
-    raise ConfigurationError(f"{directory}: {error}") from error
+    raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
   if not 0 <= seed <= MAX_SEED:
     raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
   if which not in (NEWEST, BEST) and not (which.isascii() and which.isdecimal()):

@@ -90,7 +90,9 @@ def connect_processes() -> None:
   try:
     devices.initialise_distributed()
   except ValueError as error:
-    raise ConfigurationError(str(error)) from error
+    raise ConfigurationError(
+      f"config.devices.distributed = True: {error}; start it as launch/ shows, or leave the field at False on one machine"
+    ) from error
 
 
 def describe_members(members: Sequence[Member]) -> str:
