@@ -15,6 +15,7 @@ from experiments.population import Member
 from experiments.run_directory import (
   CHECKPOINTS,
   METRICS,
+  RESULTS,
   TENSORBOARD,
   directory_of,
   identity,
@@ -84,7 +85,7 @@ def _member_run(each: Member, resources: ExitStack) -> MemberRun:
   directory = directory_of(each.config)
   keys = Keys(*jax.random.split(jax.random.key(each.config.seed), len(Keys._fields)))
   made_of = identity(each.config) | {"random numbers": str(jax.random.key_data(keys.train).tolist())}
-  checkpoints = Checkpoints(directory / CHECKPOINTS, each.config.training.keep_checkpoints, made_of)
+  checkpoints = Checkpoints(directory / CHECKPOINTS, made_of)
   return MemberRun(each, directory, keys, resources.enter_context(checkpoints))
 
 
@@ -119,13 +120,19 @@ def first_step(runs: Sequence[MemberRun], num_steps: int) -> int:
     raise ConfigurationError(
       "config.output_directory: the processes find different checkpoints; expected a folder that all machines share"
     )
-  if step is None and any(newest):
+  if step is None and any(newest) and not _is_first_save(runs):
     reached = ", ".join(f"{run.directory} at {step}" for run, step in zip(runs, newest, strict=True))
     raise ConfigurationError(
       f"config.population: its members have no checkpoint of one step in common ({reached}); continue those that are "
       "behind alone, or choose another --config.output_directory"
     )
   return step or 0
+
+
+def _is_first_save(runs: Sequence[MemberRun]) -> bool:
+  """Whether some members have a first checkpoint and the others none, because the run was ended between the two."""
+  steps = {step for run in runs for step in run.checkpoints.steps()}
+  return len(steps) == 1 and not any((run.directory / RESULTS).exists() for run in runs)
 
 
 def restore(run: MemberRun, step: int, state: TrainState, statistics: Statistics, continue_changed: bool) -> Start:
@@ -244,6 +251,9 @@ class MemberFiles:
       except SaveError as error:
         self._unsaved[index] = str(error)
         say(f"WARNING: update {step} is NOT saved, training goes on: {error}")
+    if not self._unsaved:
+      for run in self._runs:
+        run.checkpoints.remove_older(step, run.member.config.training.keep_checkpoints)
 
   def problems(self) -> list[str]:
     """What is not on the disk and should be."""

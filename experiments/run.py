@@ -91,7 +91,8 @@ def connect_processes() -> None:
     devices.initialise_distributed()
   except ValueError as error:
     raise ConfigurationError(
-      f"config.devices.distributed = True: {error}; start it as launch/ shows, or leave the field at False on one machine"
+      f"config.devices.distributed = True: {error}; start it as launch/ shows, or leave the field at False on one "
+      "machine"
     ) from error
 
 

@@ -83,24 +83,19 @@ class OtherRun(ValueError):  # noqa: N818
 class Checkpoints:
   """The checkpoints of one run.
 
-  >>> with Checkpoints('runs/example/checkpoints', keep=3, identity={'config': digest}) as checkpoints:
+  >>> with Checkpoints('runs/example/checkpoints', identity={'config': digest}) as checkpoints:
   ...   checkpoints.save(1_000, Checkpoint(state, statistics, skips), score=71.5)
+  ...   checkpoints.remove_older(1_000, keep=3)
   ...   checkpoint, note = checkpoints.restore(like)
 
   Args:
     directory: where they are; it is made by the first save.
-    keep: how many of the newest are kept; the one with the best score is kept as well.
     identity: name -> digest of something that the run is made of. It is stored with what is saved, and what is restored
       must have the same. Without names nothing is compared.
-
-  Raises:
-    ValueError: `keep` is below 1.
   """
 
-  def __init__(self, directory: str | Path, keep: int = 3, identity: Mapping[str, str] = MappingProxyType({})):
-    if keep < 1:
-      raise ValueError(f"keep = {keep}: expected at least 1")
-    self._directory, self._keep, self._identity = Path(directory).absolute(), keep, dict(identity)
+  def __init__(self, directory: str | Path, identity: Mapping[str, str] = MappingProxyType({})):
+    self._directory, self._identity = Path(directory).absolute(), dict(identity)
     # Of several processes each reads by itself, and the first writes: Orbax would wait for all of them.
     process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(process, {process}, f"process_{process}")
@@ -142,9 +137,6 @@ class Checkpoints:
   ) -> None:
     """Writes the checkpoint under `step`, in place of one that is there; returns when it is on the disk.
 
-    Then those are removed that are neither among the newest `keep` up to `step`, nor the best, nor newer than `step`:
-    a run that continues from an older checkpoint comes past the newer ones again.
-
     Killed at any moment, it leaves each step's checkpoint as it was or as it will be, after `remove_unfinished`.
 
     Args:
@@ -172,7 +164,25 @@ class Checkpoints:
       raise SaveError(f"{self._path(step)}: the checkpoint could not be written: {_one_line(error)}") from error
     finally:
       shutil.rmtree(unfinished, ignore_errors=True)
-    self._prune(step)
+
+  def remove_older(self, newest: int, keep: int) -> None:
+    """Removes what is neither among the newest `keep` up to step `newest`, nor the best, nor newer than that.
+
+    A run that continues from an older checkpoint comes past the newer ones again. Members of a population remove theirs
+    when all have saved: until then, what they have in common may be older. What cannot be removed stays.
+
+    Raises:
+      ValueError: `keep` is below 1.
+    """
+    if keep < 1:
+      raise ValueError(f"keep = {keep}: expected at least 1")
+    with suppress(OSError):
+      steps = self.steps()
+      kept = [step for step in steps if step <= newest][-keep:]
+      best = _best({step: self._score(step) for step in steps})
+      for step in steps:
+        if step <= newest and step not in kept and step != best:
+          _remove(self._path(step))
 
   def verify(self, step: int) -> Note:
     """Reads all files of a checkpoint and compares them with what was saved.
@@ -270,16 +280,6 @@ class Checkpoints:
       raise
     _flush(self._directory)
     _remove(replaced)
-
-  def _prune(self, newest: int) -> None:
-    """Removes what need not be kept. What cannot be removed stays."""
-    with suppress(OSError):
-      steps = self.steps()
-      kept = [step for step in steps if step <= newest][-self._keep :]
-      best = _best({step: self._score(step) for step in steps})
-      for step in steps:
-        if step <= newest and step not in kept and step != best:
-          _remove(self._path(step))
 
   def _score(self, step: int) -> float | None:
     """The score of a checkpoint, None where its record cannot be read."""

@@ -90,8 +90,8 @@ def log_lines(output: Path) -> list[str]:
 
 
 def is_saving(output: Path) -> bool:
-  """Whether an unfinished checkpoint can be seen."""
-  return any((output / "checkpoints").glob("saving-*"))
+  """Whether an unfinished checkpoint can be seen, of the run or of a member."""
+  return any(output.glob("checkpoints/saving-*")) or any(output.glob("*/checkpoints/saving-*"))
 
 
 def phase_of(output: Path, said_before: int) -> str:
@@ -103,10 +103,12 @@ def phase_of(output: Path, said_before: int) -> str:
   return known[-1] if known else "starting"
 
 
-def kill_once(file: Path, output: Path, chance: random.Random, number: int, longest: float) -> Kill | None:
+def kill_once(
+  file: Path, output: Path, chance: random.Random, number: int, longest: float, flags: Sequence[str]
+) -> Kill | None:
   """Starts a run and ends it by signal `number`; None if it had come to its end before that."""
   said_before = len(log_lines(output)) if output.with_suffix(".log").exists() else 0
-  process = start(file, output)
+  process = start(file, output, *flags)
   deadline = time.monotonic() + SECONDS
   if chance.random() < 0.5:
     saves = chance.randint(1, 8)  # Which save of this start to hit.
@@ -134,8 +136,14 @@ def finish(file: Path, output: Path, *flags: str) -> None:
     raise AssertionError(f"a start ended with {code}:\n" + "\n".join(log_lines(output)[-20:]))
 
 
+def end_states(output: Path) -> dict[str, dict[str, object]]:
+  """All that two equal runs have in common: of the run, or by the name of the member."""
+  places = [output] if (output / "checkpoints").exists() else sorted(path for path in output.iterdir() if path.is_dir())
+  return {place.name if place != output else "": end_state(place) for place in places}
+
+
 def end_state(output: Path) -> dict[str, object]:
-  """All that two equal runs have in common."""
+  """All that two equal runs, or members, have in common."""
   steps = sorted(int(path.name) for path in (output / "checkpoints").iterdir() if path.name.isdigit())
   record = read_record(output / "checkpoints" / str(steps[-1]))
   rows = [{name: row[name] for name in row if name not in TIMES} for row in read_rows(output / "metrics.jsonl")]
@@ -145,12 +153,19 @@ def end_state(output: Path) -> dict[str, object]:
 
 def differences(output: Path, reference: Path) -> list[str]:
   """The names of what differs between two runs."""
-  found, expected = end_state(output), end_state(reference)
-  return [name for name in expected if found[name] != expected[name]]
+  found, expected = end_states(output), end_states(reference)
+  if found.keys() != expected.keys():
+    return ["members"]
+  return [
+    " ".join(filter(None, (member, name)))
+    for member in expected
+    for name in expected[member]
+    if found[member][name] != expected[member][name]
+  ]
 
 
 def kill_runs(
-  directory: Path, kills: int, steps: int, seed: int, number: int = signal.SIGKILL
+  directory: Path, kills: int, steps: int, seed: int, number: int = signal.SIGKILL, flags: Sequence[str] = ()
 ) -> Iterator[tuple[Path, list[Kill]]]:
   """Yields each run that has come to its end, with the kills that it has survived.
 
@@ -159,20 +174,20 @@ def kill_runs(
   """
   chance = random.Random(seed)
   file = write_configuration(directory, steps)
-  finish(file, directory / "reference")  # The first compiles what all others read from the cache.
+  finish(file, directory / "reference", *flags)  # The first compiles what all others read from the cache.
   started = time.monotonic()
-  finish(file, directory / "again")
+  finish(file, directory / "again", *flags)
   longest = 1.2 * (time.monotonic() - started)
   check(directory / "again", directory / "reference")
   left, index = kills, 0
   while left > 0:
     output, survived = directory / f"run_{index}", []
-    while left > 0 and (kill := kill_once(file, output, chance, number, longest)) is not None:
+    while left > 0 and (kill := kill_once(file, output, chance, number, longest, flags)) is not None:
       if kill.code not in (-number, EXIT_CODES.get(number)):
         raise AssertionError(f"a start ended with {kill.code}:\n" + "\n".join(log_lines(output)[-20:]))
       survived.append(kill)
       left -= 1
-    finish(file, output)
+    finish(file, output, *flags)
     check(output, directory / "reference")
     yield output, survived
     index += 1
@@ -190,13 +205,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
   parser.add_argument("--kills", type=int, default=60)
   parser.add_argument("--steps", type=int, default=400, help="updates of a run")
   parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--seeds", type=int, default=1, help="members of the population")
   parser.add_argument("--signal", default="SIGKILL", choices=["SIGKILL", "SIGTERM", "SIGINT", "SIGUSR1"])
   options = parser.parse_args(arguments)
   phases: collections.Counter[str] = collections.Counter()
   runs = 0
   with tempfile.TemporaryDirectory() as directory:
     number = signal.Signals[options.signal]
-    for output, survived in kill_runs(Path(directory), options.kills, options.steps, options.seed, number):
+    flags = [f"--config.population.seeds={options.seeds}"]
+    for output, survived in kill_runs(Path(directory), options.kills, options.steps, options.seed, number, flags):
       phases.update(kill.phase for kill in survived)
       runs += 1
       told = ", ".join(kill.phase for kill in survived)

@@ -23,7 +23,7 @@ def saved(miniature):
   state = initialise(make_algorithm(miniature, experiment.problem), jax.random.key(0))
 
   def save(scores):
-    with Checkpoints(directory / "checkpoints", keep=9) as checkpoints:
+    with Checkpoints(directory / "checkpoints") as checkpoints:
       for step, score in scores.items():
         checkpoint = Checkpoint(state._replace(step=jnp.int32(step)), experiment.statistics, no_skips())
         checkpoints.save(step, checkpoint, score=score)

@@ -266,9 +266,10 @@ def test_leaves_are_compared_after_loading(tmp_path):
 
 
 def save_all(directory, scores, keep):
-  with Checkpoints(directory, keep) as checkpoints:
+  with Checkpoints(directory) as checkpoints:
     for step, score in scores.items():
       checkpoints.save(step, small(step), score=score)
+      checkpoints.remove_older(step, keep)
     return checkpoints.steps(), checkpoints.best_step()
 
 
@@ -289,8 +290,8 @@ def test_the_newest_and_the_best_are_kept(tmp_path, scores, keep, steps, best):
 
 
 def test_at_least_one_is_kept(tmp_path):
-  with pytest.raises(ValueError, match="keep = 0: expected at least 1"):
-    Checkpoints(tmp_path, keep=0)
+  with Checkpoints(tmp_path) as checkpoints, pytest.raises(ValueError, match="keep = 0: expected at least 1"):
+    checkpoints.remove_older(1, keep=0)
 
 
 def test_a_step_that_is_there_is_written_anew(tmp_path):
@@ -325,7 +326,7 @@ def test_a_damaged_record_neither_stops_saving_nor_hides_from_the_best(tmp_path)
 def test_the_newest_that_all_have_whole(tmp_path):
   with contextlib.ExitStack() as stack:
     one, two = (stack.enter_context(Checkpoints(tmp_path / name)) for name in ("one", "two"))
-    for step in (1, 2, 3, 4):
+    for step in (2, 3, 4):
       one.save(step, small())
     for step in (1, 2, 3):
       two.save(step, small())
@@ -343,7 +344,7 @@ def test_the_newest_that_all_have_whole(tmp_path):
 
 
 def test_what_is_set_aside_is_kept_and_counts_no_longer(tmp_path):
-  with Checkpoints(tmp_path, keep=1) as checkpoints:
+  with Checkpoints(tmp_path) as checkpoints:
     for _ in range(3):
       checkpoints.save(1, small(), score=9.0)
       checkpoints.set_aside(1)
@@ -357,7 +358,7 @@ def test_what_is_set_aside_is_kept_and_counts_no_longer(tmp_path):
 
 
 def test_leftovers_of_killed_processes(tmp_path):
-  with Checkpoints(tmp_path, keep=9) as checkpoints:
+  with Checkpoints(tmp_path) as checkpoints:
     for step in (1, 2, 3):
       checkpoints.save(step, small(step))
     (tmp_path / "1").rename(tmp_path / "replaced-1")  # killed between the two renames of a replacement
@@ -396,9 +397,10 @@ def kill(event, arguments):
     renames += 1
     if renames == int(sys.argv[2]):
       os.kill(os.getpid(), signal.SIGKILL)
-with Checkpoints(sys.argv[1], keep=1) as checkpoints:
+with Checkpoints(sys.argv[1]) as checkpoints:
   sys.addaudithook(kill)
   checkpoints.save(2, small(3.0))
+  checkpoints.remove_older(2, keep=1)
 """
 
 
