@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from macaw_jax.training import devices
 from macaw_jax.training.loop import Chunk, Dataset, Sample, make_chunk
 from macaw_jax.training.population import (
+  KEPT,
   MEMBER_AXIS,
-  REPEAT,
   SKIPPED_UPDATES,
   MakeAlgorithm,
   Population,
@@ -36,7 +36,7 @@ Compile = Callable[[Chunk[Any], Any, Dataset, Key], Chunk[Any]]
 
 
 class Attempt(NamedTuple):
-  """What a population's chunk has returned: its metrics say which members are to be repeated."""
+  """What a population's chunk has returned: its metrics say which members have their new state."""
 
   population: Population
   metrics: Metrics  # [M]
@@ -59,8 +59,8 @@ def make_guarded_chunk(
     max_skips_in_a_row: once a member has skipped so many in a row, it has stopped and does the rest of them no more.
 
   Returns:
-    `(attempt, dataset, keys [M]) -> (attempt, {})`. Members that are not to be repeated stay as they are, metrics
-    included. The metrics of the others are means over the updates that were applied, NaN if none was.
+    `(attempt, dataset, keys [M]) -> (attempt, {})`. Members that have their new state, or have stopped, stay as they
+    are. The metrics of the others are means over the updates that were applied, NaN if none was.
   """
 
   def repeat(
@@ -71,17 +71,17 @@ def make_guarded_chunk(
     def step(carry: tuple[TrainState, Skips], _: None) -> tuple[tuple[TrainState, Skips], tuple[Metrics, Array]]:
       state, skips = carry
       updated, metrics = update(state, dataset, key)
-      runs = attempted[REPEAT] & ~has_stopped(skips, max_skips_in_a_row)
+      runs = ~(attempted[KEPT] | has_stopped(skips, max_skips_in_a_row))
+      # For the barrier see `make_population_chunk`.
       applied = jax.lax.optimization_barrier(runs & is_finite((updated, metrics)))
-      skipped = runs & ~applied
-      state = choose(applied, updated, state._replace(step=state.step + skipped))
-      in_a_row = jnp.where(applied, 0, skips.in_a_row + skipped)
-      return (state, Skips(skips.total + skipped, in_a_row)), (metrics, applied)
+      skipped = state._replace(step=state.step + runs), Skips(skips.total + runs, skips.in_a_row + runs)
+      reset = skips._replace(in_a_row=jnp.zeros_like(skips.in_a_row))
+      return choose(applied, (updated, reset), skipped), (metrics, applied)
 
     (state, skips), (metrics, applied) = jax.lax.scan(step, (state, skips), length=num_steps)
     means = {name: jnp.mean(values, where=applied) for name, values in metrics.items()}
-    means = choose(attempted[REPEAT], means, {name: attempted[name] for name in means})
-    return state, skips, means | {SKIPPED_UPDATES: skips.total, REPEAT: jnp.zeros_like(attempted[REPEAT])}
+    means = choose(attempted[KEPT], {name: attempted[name] for name in means}, means)
+    return state, skips, means | {SKIPPED_UPDATES: skips.total, KEPT: attempted[KEPT]}
 
   def chunk(attempt: Attempt, dataset: Dataset, keys: Key) -> tuple[Attempt, Metrics]:
     population, attempted = attempt
@@ -131,11 +131,12 @@ def compile_with_skips(
   def chunk(population: Population, dataset: Dataset, keys: Key) -> tuple[Population, Metrics]:
     nonlocal guarded
     attempt = Attempt(*normal(population, dataset, keys))
-    if devices.fetch(attempt.metrics[REPEAT]).any():
+    kept, skips = devices.fetch((attempt.metrics[KEPT], attempt.population.skips))
+    if not (kept | has_stopped(skips, max_skips_in_a_row)).all():
       if guarded is None:
         repeat = make_guarded_chunk(make_algorithm, sample, num_steps, max_skips_in_a_row=max_skips_in_a_row)
         guarded = compile_chunk(repeat, attempt, dataset, keys)
       attempt, _ = guarded(attempt, dataset, keys)
-    return attempt.population, {name: values for name, values in attempt.metrics.items() if name != REPEAT}
+    return attempt.population, {name: values for name, values in attempt.metrics.items() if name != KEPT}
 
   return chunk

@@ -19,7 +19,7 @@ MEMBER_AXIS = "seed"  # The axis of a device mesh that members are laid along.
 
 # What a population's chunk adds to the metrics of its algorithm.
 SKIPPED_UPDATES = "skipped_updates"  # of the member, since the run began
-REPEAT = "repeat"  # bool: not every number was finite
+KEPT = "kept"  # bool: whether the member has its new state
 
 Hyperparameters = Mapping[str, Any]
 MakeAlgorithm = Callable[..., Algorithm]
@@ -104,9 +104,9 @@ def make_population_chunk(
 
   Returns:
     `(population, dataset, keys [M]) -> (population, metrics [M])`, as `make_chunk` for each member, with two metrics
-    more. `skipped_updates`: how many the member has skipped so far. `repeat`, a bool: not every number of its new state
-    and metrics is finite; the member is as it came, its metrics mean nothing. A member that has stopped is as it came
-    too; its metrics are NaN, and nothing is to be repeated.
+    more. `skipped_updates`: how many the member has skipped so far. `kept`, a bool: whether it has its new state; else
+    it is as it came, because it has stopped, its metrics then NaN, or because not every number of its new state and
+    metrics is finite, and its updates are to be repeated.
   """
 
   def advance(
@@ -114,13 +114,13 @@ def make_population_chunk(
   ) -> tuple[TrainState, Skips, Metrics]:
     updated, metrics = make_chunk(make_algorithm(**hyperparameters), sample, num_steps)(state, dataset, key)
     runs = ~has_stopped(skips, max_skips_in_a_row)
-    # Without the barrier, or with the flag converted to a float here, XLA repeats the test within the choice between
-    # new and old of every array, and compiles for four times as long.
-    keep = jax.lax.optimization_barrier(runs & is_finite((updated, metrics)))
-    state = choose(keep, updated, state)
-    skips = skips._replace(in_a_row=jnp.where(keep, 0, skips.in_a_row))
+    # Without the barrier, or with the flag converted or negated here, XLA repeats the test within the choice between
+    # new and old of every array, and compiles for four times as long: it may only choose, and be handed out.
+    kept = jax.lax.optimization_barrier(runs & is_finite((updated, metrics)))
+    state = choose(kept, updated, state)
+    skips = skips._replace(in_a_row=jnp.where(kept, 0, skips.in_a_row))
     means = {name: jnp.where(runs, value, jnp.nan) for name, value in metrics.items()}
-    return state, skips, means | {SKIPPED_UPDATES: skips.total, REPEAT: runs & ~keep}
+    return state, skips, means | {SKIPPED_UPDATES: skips.total, KEPT: kept}
 
   def chunk(population: Population, dataset: Dataset, keys: Key) -> tuple[Population, Metrics]:
     state, skips, metrics = jax.vmap(advance, in_axes=(0, 0, 0, None, 0), spmd_axis_name=MEMBER_AXIS)(

@@ -34,7 +34,7 @@ def test_members_equal_the_runs_alone(switch):
   states = [initialise_member(make, values, key) for values, key in zip(MEMBERS, keys, strict=True)]
   chunk = make_population_chunk(make, sample, 2, max_skips_in_a_row=1)
   population, metrics = jax.jit(chunk)(make_population(MEMBERS, states), tasks, stack(keys))
-  np.testing.assert_array_equal(metrics["repeat"], [False, False])
+  np.testing.assert_array_equal(metrics["kept"], [True, True])
   for index, (values, key) in enumerate(zip(MEMBERS, keys, strict=True)):
     algorithm = make(**values)
     alone, _ = jax.jit(make_chunk(algorithm, sample, 2))(initialise(algorithm, key), tasks, key)

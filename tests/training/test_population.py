@@ -74,7 +74,7 @@ def test_a_member_equals_the_same_run_alone_whatever_it_differs_in(name):
     state, expected = jax.jit(make_chunk(algorithm, sample_transitions, 3))(
       initialise(algorithm, key), transitions(), key
     )
-    assert not metrics["repeat"][index]
+    assert metrics["kept"][index]
     for metric, value in expected.items():
       np.testing.assert_allclose(metrics[metric][index], value, rtol=1e-3, atol=1e-4, err_msg=metric)
     # Adam divides by the size of a gradient: rounding can turn one that is nearly zero around.
@@ -107,7 +107,7 @@ def test_a_member_that_diverges_is_as_it_came_and_harms_nobody():
   keys = list(jax.random.split(jax.random.key(3), 3))
   rates = [{"learning_rate": rate} for rate in (0.05, np.inf, 0.01)]
   population, metrics = train_population(cloning, rates, keys, 4, make_dataset(), sample)
-  np.testing.assert_array_equal(metrics["repeat"], [False, True, False])
+  np.testing.assert_array_equal(metrics["kept"], [True, False, True])
   first = initialise(cloning(), keys[1])
   jax.tree.map(np.testing.assert_array_equal, member(population.state, 1), first)
   np.testing.assert_array_equal(population.step, [4, 0, 4])
@@ -119,7 +119,7 @@ def test_a_member_that_diverges_is_as_it_came_and_harms_nobody():
     )
 
 
-def test_a_member_that_has_stopped_stands_still_and_nothing_of_it_is_repeated():
+def test_a_member_that_has_stopped_stands_still():
   keys = jax.random.split(jax.random.key(3), 2)
   skips = [Skips(jnp.int32(5), jnp.int32(2)), Skips(jnp.int32(5), jnp.int32(1))]
   states = [initialise(cloning(), key) for key in keys]
@@ -131,7 +131,7 @@ def test_a_member_that_has_stopped_stands_still_and_nothing_of_it_is_repeated():
   np.testing.assert_array_equal(advanced.skips.in_a_row, [2, 0])
   np.testing.assert_array_equal(metrics["skipped_updates"], [5, 5])
   np.testing.assert_array_equal(np.isnan(metrics["policy_loss"]), [True, False])
-  np.testing.assert_array_equal(metrics["repeat"], [False, False])
+  np.testing.assert_array_equal(metrics["kept"], [False, True])
   np.testing.assert_array_equal(has_stopped(advanced.skips, 2), [True, False])
 
 
