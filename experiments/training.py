@@ -85,9 +85,8 @@ def train_and_evaluate(session: Session, resources: ExitStack) -> tuple[list[Res
   results = first_evaluation(session, files, evaluate, population, step, all(start.evaluated for start in starts))
   if step < num_steps:
     program = compile_updates(session, population)
-    have_stopped = np.asarray(has_stopped(population.skips, session.max_skips_in_a_row))
     del population  # The program has it.
-    results = train_on(session, files, evaluate, program, step, have_stopped)
+    results = train_on(session, files, evaluate, program, step)
   return results, files.problems()
 
 
@@ -174,9 +173,7 @@ def compile_updates(session: Session, population: Population) -> Program:
   return program
 
 
-def train_on(
-  session: Session, files: MemberFiles, evaluate: Evaluate, program: Program, step: int, have_stopped: np.ndarray
-) -> list[Result]:
+def train_on(session: Session, files: MemberFiles, evaluate: Evaluate, program: Program, step: int) -> list[Result]:
   """Trains from update `step` to the end, and writes, evaluates and saves on the way.
 
   Raises:
@@ -186,6 +183,7 @@ def train_on(
   training, interruption, experiment = session.config.training, session.interruption, session.experiment
   is_main_process = devices.is_main_process()
   results: list[Result] = []
+  have_stopped = np.zeros(len(session.runs), bool)  # Those that had before are reported again.
   started = time.monotonic()
   with interruption.holding():
     for newest, metrics in train(program.chunk, program.population, program.data, program.keys, training.steps):
