@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.command_line import launch_with_config
+from experiments.command_line import launch_with_config, say
 from experiments.configuration import ConfigurationError, other_policies_directory
 from experiments.hyperparameter_checks import suggestion
 from experiments.provenance import git_commit, package_versions
@@ -184,11 +184,10 @@ def make_report() -> Callable[[Progress], None]:
     last_line = now
     elapsed = now - start
     left = elapsed * (progress.total_rounds - progress.rounds) / progress.rounds
-    print(
+    say(
       f"[{_clock(elapsed)}, {_clock(left)} left]  steps {progress.environment_steps:,}"
       f" ({progress.environment_steps / elapsed:,.0f}/s)  updates {progress.updates:,}"
-      f"  return {_returns_text(progress.last_returns)}  temperature {progress.metrics['temperature']:.3g}",
-      flush=True,
+      f"  return {_returns_text(progress.last_returns)}  temperature {progress.metrics['temperature']:.3g}"
     )
 
   return report
@@ -222,14 +221,14 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
   collection = collect(family, settings, report=make_report())
   manifest = make_manifest(family, settings, collection, commit)
   write_dataset(request.directory, collection.episodes, manifest)
-  print(f"wrote {request.directory}: {settings.episodes_per_task} episodes per task")
+  say(f"wrote {request.directory}: {settings.episodes_per_task} episodes per task")
   if request.starter_directory:
     thinned = [thin_episodes(episodes, request.starter_episodes) for episodes in collection.episodes]
     kept = {"episodes_kept_per_task": request.starter_episodes}
     write_dataset(
       request.starter_directory, thinned, dataclasses.replace(manifest, behaviour={**manifest.behaviour, **kept})
     )
-    print(f"wrote {request.starter_directory}: {request.starter_episodes} of them, evenly spaced")
+    say(f"wrote {request.starter_directory}: {request.starter_episodes} of them, evenly spaced")
   if collection.other_policies:
     directory = other_policies_directory(request.directory)
     agent = {"agent": "the final agent of the collection, acting for other tasks of the family than the one it is in"}
@@ -238,10 +237,10 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
       collection.other_policies,
       dataclasses.replace(manifest, behaviour={**manifest.behaviour, **agent}),
     )
-    print(f"wrote {directory}: {settings.other_policy_episodes} episodes per task")
+    say(f"wrote {directory}: {settings.other_policy_episodes} episodes per task")
   if request.picture:
     draw(family, collection, request.picture)
-  print(table(collection))
+  say(table(collection))
 
 
 def draw(family: TaskFamily, collection: Collection, path: str) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 import ml_collections
@@ -20,27 +21,37 @@ FAILURE = 1
 BAD_INPUT = 2
 
 
-# What a disk says that takes no more.
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 class TrainingError(RuntimeError):
   """A run that cannot go on, or that has come to its end with something lost; a line for each reason."""
 
 
 def say(line: str) -> None:
-  """Prints a line at once, also where the output is a file. A full disk keeps it back, and ends nothing."""
+  """Prints a line at once, also where the output is a file.
+
+  A full disk keeps it back. Where nobody reads any more, as after `head`, or when the terminal is gone, it is dropped,
+  and so are all later ones. Neither ends anything.
+  """
   try:
     print(line, flush=True)
   except OSError as error:
-    if error.errno not in FULL_DISK:
-      raise
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(*problems: str, code: int = BAD_INPUT) -> NoReturn:
   """Ends the program with one line a problem on stderr and an exit code, that of bad input if not given."""
-  for problem in problems:
-    print(f"error: {' '.join(problem.split())}", file=sys.stderr)
+  _end(code, *(f"error: {' '.join(problem.split())}" for problem in problems))
+
+
+def stop(number: signal.Signals) -> NoReturn:
+  """Ends the program as the signal asks."""
+  _end(EXIT_CODES[number], f"stopped by {number.name}")
+
+
+def _end(code: int, *lines: str) -> NoReturn:
+  for line in lines:
+    with suppress(OSError):  # There need be nobody to read it.
+      print(line, file=sys.stderr, flush=True)
   sys.exit(code)
 
 
@@ -83,13 +94,9 @@ def launch_with_arguments(main: Callable[[list[str]], None], parse: Parse = flag
     except TrainingError as error:
       fail(*error.args, code=FAILURE)
     except Interrupted as interrupted:
-      print(f"stopped by {interrupted.signal.name}", file=sys.stderr)
-      sys.exit(EXIT_CODES[interrupted.signal])
+      stop(interrupted.signal)
     except KeyboardInterrupt:
-      print("stopped", file=sys.stderr)
-      sys.exit(EXIT_CODES[signal.SIGINT])
-    except BrokenPipeError:  # whoever reads the output, as `head`, has read enough
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains as it flushes
+      stop(signal.SIGINT)
 
   app.run(guarded, flags_parser=parse_or_fail)
 

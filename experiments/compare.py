@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
   results = {}
   for directory in directories:
     if (directory / RESULTS).is_file():
-      results[directory] = read_json(directory / RESULTS)
+      results[directory] = read_json(directory / RESULTS, dict)
     else:
       print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
   if not results:

@@ -1,30 +1,31 @@
-"""Signals that ask a run to stop: it saves, and ends with a code that says why.
+"""Signals that ask a command to stop: a run saves, and ends with a code that says why.
 
-SIGTERM and SIGINT end with 143 and 130, as shells report them. SIGUSR1 is the notice that schedulers give some time
-before they take the machine; it ends with 75, the code of a temporary failure, after which the job should be queued
-again (`launch/slurm.sh`). A second signal ends at once, with the code of the first.
+SIGTERM, SIGINT and SIGHUP end with 143, 130 and 129, as shells report them. SIGUSR1 is the notice that schedulers give
+some time before they take the machine; it ends with 75, the code of a temporary failure, after which the job should be
+queued again (`launch/slurm.sh`). A second signal ends at once, with the code of the first.
 
-A run is in one of three conditions when the first signal comes:
+What the first signal does depends on what the run is doing:
 
   nothing unsaved     the process ends at once, also from within the compiler
-  training, saving    the compiled call, or the save, comes to its end; the run polls between them (`holding`)
+  training, saving    the compiled call, or the save, comes to its end; the run asks between them (`holding`)
   evaluating          there is nothing in an evaluation to be kept: `Interrupted` is raised inside it (`abandoning`)
 
 Python runs signal handlers in the main thread between two instructions, and a compilation is one instruction; a thread
 that waits for the signals' numbers ends the process where it need not wait.
 """
 
+import enum
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
 REQUEUE = 75  # EX_TEMPFAIL of sysexits.h
-EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: REQUEUE}
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129, signal.SIGUSR1: REQUEUE}
 
 
 class Interrupted(BaseException):
@@ -39,84 +40,97 @@ class Interrupted(BaseException):
     self.signal = signal.Signals(number)
 
 
+class _Answer(enum.Enum):
+  """What a first signal does."""
+
+  LEAVE = enum.auto()
+  WAIT = enum.auto()
+  RAISE = enum.auto()
+
+
 class Interruption:
-  """Listens for the signals of `EXIT_CODES` while it is entered; for the main thread of a process.
+  """What a run knows of signals.
+
+  It hears none before `listen` is called, once, in the main thread of a process that may be ended: whoever calls `run`
+  as a function keeps the handlers that are there.
 
   Attributes:
     advice: how to go on, said by a process that ends at once.
+    received: the first signal's number, 0 before there is one.
   """
 
   def __init__(self) -> None:
     self.advice = ""
-    self._received: int | None = None
-    self._holding = False
-    self._heard = False  # whether the main thread was holding when it got to know
-    self._abandoning = False
+    self.received = 0
+    self._answer = _Answer.LEAVE
+    self._is_waited_for = False  # whether the first signal came while something was unsaved
 
-  def __enter__(self) -> "Interruption":
-    self._reader, self._writer = socket.socketpair()
-    self._writer.setblocking(False)
-    self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-    self._handlers_before = {number: signal.signal(number, self._handle) for number in EXIT_CODES}
+  def listen(self) -> None:
+    """From now to the end of the process, the signals of `EXIT_CODES` are answered here.
+
+    SIGHUP is left alone where it is ignored, as under `nohup`.
+    """
+    self._reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    self._writer = writer  # Closed with the process.
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    for number in EXIT_CODES:
+      if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, self._handle)
     threading.Thread(target=self._watch, name="signals", daemon=True).start()
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    for number, handler in self._handlers_before.items():
-      signal.signal(number, handler)
-    signal.set_wakeup_fd(self._wakeup_before)
-    self._writer.close()  # Ends the thread, which reads that nothing will come.
-
-  @property
-  def received(self) -> int:
-    """The first signal's number, 0 before there is one."""
-    return self._received or 0
 
   @contextmanager
   def holding(self) -> Iterator[None]:
-    """While there is something to save: a first signal waits until it is asked for."""
-    self._holding = True
+    """While there is something to save: a first signal waits until `received` is looked at."""
+    self._answer = _Answer.WAIT
     try:
       yield
     finally:
-      self._holding = False
+      self._answer = _Answer.LEAVE
 
   @contextmanager
   def abandoning(self) -> Iterator[None]:
-    """A block that need not come to its end: a signal raises `Interrupted` in it."""
-    self._abandoning = True
+    """Inside `holding`, a block that need not come to its end: a signal raises `Interrupted` in it."""
+    self._answer = _Answer.RAISE
     try:
-      if self._received is not None:
-        raise Interrupted(self._received)
+      if self.received:
+        raise Interrupted(self.received)
       yield
     finally:
-      self._abandoning = False
+      self._answer = _Answer.WAIT
 
   def _handle(self, number: int, frame: FrameType | None) -> None:
     """In the main thread, as soon as it is back in Python."""
-    first, self._received = self._received is None, self._received or number
-    self._heard = self._holding
-    if first and self._abandoning:
+    if self.received:
+      return
+    self.received = number
+    self._is_waited_for = self._answer is not _Answer.LEAVE
+    if self._answer is _Answer.RAISE:
       raise Interrupted(number)
 
-  def _watch(self) -> None:
+  def _watch(self) -> NoReturn:
     """In a thread: ends the process at the first signal where nothing is unsaved, and at any second one."""
-    first = 0
-    while received := self._reader.recv(1):
-      number = received[0]
-      if number not in EXIT_CODES:  # Others have handlers too, and wake this thread.
-        continue
-      if first or not (self._holding or self._heard):
-        self._leave(first or number)
-      first = number
-      _write(f"{signal.Signals(number).name}: saving first; a second signal ends at once")
-    self._reader.close()
+    first = self._next()
+    # The main thread may have been faster, and may have saved by now.
+    if self._answer is _Answer.LEAVE and not self._is_waited_for:
+      self._leave(first)
+    _write(f"{first.name}: saving first; a second signal ends at once")
+    self._next()
+    self._leave(first)
 
-  def _leave(self, number: int) -> NoReturn:
-    _write("; ".join(filter(None, (f"stopped by {signal.Signals(number).name}", self.advice))))
-    os._exit(EXIT_CODES[signal.Signals(number)])
+  def _next(self) -> signal.Signals:
+    """Waits for a signal; others than these have handlers too, and wake this thread."""
+    while True:
+      (number,) = self._reader.recv(1)
+      if number in EXIT_CODES:
+        return signal.Signals(number)
+
+  def _leave(self, number: signal.Signals) -> NoReturn:
+    _write("; ".join(filter(None, (f"stopped by {number.name}", self.advice))))
+    os._exit(EXIT_CODES[number])
 
 
 def _write(line: str) -> None:
-  """Past Python's own streams: the main thread may hold their locks."""
-  os.write(2, f"{line}\n".encode())
+  """Past Python's own streams: the main thread may hold their locks. Nobody need be there to read it."""
+  with suppress(OSError):
+    os.write(2, f"{line}\n".encode())

@@ -14,22 +14,27 @@ from experiments.configuration import ConfigurationError
 from experiments.population import Member
 from experiments.run_directory import (
   CHECKPOINTS,
+  CONFIGURATION,
+  DATASET,
   METRICS,
   RESULTS,
+  SUPPORT,
   TENSORBOARD,
+  begin_or_continue,
+  claim_directory,
   directory_of,
   identity,
-  open_directory,
   record_start,
 )
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.evaluation.protocols import Row
 from macaw_jax.training import devices
-from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, OtherRun, SaveError, newest_whole
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, OtherRun, OtherVersion, SaveError, newest_whole
 from macaw_jax.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter, WriterGroup
 from macaw_jax.training.population import Population, Skips, member, no_skips
 from macaw_jax.types import Key, TrainState
 
+ACCEPTABLE = (CONFIGURATION, SUPPORT)  # what may have changed where the user says so
 METRICS_ROWS, EVALUATED = "metrics_rows", "evaluated"  # What a checkpoint notes of the run's progress.
 
 
@@ -69,15 +74,17 @@ def open_members(
 ) -> tuple[MemberRun, ...]:
   """Makes or finds the directories of all members; `resources` closes what is open in them.
 
-  Of several processes the first makes them, and the others find them.
+  Of several processes the first makes them, and the others find them. Nothing is written before all are claimed.
 
   Raises:
     ConfigurationError: a directory belongs to another run, or to none, or its run is going on.
   """
-  if devices.is_main_process():
-    for each in members:
-      open_directory(each.config, resources, continue_changed=continue_changed, say=say)
-  devices.wait_for_all("directories")
+  with devices.main_process_first("directories"):
+    if devices.is_main_process():
+      for each in members:
+        claim_directory(directory_of(each.config), resources)
+      for each in members:
+        begin_or_continue(directory_of(each.config), each.config, continue_changed=continue_changed)
   return tuple(_member_run(each, resources) for each in members)
 
 
@@ -100,19 +107,14 @@ def first_step(runs: Sequence[MemberRun], num_steps: int) -> int:
   What is damaged is said, and set aside.
 
   Raises:
-    ConfigurationError: a member has gone beyond `num_steps`, members have checkpoints and none in common, or not all
-      processes see the same.
+    ConfigurationError: no checkpoint is whole, a member has gone beyond `num_steps`, members have checkpoints and none
+      in common, this release cannot read them, or not all processes see the same.
   """
-  if not devices.is_main_process():
-    devices.wait_for_all("checkpoints")
-  else:
-    for run in runs:
-      run.checkpoints.remove_unfinished()
-  step, damaged = newest_whole([run.checkpoints for run in runs])
-  if devices.is_main_process():
-    for checkpoints, of_step, error in damaged:
-      say(f"WARNING: {error}; kept as {checkpoints.set_aside(of_step)}, going on from an older checkpoint")
-    devices.wait_for_all("checkpoints")
+  with devices.main_process_first("checkpoints"):
+    try:
+      step = _newest_whole_step([run.checkpoints for run in runs])
+    except (OSError, OtherVersion) as error:
+      raise ConfigurationError(f"config.output_directory: {error}") from error
   newest = [run.checkpoints.newest_step() or 0 for run in runs]
   if max(newest) > num_steps:
     raise ConfigurationError(f"config.training.steps = {num_steps}: this run has had {max(newest)} updates already")
@@ -127,6 +129,23 @@ def first_step(runs: Sequence[MemberRun], num_steps: int) -> int:
       "behind alone, or choose another --config.output_directory"
     )
   return step or 0
+
+
+def _newest_whole_step(runs: Sequence[Checkpoints]) -> int | None:
+  """The newest step that all have whole; the process that writes sets aside what is damaged."""
+  if devices.is_main_process():
+    for checkpoints in runs:
+      checkpoints.remove_unfinished()
+  step, damaged = newest_whole(runs)
+  if damaged and step is None:
+    raise ConfigurationError(
+      *(str(error) for *_, error in damaged),
+      "config.output_directory: no checkpoint is as it was saved; choose another, or remove the run to begin it anew",
+    )
+  if devices.is_main_process():
+    for checkpoints, of_step, error in damaged:
+      say(f"WARNING: {error}; kept as {checkpoints.set_aside(of_step)}, going on from an older checkpoint")
+  return step
 
 
 def _is_first_save(runs: Sequence[MemberRun]) -> bool:
@@ -144,11 +163,12 @@ def restore(run: MemberRun, step: int, state: TrainState, statistics: Statistics
   """
   like = Checkpoint(state, statistics, no_skips())
   try:
-    checkpoint, note = run.checkpoints.restore(like, step, may_differ=("config",) if continue_changed else ())
+    checkpoint, note = run.checkpoints.restore(like, step, may_differ=ACCEPTABLE if continue_changed else ())
   except OtherRun as error:
-    changed = "the data have changed since this run began" if "config.dataset" in error.names else str(error)
+    changed = "the data have changed since this run began" if DATASET in error.names else str(error)
+    accept = ", or add --continue_changed" if set(error.names) <= set(ACCEPTABLE) else ""
     raise ConfigurationError(
-      f"{', '.join(error.names)}: {changed}; choose another --config.output_directory"
+      f"{', '.join(error.names)}: {changed}; choose another --config.output_directory{accept}"
     ) from error
   except ValueError as error:
     raise ConfigurationError(f"{run.directory}: {' '.join(str(error).split())[:500]}") from error
@@ -184,16 +204,14 @@ class MemberFiles:
     progress: MetricWriter,
     resources: ExitStack,
   ):
-    self._runs = runs
+    self._runs = runs if devices.is_main_process() else ()
     self._progress = progress
     self._json: list[JsonLinesWriter] = []
     self._writers: list[WriterGroup] = []
     self._unwritten: set[int] = set()  # members whose newest rows the disk has refused
     self._unsaved: dict[int, str] = {}
-    if not devices.is_main_process():
-      return
-    for run, rows in zip(runs, metrics_rows, strict=True):
-      record_start(run.directory, run.member.config, say)
+    for run, rows in zip(self._runs, metrics_rows, strict=False):
+      record_start(run.directory, run.member.config)
       try:
         json_lines = JsonLinesWriter(run.directory / METRICS, rows)
       except OSError as error:
@@ -202,8 +220,12 @@ class MemberFiles:
         kept = f"; kept as {json_lines.set_aside}" if json_lines.set_aside else ""
         say(f"WARNING: {run.directory / METRICS}: {json_lines.damaged_rows} rows are missing or damaged{kept}")
       self._json.append(json_lines)
-      board = TensorBoardWriter(run.directory / TENSORBOARD, None if rows is None else first_step)
-      self._writers.append(resources.enter_context(WriterGroup(json_lines, board)))
+      boards = []
+      try:
+        boards.append(TensorBoardWriter(run.directory / TENSORBOARD, None if rows is None else first_step))
+      except OSError as error:
+        say(f"WARNING: nothing for TensorBoard: {error}")
+      self._writers.append(resources.enter_context(WriterGroup(json_lines, *boards)))
 
   def write_evaluation(self, step: int, rows: Sequence[Sequence[Row]]) -> None:
     """Takes the rows of an evaluation of each member."""
@@ -250,7 +272,7 @@ class MemberFiles:
         self._unsaved.pop(index, None)
       except SaveError as error:
         self._unsaved[index] = str(error)
-        say(f"WARNING: update {step} is NOT saved, training goes on: {error}")
+        say(f"WARNING: update {step} is NOT saved: {error}")
     if not self._unsaved:
       for run in self._runs:
         run.checkpoints.remove_older(step, run.member.config.training.keep_checkpoints)
@@ -261,7 +283,7 @@ class MemberFiles:
     problems = [
       f"{error}; its newest checkpoint is of update {newest[index]}" for index, error in self._unsaved.items()
     ]
-    for run, json_lines in zip(self._runs, self._json, strict=False):
+    for run, json_lines in zip(self._runs, self._json, strict=True):
       if json_lines.pending:
         problems.append(
           f"{run.directory / METRICS}: {json_lines.pending} rows could not be written: {json_lines.problem}"

@@ -1,6 +1,6 @@
 """What is said, and kept, of a member that has stopped because not every number was finite."""
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy as np
 from experiments.command_line import say
 from experiments.experiment import Experiment, make_sample
 from experiments.member_runs import MemberRun
-from experiments.run_directory import PARTIAL
 from macaw_jax.data.statistics import normalise_dataset
+from macaw_jax.durable import write_durably
 from macaw_jax.training import devices
 from macaw_jax.training.diagnosis import (
   BadUpdate,
@@ -96,10 +96,7 @@ def write_batch(path: Path, update: BadUpdate) -> None:
   Raises:
     OSError: the disk does not take it.
   """
-  partial = path.with_name(f".{path.name}{PARTIAL}")
   arrays: dict[str, Any] = {name: np.asarray(values) for name, values in entries_of(update.tasks).items()}
-  with partial.open("wb") as file:
-    np.savez(file, **arrays, step=np.asarray(update.step))
-    file.flush()
-    os.fsync(file.fileno())
-  partial.replace(path)
+  file = io.BytesIO()
+  np.savez(file, **arrays, step=np.asarray(update.step))
+  write_durably(path, file.getvalue())

@@ -1,6 +1,7 @@
 """Where a result came from: the commit, the source and the versions of the packages behind it."""
 
 import hashlib
+import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,8 @@ from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
+
+import jax
 
 # Those that decide a number, or what a checkpoint's files mean.
 PACKAGES = (
@@ -90,3 +93,34 @@ def _source_files(folder: Traversable, name: str) -> Iterator[tuple[str, Travers
       yield from _source_files(item, f"{name}/{item.name}")
     elif item.name.endswith(SUFFIXES):
       yield f"{name}/{item.name}", item
+
+
+# Of JAX, what its numbers follow from beside the program.
+JAX_SETTINGS = (
+  "jax_default_matmul_precision",
+  "jax_default_prng_impl",
+  "jax_disable_most_optimizations",
+  "jax_enable_x64",
+  "jax_threefry_partitionable",
+)
+
+
+def arithmetic() -> dict[str, Any]:
+  """What the last bits of numbers follow from beside the code: processor, cores that may be used, settings of JAX.
+
+  XLA divides sums among as many threads as there are cores.
+  """
+  return {
+    "device": jax.devices()[0].device_kind,
+    "processor": _processor(),
+    "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+    **{name: str(jax.config.values.get(name)) for name in JAX_SETTINGS},
+  }
+
+
+def _processor() -> str:
+  """The model's name, where the system tells it."""
+  information = Path("/proc/cpuinfo")
+  lines = information.read_text().splitlines() if information.exists() else []
+  return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())

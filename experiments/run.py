@@ -38,11 +38,18 @@ DEBUG_NANS = flags.DEFINE_bool(
 )
 
 
-def run(config: ml_collections.ConfigDict, *, continue_changed: bool = False, debug_nans: bool = False) -> None:
+def run(
+  config: ml_collections.ConfigDict,
+  interruption: Interruption | None = None,
+  *,
+  continue_changed: bool = False,
+  debug_nans: bool = False,
+) -> None:
   """Trains the members of a population, evaluates them now and then, and writes each into its own directory.
 
   Args:
-    config: of the run; of one member, where it has no population.
+    config: of the run.
+    interruption: what listens for signals; without it, they do to the caller's process what they did before.
     continue_changed: whether a run goes on although its settings or its code have changed since it began.
     debug_nans: whether the first update that is not finite ends the run, and is looked into.
 
@@ -56,7 +63,7 @@ def run(config: ml_collections.ConfigDict, *, continue_changed: bool = False, de
   with ExitStack() as resources:
     if config.devices.distributed:
       connect_processes()
-    interruption = resources.enter_context(Interruption())
+    interruption = interruption or Interruption()
     if not devices.is_main_process():  # The first process speaks for all.
       resources.enter_context(redirect_stdout(resources.enter_context(open(devnull, "w"))))
     say(f"{config.algorithm.name} on {config.dataset.directory}, {describe_members(members)}")
@@ -118,7 +125,12 @@ def describe_data(experiment: Experiment, config: ml_collections.ConfigDict) -> 
   )
 
 
+def main(config: ml_collections.ConfigDict) -> None:
+  """Runs what the command line says, and answers signals."""
+  interruption = Interruption()
+  interruption.listen()
+  run(config, interruption, continue_changed=CONTINUE_CHANGED.value, debug_nans=DEBUG_NANS.value)
+
+
 if __name__ == "__main__":
-  launch_with_config(
-    lambda config: run(config, continue_changed=CONTINUE_CHANGED.value, debug_nans=DEBUG_NANS.value), validate
-  )
+  launch_with_config(main, validate)

@@ -3,21 +3,21 @@
 import datetime
 import hashlib
 import json
-import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import jax
 import ml_collections
 
+from experiments.command_line import say
 from experiments.configuration import ConfigurationError, flatten, support_directory
-from experiments.provenance import code_differences, code_identity, git_commit, package_versions
+from experiments.provenance import arithmetic, code_differences, code_identity, git_commit, package_versions
 from experiments.run_lock import LOCK, hold_lock
 from macaw_jax.data.manifest import content_digest, read_manifest
+from macaw_jax.durable import PARTIAL, write_durably
 from macaw_jax.training.metrics import to_json
 
 CONFIG_FILE = "config.json"
@@ -31,18 +31,23 @@ TENSORBOARD = "tensorboard"
 LEARNING_CURVE = "learning_curve.png"
 ROLLOUT = "adapted_rollout.gif"
 
-PARTIAL = ".partial"
+
+# Of what a checkpoint keeps the digests.
+CONFIGURATION, DATASET, SUPPORT = "config", "config.dataset", "config.evaluation.support"
 
 # A longer run is the same run, continued, unless something follows its length, as algorithm.decay_steps does. So is a
-# run on other devices, or in a directory that was moved.
+# run on other devices, or in a directory that was moved, or with its data in another place: their digest is compared.
 MAY_CHANGE = (
   "output_directory",
+  "dataset.directory",
   "training.steps",
   "training.keep_checkpoints",
   "devices.seed",
   "devices.task",
   "devices.distributed",
 )
+
+Value = TypeVar("Value", dict[str, Any], list[Any])
 
 
 def default_directory(config: ml_collections.ConfigDict, settings: Sequence[str] = ()) -> Path:
@@ -57,58 +62,60 @@ def directory_of(config: ml_collections.ConfigDict) -> Path:
   return Path(config.output_directory) if config.output_directory else default_directory(config)
 
 
-def open_directory(
-  config: ml_collections.ConfigDict, resources: ExitStack, *, continue_changed: bool, say: Callable[[str], None]
-) -> Path:
-  """Makes the run's directory, or finds the one of the same run; keeps other runs out of it until `resources` closes.
-
-  Args:
-    config: of the run.
-    resources: gets the lock.
-    continue_changed: whether a run goes on although its settings, or the code, have changed since it began.
-    say: takes a line about what has changed, or what a killed run left.
+def claim_directory(directory: Path, resources: ExitStack) -> None:
+  """Makes a run's directory, or finds it; keeps other runs out of it until `resources` closes.
 
   Raises:
-    ConfigurationError: the directory belongs to a run with other settings or other code, to a run that is going on, or
-      to something else, or it cannot be written.
+    ConfigurationError: it belongs to a run that is going on, or to something else, or it cannot be written.
   """
-  directory = directory_of(config)
   if directory.exists() and not directory.is_dir():
     raise ConfigurationError(f"config.output_directory: {directory} is a file")
   if not (directory / CONFIG_FILE).is_file() and directory.is_dir() and _has_other_files(directory):
     raise ConfigurationError(f"config.output_directory: {directory} holds files, and no run ({CONFIG_FILE} is missing)")
-  try:
+  with _writing(directory):
     directory.mkdir(parents=True, exist_ok=True)
     resources.enter_context(hold_lock(directory, say))
-    if (directory / CONFIG_FILE).is_file():
-      _check_same_run(directory, config, continue_changed, say)
-    else:
-      write_json(directory / CODE, code_identity())
-      write_json(directory / CONFIG_FILE, config.to_dict())
-  except OSError as error:
-    raise ConfigurationError(f"config.output_directory: {directory} cannot be written: {error}") from error
-  return directory
 
 
-def record_start(directory: Path, config: ml_collections.ConfigDict, say: Callable[[str], None]) -> None:
+def begin_or_continue(directory: Path, config: ml_collections.ConfigDict, *, continue_changed: bool) -> None:
+  """Writes what a run is into its directory, or finds that it is the same run.
+
+  Args:
+    directory: of the run, claimed.
+    config: of the run.
+    continue_changed: whether a run goes on although its settings, or the code, have changed since it began.
+
+  Raises:
+    ConfigurationError: the directory has a run with other settings or other code, or it cannot be written.
+  """
+  if (directory / CONFIG_FILE).is_file():
+    _check_same_run(directory, config, continue_changed)
+    return
+  with _writing(directory):
+    write_json(directory / CODE, code_identity())
+    write_json(directory / CONFIG_FILE, config.to_dict())
+
+
+def record_start(directory: Path, config: ml_collections.ConfigDict) -> None:
   """Adds this start to the run's directory, and what may have changed since the last one: configuration and code.
+
+  What computes differently from then on is said: the last bits of numbers follow from it.
 
   Raises:
     ConfigurationError: the directory cannot be written.
   """
-  starts = []
-  try:
-    if (directory / STARTS).is_file():
-      starts = read_json(directory / STARTS)
-  except ConfigurationError as error:
-    kept = (directory / STARTS).replace(directory / f"damaged-{STARTS}")
-    say(f"WARNING: {error}; kept as {kept}, and begun anew")
-  try:
+  start, starts = _start(), []
+  with _writing(directory):
+    try:
+      starts = read_json(directory / STARTS, list) if (directory / STARTS).is_file() else []
+    except ConfigurationError as error:
+      kept = (directory / STARTS).replace(directory / f"damaged-{STARTS}")
+      say(f"WARNING: {error}; kept as {kept}, and begun anew")
+    for difference in _arithmetic_differences(starts[-1] if starts else start, start):
+      say(f"WARNING: the last bits of numbers may differ from those of an undisturbed run: {difference}")
     write_json(directory / CONFIG_FILE, config.to_dict())
     write_json(directory / CODE, code_identity())
-    write_json(directory / STARTS, [*starts, _start()])
-  except OSError as error:
-    raise ConfigurationError(f"config.output_directory: {directory} cannot be written: {error}") from error
+    write_json(directory / STARTS, [*starts, start])
 
 
 def load_config(directory: Path) -> ml_collections.ConfigDict:
@@ -119,7 +126,7 @@ def load_config(directory: Path) -> ml_collections.ConfigDict:
   """
   if not (directory / CONFIG_FILE).is_file():
     raise ConfigurationError(f"{directory}: no run there ({CONFIG_FILE} is missing)")
-  return ml_collections.ConfigDict(read_json(directory / CONFIG_FILE))
+  return ml_collections.ConfigDict(read_json(directory / CONFIG_FILE, dict))
 
 
 def identity(config: ml_collections.ConfigDict) -> dict[str, str]:
@@ -129,32 +136,43 @@ def identity(config: ml_collections.ConfigDict) -> dict[str, str]:
   """
   settings = {name: value for name, value in _settings(config).items() if name not in MAY_CHANGE}
   return {
-    "config": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
-    "config.dataset": content_digest(read_manifest(config.dataset.directory)),
-    "config.evaluation.support": content_digest(read_manifest(support_directory(config))),
+    CONFIGURATION: hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+    DATASET: content_digest(read_manifest(config.dataset.directory)),
+    SUPPORT: content_digest(read_manifest(support_directory(config))),
   }
 
 
 def write_json(path: Path, value: Any) -> None:
-  """Writes strict JSON (NaN as null) to the disk under another name first, so that the file is always whole."""
-  partial = path.with_name(f".{path.name}{PARTIAL}")
-  with partial.open("w") as file:
-    file.write(json.dumps(to_json(value), indent=2, allow_nan=False) + "\n")
-    file.flush()
-    os.fsync(file.fileno())
-  partial.replace(path)
+  """Writes strict JSON, NaN as null. Raises `OSError` if the disk does not take it; the file is whole in any case."""
+  write_durably(path, (json.dumps(to_json(value), indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, kind: type[Value]) -> Value:
   """The value in a JSON file.
 
+  Args:
+    path: the file.
+    kind: `dict` or `list`, whichever its value must be.
+
   Raises:
-    ConfigurationError: the file is not JSON.
+    ConfigurationError: the file is not JSON, or its value is of another kind.
   """
   try:
-    return json.loads(path.read_text())
-  except ValueError as error:
+    value = json.loads(path.read_text())
+  except (ValueError, RecursionError) as error:
     raise ConfigurationError(f"{path}: not JSON: {error}") from error
+  if not isinstance(value, kind):
+    raise ConfigurationError(f"{path}: expected a JSON {kind.__name__}, found {type(value).__name__}")
+  return value
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+  """Raises `ConfigurationError` if the disk refuses what the block writes."""
+  try:
+    yield
+  except OSError as error:
+    raise ConfigurationError(f"config.output_directory: {directory} cannot be written: {error}") from error
 
 
 def _has_other_files(directory: Path) -> bool:
@@ -166,17 +184,15 @@ def _settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return flatten(json.loads(json.dumps(config.to_dict())))
 
 
-def _check_same_run(
-  directory: Path, config: ml_collections.ConfigDict, continue_changed: bool, say: Callable[[str], None]
-) -> None:
-  before, now = flatten(read_json(directory / CONFIG_FILE)), _settings(config)
+def _check_same_run(directory: Path, config: ml_collections.ConfigDict, continue_changed: bool) -> None:
+  before, now = flatten(read_json(directory / CONFIG_FILE, dict)), _settings(config)
   differences = [
     f"config.{name} = {before.get(name)!r}, this one has {now.get(name)!r}"
     for name in sorted(before.keys() | now.keys())
     if name not in MAY_CHANGE and before.get(name) != now.get(name)
   ]
   if (directory / CODE).is_file():
-    differences += code_differences(read_json(directory / CODE), code_identity())
+    differences += code_differences(read_json(directory / CODE, dict), code_identity())
   if differences and not continue_changed:
     raise ConfigurationError(
       *(f"{directory} holds a run with {difference}" for difference in differences),
@@ -186,12 +202,21 @@ def _check_same_run(
     say(f"WARNING: going on, although {directory} holds a run with {difference}")
 
 
-def _start() -> Mapping[str, Any]:
+def _start() -> dict[str, Any]:
   return {
     "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "command": [sys.executable, *sys.argv],
     "git_commit": git_commit(),
     "platform": platform.platform(),
-    "device": jax.devices()[0].device_kind,
+    "arithmetic": arithmetic(),
     "versions": package_versions(),
   }
+
+
+def _arithmetic_differences(before: Any, now: Mapping[str, Any]) -> list[str]:
+  earlier = before.get("arithmetic", {}) if isinstance(before, Mapping) else {}
+  return [
+    f"{name} {earlier[name]!r} -> {value!r}"
+    for name, value in now["arithmetic"].items()
+    if name in earlier and earlier[name] != value
+  ]

@@ -11,10 +11,9 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from experiments.command_line import FULL_DISK
 from experiments.configuration import ConfigurationError
 
 LOCK = "lock"
@@ -36,8 +35,9 @@ def hold_lock(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+      holder = _holder(directory) or "another run"
       raise ConfigurationError(
-        f"config.output_directory: {directory} is in use by {_holder(directory)}; wait for it to end, or choose another"
+        f"config.output_directory: {directory} is in use by {holder}; wait for it to end, or choose another"
       ) from error
     except OSError as error:
       if error.errno not in _NO_LOCKS_HERE:
@@ -57,13 +57,10 @@ def _holder(directory: Path) -> str:
 
 
 def _write(descriptor: int, text: str) -> None:
-  try:
+  """Writes who holds the lock, for people; it holds without that too, on a disk that is full."""
+  with suppress(OSError):
     os.ftruncate(descriptor, 0)
     os.write(descriptor, text.encode())
-  except OSError as error:
-    # The lock holds without a name in the file; a disk that is full is the next save's to report.
-    if error.errno not in FULL_DISK:
-      raise
 
 
 def _now() -> str:

@@ -57,7 +57,7 @@ def finish(
       if (each.directory / name).exists():
         say(f"  {name:<20} {content}")
   else:
-    written = {each.directory: read_json(each.directory / RESULTS) for each in runs}
+    written = {each.directory: read_json(each.directory / RESULTS, dict) for each in runs}
     say(f"\n{compare.comparison_table(compare.group_runs(written))}\n\n{compare.runs_table(written)}\n")
   say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={runs[0].directory}")
 

@@ -150,8 +150,7 @@ def first_evaluation(
   if not is_evaluated:
     files.write_evaluation(step, [result.rows for result in results])
   if not is_evaluated and step > 0:
-    scores = [training_score(session.experiment, result.rows) for result in results]
-    files.save(step, population, session.experiment.statistics, scores, is_evaluated=True)
+    save(session, files, population, step, results)
   return results
 
 
@@ -180,9 +179,8 @@ def train_on(session: Session, files: MemberFiles, evaluate: Evaluate, program: 
     Interrupted: a signal came; all is saved that could be.
     TrainingError: no member is left that has not stopped.
   """
-  training, interruption, experiment = session.config.training, session.interruption, session.experiment
-  is_main_process = devices.is_main_process()
-  results: list[Result] = []
+  training, interruption = session.config.training, session.interruption
+  results: list[Result] | None = []
   have_stopped = np.zeros(len(session.runs), bool)  # Those that had before are reported again.
   started = time.monotonic()
   with interruption.holding():
@@ -194,30 +192,49 @@ def train_on(session: Session, files: MemberFiles, evaluate: Evaluate, program: 
       have_stopped = report_stopped(session, newest, have_stopped)
 
       is_last = step >= training.steps
-      is_evaluated, results = True, []
+      results = []
       if is_last or step % training.evaluate_every == 0:
-        population = _on_host(session, newest)
-        if is_main_process:
-          try:
-            with interruption.abandoning():
-              results = evaluate(population, step)
-          except Interrupted:
-            is_evaluated = False
-          else:
-            files.write_evaluation(step, [result.rows for result in results])
+        results = evaluate_unless_interrupted(session, files, evaluate, newest, step)
       received = devices.largest(interruption.received)
       # After the evaluation, so that what a checkpoint continues has all rows up to its step.
       if received or is_last or step % training.checkpoint_every == 0:
-        population = _on_host(session, newest)
-        if is_main_process:
-          scores = [training_score(experiment, result.rows) for result in results] or [None] * len(session.runs)
-          files.save(step, population, experiment.statistics, scores, is_evaluated=is_evaluated)
-          interruption.advice = f"the same command continues from update {newest_common_step(session.runs)}"
+        save(session, files, _on_host(session, newest), step, results)
       if received:
         devices.wait_for_all("saved")  # One that ends earlier may take the others with it.
         raise Interrupted(received)
       started = time.monotonic()
+  return results or []
+
+
+def evaluate_unless_interrupted(
+  session: Session, files: MemberFiles, evaluate: Evaluate, newest: Population, step: int
+) -> list[Result] | None:
+  """The evaluation that is due, in the main process, written; None if a signal ended it."""
+  population = _on_host(session, newest)
+  if not devices.is_main_process():
+    return []
+  try:
+    with session.interruption.abandoning():
+      results = evaluate(population, step)
+  except Interrupted:
+    return None
+  files.write_evaluation(step, [result.rows for result in results])
   return results
+
+
+def save(session: Session, files: MemberFiles, newest: Population, step: int, results: Sequence[Result] | None) -> None:
+  """Saves all members; `results` are of this step, empty where none were due and None where a signal ended them."""
+  population = _on_host(session, newest)
+  if devices.is_main_process():
+    scores = [training_score(session.experiment, result.rows) for result in results or ()]
+    files.save(
+      step,
+      population,
+      session.experiment.statistics,
+      scores or [None] * len(session.runs),
+      is_evaluated=results is not None,
+    )
+    session.interruption.advice = f"the same command continues from update {newest_common_step(session.runs)}"
 
 
 def report_stopped(session: Session, population: Population, have_stopped: np.ndarray) -> np.ndarray:
@@ -232,7 +249,7 @@ def report_stopped(session: Session, population: Population, have_stopped: np.nd
     Those that stand still now, `[M]`.
 
   Raises:
-    TrainingError: all do.
+    TrainingError: all do; or one does, and that is what the run looks for.
   """
   stopped = np.asarray(has_stopped(devices.fetch(population.skips), session.max_skips_in_a_row))
   for index in map(int, np.flatnonzero(stopped & ~have_stopped)):
@@ -244,6 +261,8 @@ def report_stopped(session: Session, population: Population, have_stopped: np.nd
       member(_on_host(session, population), index),
       name_operation=session.debug_nans,
     )
+  if session.debug_nans and stopped.any():
+    raise TrainingError("not every number was finite, and --debug_nans ends the run there; nothing was saved after it")
   if stopped.all():
     raise TrainingError(
       "no member is left that has finite numbers; smaller learning rates or step sizes may help. "

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.durable import flush
 
 
 @contextlib.contextmanager
@@ -27,9 +28,9 @@ def new_directory(directory: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     yield partial
     for path in [*partial.rglob("*"), partial]:
-      _flush(path)
+      flush(path)
     partial.rename(directory)
-    _flush(directory.parent)
+    flush(directory.parent)
   except OSError as error:
     raise DatasetError(f"{directory}: could not be written: {error}") from error
   finally:
@@ -40,12 +41,3 @@ def sha256(path: Path) -> str:
   """Digest of a file's content, in hexadecimal digits. Raises `OSError` if it cannot be read."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-  """Waits until a file, or the names in a directory, are on disk."""
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)

@@ -14,6 +14,7 @@ Directories beside them belong to saves and removals that are under way, or were
 One process writes into a directory; any number read, and those change nothing in it.
 """
 
+import errno
 import json
 import logging
 import math
@@ -30,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from macaw_jax.durable import flush
 from macaw_jax.training.checkpoint_record import (
   DamagedCheckpoint,
   Note,
@@ -158,8 +160,6 @@ class Checkpoints:
       self._prepare(unfinished, sum(leaf.nbytes for leaf in leaves.values()))
       self._write(unfinished, leaves, record)
       self._put_in_place(unfinished, step)
-    except SaveError:
-      raise
     except (OSError, RuntimeError, ValueError) as error:  # Orbax hands on what TensorStore met as one of these.
       raise SaveError(f"{self._path(step)}: the checkpoint could not be written: {_one_line(error)}") from error
     finally:
@@ -225,7 +225,7 @@ class Checkpoints:
       count += 1
       target = self._directory / f"{DAMAGED}{step}-{count}"
     self._path(step).rename(target)
-    _flush(self._directory)
+    flush(self._directory)
     return target
 
   def remove_unfinished(self) -> None:
@@ -247,12 +247,12 @@ class Checkpoints:
     """Makes the directory to write arrays of `size` bytes into, if they fit on the disk."""
     if not self._directory.is_dir():
       self._directory.mkdir(parents=True)
-      _flush(self._directory.parent)
+      flush(self._directory.parent)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     needed, free = size + size // 32 + OVERHEAD, shutil.disk_usage(self._directory).free
     if free < needed:
-      raise SaveError(f"{self._directory}: a checkpoint needs {needed} bytes, the disk has {free} free")
+      raise OSError(errno.ENOSPC, f"a checkpoint needs {needed} bytes, the disk has {free} free")
 
   def _write(self, unfinished: Path, leaves: Mapping[str, np.ndarray], record: Record) -> None:
     """Writes a checkpoint and waits until the disk has it."""
@@ -263,8 +263,8 @@ class Checkpoints:
     write_record(unfinished, record._replace(files=record_files(unfinished)))
     for folder, _, names in os.walk(unfinished):
       for name in names:
-        _flush(Path(folder, name))
-      _flush(Path(folder))
+        flush(Path(folder, name))
+      flush(Path(folder))
 
   def _put_in_place(self, unfinished: Path, step: int) -> None:
     """Renames a complete checkpoint to its step. At each moment the old one, if any, or the new one is there whole."""
@@ -278,7 +278,7 @@ class Checkpoints:
       if replaced.exists():
         replaced.rename(place)
       raise
-    _flush(self._directory)
+    flush(self._directory)
     _remove(replaced)
 
   def _score(self, step: int) -> float | None:
@@ -355,6 +355,8 @@ def newest_whole(runs: Sequence[Checkpoints]) -> tuple[int | None, list[tuple[Ch
       except DamagedCheckpoint as error:
         damaged.append((run, step, error))
         whole = False
+      except FileNotFoundError:  # Whoever writes here has removed it, or is putting another in its place.
+        whole = False
     if whole:
       return step, damaged
   return None, damaged
@@ -395,15 +397,6 @@ def _remove(path: Path) -> None:
   with suppress(OSError):
     path.rename(removing)
   shutil.rmtree(removing, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-  """Waits until the disk has a file, or the names in a directory."""
-  handle = os.open(path, os.O_RDONLY)
-  try:
-    os.fsync(handle)
-  finally:
-    os.close(handle)
 
 
 @contextmanager

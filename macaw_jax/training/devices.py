@@ -16,6 +16,8 @@ Everything is `jax.jit` on global arrays: the program of one device, on data tha
 processes, each calls the same functions in the same order.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -61,6 +63,16 @@ def wait_for_all(name: str) -> None:
   """Returns when every process of the run has called this with `name`."""
   if jax.process_count() > 1:
     multihost_utils.sync_global_devices(name)
+
+
+@contextmanager
+def main_process_first(name: str) -> Iterator[None]:
+  """A block that the main process comes through before the others begin it; all must enter it."""
+  if not is_main_process():
+    wait_for_all(name)
+  yield
+  if is_main_process():
+    wait_for_all(name)
 
 
 def largest(value: int) -> int:

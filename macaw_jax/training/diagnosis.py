@@ -1,6 +1,7 @@
 """What is not finite in an update that was skipped, and where it comes from: the update once more, taken apart."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -35,9 +36,7 @@ class Diagnosis(NamedTuple):
   largest: tuple[str, float]  # the entry with the largest number, and that
   metrics: tuple[str, ...]
   after: tuple[str, ...]  # parts of the state that it ends with
-  tasks: tuple[
-    int, ...
-  ]  # tasks of the batch that give it also when each is updated on by itself; positions in the batch
+  tasks: tuple[int, ...]  # positions in the batch of those that give it also when updated on by themselves
 
 
 def first_bad_update(member: Population, sample: Sample, dataset: Dataset, key: Key) -> BadUpdate:
@@ -65,9 +64,7 @@ def diagnose(make_algorithm: MakeAlgorithm, update: BadUpdate) -> Diagnosis:
 
   Then it repeats it on each task of the batch alone, with the same key: what the tasks draw at random differs.
   """
-
-  def repeat(update: BadUpdate) -> tuple[TrainState, Metrics]:
-    return make_algorithm(**update.hyperparameters).update(update.state, update.tasks, update.key)
+  repeat = partial(_repeat, make_algorithm)
 
   def is_finite_alone(update: BadUpdate) -> Array:
     return jax.lax.map(
@@ -123,11 +120,7 @@ def first_bad_operation(make_algorithm: MakeAlgorithm, update: BadUpdate) -> str
 
   None if all is finite when computed so. See `first_non_finite`.
   """
-
-  def repeat(update: BadUpdate) -> tuple[TrainState, Metrics]:
-    return make_algorithm(**update.hyperparameters).update(update.state, update.tasks, update.key)
-
-  return first_non_finite(repeat, update)
+  return first_non_finite(partial(_repeat, make_algorithm), update)
 
 
 def parts_of(state: TrainState) -> dict[str, Any]:
@@ -142,6 +135,10 @@ def entries_of(tasks: TaskBatch) -> dict[str, Array]:
   for name in ("support", "query"):
     entries |= {f"{name}.{field}": values for field, values in getattr(tasks, name)._asdict().items()}
   return entries | {"task_index": tasks.task_index}
+
+
+def _repeat(make_algorithm: MakeAlgorithm, update: BadUpdate) -> tuple[TrainState, Metrics]:
+  return make_algorithm(**update.hyperparameters).update(update.state, update.tasks, update.key)
 
 
 def _non_finite(trees: Mapping[str, Any]) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
+from macaw_jax.durable import write_durably
+
 
 class MetricWriter(Protocol):
   """A place for rows of numbers, one row a step."""
@@ -145,7 +147,7 @@ class JsonLinesWriter:
     self.set_aside = _set_aside(path, before) if before and self.damaged_rows else None
     kept = b"".join(line + b"\n" for _, line in rows)
     if kept != before:
-      _replace(path, kept)
+      write_durably(path, kept)
     self._start = time.monotonic() - (rows[-1][0]["wall_time"] if rows else 0.0)
     self._num_rows = len(rows)
     self._file = AppendedFile(path)
@@ -227,34 +229,10 @@ def _row_or_none(line: bytes) -> dict[str, Any] | None:
 def _set_aside(path: Path, data: bytes) -> Path:
   """Writes `data` under the first name beside `path` that is free."""
   name, number = f"{path.name}.damaged", 0
-  while True:
-    place = path.with_name(f"{name}.{number}" if number else name)
-    try:
-      _write_new(place, data)
-    except FileExistsError:
-      number += 1
-    else:
-      return place
-
-
-def _replace(path: Path, data: bytes) -> None:
-  """Makes `data` the content of `path` in one step."""
-  partial = path.with_name(f".{path.name}.partial")
-  partial.unlink(missing_ok=True)
-  _write_new(partial, data)
-  partial.replace(path)
-  folder = os.open(path.parent, os.O_RDONLY)
-  try:
-    os.fsync(folder)
-  finally:
-    os.close(folder)
-
-
-def _write_new(path: Path, data: bytes) -> None:
-  with path.open("xb") as file:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
+  while (place := path.with_name(f"{name}.{number}" if number else name)).exists():
+    number += 1
+  write_durably(place, data)
+  return place
 
 
 class TensorBoardWriter:

@@ -95,13 +95,13 @@ def make_miniature(data, output):
   return config.lock()
 
 
-def interrupt_at(step):
-  """A progress line in whose row of training at `step` a signal comes."""
+def interrupt_at(step, interruption):
+  """A progress line in whose row of training at `step` a signal is heard."""
 
   class Interrupting(ProgressLine):
     def write(self, now, metrics):
       super().write(now, metrics)
       if now == step and "steps_per_second" in metrics:
-        signal.raise_signal(signal.SIGTERM)
+        interruption.received = signal.SIGTERM
 
   return Interrupting

@@ -88,8 +88,8 @@ def test_two_processes_train_the_population_of_one(config_file, tmp_path):
   first, second = both()
   while not (line := first.stdout.readline()).startswith("step 10/40"):
     assert line, first.stderr.read()
-  second.send_signal(signal.SIGUSR1)
-  shown, _ = finish(first, second, code=EXIT_CODES[signal.SIGUSR1])
+  second.send_signal(signal.SIGTERM)
+  shown, _ = finish(first, second, code=EXIT_CODES[signal.SIGTERM])
   assert "the same command continues from update" in shown
 
   first, second = finish(*both())

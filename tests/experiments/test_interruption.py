@@ -16,49 +16,55 @@ SECONDS = 60  # Far above what a child takes.
 # Each prints "ready" when the signal may come.
 NOTHING_UNSAVED = """
 import hashlib
-with Interruption() as interruption:
-  interruption.advice = "the same command continues"
-  print("ready", flush=True)
-  hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes of one call without a return to Python, as a compiler's
+interruption.advice = "the same command continues"
+print("ready", flush=True)
+hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes of one call without a return to Python, as a compiler's
 """
 HOLDING = """
-with Interruption() as interruption:
-  with interruption.holding():
-    print("ready", flush=True)
-    while not interruption.received:
-      time.sleep(0.01)
-    time.sleep(0.5)
-    print("saved", flush=True)
-    sys.exit(EXIT_CODES[interruption.received])
+with interruption.holding():
+  print("ready", flush=True)
+  while not interruption.received:
+    time.sleep(0.01)
+  time.sleep(0.5)
+  print("saved", flush=True)
+sys.exit(EXIT_CODES[interruption.received])
 """
 HOLDING_FOR_EVER = """
-with Interruption() as interruption:
-  with interruption.holding():
-    print("ready", flush=True)
-    time.sleep(1e6)
+with interruption.holding():
+  print("ready", flush=True)
+  time.sleep(1e6)
+"""
+SAVED = """
+with interruption.holding():
+  print("ready", flush=True)
+  while not interruption.received:
+    time.sleep(0.01)
+time.sleep(1e6)  # as a process does that waits for the others to end
 """
 ABANDONING = """
-with Interruption() as interruption:
-  with interruption.holding():
-    try:
-      with interruption.abandoning():
-        print("ready", flush=True)
-        time.sleep(1e6)
-    except Interrupted as interrupted:
-      time.sleep(0.5)
-      print("saved", flush=True)
-      sys.exit(EXIT_CODES[interrupted.signal])
+with interruption.holding():
+  try:
+    with interruption.abandoning():
+      print("ready", flush=True)
+      time.sleep(1e6)
+  except Interrupted as interrupted:
+    time.sleep(0.5)
+    print("saved", flush=True)
+    sys.exit(EXIT_CODES[interrupted.signal])
 """
 
 
-def start(program):
-  header = "import sys, time\nfrom experiments.interruption import EXIT_CODES, Interrupted, Interruption\n"
+HEADER = """
+import sys, time
+from experiments.interruption import EXIT_CODES, Interrupted, Interruption
+interruption = Interruption()
+interruption.listen()
+"""
+
+
+def start(program, stderr=subprocess.PIPE):
   child = subprocess.Popen(
-    [sys.executable, "-c", header + program],
-    cwd=REPOSITORY,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
+    [sys.executable, "-c", HEADER + program], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=stderr, text=True
   )
   assert child.stdout.readline() == "ready\n"
   return child
@@ -83,8 +89,9 @@ def test_a_process_with_something_unsaved_saves_it(program, number):
   assert errors == f"{number.name}: saving first; a second signal ends at once\n"
 
 
-def test_a_second_signal_ends_at_once_with_the_code_of_the_first():
-  child = start(HOLDING_FOR_EVER)
+@pytest.mark.parametrize("program", [HOLDING_FOR_EVER, SAVED])
+def test_a_second_signal_ends_at_once_with_the_code_of_the_first(program):
+  child = start(program)
   child.send_signal(signal.SIGUSR1)
   assert child.stderr.readline().startswith("SIGUSR1: saving first")
   assert child.poll() is None
@@ -93,21 +100,40 @@ def test_a_second_signal_ends_at_once_with_the_code_of_the_first():
   assert (child.returncode, errors) == (EXIT_CODES[signal.SIGUSR1], "stopped by SIGUSR1\n")
 
 
-def test_what_comes_before_a_block_that_is_abandoned_is_raised_in_it():
-  with Interruption() as interruption, interruption.holding():
-    assert interruption.received == 0
-    signal.raise_signal(signal.SIGUSR1)
-    assert interruption.received == signal.SIGUSR1
-    with pytest.raises(Interrupted) as interrupted, interruption.abandoning():
-      raise AssertionError("the block has begun")
+@pytest.mark.parametrize("program", [NOTHING_UNSAVED, HOLDING])
+def test_nobody_need_be_there_to_read_what_is_said(program):
+  with open("/dev/full", "w") as full:
+    child = start(program, stderr=full)
+    child.send_signal(signal.SIGUSR1)
+    child.communicate(timeout=SECONDS)
+  assert child.returncode == EXIT_CODES[signal.SIGUSR1]
+
+
+def test_a_run_that_shall_outlive_its_terminal_does():
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, and children inherit
+  try:
+    child = start(NOTHING_UNSAVED)
+  finally:
+    signal.signal(signal.SIGHUP, before)
+  child.send_signal(signal.SIGHUP)
+  with pytest.raises(subprocess.TimeoutExpired):
+    child.wait(timeout=0.5)
+  child.kill()
+  child.communicate()
+
+
+def test_a_signal_from_before_a_block_that_is_abandoned_is_raised_in_it():
+  interruption = Interruption()
+  interruption.received = signal.SIGUSR1
+  with interruption.holding(), pytest.raises(Interrupted) as interrupted, interruption.abandoning():
+    raise AssertionError("the block has begun")
   assert interrupted.value.signal is signal.SIGUSR1
 
 
-def test_the_handlers_of_before_come_back():
+def test_who_does_not_listen_keeps_the_handlers_that_are_there():
   before = [signal.getsignal(number) for number in EXIT_CODES]
-  with Interruption():
-    assert signal.getsignal(signal.SIGTERM) != before[0]
-  assert [signal.getsignal(number) for number in EXIT_CODES] == before
+  with Interruption().holding():
+    assert [signal.getsignal(number) for number in EXIT_CODES] == before
 
 
 @pytest.mark.parametrize(("code", "requeued"), [(75, "requeue 17\n"), (143, ""), (0, "")])

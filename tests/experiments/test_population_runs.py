@@ -14,7 +14,7 @@ from experiments.command_line import TrainingError
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run
 from experiments.experiment import load_experiment, make_algorithm
-from experiments.interruption import Interrupted
+from experiments.interruption import Interrupted, Interruption
 from experiments.population import members_of
 from experiments.run import run
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
@@ -100,10 +100,11 @@ def copy_of(config, directory, **population):
 def test_a_population_is_its_members_alone_and_continues(miniature, tmp_path, monkeypatch, capsys):
   config = copy_of(miniature, tmp_path / "population", seeds=2)
 
+  interruption = Interruption()
   with monkeypatch.context() as patch:
-    patch.setattr(training, "ProgressLine", interrupt_at(30))
+    patch.setattr(training, "ProgressLine", interrupt_at(30, interruption))
     with pytest.raises(Interrupted):
-      run(config)
+      run(config, interruption)
   run(config)
   said = capsys.readouterr().out
   assert "continuing from the checkpoint of update 30" in said

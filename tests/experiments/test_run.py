@@ -20,7 +20,7 @@ from experiments import training
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run
 from experiments.experiment import load_experiment, make_algorithm
-from experiments.interruption import Interrupted
+from experiments.interruption import Interrupted, Interruption
 from experiments.run import run
 from experiments.run_directory import load_config, write_json
 from experiments.run_results import draw
@@ -131,10 +131,11 @@ def test_a_machine_without_packages_for_pictures(finished, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("step", [30, 20])  # between two evaluations; before one that is due
 def test_the_same_command_continues_an_interrupted_run(finished, miniature, monkeypatch, capsys, step):
+  interruption = Interruption()
   with monkeypatch.context() as patch:
-    patch.setattr(training, "ProgressLine", interrupt_at(step))
+    patch.setattr(training, "ProgressLine", interrupt_at(step, interruption))
     with pytest.raises(Interrupted):
-      run(miniature)
+      run(miniature, interruption)
   assert capsys.readouterr().out.endswith(f"the same command continues from update {step}\n")
   assert int(newest_checkpoint(miniature).state.step) == step
   run(miniature)

@@ -97,7 +97,7 @@ def test_on_a_full_disk_it_trains_on_and_loses_nothing_that_was_saved(place, tmp
   output = tmp_path / "run"
   code, shown = run_on_a_disk_that_fills_up(place, output)
   assert code == 1
-  assert "WARNING: update 60 is NOT saved, training goes on: " in shown
+  assert "WARNING: update 60 is NOT saved: " in shown
   assert f"step {STEPS}/{STEPS}" in shown
   assert "rows could not be written" in shown
   steps = [row["step"] for row in read_rows(output / "metrics.jsonl")]
@@ -156,6 +156,36 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept(place, stopped):
   assert f"continuing from the checkpoint of update {older}\n" in said(stopped)
   assert (stopped / "checkpoints" / f"damaged-{newest}").is_dir()
   check(stopped, place / "reference")
+
+
+def test_without_a_whole_checkpoint_nothing_is_begun_anew_unasked(place, stopped):
+  rows = (stopped / "metrics.jsonl").read_bytes()
+  for step in saved_steps(stopped):
+    (stopped / "checkpoints" / str(step) / "checkpoint.json").write_text("{}")
+  process = start(place / "miniature_config.py", stopped, stdout=subprocess.PIPE)
+  shown, _ = process.communicate(timeout=SECONDS)
+  assert process.returncode == 2
+  assert "no checkpoint is as it was saved" in shown
+  assert (stopped / "metrics.jsonl").read_bytes() == rows
+  assert saved_steps(stopped)
+
+
+def test_other_arithmetic_is_said(place, stopped):
+  starts = json.loads((stopped / "starts.json").read_text())
+  starts[-1]["arithmetic"]["cores"] += 1
+  (stopped / "starts.json").write_text(json.dumps(starts))
+  finish(place / "miniature_config.py", stopped)
+  cores = starts[-1]["arithmetic"]["cores"]
+  assert f"may differ from those of an undisturbed run: cores {cores} -> {cores - 1}\n" in said(stopped)
+
+
+def test_whoever_stops_reading_ends_nothing(place, tmp_path):
+  output = tmp_path / "run"
+  process = start(place / "miniature_config.py", output, stdout=subprocess.PIPE)
+  process.stdout.readline()
+  process.stdout.close()
+  assert process.wait(timeout=SECONDS) == 0
+  check(output, place / "reference")
 
 
 def test_changed_code_is_refused_with_the_difference_unless_it_is_accepted(place, stopped):
