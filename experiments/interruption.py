@@ -62,6 +62,7 @@ class Interruption:
   def __init__(self) -> None:
     self.advice = ""
     self.received = 0
+    self._is_listening = False
     self._answer = _Answer.LEAVE
     self._is_waited_for = False  # whether the first signal came while something was unsaved
 
@@ -74,10 +75,15 @@ class Interruption:
     writer.setblocking(False)
     self._writer = writer  # Closed with the process.
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    for number in EXIT_CODES:
+    self._is_listening = True
+    self.take_back()
+    threading.Thread(target=self._watch, name="signals", daemon=True).start()
+
+  def take_back(self) -> None:
+    """Takes the signals back from a library that has set handlers of its own; does nothing where nobody listens."""
+    for number in EXIT_CODES if self._is_listening else ():
       if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
         signal.signal(number, self._handle)
-    threading.Thread(target=self._watch, name="signals", daemon=True).start()
 
   @contextmanager
   def holding(self) -> Iterator[None]:

@@ -60,10 +60,11 @@ def run(
   """
   validate(config)
   members = members_of(config)
+  interruption = interruption or Interruption()
   with ExitStack() as resources:
     if config.devices.distributed:
       connect_processes()
-    interruption = interruption or Interruption()
+      interruption.take_back()  # JAX has a handler of SIGTERM.
     if not devices.is_main_process():  # The first process speaks for all.
       resources.enter_context(redirect_stdout(resources.enter_context(open(devnull, "w"))))
     say(f"{config.algorithm.name} on {config.dataset.directory}, {describe_members(members)}")

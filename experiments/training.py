@@ -222,9 +222,18 @@ def evaluate_unless_interrupted(
   return results
 
 
-def save(session: Session, files: MemberFiles, newest: Population, step: int, results: Sequence[Result] | None) -> None:
-  """Saves all members; `results` are of this step, empty where none were due and None where a signal ended them."""
-  population = _on_host(session, newest)
+def save(
+  session: Session, files: MemberFiles, population: Population, step: int, results: Sequence[Result] | None
+) -> None:
+  """Saves all members, in the main process.
+
+  Args:
+    session: of the run.
+    files: of the members.
+    population: on the host.
+    step: of the run.
+    results: of this step, empty where none were due, None where a signal ended them.
+  """
   if devices.is_main_process():
     scores = [training_score(session.experiment, result.rows) for result in results or ()]
     files.save(

@@ -14,7 +14,6 @@ Directories beside them belong to saves and removals that are under way, or were
 One process writes into a directory; any number read, and those change nothing in it.
 """
 
-import errno
 import json
 import logging
 import math
@@ -252,7 +251,7 @@ class Checkpoints:
     unfinished.mkdir()
     needed, free = size + size // 32 + OVERHEAD, shutil.disk_usage(self._directory).free
     if free < needed:
-      raise OSError(errno.ENOSPC, f"a checkpoint needs {needed} bytes, the disk has {free} free")
+      raise OSError(f"it needs {needed} bytes, the disk has {free} free")
 
   def _write(self, unfinished: Path, leaves: Mapping[str, np.ndarray], record: Record) -> None:
     """Writes a checkpoint and waits until the disk has it."""

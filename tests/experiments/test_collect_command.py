@@ -97,7 +97,7 @@ def test_an_interrupted_collection_leaves_nothing(tmp_path):
   process.send_signal(signal.SIGINT)
   _, errors = process.communicate(timeout=120)
   assert process.returncode == 130
-  assert errors.strip().splitlines()[-1] == "stopped"
+  assert errors.strip().splitlines()[-1] == "stopped by SIGINT"
   assert list(tmp_path.iterdir()) == []
 
 

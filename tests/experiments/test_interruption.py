@@ -130,9 +130,26 @@ def test_a_signal_from_before_a_block_that_is_abandoned_is_raised_in_it():
   assert interrupted.value.signal is signal.SIGUSR1
 
 
+TAKEN = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a library may
+interruption.take_back()
+print("ready", flush=True)
+time.sleep(1e6)
+"""
+
+
+def test_a_signal_that_a_library_has_taken_is_taken_back():
+  child = start(TAKEN)
+  child.send_signal(signal.SIGTERM)
+  child.communicate(timeout=SECONDS)
+  assert child.returncode == EXIT_CODES[signal.SIGTERM]
+
+
 def test_who_does_not_listen_keeps_the_handlers_that_are_there():
   before = [signal.getsignal(number) for number in EXIT_CODES]
   with Interruption().holding():
+    Interruption().take_back()
     assert [signal.getsignal(number) for number in EXIT_CODES] == before
 
 
