@@ -17,7 +17,7 @@ from experiments import report
 from experiments.command_line import launch, say
 from experiments.configuration import MAX_SEED, ConfigurationError
 from experiments.experiment import Evaluator, Experiment, check_support, load_experiment, make_algorithm
-from experiments.run_directory import CHECKPOINTS, EVALUATION, load_config, write_json
+from experiments.run_directory import CHECKPOINTS, DATASET, EVALUATION, identity, load_config, write_json
 from experiments.validation import validate
 from macaw_jax.evaluation.protocols import PROTOCOLS, Row
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint, OtherVersion, newest_whole
@@ -154,11 +154,14 @@ def load_checkpoint(
       raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
     try:
       step = _find_step(checkpoints, directory, which)
-      return checkpoints.restore(Checkpoint(state, experiment.statistics, no_skips()), step)[0]
-    except (DamagedCheckpoint, OtherVersion) as error:
+      checkpoint, note = checkpoints.restore(Checkpoint(state, experiment.statistics, no_skips()), step)
+    except (DamagedCheckpoint, FileNotFoundError, OtherVersion) as error:
       raise ConfigurationError(str(error)) from error
     except ValueError as error:
       raise ConfigurationError(f"{directory}: its checkpoint does not fit its configuration: {error}") from error
+  if note.identity.get(DATASET) != identity(config)[DATASET]:
+    say(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
+  return checkpoint
 
 
 def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:
@@ -167,7 +170,7 @@ def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:
     for *_, error in damaged:
       say(f"WARNING: {error}; {'no older one is whole' if newest is None else f'taking that of update {newest}'}")
     if newest is None:
-      raise ConfigurationError(f"{directory}: every checkpoint is damaged")
+      raise ConfigurationError(f"{directory}: no checkpoint is whole")
     return newest
   if which == BEST:
     best = checkpoints.best_step()

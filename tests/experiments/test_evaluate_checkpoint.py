@@ -9,7 +9,7 @@ import pytest
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run, load_checkpoint
 from experiments.experiment import load_experiment, make_algorithm
-from experiments.run_directory import write_json
+from experiments.run_directory import identity, write_json
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.population import no_skips
@@ -22,8 +22,8 @@ def saved(miniature):
   directory = Path(miniature.output_directory)
   state = initialise(make_algorithm(miniature, experiment.problem), jax.random.key(0))
 
-  def save(scores):
-    with Checkpoints(directory / "checkpoints") as checkpoints:
+  def save(scores, **changes):
+    with Checkpoints(directory / "checkpoints", identity(miniature) | changes) as checkpoints:
       for step, score in scores.items():
         checkpoint = Checkpoint(state._replace(step=jnp.int32(step)), experiment.statistics, no_skips())
         checkpoints.save(step, checkpoint, score=score)
@@ -49,6 +49,16 @@ def test_the_newest_the_best_and_one_by_its_number(saved):
     ConfigurationError, match=r"--checkpoint=25: .*run has no .*of this update; it has 10, 20, 30, 40$"
   ):
     load("25")
+
+
+def test_data_that_have_changed_since_are_said(saved, miniature, capsys):
+  save, load = saved
+  save({10: None})
+  load("newest")
+  assert capsys.readouterr().out == ""
+  save({20: None}, **{"config.dataset": "0" * 64})
+  load("newest")
+  assert f"WARNING: {miniature.dataset.directory} is not as it was when" in capsys.readouterr().out
 
 
 def test_without_scores_there_is_no_best(saved):
@@ -78,7 +88,7 @@ def test_all_are_damaged(saved):
   directory = save({10: None, 20: None})
   for step in ("10", "20"):
     (directory / "checkpoints" / step / "checkpoint.json").unlink()
-  with pytest.raises(ConfigurationError, match=r"run: every checkpoint is damaged"):
+  with pytest.raises(ConfigurationError, match=r"run: no checkpoint is whole"):
     load("newest")
 
 
