@@ -62,28 +62,27 @@ class Interruption:
   def __init__(self) -> None:
     self.advice = ""
     self.received = 0
-    self._is_listening = False
+    self._numbers: list[signal.Signals] = []  # that are answered here
     self._answer = _Answer.LEAVE
     self._is_waited_for = False  # whether the first signal came while something was unsaved
 
   def listen(self) -> None:
     """From now to the end of the process, the signals of `EXIT_CODES` are answered here.
 
-    SIGHUP is left alone where it is ignored, as under `nohup`.
+    A signal that is ignored stays so, as SIGHUP under `nohup` and SIGINT in the background of a script.
     """
     self._reader, writer = socket.socketpair()
     writer.setblocking(False)
     self._writer = writer  # Closed with the process.
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    self._is_listening = True
+    self._numbers = [number for number in EXIT_CODES if signal.getsignal(number) is not signal.SIG_IGN]
     self.take_back()
     threading.Thread(target=self._watch, name="signals", daemon=True).start()
 
   def take_back(self) -> None:
     """Takes the signals back from a library that has set handlers of its own; does nothing where nobody listens."""
-    for number in EXIT_CODES if self._is_listening else ():
-      if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-        signal.signal(number, self._handle)
+    for number in self._numbers:
+      signal.signal(number, self._handle)
 
   @contextmanager
   def holding(self) -> Iterator[None]:
@@ -128,7 +127,7 @@ class Interruption:
     """Waits for a signal; others than these have handlers too, and wake this thread."""
     while True:
       (number,) = self._reader.recv(1)
-      if number in EXIT_CODES:
+      if number in self._numbers:
         return signal.Signals(number)
 
   def _leave(self, number: signal.Signals) -> NoReturn:

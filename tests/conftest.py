@@ -1,12 +1,16 @@
 """Fixtures for all tests."""
 
 import os
+import signal
 from pathlib import Path
 
 # Compiling MJX takes minutes of a core: a second run of the tests reads what the first compiled. JAX and the commands
 # that tests start see this in their environment.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "macaw_jax" / "tests"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+
+# A shell that starts the tests in the background has SIGINT ignored, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

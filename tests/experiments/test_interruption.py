@@ -109,13 +109,14 @@ def test_nobody_need_be_there_to_read_what_is_said(program):
   assert child.returncode == EXIT_CODES[signal.SIGUSR1]
 
 
-def test_a_run_that_shall_outlive_its_terminal_does():
-  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, and children inherit
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_ignored_stays_so(number):
+  before = signal.signal(number, signal.SIG_IGN)  # as nohup and scripts do, and children inherit
   try:
     child = start(NOTHING_UNSAVED)
   finally:
-    signal.signal(signal.SIGHUP, before)
-  child.send_signal(signal.SIGHUP)
+    signal.signal(number, before)
+  child.send_signal(number)
   with pytest.raises(subprocess.TimeoutExpired):
     child.wait(timeout=0.5)
   child.kill()

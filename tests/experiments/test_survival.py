@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -129,14 +130,22 @@ def test_a_second_run_in_the_same_directory_is_refused(place, tmp_path):
   check(output, place / "reference")
 
 
-@pytest.fixture
-def stopped(place, tmp_path):
+@pytest.fixture(scope="module")
+def stopped_once(place):
   """A run that was stopped half-way, with several checkpoints."""
-  output = tmp_path / "run"
+  output = place / "stopped"
   process = start(place / "miniature_config.py", output)
   wait_until(lambda: output.with_suffix(".log").exists() and "step  60/" in said(output), process)
   process.send_signal(signal.SIGTERM)
   assert process.wait(timeout=SECONDS) == EXIT_CODES[signal.SIGTERM]
+  return output
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path):
+  """A copy of it, for a test to change and to continue."""
+  output = tmp_path / "run"
+  shutil.copytree(stopped_once, output)
   return output
 
 
@@ -155,6 +164,13 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept(place, stopped):
   assert f"WARNING: {chosen}" in said(stopped)
   assert f"continuing from the checkpoint of update {older}\n" in said(stopped)
   assert (stopped / "checkpoints" / f"damaged-{newest}").is_dir()
+  check(stopped, place / "reference")
+
+
+def test_a_run_that_was_moved_goes_on(place, stopped, stopped_once):
+  newest = saved_steps(stopped_once)[-1]
+  finish(place / "miniature_config.py", stopped)
+  assert f"continuing from the checkpoint of update {newest}\n" in said(stopped)
   check(stopped, place / "reference")
 
 
@@ -225,11 +241,3 @@ def test_what_a_killed_start_leaves_of_lists_and_rows_keeps_nobody_from_going_on
   finish(place / "miniature_config.py", stopped)
   assert (stopped / "damaged-starts.json").read_text() == '[{"time": "2026'
   check(stopped, place / "reference")
-
-
-def test_a_run_that_was_moved_goes_on(place, stopped):
-  moved = stopped.with_name("moved")
-  stopped.rename(moved)
-  finish(place / "miniature_config.py", moved)
-  assert "continuing from the checkpoint" in said(moved)
-  check(moved, place / "reference")
