@@ -155,6 +155,8 @@ def load_checkpoint(
     try:
       step = _find_step(checkpoints, directory, which)
       checkpoint, note = checkpoints.restore(Checkpoint(state, experiment.statistics, no_skips()), step)
+    except ConfigurationError:
+      raise
     except (DamagedCheckpoint, FileNotFoundError, OtherVersion) as error:
       raise ConfigurationError(str(error)) from error
     except ValueError as error:

@@ -46,7 +46,7 @@ def test_the_newest_the_best_and_one_by_its_number(saved):
   save({10: 60.0, 20: 70.0, 30: None, 40: 65.0})
   assert [load(which) for which in ("newest", "best", "10", "30")] == [40, 20, 10, 30]
   with pytest.raises(
-    ConfigurationError, match=r"--checkpoint=25: .*run has no .*of this update; it has 10, 20, 30, 40$"
+    ConfigurationError, match=r"^--checkpoint=25: .*run has no .*of this update; it has 10, 20, 30, 40$"
   ):
     load("25")
 
@@ -64,7 +64,9 @@ def test_data_that_have_changed_since_are_said(saved, miniature, capsys):
 def test_without_scores_there_is_no_best(saved):
   save, load = saved
   save({10: None})
-  with pytest.raises(ConfigurationError, match=r"best: .*no evaluation on training tasks was scored, so there is no"):
+  with pytest.raises(
+    ConfigurationError, match=r"^--checkpoint=best: .*no evaluation on training tasks was scored, so there is no"
+  ):
     load("best")
 
 
