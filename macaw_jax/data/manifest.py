@@ -5,7 +5,6 @@ Version 1 of the file had no digest; it is read as version 2.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -15,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from macaw_jax.digests import DIGEST, document_digest
+
 SCHEMA_VERSION = 2
 WITHOUT_DIGEST = 1  # the version before, still read
 MANIFEST_FILE = "manifest.json"
-DIGEST = "digest"
 PROVENANCE = ("schema_version", "behaviour", "versions", "git_commit", "created")  # fields that no number follows from
 _ABSENT = object()
 
@@ -114,12 +114,6 @@ def check_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Manifest
   if checked is None or problems:
     raise DatasetError(problems[0])
   return checked
-
-
-def document_digest(document: Mapping[str, Any]) -> str:
-  """SHA-256 of a manifest's fields but its digest, as ASCII JSON with sorted keys and no spaces."""
-  content = {key: value for key, value in document.items() if key != DIGEST}
-  return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def content_digest(manifest: Manifest) -> str:

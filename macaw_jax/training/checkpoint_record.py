@@ -25,10 +25,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from macaw_jax.digests import DIGEST, document_digest
+
 FORMAT_VERSION = 1
 RECORD_FILE = "checkpoint.json"
 BEFORE_RECORDS = "_CHECKPOINT_METADATA"  # beside the arrays where checkpoints had no record of their own
-DIGEST = "digest"
 UNREADABLE = (errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO))  # a disk or file system that lost data
 
 
@@ -144,12 +145,6 @@ def verify_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
         f"{path}: expected SHA-256 {files[name].sha256}, found {record.sha256}: the file was changed after it was "
         "written"
       )
-
-
-def document_digest(document: Mapping[str, Any]) -> str:
-  """SHA-256 of the keys of a document but its digest, as ASCII JSON with sorted keys and no spaces."""
-  content = {key: value for key, value in document.items() if key != DIGEST}
-  return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def _to_document(record: Record) -> dict[str, Any]:
