@@ -114,7 +114,27 @@ def _write_at(descriptor: int, data: bytes, offset: int) -> None:
     written += os.pwrite(descriptor, data[written:], offset + written)
 
 
-class JsonLinesWriter:
+class RowFile:
+  """What the writers of files have in common."""
+
+  _file: AppendedFile
+
+  @property
+  def pending(self) -> int:
+    """The number of rows that could not be written yet; after `close`, of those that are lost."""
+    return self._file.pending
+
+  @property
+  def problem(self) -> OSError | None:
+    """Why the newest rows are not in the file, or perhaps not on the disk; None while all is well."""
+    return self._file.problem
+
+  def close(self) -> None:
+    """Tries pending rows once more and closes the file."""
+    self._file.close()
+
+
+class JsonLinesWriter(RowFile):
   """One strict JSON object a line: `step`, `wall_time` (seconds of this run, resumed parts added) and the metrics.
 
   Numbers that JSON cannot express are null. Every line is written at once, so that the file can be followed. See
@@ -157,16 +177,6 @@ class JsonLinesWriter:
     """The number of rows so far: in the file, and pending."""
     return self._num_rows
 
-  @property
-  def pending(self) -> int:
-    """The number of rows that could not be written yet; after `close`, of those that are lost."""
-    return self._file.pending
-
-  @property
-  def problem(self) -> OSError | None:
-    """Why the newest rows are not in the file, or perhaps not on the disk; None while all is well."""
-    return self._file.problem
-
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Appends one line."""
     numbers = {name: float(value) for name, value in metrics.items()}
@@ -177,10 +187,6 @@ class JsonLinesWriter:
   def sync(self) -> None:
     """Waits until all rows that could be written are on the disk."""
     self._file.sync()
-
-  def close(self) -> None:
-    """Tries pending rows once more and closes the file."""
-    self._file.close()
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
@@ -235,7 +241,7 @@ def _set_aside(path: Path, data: bytes) -> Path:
   return place
 
 
-class TensorBoardWriter:
+class TensorBoardWriter(RowFile):
   """Scalars for TensorBoard, in a file of events of its own; earlier files in the folder are left as they are.
 
   Written here and at once. tensorboardX's own writer hands events to a thread through a queue of ten: the first
@@ -255,24 +261,10 @@ class TensorBoardWriter:
     start = SessionLog(status=SessionLog.START)
     self._append(Event(file_version="brain.Event:2"), Event(step=first_step, session_log=start))
 
-  @property
-  def pending(self) -> int:
-    """The number of rows that could not be written yet; after `close`, of those that are lost."""
-    return self._file.pending
-
-  @property
-  def problem(self) -> OSError | None:
-    """Why the newest rows are not in the file, or perhaps not on the disk; None while all is well."""
-    return self._file.problem
-
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Adds one scalar a metric."""
     scalars = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
     self._append(Event(step=int(step), summary=Summary(value=scalars)))
-
-  def close(self) -> None:
-    """Tries pending rows once more and closes the file."""
-    self._file.close()
 
   def _append(self, *events: Event) -> None:
     for event in events:
