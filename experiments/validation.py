@@ -29,6 +29,7 @@ from experiments.experiment import (
   family_of,
   read_supports,
   task_split,
+  tasks_of_update,
 )
 from experiments.hyperparameter_checks import hyperparameter_faults, refusal_of, suggestion
 from experiments.population import check_seeds, num_members, parse_grid
@@ -254,12 +255,10 @@ def _supports(examined: Examined) -> Iterable[str]:
 
 
 def _support_sizes(examined: Examined) -> Iterator[str]:
-  size = examined.config.evaluation.support_size
-  manifest = read_manifest(support_directory(examined.config))
+  size, own = examined.config.evaluation.support_size, examined.config.evaluation.support == "own"
+  supports = examined.manifest if own else read_manifest(support_directory(examined.config))
   for name, tasks in (("test", examined.split.test), ("train", examined.evaluated_train_tasks)):
-    found = {task: manifest.tasks[task].num_transitions for task in tasks}
-    if examined.config.evaluation.support == "own":
-      found = _sizes(examined, tasks)
+    found = _sizes(examined, tasks) if own else {task: supports.tasks[task].num_transitions for task in tasks}
     if found:
       try:
         check_supports(size, name, found)
@@ -277,7 +276,7 @@ def _values_of_grid(examined: Examined) -> Iterator[str]:
 
 def _axes(examined: Examined) -> Iterator[str]:
   config = examined.config
-  num_tasks = min(config.training.tasks_per_update, len(examined.split.train))
+  num_tasks = tasks_of_update(config, examined.problem)
   for axis, count, what in (
     ("seed", num_members(config), "members of the population (config.population)"),
     ("task", num_tasks, "tasks of an update (config.training.tasks_per_update)"),
