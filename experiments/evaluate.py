@@ -17,7 +17,7 @@ from experiments import report
 from experiments.command_line import launch, say
 from experiments.configuration import MAX_SEED, ConfigurationError
 from experiments.experiment import Evaluator, Experiment, check_support, load_experiment, make_algorithm
-from experiments.run_directory import CHECKPOINTS, DATASET, EVALUATION, identity, load_config, write_json
+from experiments.run_directory import CHECKPOINTS, DATASET, EVALUATION, data_identity, load_config, write_json
 from experiments.validation import validate
 from macaw_jax.evaluation.protocols import PROTOCOLS, Row
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint, OtherVersion, newest_whole
@@ -161,7 +161,7 @@ def load_checkpoint(
       raise ConfigurationError(str(error)) from error
     except ValueError as error:
       raise ConfigurationError(f"{directory}: its checkpoint does not fit its configuration: {error}") from error
-  if note.identity.get(DATASET) != identity(config)[DATASET]:
+  if note.identity.get(DATASET) != data_identity(config)[DATASET]:
     say(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
   return checkpoint
 

@@ -22,8 +22,10 @@ from experiments.run_directory import (
   TENSORBOARD,
   begin_or_continue,
   claim_directory,
+  configuration_identity,
+  data_identity,
+  describe_start,
   directory_of,
-  identity,
   record_start,
 )
 from macaw_jax.data.statistics import Statistics
@@ -85,13 +87,15 @@ def open_members(
         claim_directory(directory_of(each.config), resources)
       for each in members:
         begin_or_continue(directory_of(each.config), each.config, continue_changed=continue_changed)
-  return tuple(_member_run(each, resources) for each in members)
+  of_data = data_identity(members[0].config)  # Members have the same.
+  return tuple(_member_run(each, of_data, resources) for each in members)
 
 
-def _member_run(each: Member, resources: ExitStack) -> MemberRun:
+def _member_run(each: Member, of_data: dict[str, str], resources: ExitStack) -> MemberRun:
   directory = directory_of(each.config)
   keys = Keys(*jax.random.split(jax.random.key(each.config.seed), len(Keys._fields)))
-  made_of = identity(each.config) | {"random numbers": str(jax.random.key_data(keys.train).tolist())}
+  random_numbers = {"random numbers": str(jax.random.key_data(keys.train).tolist())}
+  made_of = configuration_identity(each.config) | of_data | random_numbers
   checkpoints = Checkpoints(directory / CHECKPOINTS, made_of)
   return MemberRun(each, directory, keys, resources.enter_context(checkpoints))
 
@@ -210,8 +214,9 @@ class MemberFiles:
     self._writers: list[WriterGroup] = []
     self._unwritten: set[int] = set()  # members whose newest rows the disk has refused
     self._unsaved: dict[int, str] = {}
+    start = describe_start()
     for run, rows in zip(self._runs, metrics_rows, strict=False):
-      record_start(run.directory, run.member.config)
+      record_start(run.directory, run.member.config, start)
       try:
         json_lines = JsonLinesWriter(run.directory / METRICS, rows)
       except OSError as error:

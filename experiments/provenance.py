@@ -1,5 +1,6 @@
 """Where a result came from: the commit, the source and the versions of the packages behind it."""
 
+import functools
 import hashlib
 import os
 import platform
@@ -46,8 +47,11 @@ def git_commit() -> str | None:
   return result.stdout.strip()
 
 
+@functools.cache
 def code_identity() -> dict[str, Any]:
   """What computes: `versions` of the packages, and of each source file in `files` the start of its SHA-256.
+
+  It is read once in a process, which computes with what it has loaded.
 
   Files are named by package and path in it (`macaw_jax/losses/values.py`), wherever the packages are installed; no
   repository is needed. A comment counts like code: which edits leave every number as it is cannot be told from the

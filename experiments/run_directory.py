@@ -96,15 +96,20 @@ def begin_or_continue(directory: Path, config: ml_collections.ConfigDict, *, con
     write_json(directory / CONFIG_FILE, config.to_dict())
 
 
-def record_start(directory: Path, config: ml_collections.ConfigDict) -> None:
-  """Adds this start to the run's directory, and what may have changed since the last one: configuration and code.
+def record_start(directory: Path, config: ml_collections.ConfigDict, start: Mapping[str, Any]) -> None:
+  """Adds a start to the run's directory, and what may have changed since the last one: configuration and code.
 
   What computes differently from then on is said: the last bits of numbers follow from it.
+
+  Args:
+    directory: of the run.
+    config: of the run.
+    start: `describe_start` of this process.
 
   Raises:
     ConfigurationError: the directory cannot be written.
   """
-  start, starts = _start(), []
+  starts = []
   with _writing(directory):
     try:
       starts = read_json(directory / STARTS, list) if (directory / STARTS).is_file() else []
@@ -129,14 +134,15 @@ def load_config(directory: Path) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(read_json(directory / CONFIG_FILE, dict))
 
 
-def identity(config: ml_collections.ConfigDict) -> dict[str, str]:
-  """Digests of what the run's numbers follow from, written into each of its checkpoints.
-
-  Of the configuration without what may change, of the training data and of the data that evaluation adapts to.
-  """
+def configuration_identity(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """The digest of the configuration without what may change, which a run writes into each of its checkpoints."""
   settings = {name: value for name, value in _settings(config).items() if name not in MAY_CHANGE}
+  return {CONFIGURATION: hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()}
+
+
+def data_identity(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """Digests of the training data and of the data that evaluation adapts to, likewise."""
   return {
-    CONFIGURATION: hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
     DATASET: content_digest(read_manifest(config.dataset.directory)),
     SUPPORT: content_digest(read_manifest(support_directory(config))),
   }
@@ -202,7 +208,8 @@ def _check_same_run(directory: Path, config: ml_collections.ConfigDict, continue
     say(f"WARNING: going on, although {directory} holds a run with {difference}")
 
 
-def _start() -> dict[str, Any]:
+def describe_start() -> dict[str, Any]:
+  """The command of this process, and what it computes with."""
   return {
     "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "command": [sys.executable, *sys.argv],

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -189,16 +190,17 @@ def train_on(session: Session, files: MemberFiles, evaluate: Evaluate, program: 
       of_members = devices.fetch(metrics)
       of_members["steps_per_second"] = np.full(len(session.runs), training.log_every / (time.monotonic() - started))
       files.write(step, [member(of_members, index) for index in range(len(session.runs))])
-      have_stopped = report_stopped(session, newest, have_stopped)
+      on_host = cache(partial(_on_host, session, newest))  # Fetched once, where it is needed at all.
+      have_stopped = report_stopped(session, newest, on_host, have_stopped)
 
       is_last = step >= training.steps
       results = []
       if is_last or step % training.evaluate_every == 0:
-        results = evaluate_unless_interrupted(session, files, evaluate, newest, step)
+        results = evaluate_unless_interrupted(session, files, evaluate, on_host(), step)
       received = devices.largest(interruption.received)
       # After the evaluation, so that what a checkpoint continues has all rows up to its step.
       if received or is_last or step % training.checkpoint_every == 0:
-        save(session, files, _on_host(session, newest), step, results)
+        save(session, files, on_host(), step, results)
       if received:
         devices.wait_for_all("saved")  # One that ends earlier may take the others with it.
         raise Interrupted(received)
@@ -207,10 +209,9 @@ def train_on(session: Session, files: MemberFiles, evaluate: Evaluate, program: 
 
 
 def evaluate_unless_interrupted(
-  session: Session, files: MemberFiles, evaluate: Evaluate, newest: Population, step: int
+  session: Session, files: MemberFiles, evaluate: Evaluate, population: Population, step: int
 ) -> list[Result] | None:
   """The evaluation that is due, in the main process, written; None if a signal ended it."""
-  population = _on_host(session, newest)
   if not devices.is_main_process():
     return []
   try:
@@ -246,12 +247,15 @@ def save(
     session.interruption.advice = f"the same command continues from update {newest_common_step(session.runs)}"
 
 
-def report_stopped(session: Session, population: Population, have_stopped: np.ndarray) -> np.ndarray:
+def report_stopped(
+  session: Session, population: Population, on_host: Callable[[], Population], have_stopped: np.ndarray
+) -> np.ndarray:
   """Says of which members not every number has stayed finite, and why.
 
   Args:
     session: of the run.
     population: as the newest call has left it.
+    on_host: fetches it.
     have_stopped: those that stood still before, `[M]`.
 
   Returns:
@@ -267,7 +271,7 @@ def report_stopped(session: Session, population: Population, have_stopped: np.nd
       session.experiment,
       session.make,
       session.runs[index],
-      member(_on_host(session, population), index),
+      member(on_host(), index),
       name_operation=session.debug_nans,
     )
   if session.debug_nans and stopped.any():

@@ -9,7 +9,7 @@ import pytest
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run, load_checkpoint
 from experiments.experiment import load_experiment, make_algorithm
-from experiments.run_directory import identity, write_json
+from experiments.run_directory import data_identity, write_json
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.population import no_skips
@@ -23,7 +23,7 @@ def saved(miniature):
   state = initialise(make_algorithm(miniature, experiment.problem), jax.random.key(0))
 
   def save(scores, **changes):
-    with Checkpoints(directory / "checkpoints", identity(miniature) | changes) as checkpoints:
+    with Checkpoints(directory / "checkpoints", data_identity(miniature) | changes) as checkpoints:
       for step, score in scores.items():
         checkpoint = Checkpoint(state._replace(step=jnp.int32(step)), experiment.statistics, no_skips())
         checkpoints.save(step, checkpoint, score=score)
