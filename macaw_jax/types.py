@@ -107,17 +107,26 @@ class Adaptation(NamedTuple):
   generator_products: Mapping[str, int] = MappingProxyType({})
 
 
+def no_prior(params: Params, key: Key) -> dict[str, Params]:
+  """The agent as it is: nothing stands in for adaptation."""
+  del params, key
+  return {}
+
+
 class Algorithm(NamedTuple):
-  """The contract of every algorithm: four pure functions.
+  """The contract of every algorithm: pure functions.
 
   init:   `(key) -> TrainState`
   update: `(state, tasks, key) -> (TrainState, metrics)`, one meta-update on a `TaskBatch`
   adapt:  `(params, support, key) -> task`, one task; `support` has axis `[B]`; `task` is what adaptation changed
   act:    `(params, task, timestep, key) -> (action, task)`, one step of one episode. With `key=None` the action
-          is the mode of the policy, with a key a sample. `task={}` is the agent before adaptation.
+          is the mode of the policy, with a key a sample.
+  prior:  `(params, key) -> task`, the agent before it has seen anything of a task. Gradient-based agents act as they
+          are, which is `{}`; an agent with a belief about tasks draws one, and keeps it for an episode.
   """
 
   init: Callable[[Key], TrainState]
   update: Callable[[TrainState, TaskBatch, Key], tuple[TrainState, Metrics]]
   adapt: Callable[[Params, Transition, Key], dict[str, Params]]
   act: Callable[[Params, dict[str, Params], TimeStep, Key | None], tuple[Array, dict[str, Params]]]
+  prior: Callable[[Params, Key], dict[str, Params]] = no_prior

@@ -163,4 +163,7 @@ def with_hyperparameters(make_algorithm: MakeAlgorithm) -> Algorithm:
   ) -> tuple[Array, dict[str, Params]]:
     return make_algorithm(**params.hyperparameters).act(params.params, task, timestep, key)
 
-  return make_algorithm()._replace(adapt=adapt, act=act)
+  def prior(params: MemberParams, key: Key) -> dict[str, Params]:
+    return make_algorithm(**params.hyperparameters).prior(params.params, key)
+
+  return make_algorithm()._replace(adapt=adapt, act=act, prior=prior)

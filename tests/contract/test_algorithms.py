@@ -98,10 +98,11 @@ def test_contract(algorithm):
     assert_close(alone, jax.tree.map(lambda x, task=task: x[task], adapted))
 
   step = timestep(KEY)
-  before, task = algorithm.act(state.params, {}, step, None)
+  unadapted = algorithm.prior(state.params, KEY)
+  before, task = algorithm.act(state.params, unadapted, step, None)
   assert before.shape == (2,)
   assert np.all(np.abs(before) <= 1)
-  assert task == {}
+  jax.tree.map(np.testing.assert_array_equal, task, unadapted)
   mode, _ = algorithm.act(state.params, alone, step, None)
   assert not np.array_equal(mode, before)
   sampled, _ = algorithm.act(state.params, alone, step, KEY)
