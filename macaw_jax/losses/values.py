@@ -58,11 +58,29 @@ def td_lambda_returns(reward: Array, discount: Array, next_value: Array, last: A
   return returns
 
 
+def one_step_target(reward: Array, terminal: Array, next_value: Array, *, discount: float) -> Array:
+  """R + gamma (1 - terminal) V(s'), held fixed: nothing follows an end that belongs to the task.
+
+  Args:
+    reward: r, `[...]`.
+    terminal: 1.0 where the task ended the episode, `[...]`; the end by a time limit is no terminal.
+    next_value: V(s'), `[...]`.
+    discount: gamma.
+  """
+  chex.assert_equal_shape([reward, terminal, next_value])
+  return jax.lax.stop_gradient(reward + discount * (1.0 - terminal) * next_value)
+
+
 def squared_error(prediction: Array, target: Array) -> Array:
-  """Mean (prediction - target)^2 over a batch: `[B], [B] -> []`."""
-  chex.assert_rank(prediction, 1)
+  """Mean (prediction - target)^2 over a batch: `[...], [...] -> []`."""
   chex.assert_equal_shape([prediction, target])
   return jnp.mean(jnp.square(prediction - target))
+
+
+def twin_squared_error(values: Array, target: Array) -> Array:
+  """Sum over two critics of the mean of (Q_j(s, a) - y)^2, the target y held fixed: `[2, ...], [...] -> []`."""
+  chex.assert_shape(values, (2, *target.shape))
+  return jnp.mean(jnp.sum((values - jax.lax.stop_gradient(target)) ** 2, axis=0))
 
 
 def monte_carlo() -> Target:

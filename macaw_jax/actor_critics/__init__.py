@@ -1,0 +1,1 @@
+"""Actor-critics that see a latent task variable beside the observation."""

@@ -1,0 +1,108 @@
+"""The noun of the package, and what every actor-critic that sees a latent task variable shares.
+
+Networks belong to all tasks at once; a task is known to them by its latent z alone, which stands beside the
+observation. Losses are written on whole batches `[T, B, ...]`, with L the size of the latent.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.hyperparameters import require
+from macaw_jax.losses.soft_actor_critic import squash
+from macaw_jax.types import Array, Key, Metrics, Network, Params, Transition
+
+LatentLoss = Callable[[dict[str, Params], Transition, Array, Key], tuple[Array, Metrics]]
+"""`(params, batch, latents, key) -> (scalar, metrics)`: named parts, a batch `[T, B, ...]`, one latent a task `[T, L]`.
+
+A loss holds fixed what its formula does: targets and weights. The other networks and the latent carry gradients in it;
+who combines the losses stops every part that a loss does not train. All losses of an update get the same key, so
+that they speak of the same action sample.
+"""
+
+Act = Callable[[dict[str, Params], Array, Array, Key | None], Array]
+"""`(params, observation [O], latent [L], key) -> action [A]` in [-1, 1]; the mode without a key, with one a sample."""
+
+
+class ActorCritic(NamedTuple):
+  """An actor-critic as parts and losses; who learns the latent and steps the optimisers stands outside.
+
+  init:    of each part that is trained, `(key) -> params`
+  losses:  by name; they are added, and no two report the same metric
+  trains:  for each loss, the parts that it trains
+  targets: slow copies: for the name of each, the part that it follows; a copy starts equal to that part
+  act:     the policy
+  project: of a part, what brings it back into its range after every step
+  learning_rates: of parts that follow their plain gradient at a rate of their own, as `optax.sgd` steps them; the
+           others are stepped by the learner's optimiser
+  """
+
+  init: Mapping[str, Callable[[Key], Params]]
+  losses: Mapping[str, LatentLoss]
+  trains: Mapping[str, tuple[str, ...]]
+  targets: Mapping[str, str]
+  act: Act
+  project: Mapping[str, Callable[[Params], Params]] = MappingProxyType({})
+  learning_rates: Mapping[str, float] = MappingProxyType({})
+
+
+class LossKeys(NamedTuple):
+  """The random draws of an update, each shared by the losses that use it."""
+
+  action: Key  # of the policy at the observation
+  next_action: Key  # of the policy at the next observation
+  interpolation: Key  # between recorded actions and the policy's
+
+
+class ActionSample(NamedTuple):
+  """Reparameterised actions of a tanh-Gaussian policy; everything carries gradients to its parameters."""
+
+  action: Array  # [..., A]
+  log_prob: Array  # [...]
+  mean: Array  # [..., A]  before the squashing
+  log_std: Array  # [..., A]  likewise
+
+
+def split_loss_key(key: Key) -> LossKeys:
+  """The draws that belong to the key of an update: every loss that splits it finds the same."""
+  return LossKeys(*jax.random.split(key, len(LossKeys._fields)))
+
+
+def beside(observation: Array, latent: Array) -> Array:
+  """The input of the networks: every observation with its task's latent behind it.
+
+  `[T, B, O], [T, L] -> [T, B, O + L]`, or `[O], [L] -> [O + L]`: a latent has the leading axes of the observation, up
+  to where it repeats.
+  """
+  missing = range(latent.ndim - 1, observation.ndim - 1)
+  shape = (*observation.shape[:-1], latent.shape[-1])
+  return jnp.concatenate([observation, jnp.broadcast_to(jnp.expand_dims(latent, tuple(missing)), shape)], axis=-1)
+
+
+def sample_action(policy: Network, params: Params, inputs: Array, key: Key) -> ActionSample:
+  """One action of a `squashed_gaussian_policy` for every row of inputs `[..., I]`."""
+  mean, log_std = policy.apply(params, inputs)
+  action, log_prob = squash(mean, log_std, jax.random.normal(key, mean.shape))
+  return ActionSample(action, log_prob, mean, log_std)
+
+
+def act_with(policy: Network) -> Act:
+  """How an actor-critic whose part `policy` is a `squashed_gaussian_policy` acts: tanh(mean), or a sample."""
+
+  def act(params: dict[str, Params], observation: Array, latent: Array, key: Key | None) -> Array:
+    inputs = beside(observation, latent)
+    if key is None:
+      mean, _ = policy.apply(params["policy"], inputs)
+      return jnp.tanh(mean)
+    return sample_action(policy, params["policy"], inputs, key).action
+
+  return act
+
+
+def check_positive(**numbers: float | Array) -> None:
+  """Raises ValueError for a number that is not above zero."""
+  for name, number in numbers.items():
+    require(number > 0, f"{name}={number} must be positive")

@@ -1,0 +1,105 @@
+"""Soft actor-critic with a state value, conditioned on a latent task variable, as PEARL has it.
+
+Rakelly et al. 2019, "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables"
+(arXiv:1903.08254), on Haarnoja et al. 2018 (arXiv:1801.01290). With a ~ pi(.|s, z), one sample a row, kappa the reward
+scale and Vbar the slow copy of V:
+
+  critic_loss  sum_j mean (Q_j(s, a_data, z) - y)^2,  y = kappa r + gamma (1 - terminal) Vbar(s', z)
+  value_loss   mean (V(s, z) - [min_j Q_j(s, a, z) - log pi(a|s, z)])^2
+  policy_loss  mean (log pi(a|s, z) - min_j Q_j(s, a, z)) + 1e-3 (mean mu^2 + mean (log sigma)^2)
+
+The entropy counts 1, so that 1 / kappa is its temperature in units of reward. The released code clips log sigma to
+[-20, 2]; here it is bounded smoothly to [-5, 2] by the policy network.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+
+from macaw_jax.actor_critics.core import (
+  ActionSample,
+  ActorCritic,
+  act_with,
+  beside,
+  check_positive,
+  sample_action,
+  split_loss_key,
+)
+from macaw_jax.losses.soft_actor_critic import actor_loss, policy_regularisation, state_value_loss
+from macaw_jax.losses.values import one_step_target, twin_squared_error
+from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy, twin_critic
+from macaw_jax.networks.value import value_network
+from macaw_jax.types import Array, Key, Metrics, Params, Problem, Transition
+
+TRAINS = {"critic_loss": ("critic",), "value_loss": ("value",), "policy_loss": ("policy",)}
+
+Penalty = Callable[[dict[str, Params], Transition, Array, ActionSample, Array], tuple[Array, Metrics]]
+"""`(params, batch, inputs [T, B, I], sample, values [2, T, B]) -> (scalar, metrics)`: added to the policy's loss."""
+
+
+def no_penalty(
+  params: dict[str, Params], batch: Transition, inputs: Array, sample: ActionSample, values: Array
+) -> tuple[Array, Metrics]:
+  """Zero."""
+  del params, batch, inputs, sample, values
+  return jnp.zeros(()), {}
+
+
+def soft_actor_critic(
+  problem: Problem,
+  latent_size: int,
+  hidden_sizes: Sequence[int],
+  *,
+  reward_scale: float,
+  penalty: Penalty = no_penalty,
+) -> ActorCritic:
+  """Parts `critic` (two critics), `value` with its slow copy `target_value`, and `policy`.
+
+  Args:
+    problem: Sizes of the data, and the discount gamma.
+    latent_size: L.
+    hidden_sizes: Widths of the hidden layers of every network.
+    reward_scale: kappa, on the rewards of the Bellman target alone.
+    penalty: What the policy's loss has beside the terms above.
+
+  Raises:
+    ValueError: for a reward scale that is not positive.
+  """
+  check_positive(reward_scale=reward_scale)
+  input_size = problem.observation_size + latent_size
+  policy = squashed_gaussian_policy(input_size, problem.action_size, hidden_sizes)
+  critic = twin_critic(input_size, problem.action_size, hidden_sizes)
+  value = value_network(input_size, hidden_sizes, layer="dense")
+
+  def critic_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
+    del key
+    next_value = value.apply(params["target_value"], beside(batch.next_observation, latents))
+    target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
+    values = critic.apply(params["critic"], beside(batch.observation, latents), batch.action)
+    loss = twin_squared_error(values, target)
+    return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}
+
+  def value_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
+    inputs = beside(batch.observation, latents)
+    sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
+    values = critic.apply(params["critic"], inputs, sample.action)
+    prediction = value.apply(params["value"], inputs)
+    loss = state_value_loss(prediction, values, sample.log_prob, 1.0)
+    return loss, {"value_loss": loss, "mean_value": jnp.mean(prediction)}
+
+  def policy_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
+    inputs = beside(batch.observation, latents)
+    sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
+    values = critic.apply(params["critic"], inputs, sample.action)
+    penalised, metrics = penalty(params, batch, inputs, sample, values)
+    loss = actor_loss(values, sample.log_prob, jnp.ones(())) + policy_regularisation(sample.mean, sample.log_std)
+    loss = loss + penalised
+    return loss, {"policy_loss": loss, "entropy": -jnp.mean(sample.log_prob), **metrics}
+
+  return ActorCritic(
+    init={"critic": critic.init, "value": value.init, "policy": policy.init},
+    losses={"critic_loss": critic_loss, "value_loss": value_loss, "policy_loss": policy_loss},
+    trains=TRAINS,
+    targets={"target_value": "value"},
+    act=act_with(policy),
+  )
