@@ -10,6 +10,14 @@ from macaw_jax.losses.advantage_weighting import (
   weighted_negative_log_likelihood,
 )
 from macaw_jax.losses.combinators import add, scale
+from macaw_jax.losses.embeddings import (
+  club_upper_bound,
+  gaussian_negative_log_likelihood,
+  info_nce,
+  kl_to_standard_normal,
+  pairwise_metric,
+  reconstruction,
+)
 from macaw_jax.losses.values import (
   bootstrapped,
   bootstrapped_returns,
@@ -29,8 +37,14 @@ __all__ = [
   "behaviour_cloning",
   "bootstrapped",
   "bootstrapped_returns",
+  "club_upper_bound",
   "enriched_advantage_weighted_regression",
+  "gaussian_negative_log_likelihood",
+  "info_nce",
+  "kl_to_standard_normal",
   "monte_carlo",
+  "pairwise_metric",
+  "reconstruction",
   "scale",
   "squared_error",
   "td_lambda",

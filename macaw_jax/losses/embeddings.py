@@ -1,0 +1,167 @@
+"""Losses on task embeddings: beliefs, metric learning, contrast, reconstruction and mutual information.
+
+Pure functions of arrays; every array argument carries a gradient, and what is to be held fixed is the caller's choice.
+Axes: N embeddings, L latent size, K negatives; the leading axes `...` are whatever the caller has.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.hyperparameters import require
+from macaw_jax.networks.encoders import Gaussian
+from macaw_jax.types import Array
+
+ROOT_EPSILON = 1e-3  # Of FOCAL's released code: keeps the gradient of the root finite where two embeddings agree.
+
+
+def kl_to_standard_normal(gaussian: Gaussian) -> Array:
+  """KL(N(mean, variance) || N(0, I)) = 1/2 sum_l (variance + mean^2 - 1 - log variance), in nats: `[..., L] -> [...]`.
+
+  The regulariser of PEARL's belief (Rakelly et al. 2019, arXiv:1903.08254) and of CORRO's generator.
+  """
+  chex.assert_equal_shape(gaussian)
+  mean, variance = gaussian
+  return 0.5 * jnp.sum(variance + jnp.square(mean) - 1.0 - jnp.log(variance), axis=-1)
+
+
+def pairwise_metric(
+  latents: Array,
+  labels: Array,
+  *,
+  power: int = 2,
+  repulsion: float = 1.0,
+  epsilon: float = 0.1,
+  positive: str = "squared",
+  weight: float = 10.0,
+  coordinates: str = "mean",
+  count_epsilon: float = 0.0,
+) -> Array:
+  """Pulls embeddings of one task together and pushes those of different tasks apart.
+
+  With d_ij = mean_l (z_il - z_jl)^2 over the pairs i < j,
+
+    weight [ mean_same d_ij + repulsion mean_different 1 / (d_ij^(power / 2) + epsilon) ].
+
+  Two forms are published (FOCAL, Li et al. 2021, arXiv:2010.01112). The equation of the paper has the squared norm in
+  place of the mean over coordinates and no factor: `coordinates="sum", weight=1.0`, here averaged over pairs. The
+  released code takes the root of the distance within a task and divides by slightly more than the number of pairs:
+  `positive="sqrt", count_epsilon=1e-3`. The default is the released code's repulsion and the paper's attraction, which
+  is smooth where embeddings agree.
+
+  A mean over no pairs is zero: where all labels differ there is no attraction, where all are equal no repulsion.
+
+  Args:
+    latents: z, [N, L].
+    labels: [N], equal for embeddings of one task.
+    power: n in the potential 1 / (|z_i - z_j|^n + epsilon), 1 or 2.
+    repulsion: beta, weight of the pairs of different tasks.
+    epsilon: bound of the potential, 1 / epsilon where embeddings of different tasks agree.
+    positive: distance within a task, "squared" (d) or "sqrt" (sqrt(d + 1e-3)).
+    weight: factor of the whole loss.
+    coordinates: "mean" or "sum" of the squared differences.
+    count_epsilon: added to both numbers of pairs.
+
+  Returns:
+    The loss []; its gradient is finite everywhere. Raises ValueError for another `power`, `positive` or
+    `coordinates`, and for an `epsilon` that is not positive.
+  """
+  require(epsilon > 0.0, f"epsilon={epsilon} must be positive")
+  if power not in (1, 2):
+    raise ValueError(f"power={power!r} must be 1 or 2")
+  if positive not in ("squared", "sqrt"):
+    raise ValueError(f"positive={positive!r} is unknown; choose squared or sqrt")
+  if coordinates not in ("mean", "sum"):
+    raise ValueError(f"coordinates={coordinates!r} is unknown; choose mean or sum")
+  chex.assert_rank([latents, labels], [2, 1])
+  chex.assert_equal_shape_prefix([latents, labels], 1)
+
+  squares = jnp.square(latents[:, None] - latents[None])  # [N, N, L]
+  distance = jnp.mean(squares, axis=-1) if coordinates == "mean" else jnp.sum(squares, axis=-1)
+  attraction = distance if positive == "squared" else jnp.sqrt(distance + ROOT_EPSILON)
+  potential = 1.0 / ((distance if power == 2 else _root(distance)) + epsilon)
+
+  pair = jnp.triu(jnp.ones(distance.shape, bool), k=1)
+  same = labels[:, None] == labels[None]
+
+  def mean_over(pairs: Array, values: Array) -> Array:
+    # With any pair the count is at least one; without, the sum is zero.
+    return jnp.sum(jnp.where(pairs, values, 0.0)) / jnp.maximum(jnp.sum(pairs) + count_epsilon, 1.0)
+
+  return weight * (mean_over(pair & same, attraction) + repulsion * mean_over(pair & ~same, potential))
+
+
+def info_nce(query: Array, positive: Array, negatives: Array, *, temperature: float) -> Array:
+  """InfoNCE: mean of -log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_m e^(q.k-_m / t)) ), in nats.
+
+  log(K + 1) minus it is a lower bound of the mutual information of query and positive (van den Oord et al. 2018,
+  arXiv:1807.03748; CORRO, Yuan and Lu 2022, arXiv:2206.10442). It is never negative, and log(K + 1) where all
+  embeddings are equal.
+
+  Args:
+    query: q, [..., L], of unit norm by custom.
+    positive: k+, [..., L].
+    negatives: k-, [..., K, L].
+    temperature: t, positive.
+
+  Returns:
+    The loss [], a mean over the leading axes. Raises ValueError for a temperature that is not positive.
+  """
+  require(temperature > 0.0, f"temperature={temperature} must be positive")
+  chex.assert_equal_shape([query, positive])
+  chex.assert_shape(negatives, (*query.shape[:-1], None, query.shape[-1]))
+  to_positive = jnp.sum(query * positive, axis=-1, keepdims=True)
+  to_negatives = jnp.einsum("...l,...kl->...k", query, negatives)
+  # softplus of the log-sum-exp of differences: exact where the loss is far below the rounding error of the logits.
+  excess = jax.nn.logsumexp((to_negatives - to_positive) / temperature, axis=-1)
+  return jnp.mean(jax.nn.softplus(excess))
+
+
+def reconstruction(prediction: Array, target: Array) -> Array:
+  """Mean (prediction - target)^2 over all axes, rows and coordinates alike: `[...], [...] -> []`."""
+  chex.assert_equal_shape([prediction, target])
+  return jnp.mean(jnp.square(prediction - target))
+
+
+def gaussian_negative_log_likelihood(mean: Array, log_variance: Array, latents: Array) -> Array:
+  """Mean over rows of -log N(z; mean, exp(log_variance)), in nats: three `[..., L]` to `[]`.
+
+  What the variational network q(z|x) of `club_upper_bound` is trained on, with the latents held fixed by the caller.
+  """
+  chex.assert_equal_shape([mean, log_variance, latents])
+  squares = jnp.square(latents - mean) * jnp.exp(-log_variance)
+  return 0.5 * jnp.mean(jnp.sum(squares + log_variance + jnp.log(2.0 * jnp.pi), axis=-1))
+
+
+def club_upper_bound(mean: Array, log_variance: Array, latents: Array) -> Array:
+  """CLUB: mean_i log q(z_i|x_i) - mean_ij log q(z_j|x_i) over all N^2 pairs, i = j included, for a Gaussian q.
+
+  Where q is the true conditional, its expectation is (N - 1) / N of an upper bound of the mutual information I(z; x),
+  in nats; for any other q it is an estimate (Cheng et al. 2020, "CLUB", arXiv:2006.12013; CSRO, Gao et al. 2023,
+  minimises it with x = (s, a)). The normalisers of q cancel, and the mean square distance of all z_j to a point needs
+  only their mean and variance:
+
+    mean_i 1/2 sum_l ( Var z_l + (zbar_l - mean_il)^2 - (z_il - mean_il)^2 ) / variance_il,
+
+  so that memory is O(N L).
+
+  Args:
+    mean: of q(.|x_i), [N, L].
+    log_variance: of q(.|x_i), [N, L].
+    latents: z_i, [N, L].
+
+  Returns:
+    The bound []; negative where q predicts worse than chance.
+  """
+  chex.assert_rank(latents, 2)
+  chex.assert_equal_shape([mean, log_variance, latents])
+  centre = jnp.mean(latents, axis=0)
+  spread = jnp.mean(jnp.square(latents - centre), axis=0)
+  excess = spread + jnp.square(centre - mean) - jnp.square(latents - mean)
+  return 0.5 * jnp.mean(jnp.sum(excess * jnp.exp(-log_variance), axis=-1))
+
+
+def _root(squared_distance: Array) -> Array:
+  """The square root with gradient zero at zero, where two embeddings have no direction from one to the other."""
+  positive = squared_distance > 0.0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared_distance, 1.0)), 0.0)
