@@ -162,7 +162,7 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     trajectory = jax.tree.map(np.asarray, trajectory)
     last_returns[tasks] = episode_return(trajectory)
     for row, task in enumerate(tasks):
-      episodes[task].append(_one_episode(trajectory, row, collected_at=steps))
+      episodes[task].append(one_episode(trajectory, row, collected_at=steps))
     steps += int(trajectory.mask.sum())
     return remember(
       replay,
@@ -203,7 +203,7 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
   )
   expert = reference_episodes(rollout_agent, params, adapted, family, key_expert, count=count, deterministic=True)
   return Collection(
-    episodes=[_join(parts) for parts in episodes],
+    episodes=[join_episodes(parts) for parts in episodes],
     random_returns=random_returns,
     expert_returns=mean_returns(expert, count),
     expert_states=jax.tree.map(lambda leaf: np.asarray(leaf[::count]), expert.state),
@@ -252,9 +252,9 @@ def _other_policies(
     trajectory = rollout(params, adapted, family.tasks, jax.random.fold_in(key_act, index), deterministic=False)
     trajectory = jax.tree.map(np.asarray, trajectory)
     for task in range(num_tasks):
-      episodes[task].append(_one_episode(trajectory, task, collected_at=collected_at))
+      episodes[task].append(one_episode(trajectory, task, collected_at=collected_at))
     collected_at += int(trajectory.mask.sum())
-  return [_join(parts) for parts in episodes]
+  return [join_episodes(parts) for parts in episodes]
 
 
 def thin_episodes(episodes: Episodes, count: int) -> Episodes:
@@ -366,7 +366,7 @@ def _round_order(key: Key, num_tasks: int, settings: CollectSettings) -> np.ndar
   return np.asarray(orders).reshape(-1, settings.tasks_per_round)
 
 
-def _one_episode(trajectory: Trajectory, row: int, *, collected_at: int) -> Episodes:
+def one_episode(trajectory: Trajectory, row: int, *, collected_at: int) -> Episodes:
   """Episode `row` of a trajectory up to its end, as it is stored."""
   episode = jax.tree.map(lambda x: np.asarray(x[row]), trajectory)
   length = int(episode.mask.sum())
@@ -381,6 +381,6 @@ def _one_episode(trajectory: Trajectory, row: int, *, collected_at: int) -> Epis
   )
 
 
-def _join(parts: Sequence[Episodes]) -> Episodes:
+def join_episodes(parts: Sequence[Episodes]) -> Episodes:
   """Consecutive episodes of one task as one record."""
   return Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

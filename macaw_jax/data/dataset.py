@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -213,11 +213,23 @@ def load_dataset(
   _check_request(directory, manifest, tasks, quality, transitions_per_task, skip)
   for problem in examine_files(directory, manifest):
     raise DatasetError(problem)
-  tables = []
-  for task in tasks:
-    episodes = read_episodes(directory, manifest, task)
+
+  def part(task: int) -> Episodes:
     where = str(Path(directory) / manifest.tasks[task].file)
-    tables.append(_table(_select(episodes, quality, transitions_per_task, where), manifest.discount, skip))
+    return _select(read_episodes(directory, manifest, task), quality, transitions_per_task, where)
+
+  return dataset_of(map(part, tasks), manifest.discount, skip)
+
+
+def dataset_of(episodes_by_task: Iterable[Episodes], discount: float, skip: int = 1) -> Dataset:
+  """Episodes as transitions to sample from, with all that follows from them: float32 numpy arrays `[T, N]`.
+
+  Args:
+    episodes_by_task: one `Episodes` for each task; read one by one, so that not all need be in memory.
+    discount: gamma of the returns.
+    skip: keep every skip-th transition, as in `load_dataset`.
+  """
+  tables = [_table(episodes, discount, skip) for episodes in episodes_by_task]
   size = np.array([len(table["reward"]) for table in tables], np.int32)
   return Dataset(**{name: _stack([table.pop(name) for table in tables]) for name in list(tables[0])}, size=size)
 
