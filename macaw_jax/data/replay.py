@@ -94,6 +94,11 @@ def add_episodes(
   )
 
 
+def clear(replay: Replay, task_index: Array) -> Replay:
+  """The memory without the transitions of the tasks `[n]`; their rows are overwritten by what is added next."""
+  return replay._replace(size=replay.size.at[task_index].set(0))
+
+
 def sample_relabelled(replay: Replay, key: Key, *, batch_size: int, own_fraction: float) -> Experience:
   """An equal number of transitions for every task, some collected for it and some relabelled.
 

@@ -1,5 +1,6 @@
 """Scales of a dataset: what observations are standardised by and returns divided by."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import chex
@@ -21,7 +22,21 @@ class Statistics(NamedTuple):
 
 
 def fit_statistics(dataset: Dataset) -> Statistics:
-  """Mean and standard deviation of observations and the size of returns, over all real rows of all tasks.
+  """Scales of all real rows of all tasks, see `fit_scales`.
+
+  Args:
+    dataset: training tasks on the host.
+  """
+  chex.assert_rank([dataset.observation, dataset.mc_return, dataset.size], [3, 2, 1])
+  sizes = [int(size) for size in dataset.size]
+  return fit_scales(
+    [np.asarray(rows[:size]) for rows, size in zip(dataset.observation, sizes, strict=True)],
+    [np.asarray(rows[:size]) for rows, size in zip(dataset.mc_return, sizes, strict=True)],
+  )
+
+
+def fit_scales(observations: Sequence[np.ndarray], returns: Sequence[np.ndarray]) -> Statistics:
+  """Mean and standard deviation of observations and the size of returns, over all rows of all parts.
 
   The return scale is the root mean square of the Monte-Carlo returns: divided by it, a value function that is zero
   everywhere has a mean squared error of exactly one, whatever the task family. The standard deviation would leave
@@ -29,25 +44,29 @@ def fit_statistics(dataset: Dataset) -> Statistics:
   the first value steps diverge.
 
   Args:
-    dataset: training tasks on the host; float64 is used inside.
+    observations: parts of the data, each `[n, O]`; float64 is used inside.
+    returns: discounted Monte-Carlo returns of the same parts, each `[n]`.
 
   Returns:
     float32 numpy arrays.
   """
-  chex.assert_rank([dataset.observation, dataset.mc_return, dataset.size], [3, 2, 1])
-  sizes = [int(size) for size in dataset.size]
-  observations = [np.asarray(rows[:size]) for rows, size in zip(dataset.observation, sizes, strict=True)]
-  returns = [np.asarray(rows[:size]) for rows, size in zip(dataset.mc_return, sizes, strict=True)]
-  num_rows = sum(sizes)
-  # Task by task: float64 copies of the whole dataset would need several times its memory.
+  num_rows = sum(map(len, observations))
+  # Part by part: float64 copies of the whole data would need several times their memory.
   mean = np.sum([rows.sum(axis=0, dtype=np.float64) for rows in observations], axis=0) / num_rows
   std = np.sqrt(np.sum([np.square(rows - mean).sum(axis=0) for rows in observations], axis=0) / num_rows)
   scale = np.sqrt(np.sum([np.square(rows, dtype=np.float64).sum() for rows in returns]) / num_rows)
   return Statistics(
     observation_mean=mean.astype(np.float32),
     observation_std=np.maximum(std, _MINIMUM_STD).astype(np.float32),
-    # A dataset without any reward has no scale.
+    # Data without any reward have no scale.
     return_scale=np.asarray(scale if scale > 0.0 else 1.0, np.float32),
+  )
+
+
+def no_scaling(observation_size: int) -> Statistics:
+  """Scales that leave everything as it is, for an agent that acts before there are data."""
+  return Statistics(
+    np.zeros(observation_size, np.float32), np.ones(observation_size, np.float32), np.ones((), np.float32)
   )
 
 
