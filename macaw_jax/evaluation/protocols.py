@@ -4,8 +4,12 @@
 adaptation on it, and a deterministic episode before and after. Here it is repeated, every episode with a batch of its
 own: what an agent is worth depends on the batch as much as on the start, and one batch says little.
 `offline_other_policy` is the same with a batch that was acted in the test task for other tasks: an agent that reads
-the behaviour policy in place of the task is found out. Every row of a result names its protocol, so that numbers of
-different protocols are not compared unseen.
+the behaviour policy in place of the task is found out. `offline_random_policy` takes the batch from uniformly random
+actions (`macaw_jax.evaluation.random_policy`), and in `online` the agent collects its own
+(`macaw_jax.evaluation.online`). Every row of a result names its protocol, so that numbers of different protocols are
+not compared unseen.
+
+Before adaptation acts `Algorithm.prior`, drawn for each episode.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +29,14 @@ from macaw_jax.envs.family import State, Task, TaskFamily
 from macaw_jax.evaluation.rollout import Act, Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep
 
-# By whose episodes an agent adapts to: those acted for the task itself, or for others.
-PROTOCOLS = {"own": "offline", "other_policies": "offline_other_policy"}
+# By whose episodes an agent adapts to: those acted for the task itself, for others, at random, or by the agent.
+PROTOCOLS = {
+  "own": "offline",
+  "other_policies": "offline_other_policy",
+  "random": "offline_random_policy",
+  "online": "online",
+}
+RECORDED = ("own", "other_policies")  # episodes that are read from data
 
 Row = dict[str, Any]
 
@@ -37,6 +47,7 @@ class Evaluation(NamedTuple):
   before: np.ndarray  # [T, E]  the agent without adaptation
   after: np.ndarray  # [T, E]
   states: State  # leaves [T, H + 1, ...]  of the first episode after adaptation
+  by_episodes: np.ndarray | None = None  # [T, E, K + 1]  after k episodes of its own; `online` alone
 
 
 class OfflineProtocol(Protocol):
@@ -102,6 +113,11 @@ def make_adapt(
   return checked
 
 
+def make_draw_priors(algorithm: Algorithm) -> Callable[[Params, Key], dict[str, Params]]:
+  """What stands in for adaptation before there are data: `(params, keys [N]) -> tasks [N, ...]`, one an episode."""
+  return jax.jit(jax.vmap(algorithm.prior, in_axes=(None, 0)))
+
+
 def make_offline_protocol(
   algorithm: Algorithm,
   family: TaskFamily,
@@ -112,7 +128,7 @@ def make_offline_protocol(
   order: str = "uniform",
   engine: Engine = "native",
 ) -> OfflineProtocol:
-  """The protocols `offline` and `offline_other_policy`; adaptation and rollouts are compiled once for each task count.
+  """The protocols `offline...`, by the data they are given; all is compiled once for each number of tasks.
 
   Args:
     algorithm: adapts and acts on scaled data.
@@ -124,12 +140,14 @@ def make_offline_protocol(
     engine: that steps MuJoCo bodies, as in `make_rollout`.
   """
   adapt = make_adapt(algorithm, support_size, num_episodes, order)
+  draw_priors = make_draw_priors(algorithm)
   rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act, statistics), engine)
 
   def evaluate(params: Params, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
     num_tasks = dataset.size.shape[0]
     chex.assert_tree_shape_prefix(tasks, (num_tasks,))
     key_adapt, key_episodes = jax.random.split(key)
+    key_prior = jax.random.fold_in(key, 2)  # so that the keys above stay what they were
 
     tasks = jax.tree.map(lambda leaf: jnp.repeat(leaf, num_episodes, axis=0), tasks)  # [T * E, ...]
 
@@ -142,7 +160,7 @@ def make_offline_protocol(
 
     after = episodes(adapt(params, dataset, key_adapt))
     return Evaluation(
-      before=returns(episodes({})),
+      before=returns(episodes(draw_priors(params, jax.random.split(key_prior, num_tasks * num_episodes)))),
       after=returns(after),
       states=jax.tree.map(lambda leaf: np.asarray(leaf[::num_episodes]), after.state),
     )
@@ -175,6 +193,8 @@ def result_rows(
 ) -> list[Row]:
   """One row of plain numbers a task; `std` is that over episodes.
 
+  With `by_episodes` come two lists of K + 1 means over repetitions: `returns_by_episodes` and `scores_by_episodes`.
+
   Args:
     evaluation: of the tasks `indices`, in that order.
     manifest: names the tasks' parameters and reference returns.
@@ -183,8 +203,9 @@ def result_rows(
     support_size: transitions that adaptation saw.
     protocol: its name, of `PROTOCOLS`.
   """
-  rows = []
-  for index, before, after in zip(indices, evaluation.before, evaluation.after, strict=True):
+  rows: list[Row] = []
+  for task, index in enumerate(indices):
+    before, after = evaluation.before[task], evaluation.after[task]
     entry = manifest.tasks[index]
     random, expert = entry.reference_returns["random"], entry.reference_returns["expert"]
     rows.append(
@@ -203,6 +224,10 @@ def result_rows(
         "score_after": float(normalised_score(np.mean(after), random, expert)),
       }
     )
+    if evaluation.by_episodes is not None:
+      returns = evaluation.by_episodes[task].mean(axis=0)  # [K + 1]
+      rows[-1]["returns_by_episodes"] = returns.tolist()
+      rows[-1]["scores_by_episodes"] = normalised_score(returns, random, expert).tolist()
   return rows
 
 

@@ -114,6 +114,25 @@ def test_without_a_change_before_and_after_are_the_same():
   np.testing.assert_array_equal(evaluation.before, evaluation.after)
 
 
+def test_before_adaptation_acts_a_draw_of_the_prior_for_each_episode():
+  def act(params, task, timestep, key):
+    return task["direction"], task
+
+  def run_with(prior):
+    algorithm = Algorithm(None, None, lambda params, support, key: {"direction": jnp.zeros(2)}, act, prior)
+    return run(make_protocol(algorithm, support_size=8), 0)
+
+  still = run_with(lambda params, key: {"direction": jnp.zeros(2)})
+  np.testing.assert_array_equal(still.before, still.after)  # the same starts
+  right = run_with(lambda params, key: {"direction": jnp.array([1.0, 0.0])})
+  drawn = run_with(lambda params, key: {"direction": jnp.array([jax.random.bernoulli(key), 0.0])})
+  np.testing.assert_array_equal(drawn.after, still.after)
+  walks = drawn.before == right.before
+  assert ((drawn.before == still.before) != walks).all()
+  assert walks.any()
+  assert not walks.all()
+
+
 def test_a_support_is_distinct_rows_of_its_own_task():
   dataset = make_dataset()
   algorithm = seeker()._replace(adapt=lambda params, support, key: {"rows": support.observation})
@@ -193,6 +212,16 @@ def test_rows_of_a_result():
   }
   means = protocols.mean_row([row, row | {"return_before": 10.0, "score_after": 0.0}])
   assert means == {"return_before": 0.0, "return_after": 20.0, "score_before": 20.0, "score_after": 40.0}
+
+
+def test_rows_of_an_evaluation_over_episodes_of_experience():
+  manifest = make_manifest({"goal": [0.5, -0.5]})
+  by_episodes = np.array([[[-20.0, 5.0, 30.0], [0.0, 5.0, 10.0]]])
+  evaluation = protocols.Evaluation(by_episodes[..., 0], by_episodes[..., 2], states=None, by_episodes=by_episodes)
+  (row,) = protocols.result_rows(evaluation, manifest, [1], "test", support_size=40, protocol="online")
+  assert (row["return_before"], row["return_after"], row["episodes"]) == (-10.0, 20.0, 2)
+  assert row["returns_by_episodes"] == [-10.0, 5.0, 20.0]
+  assert row["scores_by_episodes"] == [row["score_before"], 50.0, row["score_after"]]  # 100 (5 + 20) / 50
 
 
 def test_tasks_are_those_of_the_manifest():
