@@ -42,7 +42,9 @@ def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collecti
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.episodes = 20  # per task, before adaptation and after
   config.evaluation.support_size = 256
-  config.evaluation.support = "own"  # or 'other_policies': episodes that were acted for other tasks
+  # Episodes to adapt to: the task's 'own', those acted in it for 'other_policies' or at 'random', or 'online', by the
+  # agent itself.
+  config.evaluation.support = "own"
   config.evaluation.order = "uniform"  # or 'contiguous'
   config.evaluation.engine = "native"  # or 'mjx': MuJoCo bodies inside the compiled program, on an accelerator
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning

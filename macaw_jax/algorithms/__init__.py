@@ -2,10 +2,16 @@
 
 from collections.abc import Callable
 
+from macaw_jax.algorithms.corro import corro
+from macaw_jax.algorithms.csro import csro
+from macaw_jax.algorithms.focal import focal
 from macaw_jax.algorithms.macaw import macaw
 from macaw_jax.algorithms.maml_awr import maml_awr
 from macaw_jax.algorithms.multitask_awr import multitask_awr
 from macaw_jax.algorithms.multitask_bc import multitask_bc
+from macaw_jax.algorithms.pearl import pearl
+from macaw_jax.algorithms.pearl_offline import pearl_offline
+from macaw_jax.algorithms.unicorn import unicorn
 from macaw_jax.types import Algorithm
 
 ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
@@ -13,6 +19,24 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
   "maml_awr": maml_awr,
   "multitask_awr": multitask_awr,
   "multitask_bc": multitask_bc,
+  "pearl": pearl,
+  "pearl_offline": pearl_offline,
+  "focal": focal,
+  "unicorn": unicorn,
+  "csro": csro,
+  "corro": corro,
 }
 
-__all__ = ["ALGORITHMS", "macaw", "maml_awr", "multitask_awr", "multitask_bc"]
+__all__ = [
+  "ALGORITHMS",
+  "corro",
+  "csro",
+  "focal",
+  "macaw",
+  "maml_awr",
+  "multitask_awr",
+  "multitask_bc",
+  "pearl",
+  "pearl_offline",
+  "unicorn",
+]

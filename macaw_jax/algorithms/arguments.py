@@ -1,7 +1,7 @@
 """What the factories of algorithms share: arguments that are passed on, and arguments that make no sense."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from macaw_jax.hyperparameters import require
@@ -29,6 +29,13 @@ def passes_arguments_to(inner: Callable[..., Any], *, but: Sequence[str] = ()) -
     return factory
 
   return decorate
+
+
+def split_arguments(inner: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+  """The keyword arguments that `inner` takes, and the others."""
+  parameters = inspect.signature(inner).parameters
+  taken = {name: value for name, value in arguments.items() if name in parameters}
+  return taken, {name: value for name, value in arguments.items() if name not in taken}
 
 
 def check_hidden_sizes(hidden_sizes: Sequence[int]) -> None:

@@ -1,0 +1,24 @@
+"""CORRO.
+
+python -m experiments.run --config=configs/corro.py                 half-cheetah forward and backward, starter data
+python -m experiments.run --config=configs/corro.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
+"""
+
+import ml_collections
+
+from configs.contextual import contextual_defaults
+
+
+def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+  """Contrasts between outcomes."""
+  return contextual_defaults(
+    "corro",
+    family,
+    negatives="reward_noise",  # or 'generator'
+    num_negatives=16,
+    reward_noise=0.5,
+    contrastive_temperature=0.1,
+    queries_per_task=8,
+    generator_latent_size=5,
+    generator_hidden_sizes=(64,),
+  )

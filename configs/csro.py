@@ -1,0 +1,22 @@
+"""CSRO.
+
+python -m experiments.run --config=configs/csro.py                 half-cheetah forward and backward, starter data
+python -m experiments.run --config=configs/csro.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
+"""
+
+import ml_collections
+
+from configs.contextual import contextual_defaults
+
+
+def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+  """FOCAL with embeddings that must not tell who acted."""
+  return contextual_defaults(
+    "csro",
+    family,
+    metric_weight=10.0,
+    repulsion=1.0,
+    repulsion_offset=0.1,
+    information_weight=1.0,
+    behaviour_model_hidden_sizes=(64, 64),
+  )

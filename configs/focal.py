@@ -1,0 +1,20 @@
+"""FOCAL.
+
+python -m experiments.run --config=configs/focal.py                 half-cheetah forward and backward, starter data
+python -m experiments.run --config=configs/focal.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
+"""
+
+import ml_collections
+
+from configs.contextual import contextual_defaults
+
+
+def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+  """Distances between tasks, and an actor-critic."""
+  return contextual_defaults(
+    "focal",
+    family,
+    metric_weight=10.0,
+    repulsion=1.0,
+    repulsion_offset=0.1,
+  )

@@ -1,0 +1,19 @@
+"""Offline PEARL.
+
+python -m experiments.run --config=configs/pearl_offline.py                 half-cheetah forward and backward, starter data
+python -m experiments.run --config=configs/pearl_offline.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
+"""
+
+import ml_collections
+
+from configs.contextual import contextual_defaults
+
+
+def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+  """PEARL's belief on fixed data, with the actor-critic `core`; 'sac' is the published baseline."""
+  return contextual_defaults(
+    "pearl_offline",
+    family,
+    kl_weight=0.1,
+    kl_reduction="sum",  # or 'mean'
+  )

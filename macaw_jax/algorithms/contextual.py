@@ -1,0 +1,218 @@
+"""What context-based agents share: what they read of a transition, the actor-critic, the optimisers.
+
+An algorithm is a `ContextEncoder`, how a latent is read from a task's transitions and by which losses that is learned,
+beside one of the actor-critics of `macaw_jax.actor_critics`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from macaw_jax.actor_critics import make_actor_critic
+from macaw_jax.algorithms.arguments import check_hidden_sizes, check_learning_rates, check_shares
+from macaw_jax.context_learner import ContextLearner, Infer, Net, TaskLossFn, context_learner, given_latents
+from macaw_jax.meta_learner import MakeOptimizer, learning_rate
+from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
+from macaw_jax.types import Algorithm, Array, Key, Params, Problem, TaskBatch, Transition
+
+SCALE = "scale"  # the part that holds the running scale of what encoders read
+KNOWN_LATENTS = "known_latents"  # the part that holds the newest latent of each training task
+
+
+class ContextEncoder(NamedTuple):
+  """How a latent is read from a task's transitions, and learned; the fields are those of `ContextLearner`."""
+
+  latent_size: int
+  init: Mapping[str, Callable[[Key], Params]]
+  infer: Infer
+  prior: Callable[[Net, Key], Array]
+  losses: Mapping[str, TaskLossFn]
+  follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
+
+
+class Reading(NamedTuple):
+  """What is read of a transition: standardised rows [..., F], behaviour (s, a) first, then outcome (r, s' - s).
+
+  init:   makes the running scale
+  rows:   `(net, transitions [...]) -> [..., F]`
+  follow: updates the scale by the support of a batch
+  """
+
+  behaviour_size: int  # of (s, a)
+  outcome_size: int  # of (r, s' - s), or of r alone
+  init: Callable[[Key], RunningScale]
+  rows: Callable[[Net, Transition], Array]
+  follow: Callable[[Net, TaskBatch, Key], RunningScale]
+
+  @property
+  def size(self) -> int:
+    """F."""
+    return self.behaviour_size + self.outcome_size
+
+  def split(self, rows: Array) -> tuple[Array, Array]:
+    """Behaviour and outcome of rows [..., F]."""
+    return rows[..., : self.behaviour_size], rows[..., self.behaviour_size :]
+
+
+def reading(problem: Problem, *, next_observation: bool) -> Reading:
+  """What encoders read of a transition: (s, a, r), and s' - s with `next_observation`. Never whether it was the last.
+
+  Standardised by a running scale, which is a part of the net: a reward whose returns have size one is itself a
+  hundredth, beside observations of size one, and an encoder would not see it.
+  """
+  behaviour_size = problem.observation_size + problem.action_size
+  outcome_size = 1 + (problem.observation_size if next_observation else 0)
+
+  def raw(transitions: Transition) -> Array:
+    chex.assert_axis_dimension(transitions.observation, -1, problem.observation_size)
+    change = transitions.next_observation - transitions.observation
+    read = [transitions.observation, transitions.action, transitions.reward[..., None]]
+    return jnp.concatenate([*read, change] if next_observation else read, axis=-1)
+
+  def init(key: Key) -> RunningScale:
+    del key
+    return initial_scale(behaviour_size + outcome_size)
+
+  def rows(net: Net, transitions: Transition) -> Array:
+    return standardise(net[SCALE], raw(transitions))
+
+  def follow(net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
+    del key
+    return update_scale(net[SCALE], raw(tasks.support))
+
+  return Reading(behaviour_size, outcome_size, init, rows, follow)
+
+
+class KnownLatents(NamedTuple):
+  """A prior for encoders that have none: the newest latent of a training task, each task as likely.
+
+  init:   `(key) -> [num_tasks, L]`, zero until a task was in a batch
+  follow: keeps the latents of a batch
+  prior:  one of them
+  """
+
+  init: Callable[[Key], Array]
+  follow: Callable[[Net, TaskBatch, Key], Array]
+  prior: Callable[[Net, Key], Array]
+
+
+def known_latents(infer: Infer, problem: Problem, latent_size: int) -> KnownLatents:
+  """The latents that `infer` has read of the training tasks, as the part `KNOWN_LATENTS`."""
+
+  def init(key: Key) -> Array:
+    del key
+    return jnp.zeros((problem.num_tasks, latent_size))
+
+  def follow(net: Net, tasks: TaskBatch, key: Key) -> Array:
+    return net[KNOWN_LATENTS].at[tasks.task_index].set(infer(net, tasks.support, key))
+
+  def prior(net: Net, key: Key) -> Array:
+    return jax.random.choice(key, net[KNOWN_LATENTS])
+
+  return KnownLatents(init, follow, prior)
+
+
+def contextual_agent(
+  problem: Problem,
+  encoder: ContextEncoder,
+  trains: Mapping[str, tuple[str, ...]],
+  *,
+  core: str = "iql",
+  hidden_sizes: Sequence[int] = (128, 128),
+  reward_scale: float = 10.0,
+  expectile: float = 0.8,
+  temperature: float = 0.3,
+  maximum_weight: float = 100.0,
+  behaviour_penalty: float = 1.0,
+  divergence_target: float | None = None,
+  maximum_penalty: float = 2000.0,
+  penalty_rate: float = 1.0,
+  target_rate: float = 0.005,
+  agent_learning_rate: float = 3e-4,
+  encoder_learning_rate: float = 3e-4,
+  encoder_steps: int | None = None,
+  decay_steps: int | None = None,
+  optimizer: MakeOptimizer = optax.adam,
+) -> Algorithm:
+  """An encoder beside an actor-critic.
+
+  Args:
+    problem: Sizes of the data.
+    encoder: How a latent is read and learned.
+    trains: For each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic that
+      trains parts of the encoder as well; the rest of the table is the actor-critic's own.
+    core: The actor-critic, 'sac', 'iql', 'awac' or 'brac'.
+    hidden_sizes: Of every network of the actor-critic.
+    reward_scale: Factor on rewards in the Bellman target. Data are scaled such that returns have size one.
+    expectile: Of 'iql', see `macaw_jax.actor_critics.make_actor_critic`; likewise all up to `penalty_rate`.
+    temperature: Of 'iql' and 'awac'.
+    maximum_weight: Of 'iql'.
+    behaviour_penalty: Of 'brac'.
+    divergence_target: Of 'brac'.
+    maximum_penalty: Of 'brac'.
+    penalty_rate: Of 'brac'.
+    target_rate: Share of a part that enters its slow copy at each update.
+    agent_learning_rate: Of the actor-critic.
+    encoder_learning_rate: Of the encoder's parts.
+    encoder_steps: Updates after which the encoder's parts stand still; None trains them throughout.
+    decay_steps: Updates over which the learning rates fall to zero (`meta_learner.learning_rate`); None keeps them.
+    optimizer: Makes a part's optimiser from its learning rate.
+
+  Raises:
+    ValueError: for an argument outside its range.
+  """
+  check_hidden_sizes(hidden_sizes)
+  check_shares(target_rate=target_rate)
+  check_learning_rates(
+    decay_steps, agent_learning_rate=agent_learning_rate, encoder_learning_rate=encoder_learning_rate
+  )
+  if encoder_steps is not None and encoder_steps < 1:
+    raise ValueError(f"encoder_steps={encoder_steps} must be at least 1")
+  agent = make_actor_critic(
+    core,
+    problem,
+    latent_size=encoder.latent_size,
+    hidden_sizes=hidden_sizes,
+    reward_scale=reward_scale,
+    expectile=expectile,
+    temperature=temperature,
+    maximum_weight=maximum_weight,
+    behaviour_penalty=behaviour_penalty,
+    divergence_target=divergence_target,
+    maximum_penalty=maximum_penalty,
+    penalty_rate=penalty_rate,
+  )
+  table = dict(agent.trains) | dict(trains)
+  trained_by_encoder = {part for parts in table.values() for part in parts} - agent.init.keys()
+  encoder_rate = learning_rate(encoder_learning_rate, decay_steps)
+  if encoder_steps is not None:
+    encoder_rate = optax.join_schedules([_as_schedule(encoder_rate), optax.constant_schedule(0.0)], [encoder_steps])
+  agent_rate = learning_rate(agent_learning_rate, decay_steps)
+  return context_learner(
+    ContextLearner(
+      init={**encoder.init, **agent.init},
+      infer=encoder.infer,
+      prior=encoder.prior,
+      losses={**encoder.losses, **{name: given_latents(loss, encoder.infer) for name, loss in agent.losses.items()}},
+      trains=table,
+      targets=agent.targets,
+      target_rate=target_rate,
+      follows={**encoder.follows, **{part: _projected(part, project) for part, project in agent.project.items()}},
+      act=agent.act,
+    ),
+    {part: optimizer(encoder_rate) for part in sorted(trained_by_encoder)}
+    | {part: optimizer(agent_rate) for part in agent.init}
+    | {part: optax.sgd(rate) for part, rate in agent.learning_rates.items()},
+  )
+
+
+def _projected(part: str, project: Callable[[Params], Params]) -> Callable[[Net, TaskBatch, Key], Params]:
+  return lambda net, tasks, key: project(net[part])
+
+
+def _as_schedule(rate: float | optax.Schedule) -> optax.Schedule:
+  return rate if callable(rate) else optax.constant_schedule(rate)

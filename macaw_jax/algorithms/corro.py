@@ -1,0 +1,189 @@
+"""CORRO: a latent from contrasts between what a task makes of a state and an action and what another would.
+
+Yuan and Lu 2022, "Robust Task Representations for Offline Meta-Reinforcement Learning via Contrastive Learning".
+
+Latent:    z = sum_n softmax_n(w . k_n + b) k_n, k_n = e(x_n) / |e(x_n)| over the transitions of a context
+Training:  the encoder e descends InfoNCE: a transition must be nearer to another of its task than to copies of itself
+           with other outcomes, x* = (s, a, r*, s*), which differ from it in nothing that behaviour decides;
+           critics and aggregator (w, b) descend L_Q, e held fixed; the rest of the actor-critic its own losses
+Outcomes:  'reward_noise': r* = r + noise, s* = s'; or 'generator': from a conditional variational autoencoder
+           (s, a, latent) -> (r, s' - s), trained beside on all tasks as one, its latent drawn from N(0, I)
+A new task: z of its context; without any context the latent of some training task
+
+The released code trains generator, encoder and agent one after the other. Here they learn side by side, and with
+`encoder_steps` generator and encoder stand still for the rest of the run, as in the last stage there.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.algorithms.arguments import check_hidden_sizes, passes_arguments_to
+from macaw_jax.algorithms.contextual import (
+  KNOWN_LATENTS,
+  SCALE,
+  ContextEncoder,
+  contextual_agent,
+  known_latents,
+  reading,
+)
+from macaw_jax.context_learner import Net
+from macaw_jax.hyperparameters import require
+from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal, reconstruction
+from macaw_jax.networks.encoders import (
+  Gaussian,
+  attention_pool,
+  normalise_to_sphere,
+  sample_gaussian,
+  transition_encoder,
+)
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem, TaskBatch, Transition
+
+# Which loss trains which parts, beside the actor-critic's own table; every other gradient is exactly zero.
+TRAINS = {"contrastive_loss": ("encoder",), "critic_loss": ("aggregator", "critic")}
+GENERATOR_TRAINS = {"generator_loss": ("generator",)}
+
+NEGATIVES = ("reward_noise", "generator")
+KL_WEIGHT = 0.2  # beta of the generator, as released
+
+
+@passes_arguments_to(contextual_agent)
+def corro(
+  problem: Problem,
+  *,
+  latent_size: int = 5,
+  encoder_hidden_sizes: Sequence[int] = (64, 64),
+  next_observation: bool = True,
+  negatives: str = "reward_noise",
+  num_negatives: int = 16,
+  reward_noise: float = 0.5,
+  contrastive_temperature: float = 0.1,
+  queries_per_task: int = 8,
+  generator_latent_size: int = 5,
+  generator_hidden_sizes: Sequence[int] = (64,),
+  **arguments: Any,
+) -> Algorithm:
+  """CORRO.
+
+  Args:
+    problem: Sizes and discount of the data.
+    latent_size: Of z.
+    encoder_hidden_sizes: Of the network that embeds a transition.
+    next_observation: Whether it sees s' - s beside (s, a, r).
+    negatives: Where other outcomes come from: 'reward_noise' for tasks that differ in rewards, 'generator' for any
+      whose data overlap in states and actions.
+    num_negatives: K, for each query.
+    reward_noise: Standard deviation of the noise, in standard deviations of the rewards.
+    contrastive_temperature: tau.
+    queries_per_task: Transitions of a task that an update contrasts; at most half of its support.
+    generator_latent_size: Of the autoencoder.
+    generator_hidden_sizes: Of its encoder and of its decoder.
+    **arguments: Those of `contextual.contextual_agent`.
+
+  Raises:
+    TypeError: for an unknown argument. ValueError: for one outside its range.
+  """
+  check_hidden_sizes(encoder_hidden_sizes)
+  check_hidden_sizes(generator_hidden_sizes)
+  require(reward_noise > 0, f"reward_noise={reward_noise} must be positive")
+  require(contrastive_temperature > 0, f"contrastive_temperature={contrastive_temperature} must be positive")
+  for name, count in (
+    ("latent_size", latent_size),
+    ("num_negatives", num_negatives),
+    ("queries_per_task", queries_per_task),
+    ("generator_latent_size", generator_latent_size),
+  ):
+    if count < 1:
+      raise ValueError(f"{name}={count} must be at least 1")
+  if negatives not in NEGATIVES:
+    raise ValueError(f"negatives={negatives!r} is unknown; choose one of {', '.join(NEGATIVES)}")
+  read = reading(problem, next_observation=next_observation)
+  network = transition_encoder(read.size, latent_size, encoder_hidden_sizes)
+  recognise = transition_encoder(read.size, 2 * generator_latent_size, generator_hidden_sizes)
+  decode = transition_encoder(read.behaviour_size + generator_latent_size, read.outcome_size, generator_hidden_sizes)
+
+  def embed(net: Net, rows: Array) -> Array:
+    return normalise_to_sphere(network.apply(net["encoder"], rows))
+
+  def infer(net: Net, context: Transition, key: Key) -> Array:
+    del key
+    embeddings = embed(net, read.rows(net, context))  # [T, C, L]
+    scores = embeddings @ net["aggregator"]["weights"] + net["aggregator"]["bias"]
+    return attention_pool(embeddings, scores)
+
+  def init_aggregator(key: Key) -> Params:
+    """Zero scores: the aggregator begins as the mean."""
+    del key
+    return {"weights": jnp.zeros(latent_size), "bias": jnp.zeros(())}
+
+  def init_generator(key: Key) -> Params:
+    key_recognise, key_decode = jax.random.split(key)
+    return {"recognise": recognise.init(key_recognise), "decode": decode.init(key_decode)}
+
+  def noisy_rewards(net: Net, behaviour: Array, outcome: Array, key: Key) -> Array:
+    """Outcomes [..., K, R] of the same next observation and K other rewards."""
+    del net
+    noise = reward_noise * jax.random.normal(key, (*outcome.shape[:-1], num_negatives))
+    repeated = jnp.repeat(outcome[..., None, :], num_negatives, axis=-2)
+    return repeated.at[..., 0].add(noise)
+
+  def generated(net: Net, behaviour: Array, outcome: Array, key: Key) -> Array:
+    """Outcomes [..., K, R] that some task may make of (s, a)."""
+    del outcome
+    latents = jax.random.normal(key, (*behaviour.shape[:-1], num_negatives, generator_latent_size))
+    repeated = jnp.repeat(behaviour[..., None, :], num_negatives, axis=-2)
+    return decode.apply(net["generator"]["decode"], jnp.concatenate([repeated, latents], axis=-1))
+
+  other_outcomes: Callable[[Net, Array, Array, Key], Array]
+  other_outcomes = noisy_rewards if negatives == "reward_noise" else generated
+
+  def contrastive_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+    rows = read.rows(net, tasks.support)  # [T, C, F]
+    half = rows.shape[1] // 2
+    if queries_per_task > half:
+      raise ValueError(f"queries_per_task={queries_per_task} exceeds half of the {rows.shape[1]} rows of a support")
+    queries, positives = rows[:, :queries_per_task], rows[:, half : half + queries_per_task]
+    behaviour, outcome = read.split(queries)
+    others = other_outcomes(net, behaviour, outcome, key)  # [T, Q, K, R]
+    repeated = jnp.repeat(behaviour[..., None, :], num_negatives, axis=-2)
+    loss = info_nce(
+      embed(net, queries),
+      embed(net, positives),
+      embed(net, jnp.concatenate([repeated, others], axis=-1)),
+      temperature=contrastive_temperature,
+    )
+    return loss, {"contrastive_loss": loss}
+
+  def generator_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+    rows = read.rows(net, tasks.query)
+    behaviour, outcome = read.split(rows)
+    mean, log_variance = jnp.split(recognise.apply(net["generator"]["recognise"], rows), 2, axis=-1)
+    belief = Gaussian(mean, jnp.exp(log_variance))
+    decoded = decode.apply(
+      net["generator"]["decode"], jnp.concatenate([behaviour, sample_gaussian(belief, key)], axis=-1)
+    )
+    error, divergence = reconstruction(decoded, outcome), jnp.mean(kl_to_standard_normal(belief))
+    return error + KL_WEIGHT * divergence, {"generator_error": error, "generator_kl": divergence}
+
+  known = known_latents(infer, problem, latent_size)
+  encoder = ContextEncoder(
+    latent_size=latent_size,
+    init={
+      SCALE: read.init,
+      "encoder": network.init,
+      "aggregator": init_aggregator,
+      KNOWN_LATENTS: known.init,
+    },
+    infer=infer,
+    prior=known.prior,
+    losses={"contrastive_loss": contrastive_loss},
+    follows={SCALE: read.follow, KNOWN_LATENTS: known.follow},
+  )
+  if negatives == "reward_noise":
+    return contextual_agent(problem, encoder, TRAINS, **arguments)
+  encoder = encoder._replace(
+    init={**encoder.init, "generator": init_generator}, losses={**encoder.losses, "generator_loss": generator_loss}
+  )
+  return contextual_agent(problem, encoder, TRAINS | GENERATOR_TRAINS, **arguments)
