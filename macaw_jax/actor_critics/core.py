@@ -4,7 +4,7 @@ Networks belong to all tasks at once; a task is known to them by its latent z al
 observation. Losses are written on whole batches `[T, B, ...]`, with L the size of the latent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from macaw_jax.hyperparameters import require
 from macaw_jax.losses.soft_actor_critic import squash
-from macaw_jax.types import Array, Key, Metrics, Network, Params, Transition
+from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy
+from macaw_jax.types import Array, Key, Metrics, Network, Params, Problem, Transition
 
 LatentLoss = Callable[[dict[str, Params], Transition, Array, Key], tuple[Array, Metrics]]
 """`(params, batch, latents, key) -> (scalar, metrics)`: named parts, a batch `[T, B, ...]`, one latent a task `[T, L]`.
@@ -82,15 +83,24 @@ def beside(observation: Array, latent: Array) -> Array:
   return jnp.concatenate([observation, jnp.broadcast_to(jnp.expand_dims(latent, tuple(missing)), shape)], axis=-1)
 
 
+def latent_policy(problem: Problem, latent_size: int, hidden_sizes: Sequence[int]) -> Network:
+  """The tanh-Gaussian policy pi(a | s, z) of every actor-critic, on the inputs of `beside`.
+
+  Its log standard deviation is bounded smoothly to [-5, 2]; the released codes of PEARL and FOCAL clip theirs to
+  [-20, 2], where a clipped one gets no gradient.
+  """
+  return squashed_gaussian_policy(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
+
+
 def sample_action(policy: Network, params: Params, inputs: Array, key: Key) -> ActionSample:
-  """One action of a `squashed_gaussian_policy` for every row of inputs `[..., I]`."""
+  """One action of a `latent_policy` for every row of inputs `[..., I]`."""
   mean, log_std = policy.apply(params, inputs)
   action, log_prob = squash(mean, log_std, jax.random.normal(key, mean.shape))
   return ActionSample(action, log_prob, mean, log_std)
 
 
 def act_with(policy: Network) -> Act:
-  """How an actor-critic whose part `policy` is a `squashed_gaussian_policy` acts: tanh(mean), or a sample."""
+  """How an actor-critic whose part `policy` is a `latent_policy` acts: tanh(mean) without a key, or a sample."""
 
   def act(params: dict[str, Params], observation: Array, latent: Array, key: Key | None) -> Array:
     inputs = beside(observation, latent)

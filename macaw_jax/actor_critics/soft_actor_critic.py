@@ -8,8 +8,7 @@ scale and Vbar the slow copy of V:
   value_loss   mean (V(s, z) - [min_j Q_j(s, a, z) - log pi(a|s, z)])^2
   policy_loss  mean (log pi(a|s, z) - min_j Q_j(s, a, z)) + 1e-3 (mean mu^2 + mean (log sigma)^2)
 
-The entropy counts 1, so that 1 / kappa is its temperature in units of reward. The released code clips log sigma to
-[-20, 2]; here it is bounded smoothly to [-5, 2] by the policy network.
+The entropy counts 1, so that 1 / kappa is its temperature in units of reward.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,12 +21,13 @@ from macaw_jax.actor_critics.core import (
   act_with,
   beside,
   check_positive,
+  latent_policy,
   sample_action,
   split_loss_key,
 )
 from macaw_jax.losses.soft_actor_critic import actor_loss, policy_regularisation, state_value_loss
 from macaw_jax.losses.values import one_step_target, twin_squared_error
-from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy, twin_critic
+from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Array, Key, Metrics, Params, Problem, Transition
 
@@ -67,7 +67,7 @@ def soft_actor_critic(
   """
   check_positive(reward_scale=reward_scale)
   input_size = problem.observation_size + latent_size
-  policy = squashed_gaussian_policy(input_size, problem.action_size, hidden_sizes)
+  policy = latent_policy(problem, latent_size, hidden_sizes)
   critic = twin_critic(input_size, problem.action_size, hidden_sizes)
   value = value_network(input_size, hidden_sizes, layer="dense")
 

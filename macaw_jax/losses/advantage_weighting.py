@@ -22,6 +22,22 @@ Advantage = Callable[[dict[str, Params], Transition], Array]
 SMALLEST_DEVIATION = 1e-8  # Advantages that are all equal then weigh 1, and the loss is behaviour cloning.
 
 
+def exponential_weights(advantage: Array, *, temperature: float, maximum_weight: float) -> Array:
+  """W = min(exp(A / temperature), maximum_weight), without overflow: `[...] -> [...]`.
+
+  Implicit Q-learning weighs so (Kostrikov et al. 2021, arXiv:2110.06169, equation 7).
+  """
+  return jnp.exp(jnp.minimum(advantage / temperature, jnp.log(maximum_weight)))
+
+
+def softmax_weights(advantage: Array, *, temperature: float) -> Array:
+  """W = N softmax(A / temperature) over all N rows of a batch, so that weights have mean one: `[...] -> [...]`.
+
+  AWAC's exp(A / temperature) / Z, with Z estimated on the batch (Nair et al. 2020, arXiv:2006.09359).
+  """
+  return advantage.size * jax.nn.softmax(advantage / temperature, axis=None)
+
+
 def advantage_weights(
   advantage: Array, *, temperature: float = 1.0, maximum_weight: float = 20.0, normalise: bool = True
 ) -> Array:
@@ -36,18 +52,16 @@ def advantage_weights(
     normalise: False uses A itself, cut below at -log maximum_weight as well.
   """
   chex.assert_rank(advantage, 1)
-  bound = jnp.log(maximum_weight)
   if normalise:
     deviation = jnp.maximum(jnp.std(advantage, ddof=1), SMALLEST_DEVIATION)
     advantage = (advantage - jnp.mean(advantage)) / deviation
   else:
-    advantage = jnp.maximum(advantage, -bound * temperature)
-  return jnp.exp(jnp.minimum(advantage / temperature, bound))
+    advantage = jnp.maximum(advantage, -jnp.log(maximum_weight) * temperature)
+  return exponential_weights(advantage, temperature=temperature, maximum_weight=maximum_weight)
 
 
 def weighted_negative_log_likelihood(log_prob: Array, weights: Array) -> Array:
-  """-mean(w log pi(a | s)) with the weights held fixed: `[B], [B] -> []`."""
-  chex.assert_rank(log_prob, 1)
+  """-mean(w log pi(a | s)) with the weights held fixed: `[...], [...] -> []`."""
   chex.assert_equal_shape([log_prob, weights])
   return -jnp.mean(jax.lax.stop_gradient(weights) * log_prob)
 

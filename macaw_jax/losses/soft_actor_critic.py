@@ -16,9 +16,9 @@ from macaw_jax.types import Array
 ACTION_MARGIN = 1e-3
 """How far recorded actions stay from the ends -1 and 1, where tanh has no inverse.
 
-A float32 action 1 - 1e-6 is known to six parts in a hundred of its distance to the end, and its inverse, 7.25, asks of
-a policy with a small standard deviation for gradients of 1e5. At 1 - 1e-3 the inverse is 3.8 and exact to five digits,
-and an action moves by no more than a two-thousandth of its range.
+Closer to an end, float32 says little of an action: 1 - 1e-6 is known to 6 % of its distance from 1, and its inverse,
+7.25, gives the mean of a narrow policy gradients of 1e5. At 1 - 1e-3 the inverse, 3.80, is known to five digits, and
+the cut moves an action by no more than a two-thousandth of its range.
 """
 
 

@@ -48,7 +48,7 @@ def test_a_stop_is_explained_and_its_batch_kept(miniature, tmp_path, capsys):
   assert "the batch itself is finite" in why
   assert operation.startswith("  `log` at ")
   assert "macaw_jax/losses/advantage_weighting.py:" in operation
-  assert operation.endswith("(advantage_weights) gives NaN from float32[] of -1")
+  assert operation.endswith("(exponential_weights) gives NaN from float32[] of -1")
 
   sample = make_sample(miniature, experiment.problem)
   data = normalise_dataset(experiment.statistics, experiment.train.data)

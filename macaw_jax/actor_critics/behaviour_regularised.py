@@ -1,0 +1,141 @@
+"""Behaviour-regularised actor-critic (BRAC) conditioned on a latent task variable, as FOCAL has it.
+
+Li et al. 2021, "FOCAL: Efficient Fully-Offline Meta-Reinforcement Learning via Distance Metric Learning and Behavior
+Regularization" (arXiv:2010.01112), on Wu et al. 2019 (arXiv:1911.11361). The losses of `soft_actor_critic`, and with a
+discriminator g(s, a, z), b ~ pi(.|s, z) the action sample of the other losses and a recorded:
+
+  D(s)                log softplus(g(s, b, z)) - softplus(g(s, a, z)) + 1, an estimate of KL(pi || data)
+  policy_loss         that of soft actor-critic + alpha mean D
+  discriminator_loss  -mean D + 5 mean max(||grad_c g(s, c, z)|| - 1, 0)^2,  c = b + x (a - b), x uniform in [0, 1]
+  multiplier_loss     -alpha (mean D - divergence target), only where alpha is adaptive
+
+alpha is either behaviour_penalty times the mean of |min_j Q_j(s, b, z)|, held fixed, so that one number serves all
+tasks and reward scales; or FOCAL's own rule, alpha <- clip(alpha + rate (mean D - target), 0, maximum), which starts
+at behaviour_penalty. The divergence enters the policy's loss alone and not the Bellman target, which would need the
+recorded actions of next states. The discriminator takes one step an update, together with the others; FOCAL takes
+three.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.actor_critics.core import (
+  ActionSample,
+  ActorCritic,
+  beside,
+  latent_policy,
+  sample_action,
+  split_loss_key,
+)
+from macaw_jax.actor_critics.soft_actor_critic import soft_actor_critic
+from macaw_jax.hyperparameters import require
+from macaw_jax.losses.behaviour_regularisation import dual_kl, gradient_penalty
+from macaw_jax.losses.behaviour_regularisation import multiplier_loss as dual_ascent_loss
+from macaw_jax.networks.value import value_network
+from macaw_jax.types import Array, Key, Metrics, Params, Problem, Transition
+
+TRAINS = {"discriminator_loss": ("discriminator",)}  # beside the table of `soft_actor_critic`
+TRAINS_ADAPTIVE = {"multiplier_loss": ("multiplier",)}  # and with an adaptive alpha
+
+
+def behaviour_regularised_actor_critic(
+  problem: Problem,
+  latent_size: int,
+  hidden_sizes: Sequence[int],
+  *,
+  reward_scale: float,
+  behaviour_penalty: float,
+  divergence_target: float | None,
+  maximum_penalty: float,
+  penalty_rate: float,
+) -> ActorCritic:
+  """The parts of `soft_actor_critic`, `discriminator`, and `multiplier` (alpha) where it is adaptive.
+
+  Args:
+    problem: Sizes of the data, and the discount gamma.
+    latent_size: L.
+    hidden_sizes: Widths of the hidden layers of every network.
+    reward_scale: kappa, on the rewards of the Bellman target alone.
+    behaviour_penalty: alpha in units of the mean |Q|; with a divergence target, the alpha to start from.
+    divergence_target: The divergence per state at which an adaptive alpha rests; None keeps alpha in its fixed ratio to
+      the values.
+    maximum_penalty: Upper bound of an adaptive alpha.
+    penalty_rate: eta, the rate of an adaptive alpha.
+
+  Raises:
+    ValueError: for a reward scale that is not positive, or a penalty, target or rate below zero; for an adaptive alpha
+      that starts above its upper bound.
+  """
+  for name, number in (
+    ("behaviour_penalty", behaviour_penalty),
+    ("maximum_penalty", maximum_penalty),
+    ("penalty_rate", penalty_rate),
+    ("divergence_target", 0.0 if divergence_target is None else divergence_target),
+  ):
+    require(number >= 0.0, f"{name}={number} must not be negative")
+  policy = latent_policy(problem, latent_size, hidden_sizes)
+  discriminator = value_network(
+    problem.observation_size + latent_size + problem.action_size, hidden_sizes, layer="dense"
+  )
+
+  def score(params: dict[str, Params], inputs: Array, action: Array) -> Array:
+    """g: [T, B, I], [T, B, A] -> [T, B]."""
+    return discriminator.apply(params["discriminator"], jnp.concatenate([inputs, action], axis=-1))
+
+  def divergence(params: dict[str, Params], inputs: Array, action: Array, batch: Transition) -> Array:
+    """Mean D."""
+    return jnp.mean(dual_kl(score(params, inputs, action), score(params, inputs, batch.action)))
+
+  def penalty(
+    params: dict[str, Params], batch: Transition, inputs: Array, sample: ActionSample, values: Array
+  ) -> tuple[Array, Metrics]:
+    found = divergence(params, inputs, sample.action, batch)
+    if divergence_target is None:
+      factor = behaviour_penalty * jax.lax.stop_gradient(jnp.mean(jnp.abs(jnp.min(values, axis=0))))
+    else:
+      factor = params["multiplier"]
+    return factor * found, {"divergence": found, "penalty_factor": factor}
+
+  def discriminator_loss(
+    params: dict[str, Params], batch: Transition, latents: Array, key: Key
+  ) -> tuple[Array, Metrics]:
+    keys = split_loss_key(key)
+    inputs = beside(batch.observation, latents)
+    action = sample_action(policy, params["policy"], inputs, keys.action).action
+    share = jax.random.uniform(keys.interpolation, (*batch.reward.shape, 1))
+    between = action + share * (batch.action - action)
+    # Every score depends on its own row's action alone, so that one gradient of their sum is that of each.
+    slope = jax.grad(lambda action: jnp.sum(score(params, inputs, action)))(between)
+    roughness = gradient_penalty(slope)
+    loss = roughness - divergence(params, inputs, action, batch)
+    return loss, {"discriminator_loss": loss, "gradient_penalty": roughness}
+
+  core = soft_actor_critic(problem, latent_size, hidden_sizes, reward_scale=reward_scale, penalty=penalty)
+  core = core._replace(
+    init={**core.init, "discriminator": discriminator.init},
+    losses={**core.losses, "discriminator_loss": discriminator_loss},
+    trains={**core.trains, **TRAINS},
+  )
+  if divergence_target is None:
+    return core
+  require(
+    behaviour_penalty <= maximum_penalty,
+    f"behaviour_penalty={behaviour_penalty} must not exceed maximum_penalty={maximum_penalty}",
+  )
+
+  def multiplier_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
+    inputs = beside(batch.observation, latents)
+    action = sample_action(policy, params["policy"], inputs, split_loss_key(key).action).action
+    found = divergence(params, inputs, action, batch)
+    loss = dual_ascent_loss(params["multiplier"], found, target=divergence_target)
+    return loss, {"multiplier_loss": loss}
+
+  return core._replace(
+    init={**core.init, "multiplier": lambda key: jnp.asarray(behaviour_penalty, jnp.float32)},
+    losses={**core.losses, "multiplier_loss": multiplier_loss},
+    trains={**core.trains, **TRAINS_ADAPTIVE},
+    project={"multiplier": lambda multiplier: jnp.clip(multiplier, 0.0, maximum_penalty)},
+    learning_rates={"multiplier": penalty_rate},
+  )

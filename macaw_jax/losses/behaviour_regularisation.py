@@ -1,0 +1,63 @@
+"""Staying near the behaviour of the data: a divergence from it by a discriminator, as functions of arrays.
+
+Wu et al. 2019, "Behavior Regularized Offline Reinforcement Learning" (arXiv:1911.11361), with the Kullback-Leibler
+divergence in its dual form, as FOCAL has it (Li et al. 2021, arXiv:2010.01112). A discriminator gives scores g(s, a).
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.types import Array
+
+SMALLEST_RATIO = 1e-8  # beneath the logarithm, as in the released code of FOCAL
+
+
+def dual_kl(policy_score: Array, data_score: Array) -> Array:
+  """`log softplus(g(s, a)) - softplus(g(s, a_data)) + 1`, an estimate of KL(policy || data) for every row.
+
+  Its mean is a lower bound of the divergence for any g, and equal to it where softplus(g) is the ratio of the policy's
+  density to that of the data.
+
+  Args:
+    policy_score: g at an action of the policy, `[...]`.
+    data_score: g at the recorded action, `[...]`.
+
+  Returns:
+    The estimate `[...]`; both scores carry gradients.
+  """
+  chex.assert_equal_shape([policy_score, data_score])
+  return jnp.log(jax.nn.softplus(policy_score) + SMALLEST_RATIO) - jax.nn.softplus(data_score) + 1.0
+
+
+def gradient_penalty(gradient: Array, *, weight: float = 5.0) -> Array:
+  """`weight mean(max(||grad_a g(s, a)|| - 1, 0)^2)`: keeps a discriminator smooth in the action.
+
+  Of the gradient by the action, as Wu et al. write it; the released code of FOCAL takes the norm of g itself.
+
+  Args:
+    gradient: grad_a g between recorded actions and the policy's, `[..., A]`.
+    weight: The factor, 5 in both.
+
+  Returns:
+    The loss [].
+  """
+  squared_norm = jnp.sum(gradient**2, axis=-1)
+  # Below one nothing is penalised; so the root is never taken near zero, where it has no derivative.
+  return weight * jnp.mean((jnp.sqrt(jnp.maximum(squared_norm, 1.0)) - 1.0) ** 2)
+
+
+def multiplier_loss(multiplier: Array, divergence: Array, *, target: float) -> Array:
+  """`-multiplier (mean divergence - target)`: a multiplier that descends it grows while the divergence is too large.
+
+  A step of plain descent at the rate eta is FOCAL's rule, multiplier + eta (mean divergence - target).
+
+  Args:
+    multiplier: [] factor on the divergence in the policy's loss; it carries the gradient.
+    divergence: [...] estimates of the divergence, held fixed.
+    target: The divergence wished for.
+
+  Returns:
+    The loss [].
+  """
+  return -multiplier * jax.lax.stop_gradient(jnp.mean(divergence) - target)
