@@ -22,7 +22,7 @@ class RunningScale(NamedTuple):
 
 def initial_scale(size: int) -> RunningScale:
   """The scale of `size` features before any row: `standardise` returns rows as they are."""
-  return RunningScale(jnp.zeros(()), jnp.zeros(size), jnp.ones(size))
+  return RunningScale(jnp.zeros(()), jnp.zeros(size), jnp.zeros(size))
 
 
 def update_scale(scale: RunningScale, rows: Array, max_count: float = 10_000.0) -> RunningScale:
