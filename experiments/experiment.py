@@ -1,6 +1,6 @@
 """From a configuration to the parts of an experiment; shared by training and evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
 from macaw_jax.envs.family import Task, TaskFamily, TaskSplit
-from macaw_jax.evaluation import protocols
+from macaw_jax.evaluation import online, protocols
+from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.training.loop import Sample
 from macaw_jax.types import Algorithm, Key, Params, Problem
 
@@ -59,7 +60,8 @@ def load_experiment(config: ml_collections.ConfigDict) -> Experiment:
   train = _load_split(config, manifest, family, "train", split.train)
   check_batches(config, dict(zip(train.indices, train.data.size, strict=True)))
   evaluated = _evaluated(config, manifest, family, split, train)
-  check_support(config.evaluation.support_size, *evaluated)
+  if config.evaluation.support in protocols.RECORDED:
+    check_support(config.evaluation.support_size, *evaluated)
   return Experiment(family, manifest, train, evaluated, fit_statistics(train.data))
 
 
@@ -109,6 +111,14 @@ def check_supports(support_size: int, name: str, sizes: Mapping[int, int]) -> No
     )
 
 
+def check_own_episodes(horizon: int, inner_steps: int) -> None:
+  """Raises `ConfigurationError` unless one episode of the agent's own is enough for all inner steps."""
+  if inner_steps > horizon:
+    raise ConfigurationError(
+      f"an online support: an episode has {horizon} steps, fewer than the {inner_steps} inner steps that share it"
+    )
+
+
 def make_algorithm(config: ml_collections.ConfigDict, problem: Problem, **changes: Any) -> Algorithm:
   """The configured algorithm, with some hyper-parameters changed.
 
@@ -137,6 +147,23 @@ def make_sample(config: ml_collections.ConfigDict, problem: Problem) -> Sample:
   )
 
 
+def inner_steps_of(config: ml_collections.ConfigDict) -> int:
+  """Inner steps that share a support; one where adaptation takes it as a whole."""
+  return config.algorithm.get("inner_steps", 1)
+
+
+def act_at_random(experiment: Experiment, evaluation: ml_collections.ConfigDict, split: Split) -> Split:
+  """The tasks of a split with episodes of a uniformly random policy, the same for all runs, in place of their data."""
+  data = random_policy_dataset(
+    experiment.family,
+    split.tasks,
+    discount=experiment.manifest.discount,
+    support_size=evaluation.support_size,
+    engine=evaluation.engine,
+  )
+  return split._replace(data=data)
+
+
 class Evaluator:
   """The configured protocol on the evaluated splits of an experiment.
 
@@ -146,6 +173,7 @@ class Evaluator:
     statistics: of the run.
     evaluation: the part of the configuration.
     splits: of the experiment's evaluated splits, how many; all of them if not given.
+    inner_steps: of the algorithm, see `inner_steps_of`; they share a support equally, and `online` makes its own.
   """
 
   def __init__(
@@ -155,32 +183,66 @@ class Evaluator:
     statistics: Statistics,
     evaluation: ml_collections.ConfigDict,
     splits: int | None = None,
+    inner_steps: int = 1,
   ):
     self._manifest = experiment.manifest
-    self._support_size = evaluation.support_size
     self._protocol = protocols.PROTOCOLS[evaluation.support]
-    self._evaluate = protocols.make_offline_protocol(
-      algorithm,
-      experiment.family,
-      statistics,
-      support_size=evaluation.support_size,
-      num_episodes=evaluation.episodes,
-      order=evaluation.order,
-      engine=evaluation.engine,
-    )
-    self._splits = [
-      split._replace(data=normalise_dataset(statistics, split.data)) for split in experiment.evaluated[:splits]
-    ]
+    self._splits = list(experiment.evaluated[:splits])
+    if evaluation.support == "online":
+      self._support_size = online.num_rows(experiment.family.horizon, online.NUM_EPISODES, inner_steps)
+      self._evaluate = _online(experiment, algorithm, statistics, evaluation, inner_steps)
+      return
+    self._support_size = evaluation.support_size
+    self._evaluate = _offline(experiment, algorithm, statistics, evaluation)
+    if evaluation.support == "random":
+      self._splits = [act_at_random(experiment, evaluation, split) for split in self._splits]
+    self._splits = [split._replace(data=normalise_dataset(statistics, split.data)) for split in self._splits]
 
   def __call__(self, params: Params, key: Key) -> tuple[list[protocols.Row], protocols.Evaluation]:
     """The rows of all evaluated tasks, and the evaluation of the test tasks."""
-    evaluations = [self._evaluate(params, split.data, split.tasks, key) for split in self._splits]
+    evaluations = [self._evaluate(params, split, key) for split in self._splits]
     rows: list[protocols.Row] = []
     for split, evaluation in zip(self._splits, evaluations, strict=True):
       rows += protocols.result_rows(
         evaluation, self._manifest, split.indices, split.name, self._support_size, self._protocol
       )
     return rows, evaluations[0]
+
+
+def _offline(
+  experiment: Experiment, algorithm: Algorithm, statistics: Statistics, evaluation: ml_collections.ConfigDict
+) -> Callable[[Params, Split, Key], protocols.Evaluation]:
+  """Evaluates on the data of a split, normalised."""
+  protocol = protocols.make_offline_protocol(
+    algorithm,
+    experiment.family,
+    statistics,
+    support_size=evaluation.support_size,
+    num_episodes=evaluation.episodes,
+    order=evaluation.order,
+    engine=evaluation.engine,
+  )
+  return lambda params, split, key: protocol(params, split.data, split.tasks, key)
+
+
+def _online(
+  experiment: Experiment,
+  algorithm: Algorithm,
+  statistics: Statistics,
+  evaluation: ml_collections.ConfigDict,
+  inner_steps: int,
+) -> Callable[[Params, Split, Key], protocols.Evaluation]:
+  """Evaluates on the tasks of a split, whatever its data."""
+  protocol = online.make_online_protocol(
+    algorithm,
+    experiment.family,
+    statistics,
+    discount=experiment.manifest.discount,
+    num_repetitions=evaluation.episodes,
+    inner_steps=inner_steps,
+    engine=evaluation.engine,
+  )
+  return lambda params, split, key: protocol(params, split.tasks, key)
 
 
 def evenly_spaced(num_tasks: int, count: int) -> np.ndarray:

@@ -14,6 +14,8 @@ from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
 SUPPORTS = {  # by protocol
   "offline": "of each task's own data",
   "offline_other_policy": "that were acted in each task for other tasks",
+  "offline_random_policy": "of a random policy in each task",
+  "online": "of the agent's own episodes in each task",
 }
 MOST_TASKS_SHOWN = 5
 MOST_NUMBERS_SHOWN = 3  # of one parameter of a task
@@ -70,6 +72,7 @@ def results_table(rows: Sequence[Row]) -> str:
     lines += [_line(f"{split} {row['task_index']}  {describe_task(row['task'])}", row) for row in of_split]
     if len(of_split) > 1:
       lines.append(_line(f"{split} mean of {len(of_split)} tasks", mean_row(of_split)))
+    lines += _by_episodes(split, of_split)
   return "\n".join(lines)
 
 
@@ -145,6 +148,18 @@ def _line(label: str, row: Mapping[str, float]) -> str:
     f"{label[:39]:<40}{row['return_before']:>10.1f}{row['return_after']:>10.1f}"
     f"{row['score_before']:>10.1f}{row['score_after']:>10.1f}"
   )
+
+
+def _by_episodes(split: str, rows: Sequence[Row]) -> list[str]:
+  """Mean return and score of a split after k episodes of the agent's own, where rows have them."""
+  if "returns_by_episodes" not in rows[0]:
+    return []
+  counts = range(len(rows[0]["returns_by_episodes"]))
+  lines = [f"{split}, after k episodes:".ljust(37) + "k =" + "".join(f"{count:>10}" for count in counts)]
+  for name in ("return", "score"):
+    means = np.mean([row[f"{name}s_by_episodes"] for row in rows], axis=0)
+    lines.append(f"{split} mean {name}".ljust(40) + "".join(f"{value:>10.1f}" for value in means))
+  return lines
 
 
 def _numbers(value: Any) -> str:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from experiments import report
 from experiments.command_line import TrainingError, say
-from experiments.experiment import Evaluator, Experiment
+from experiments.experiment import Evaluator, Experiment, inner_steps_of
 from experiments.interruption import Interrupted, Interruption
 from experiments.member_runs import MemberFiles, MemberRun, Start, first_step, newest_common_step, restore
 from experiments.non_finite_report import report_stop
@@ -116,7 +116,13 @@ def first_population(session: Session) -> tuple[Population, int, list[Start]]:
 def make_evaluate(session: Session) -> Evaluate:
   """A function that evaluates each member of a population at a step and says what came out."""
   config, experiment, runs = session.config, session.experiment, session.runs
-  evaluator = Evaluator(experiment, with_hyperparameters(session.make), experiment.statistics, config.evaluation)
+  evaluator = Evaluator(
+    experiment,
+    with_hyperparameters(session.make),
+    experiment.statistics,
+    config.evaluation,
+    inner_steps=inner_steps_of(config),
+  )
 
   def evaluate(population: Population, step: int) -> list[Result]:
     results = []

@@ -23,10 +23,12 @@ from experiments.configuration import (
 )
 from experiments.experiment import (
   check_batches,
+  check_own_episodes,
   check_supports,
   check_train_tasks,
   evenly_spaced,
   family_of,
+  inner_steps_of,
   read_supports,
   task_split,
   tasks_of_update,
@@ -36,6 +38,7 @@ from experiments.population import check_seeds, num_members, parse_grid
 from macaw_jax.data.dataset import examine_files
 from macaw_jax.data.manifest import MANIFEST_FILE, DatasetError, Manifest, examine_manifest, read_manifest
 from macaw_jax.envs.family import TaskFamily, TaskSplit
+from macaw_jax.evaluation.protocols import RECORDED
 from macaw_jax.training.devices import check_axis
 from macaw_jax.types import Problem
 
@@ -166,7 +169,7 @@ def _chunks(examined: Examined, name: str) -> Iterator[str]:
 
 
 def _shares(examined: Examined, section: str) -> Iterator[str]:
-  size, inner_steps = examined.config[section].support_size, examined.config.algorithm.get("inner_steps", 1)
+  size, inner_steps = examined.config[section].support_size, inner_steps_of(examined.config)
   if size % inner_steps:
     yield (
       f"config.{section}.support_size = {size} is not a multiple of config.algorithm.inner_steps = {inner_steps}: "
@@ -242,7 +245,7 @@ def _batches(examined: Examined) -> None:
 
 def _supports(examined: Examined) -> Iterable[str]:
   config = examined.config
-  if config.evaluation.support == "own":
+  if config.evaluation.support != "other_policies":
     return ()
   directory = support_directory(config)
   if not (directory / MANIFEST_FILE).is_file():
@@ -255,6 +258,8 @@ def _supports(examined: Examined) -> Iterable[str]:
 
 
 def _support_sizes(examined: Examined) -> Iterator[str]:
+  if examined.config.evaluation.support not in RECORDED:
+    return
   size, own = examined.config.evaluation.support_size, examined.config.evaluation.support == "own"
   supports = examined.manifest if own else read_manifest(support_directory(examined.config))
   for name, tasks in (("test", examined.split.test), ("train", examined.evaluated_train_tasks)):
@@ -264,6 +269,11 @@ def _support_sizes(examined: Examined) -> Iterator[str]:
         check_supports(size, name, found)
       except ConfigurationError as error:
         yield from (f"config.evaluation.support_size = {size}: {problem}" for problem in error.problems)
+
+
+def _own_episodes(examined: Examined) -> None:
+  if examined.config.evaluation.support == "online":
+    check_own_episodes(examined.family.horizon, inner_steps_of(examined.config))
 
 
 def _values_of_grid(examined: Examined) -> Iterator[str]:
@@ -327,6 +337,7 @@ RULES = (
   ),
   Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
   Rule((*_PART, *_SUPPORTS, "evaluation.support_size"), _support_sizes),
+  Rule((*_DATA, "evaluation.support", "algorithm"), _raised_by(_own_episodes)),
   Rule(("seed", "population.seeds"), _raised_by(lambda examined: check_seeds(examined.config)), "population.seeds"),
   Rule(("population.grid", "algorithm"), _values_of_grid, spoils="population.grid"),
   Rule((*_TASKS, *_MEMBERS, "training.tasks_per_update", "devices.seed", "devices.task"), _axes),

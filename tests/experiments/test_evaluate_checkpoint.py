@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.configuration import ConfigurationError
-from experiments.evaluate import evaluate_run, load_checkpoint
+from experiments.evaluate import evaluate_run
 from experiments.experiment import load_experiment, make_algorithm
 from experiments.run_directory import data_identity, write_json
+from experiments.trained_run import load_checkpoint
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.population import no_skips

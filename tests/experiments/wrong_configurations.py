@@ -401,6 +401,16 @@ CASES = [
     "data/whole_other_policies: expected task 1 of family 'cheetah_dir', got 2 tasks of 'snake'",
   ),
   case(
+    "a kind of support that there is not",
+    "--config.evaluation.support=best",
+    "config.evaluation.support = 'best': expected one of own, other_policies, random, online",
+  ),
+  case(
+    "episodes that inner steps cannot share",
+    "--config.evaluation.support=online --config.algorithm.inner_steps=256",
+    "an online support: an episode has 200 steps, fewer than the 256 inner steps that share it",
+  ),
+  case(
     "a temperature of zero", "--config.algorithm.temperature=0", "config.algorithm.temperature = 0.0: must be positive"
   ),
   case(

@@ -1,0 +1,109 @@
+"""A run that was trained: its configuration, its data and a checkpoint, for whatever evaluates it again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from experiments.command_line import say
+from experiments.configuration import MAX_SEED, ConfigurationError
+from experiments.experiment import Experiment, load_experiment, make_algorithm
+from experiments.run_directory import CHECKPOINTS, DATASET, data_identity, load_config
+from experiments.validation import validate
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint, OtherVersion, newest_whole
+from macaw_jax.training.loop import initialise
+from macaw_jax.training.population import no_skips
+
+NEWEST, BEST = "newest", "best"
+
+
+class TrainedRun(NamedTuple):
+  """What an evaluation of a run needs."""
+
+  config: ml_collections.ConfigDict
+  experiment: Experiment
+  checkpoint: Checkpoint
+
+  @property
+  def step(self) -> int:
+    """Updates that the checkpoint has had."""
+    return int(self.checkpoint.state.step)
+
+
+def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """The configuration of a run, with fields of its evaluation replaced where a value is not None.
+
+  Raises:
+    ConfigurationError: there is no run, or its configuration is wrong with these values; each line names the run.
+  """
+  config = load_config(directory)
+  for name, value in evaluation.items():
+    if value is not None:
+      config.evaluation[name] = value
+  try:
+    validate(config, starts=False)
+  except ConfigurationError as error:
+    raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
+  return config
+
+
+def check_seed(seed: int) -> None:
+  """Raises `ConfigurationError` unless `--seed` is one."""
+  if not 0 <= seed <= MAX_SEED:
+    raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
+
+
+def load_trained_run(directory: Path, config: ml_collections.ConfigDict, which: str = NEWEST) -> TrainedRun:
+  """The data and a checkpoint of a run, as `load_experiment` and `load_checkpoint` give them."""
+  experiment = load_experiment(config)
+  return TrainedRun(config, experiment, load_checkpoint(config, experiment, directory, which))
+
+
+def load_checkpoint(
+  config: ml_collections.ConfigDict, experiment: Experiment, directory: Path, which: str
+) -> Checkpoint:
+  """A checkpoint of a run: `newest`, `best` or the number of an update.
+
+  Raises:
+    ConfigurationError: there is none such, it is damaged, or it has parameters of other shapes, as another version of
+      the package may. If the newest is damaged, the next older one that is whole stands in, and this is said.
+  """
+  state = initialise(make_algorithm(config, experiment.problem), jax.random.key(config.seed))
+  with Checkpoints(directory / CHECKPOINTS) as checkpoints:
+    if not checkpoints.steps():
+      raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
+    try:
+      step = _find_step(checkpoints, directory, which)
+      checkpoint, note = checkpoints.restore(Checkpoint(state, experiment.statistics, no_skips()), step)
+    except ConfigurationError:
+      raise
+    except (DamagedCheckpoint, FileNotFoundError, OtherVersion) as error:
+      raise ConfigurationError(str(error)) from error
+    except ValueError as error:
+      raise ConfigurationError(f"{directory}: its checkpoint does not fit its configuration: {error}") from error
+  if note.identity.get(DATASET) != data_identity(config)[DATASET]:
+    say(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
+  return checkpoint
+
+
+def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:
+  if which == NEWEST:
+    newest, damaged = newest_whole([checkpoints])
+    for *_, error in damaged:
+      say(f"WARNING: {error}; {'no older one is whole' if newest is None else f'taking that of update {newest}'}")
+    if newest is None:
+      raise ConfigurationError(f"{directory}: no checkpoint is whole")
+    return newest
+  if which == BEST:
+    best = checkpoints.best_step()
+    if best is None:
+      raise ConfigurationError(
+        f"--checkpoint=best: {directory}: no evaluation on training tasks was scored, so there is no best"
+      )
+    return best
+  if int(which) not in checkpoints.steps():
+    there = ", ".join(map(str, checkpoints.steps()))
+    raise ConfigurationError(f"--checkpoint={which}: {directory} has no checkpoint of this update; it has {there}")
+  return int(which)
