@@ -16,6 +16,7 @@ from macaw_jax.losses import (
   value_regression,
   weighted_negative_log_likelihood,
 )
+from macaw_jax.losses.advantage_weighting import exponential_weights, softmax_weights
 from macaw_jax.networks.policy import gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Transition
@@ -58,6 +59,20 @@ def test_raw_advantages_are_cut_on_both_sides():
 
 def test_equal_advantages_weigh_one():
   np.testing.assert_allclose(advantage_weights(jnp.full((5,), 3.0)), 1.0)
+
+
+def test_exponential_weights_have_an_upper_bound_alone():
+  weights = exponential_weights(jnp.array([[-9.0, 0.0], [0.5, 1e6]]), temperature=0.5, maximum_weight=100.0)
+  np.testing.assert_allclose(weights, [[np.exp(-18.0), 1.0], [np.e, 100.0]], rtol=1e-5)
+
+
+def test_softmax_weights_by_hand_have_mean_one():
+  # exp(0) and exp(log 3), in sum four; twice their shares.
+  np.testing.assert_allclose(
+    softmax_weights(jnp.array([0.0, 0.3 * np.log(3.0)]), temperature=0.3), [0.5, 1.5], rtol=1e-6
+  )
+  weights = softmax_weights(1e4 * jax.random.normal(KEY, (3, 5)), temperature=0.1)
+  np.testing.assert_allclose(jnp.mean(weights), 1.0, rtol=1e-6)
 
 
 def test_weighted_likelihood_by_hand_and_weights_are_held():

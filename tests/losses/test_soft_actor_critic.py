@@ -130,3 +130,38 @@ def test_shapes_that_would_broadcast_are_refused():
     losses.critic_loss(jnp.ones((2, 3)), jnp.ones((3, 1)))
   with pytest.raises(AssertionError):
     losses.actor_loss(jnp.ones((3, 2)), jnp.ones(3), jnp.array(1.0))
+
+
+def test_recorded_action_has_the_density_of_the_action_that_was_sampled():
+  keys = jax.random.split(jax.random.key(0), 3)
+  mean, noise = (jax.random.normal(key, (4, 3, 2)) for key in keys[:2])
+  log_std = jax.random.uniform(keys[2], (4, 3, 2), minval=-2.0, maxval=-1.0)
+  action, log_prob = losses.squash(mean, log_std, noise)
+  assert jnp.max(jnp.abs(action)) < 1.0 - losses.ACTION_MARGIN
+  np.testing.assert_allclose(losses.recorded_log_prob(mean, log_std, action), log_prob, rtol=1e-3, atol=1e-3)
+
+
+def test_recorded_actions_at_the_ends_have_a_finite_density_with_a_finite_gradient():
+  mean, log_std, action = jnp.zeros((2, 1)), jnp.full((2, 1), -5.0), jnp.array([[-1.0], [1.0]])
+  log_prob = losses.recorded_log_prob(mean, log_std, action)
+  u = np.arctanh(0.999)
+  expected = -0.5 * (u * np.exp(5.0)) ** 2 - 0.5 * np.log(2 * np.pi) + 5.0 - np.log(1 - 0.999**2)
+  np.testing.assert_allclose(log_prob, [expected, expected], rtol=1e-4)
+  gradient = jax.grad(lambda mean, log_std: jnp.sum(losses.recorded_log_prob(mean, log_std, action)), (0, 1))
+  assert all(np.isfinite(leaf).all() for leaf in gradient(mean, log_std))
+
+
+def test_state_value_loss_by_hand_and_its_gradient():
+  prediction, values = jnp.array([1.0, 0.0]), jnp.array([[2.0, 4.0], [3.0, 1.0]])
+  log_prob = jnp.array([-1.0, 2.0])
+  # Targets 2 + 0.5 and 1 - 1: errors -1.5 and 0.
+  np.testing.assert_allclose(losses.state_value_loss(prediction, values, log_prob, 0.5), 1.125)
+  gradients = jax.grad(losses.state_value_loss, (0, 1, 2))(prediction, values, log_prob, 0.5)
+  np.testing.assert_allclose(gradients[0], [-1.5, 0.0])
+  for held in gradients[1:]:
+    np.testing.assert_array_equal(held, jnp.zeros_like(held))
+
+
+def test_policy_regularisation_by_hand():
+  # 1e-3 ((1 + 9) / 2 + (4 + 0) / 2).
+  np.testing.assert_allclose(losses.policy_regularisation(jnp.array([1.0, -3.0]), jnp.array([-2.0, 0.0])), 7e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from macaw_jax.losses import bootstrapped_returns, squared_error, td_lambda_returns
-from macaw_jax.losses.values import make_target
+from macaw_jax.losses.values import make_target, one_step_target, twin_squared_error
 from macaw_jax.types import Network, Transition
 
 # Two episodes of three and two steps, gamma = 1/2; the first is cut by the time limit, the second ends by itself.
@@ -85,3 +85,17 @@ def test_targets_that_cannot_be():
     make_target("td", VALUE, discount=0.5, lambda_=0.5)
   with pytest.raises(ValueError, match=r"lambda_=1.5 must lie in \[0, 1\]"):
     make_target("td_lambda", VALUE, discount=0.5, lambda_=1.5)
+
+
+def test_one_step_target_bootstraps_except_at_ends_of_the_task_and_is_held_fixed():
+  reward, terminal, next_value = jnp.array([1.0, 1.0]), jnp.array([0.0, 1.0]), jnp.array([2.0, 2.0])
+  np.testing.assert_allclose(one_step_target(reward, terminal, next_value, discount=0.9), [2.8, 1.0], rtol=1e-6)
+  gradient = jax.grad(lambda value: jnp.sum(one_step_target(reward, terminal, value, discount=0.9)))(next_value)
+  np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_twin_squared_error_adds_the_critics_and_holds_the_target_fixed():
+  values, target = jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([0.0, 1.0])
+  # Means of (1, 1) and of (9, 9).
+  np.testing.assert_allclose(twin_squared_error(values, target), 10.0)
+  np.testing.assert_array_equal(jax.grad(twin_squared_error, 1)(values, target), 0.0)
