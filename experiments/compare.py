@@ -3,25 +3,21 @@
 python -m experiments.compare runs/macaw-* runs/maml_awr-*
 """
 
-import glob
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.command_line import launch_with_arguments, say
-from experiments.configuration import ConfigurationError, flatten
+from experiments.configuration import ConfigurationError
 from experiments.report import task_name
 from experiments.run_directory import RESULTS, read_json
-from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, mean, stratified_bootstrap
-
-# What may differ between runs of one line. Where a run was trained, and beside which others, is no setting of it; runs
-# from before there were populations say neither.
-NOT_COMPARED = ("seed", "output_directory", "population", "devices")
+from experiments.run_groups import estimate, find_runs, group_by_configuration, scores, rows_on_test_tasks
+from macaw_jax.evaluation.statistics import interquartile_mean, mean
 
 
 class Group(NamedTuple):
@@ -34,11 +30,8 @@ class Group(NamedTuple):
 
 def main(arguments: list[str]) -> None:
   """Prints the table of the runs that the command line names."""
-  directories = [Path(path) for pattern in arguments for path in sorted(glob.glob(pattern))]
-  if not directories:
-    raise ConfigurationError("no runs; expected directories, as: python -m experiments.compare runs/macaw-*")
   results = {}
-  for directory in directories:
+  for directory in find_runs(arguments, "compare"):
     if (directory / RESULTS).is_file():
       results[directory] = read_json(directory / RESULTS, dict)
     else:
@@ -50,27 +43,11 @@ def main(arguments: list[str]) -> None:
 
 
 def group_runs(results: Mapping[Path, Mapping[str, Any]]) -> list[Group]:
-  """Runs whose configurations differ in the seed alone, in the order of their first run.
-
-  Raises:
-    ConfigurationError: two runs of a configuration have one seed, or not the same test tasks.
-  """
-  members: dict[str, dict[int, Path]] = {}
-  for directory, result in results.items():
-    seeds = members.setdefault(_identity(result["config"]), {})
-    if result["seed"] in seeds:
-      raise ConfigurationError(f"{seeds[result['seed']]} and {directory} are the same run: seed {result['seed']} twice")
-    seeds[result["seed"]] = directory
-  labels = _labels([json.loads(identity) for identity in members])
+  """The scores of each configuration; raises `ConfigurationError` as `group_by_configuration` does."""
   groups = []
-  for label, seeds in zip(labels, members.values(), strict=True):
-    rows = [_test_rows(results[directory]) for directory in seeds.values()]
-    tasks = [[row["task_index"] for row in of_seed] for of_seed in rows]
-    if any(of_seed != tasks[0] for of_seed in tasks):
-      raise ConfigurationError(
-        f"{label}: not all seeds have the same test tasks: {', '.join(map(str, seeds.values()))}"
-      )
-    groups.append(Group(label, _scores(rows, "score_before"), _scores(rows, "score_after")))
+  for label, directories in group_by_configuration(results).items():
+    rows = [rows_on_test_tasks(results[directory]) for directory in directories]
+    groups.append(Group(label, *(scores(rows, itemgetter(name)) for name in ("score_before", "score_after"))))
   return groups
 
 
@@ -86,8 +63,8 @@ def comparison_table(groups: Sequence[Group]) -> str:
     cells = [
       group.label,
       f"{mean(group.before):.1f}",
-      _estimate(group.after, mean),
-      _estimate(group.after, interquartile_mean),
+      estimate(group.after, mean),
+      estimate(group.after, interquartile_mean),
       str(seeds),
       f"{failed} of {seeds * tasks}",
     ]
@@ -107,49 +84,14 @@ def runs_table(results: Mapping[Path, Mapping[str, Any]]) -> str:
   """Each run: the scores before and after adaptation in the mean over its test tasks, and each task's return after."""
   lines = ["| run | before | after | worst task | return after, task by task |", "|---|---|---|---|---|"]
   for directory, result in results.items():
-    rows = _test_rows(result)
-    before, after = _scores([rows], "score_before"), _scores([rows], "score_after")
+    rows = rows_on_test_tasks(result)
+    before, after = (scores([rows], itemgetter(name)) for name in ("score_before", "score_after"))
     returns = [
       f"{task_name(row)}: {math.nan if row['return_after'] is None else row['return_after']:.0f}" for row in rows
     ]
     cells = [str(directory), f"{mean(before):.1f}", f"{mean(after):.1f}", f"{np.min(after):.1f}", ", ".join(returns)]
     lines.append(f"| {' | '.join(cells)} |")
   return "\n".join(lines)
-
-
-def _identity(config: Mapping[str, Any]) -> str:
-  compared = {name: value for name, value in config.items() if name not in NOT_COMPARED}
-  return json.dumps(flatten(compared), sort_keys=True)
-
-
-def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-  """The algorithm's name, with the fields in which configurations differ where that is not enough."""
-  names = [config["algorithm.name"] for config in configs]
-  labels = []
-  for name, config in zip(names, configs, strict=True):
-    rivals = [other for other in configs if other["algorithm.name"] == name]
-    fields = sorted({field for rival in rivals for field in rival})
-    differing = [field for field in fields if any(rival.get(field) != config.get(field) for rival in rivals)]
-    details = ", ".join(f"{field.removeprefix('algorithm.')}={config.get(field)}" for field in differing)
-    labels.append(f"{name} ({details})" if details else name)
-  return labels
-
-
-def _test_rows(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-  return sorted((row for row in result["rows"] if row["split"] == "test"), key=lambda row: row["task_index"])
-
-
-def _scores(rows: Sequence[Sequence[Mapping[str, Any]]], name: str) -> np.ndarray:
-  """Scores [S, T]; null in the file is NaN."""
-  return np.array([[math.nan if row[name] is None else row[name] for row in of_seed] for of_seed in rows])
-
-
-def _estimate(scores: np.ndarray, statistic: Statistic) -> str:
-  """A statistic with its interval; one seed says nothing of the spread over seeds, and has none."""
-  if len(scores) == 1:
-    return f"{statistic(scores):.1f}"
-  interval = stratified_bootstrap(scores, statistic)
-  return f"{interval.estimate:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""Runs of one configuration together: which they are, what they are called, and what their scores say of it."""
+
+import glob
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.configuration import ConfigurationError, flatten
+from macaw_jax.evaluation.statistics import Statistic, stratified_bootstrap
+
+# What may differ between runs of one group. Where a run was trained, and beside which others, is no setting of it; runs
+# from before there were populations say neither.
+NOT_COMPARED = ("seed", "output_directory", "population", "devices")
+
+Result = Mapping[str, Any]
+"""What a file of a run says: its `config`, its `seed`, and `rows` of numbers, one a task."""
+
+
+def find_runs(arguments: Sequence[str], command: str) -> list[Path]:
+  """The directories that a command line names, itself or by patterns. Raises `ConfigurationError` if there are none."""
+  directories = [Path(path) for pattern in arguments for path in sorted(glob.glob(pattern))]
+  if not directories:
+    raise ConfigurationError(f"no runs; expected directories, as: python -m experiments.{command} runs/macaw-*")
+  return list(dict.fromkeys(directories))
+
+
+def group_by_configuration(results: Mapping[Path, Result]) -> dict[str, list[Path]]:
+  """Runs whose configurations differ in the seed alone, by a label, in the order of their first run.
+
+  Raises:
+    ConfigurationError: two runs of a configuration have one seed, or not the same test tasks.
+  """
+  members: dict[str, dict[int, Path]] = {}
+  for directory, result in results.items():
+    seeds = members.setdefault(_identity(result["config"]), {})
+    if result["seed"] in seeds:
+      raise ConfigurationError(f"{seeds[result['seed']]} and {directory} are the same run: seed {result['seed']} twice")
+    seeds[result["seed"]] = directory
+  labels = _labels([json.loads(identity) for identity in members])
+  groups = {}
+  for label, seeds in zip(labels, members.values(), strict=True):
+    directories = list(seeds.values())
+    tasks = [[row["task_index"] for row in rows_on_test_tasks(results[directory])] for directory in directories]
+    if any(of_seed != tasks[0] for of_seed in tasks):
+      raise ConfigurationError(f"{label}: not all seeds have the same test tasks: {', '.join(map(str, directories))}")
+    groups[label] = directories
+  return groups
+
+
+def rows_on_test_tasks(result: Result) -> list[Mapping[str, Any]]:
+  """The rows of the test tasks, in the order of the tasks."""
+  return sorted((row for row in result["rows"] if row["split"] == "test"), key=lambda row: row["task_index"])
+
+
+def scores(
+  rows: Sequence[Sequence[Mapping[str, Any]]], value: Callable[[Mapping[str, Any]], float | None]
+) -> np.ndarray:
+  """One value a row, seeds by tasks: `[S, T]`; null in the file is NaN."""
+  values = [[value(row) for row in of_seed] for of_seed in rows]
+  return np.array([[math.nan if value is None else value for value in of_seed] for of_seed in values])
+
+
+def estimate(scores: np.ndarray, statistic: Statistic) -> str:
+  """A statistic with its interval; one seed says nothing of the spread over seeds, and has none."""
+  if len(scores) == 1:
+    return f"{statistic(scores):.1f}"
+  interval = stratified_bootstrap(scores, statistic)
+  return f"{interval.estimate:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _identity(config: Mapping[str, Any]) -> str:
+  compared = {name: value for name, value in config.items() if name not in NOT_COMPARED}
+  return json.dumps(flatten(compared), sort_keys=True)
+
+
+def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+  """The algorithm's name, with the fields in which configurations differ where that is not enough."""
+  names = [config["algorithm.name"] for config in configs]
+  labels = []
+  for name, config in zip(names, configs, strict=True):
+    rivals = [other for other in configs if other["algorithm.name"] == name]
+    fields = sorted({field for rival in rivals for field in rival})
+    differing = [field for field in fields if any(rival.get(field) != config.get(field) for rival in rivals)]
+    details = ", ".join(f"{field.removeprefix('algorithm.')}={config.get(field)}" for field in differing)
+    labels.append(f"{name} ({details})" if details else name)
+  return labels
