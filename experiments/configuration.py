@@ -46,11 +46,13 @@ class Field(NamedTuple):
     return isinstance(value, self.type) and isinstance(value, bool) == (self.type is bool) and self.allows(value)
 
 
-def _integer(minimum: int) -> Field:
+def at_least(minimum: int) -> Field:
+  """An integer from `minimum` up."""
   return Field(int, lambda value: value >= minimum, f"an integer of at least {minimum}")
 
 
-def _one_of(values: tuple[str, ...]) -> Field:
+def one_of(values: tuple[str, ...]) -> Field:
+  """One of some texts."""
   return Field(str, lambda value: value in values, f"one of {', '.join(values)}")
 
 
@@ -60,33 +62,38 @@ FIELDS: dict[str, Field] = {
   "seed": Field(int, lambda value: 0 <= value <= MAX_SEED, "an integer from 0 to 2^32 - 1"),
   "output_directory": _TEXT._replace(optional=True),
   "dataset.directory": _TEXT,
-  "dataset.quality": _one_of(get_args(Quality)),
-  "dataset.transitions_per_task": _integer(1)._replace(optional=True),
-  "dataset.skip": _integer(1),
-  "dataset.split": _one_of(("in_distribution", "extrapolation")),
-  "algorithm.name": _one_of(tuple(ALGORITHMS)),
-  "training.steps": _integer(1),
-  "training.tasks_per_update": _integer(1),
-  "training.support_size": _integer(1),
-  "training.query_size": _integer(1),
-  "training.order": _one_of(get_args(Order)),
-  "training.log_every": _integer(1),
-  "training.evaluate_every": _integer(1),
-  "training.checkpoint_every": _integer(1),
-  "training.keep_checkpoints": _integer(1),
-  "training.max_skips_in_a_row": _integer(1),
-  "evaluation.episodes": _integer(1),
-  "evaluation.support_size": _integer(1),
-  "evaluation.support": _one_of(tuple(PROTOCOLS)),
-  "evaluation.order": _one_of(tuple(SUPPORT_ORDERS)),
-  "evaluation.engine": _one_of(get_args(Engine)),
-  "evaluation.train_tasks": _integer(0),
+  "dataset.quality": one_of(get_args(Quality)),
+  "dataset.transitions_per_task": at_least(1)._replace(optional=True),
+  "dataset.skip": at_least(1),
+  "dataset.split": one_of(("in_distribution", "extrapolation")),
+  "algorithm.name": one_of(tuple(ALGORITHMS)),
+  "training.steps": at_least(1),
+  "training.tasks_per_update": at_least(1),
+  "training.support_size": at_least(1),
+  "training.query_size": at_least(1),
+  "training.order": one_of(get_args(Order)),
+  "training.log_every": at_least(1),
+  "training.evaluate_every": at_least(1),
+  "training.checkpoint_every": at_least(1),
+  "training.keep_checkpoints": at_least(1),
+  "training.max_skips_in_a_row": at_least(1),
+  "evaluation.episodes": at_least(1),
+  "evaluation.support_size": at_least(1),
+  "evaluation.support": one_of(tuple(PROTOCOLS)),
+  "evaluation.order": one_of(tuple(SUPPORT_ORDERS)),
+  "evaluation.engine": one_of(get_args(Engine)),
+  "evaluation.train_tasks": at_least(0),
   "population.seeds": Field(int, lambda value: 1 <= value <= MOST_SEEDS, f"an integer from 1 to {MOST_SEEDS}"),
   "population.grid": Field(str, lambda value: True, "text such as 'temperature=0.5,1'"),
-  "devices.seed": _integer(1),
-  "devices.task": _integer(1),
+  "devices.seed": at_least(1),
+  "devices.task": at_least(1),
   "devices.distributed": Field(bool, lambda value: True, "True or False"),
 }
+
+
+def collects(config: ml_collections.ConfigDict) -> bool:
+  """Whether the run collects its own data (`experiments.online_run`), and has no dataset."""
+  return "collection" in config
 
 
 def support_directory(config: ml_collections.ConfigDict) -> Path:

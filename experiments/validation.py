@@ -16,6 +16,7 @@ import ml_collections
 from experiments.configuration import (
   FIELDS,
   ConfigurationError,
+  Field,
   flatten,
   hyperparameters,
   missing_dataset,
@@ -57,8 +58,25 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
   Raises:
     ConfigurationError: with all that is wrong, one line each.
   """
+  check(config, FIELDS, RULES + START_RULES if starts else RULES, Examined(config))
+
+
+def check(
+  config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules: Iterable["Rule"], examined: Any
+) -> None:
+  """Checks the fields of a configuration, its algorithm's hyper-parameters, and rules about several fields.
+
+  Args:
+    config: of a run.
+    fields: what each may hold, by its dotted name.
+    rules: what they must fulfil together.
+    examined: what the rules look at.
+
+  Raises:
+    ConfigurationError: with all that is wrong, one line each.
+  """
   values = flatten(config.to_dict())
-  faults = field_faults(values)
+  faults = field_faults(values, fields)
   if "algorithm.name" not in faults:
     of_algorithm = hyperparameter_faults(config.algorithm.name, ANY_PROBLEM, hyperparameters(config))
     if "training.steps" in faults and values.get("algorithm.decay_steps") == values.get("training.steps"):
@@ -67,8 +85,7 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
   problems, wrong = list(filter(None, faults.values())), set(faults)
   if any(name.startswith("algorithm.") for name in faults):
     wrong.add("algorithm")
-  examined = Examined(config)
-  for rule in RULES + START_RULES if starts else RULES:
+  for rule in rules:
     if wrong.isdisjoint(rule.reads) and (found := _found_by(rule, examined)):
       problems += found
       wrong.add(rule.spoils)
@@ -76,13 +93,14 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
     raise ConfigurationError(*dict.fromkeys(problems))
 
 
-def field_faults(values: Mapping[str, Any]) -> dict[str, str]:
+def field_faults(values: Mapping[str, Any], fields: Mapping[str, Field] = FIELDS) -> dict[str, str]:
   """A line for each field that is missing, unknown or of a wrong value, by its dotted name; hyper-parameters apart."""
   faults = {}
-  for name, field in FIELDS.items():
+  names_of = partial(_fields_of, fields)
+  for name, field in fields.items():
     section = name.rpartition(".")[0]
     if section in values:
-      faults[section] = f"config.{section} = {values[section]!r}: expected the fields {', '.join(_fields_of(section))}"
+      faults[section] = f"config.{section} = {values[section]!r}: expected the fields {', '.join(names_of(section))}"
       faults[name] = ""  # wrong, and no line of its own
     elif name not in values:
       faults[name] = f"config.{name} is missing; expected {field.expected}"
@@ -90,20 +108,20 @@ def field_faults(values: Mapping[str, Any]) -> dict[str, str]:
       faults[name] = f"config.{name} = {values[name]!r}: expected {field.expected}"
   for name in values:
     section = name.rpartition(".")[0]
-    if name in FIELDS or name in faults or section in FIELDS or name.startswith("algorithm."):
+    if name in fields or name in faults or section in fields or name.startswith("algorithm."):
       continue
-    if _fields_of(section):
+    if names_of(section):
       place = f"config.{section}".rstrip(".")
-      faults[name] = f"config.{name} is unknown; {suggestion(name.rpartition('.')[2], _fields_of(section), place)}"
+      faults[name] = f"config.{name} is unknown; {suggestion(name.rpartition('.')[2], names_of(section), place)}"
     else:
-      faults[section] = f"config.{section} is unknown; {suggestion(section, _fields_of(''), 'config')}"
+      faults[section] = f"config.{section} is unknown; {suggestion(section, names_of(''), 'config')}"
   return faults
 
 
-def _fields_of(section: str) -> tuple[str, ...]:
+def _fields_of(fields: Iterable[str], section: str) -> tuple[str, ...]:
   """The fields and sections of a section; the empty name is that of the whole."""
   inside = f"{section}." if section else ""
-  return tuple(dict.fromkeys(name.removeprefix(inside).split(".")[0] for name in FIELDS if name.startswith(inside)))
+  return tuple(dict.fromkeys(name.removeprefix(inside).split(".")[0] for name in fields if name.startswith(inside)))
 
 
 class Examined:
@@ -144,11 +162,11 @@ class Rule(NamedTuple):
   """Something that fields must fulfil together."""
 
   reads: tuple[str, ...]  # fields that must be right by themselves
-  problems: Callable[[Examined], Iterable[str]]  # yields or raises what is wrong
+  problems: Callable[[Any], Iterable[str]]  # yields or raises what is wrong with what was examined
   spoils: str = ""  # what later rules cannot rely on where there is a problem
 
 
-def _found_by(rule: Rule, examined: Examined) -> Sequence[str]:
+def _found_by(rule: Rule, examined: Any) -> Sequence[str]:
   try:
     return tuple(rule.problems(examined))
   except ConfigurationError as error:
@@ -159,12 +177,13 @@ def _found_by(rule: Rule, examined: Examined) -> Sequence[str]:
     return (f"{error.filename}: {error.strerror}",)
 
 
-def _chunks(examined: Examined, name: str) -> Iterator[str]:
+def divided_into_calls(examined: Any, name: str, call: str = "log_every") -> Iterator[str]:
+  """A number of updates in `config.training` that is no multiple of those of one compiled call."""
   training = examined.config.training
-  if training[name] % training.log_every:
+  if training[name] % training[call]:
     yield (
-      f"config.training.{name} = {training[name]} is not a multiple of config.training.log_every = "
-      f"{training.log_every}, the number of updates in one compiled call"
+      f"config.training.{name} = {training[name]} is not a multiple of config.training.{call} = "
+      f"{training[call]}, the number of updates in one compiled call"
     )
 
 
@@ -217,7 +236,8 @@ def _raised_by(check: Callable[[Examined], object]) -> Callable[[Examined], Iter
   return problems
 
 
-def _algorithm(examined: Examined) -> Iterator[str]:
+def refused_by_algorithm(examined: Any) -> Iterator[str]:
+  """Hyper-parameters that the algorithm refuses together."""
   config = examined.config
   if refusal := refusal_of(config.algorithm.name, examined.problem, hyperparameters(config)):
     yield f"config.algorithm ({config.algorithm.name}): {refusal}"
@@ -297,7 +317,8 @@ def _axes(examined: Examined) -> Iterator[str]:
       yield f"config.devices.{error}"
 
 
-def _directory(examined: Examined) -> Iterator[str]:
+def unwritable_directory(examined: Any) -> Iterator[str]:
+  """A place for the run that cannot be made or written to."""
   directory = Path(examined.config.output_directory or RUNS)
   nearest = next(place for place in (directory, *directory.parents) if os.path.lexists(place))
   if not nearest.is_dir():
@@ -314,7 +335,7 @@ _MEMBERS = ("seed", "population.seeds", "population.grid", "algorithm")
 
 RULES = (
   *(
-    Rule((f"training.{name}", "training.log_every"), partial(_chunks, name=name))
+    Rule((f"training.{name}", "training.log_every"), partial(divided_into_calls, name=name))
     for name in ("steps", "evaluate_every", "checkpoint_every")
   ),
   *(
@@ -327,7 +348,7 @@ RULES = (
   Rule(_DATA, _files),
   Rule(_DATA, _raised_by(lambda examined: examined.family), spoils="dataset.directory"),
   Rule(_TASKS, _raised_by(lambda examined: examined.split), spoils="dataset.split"),
-  Rule((*_TASKS, "algorithm", "training.steps"), _algorithm),  # decay_steps may follow training.steps
+  Rule((*_TASKS, "algorithm", "training.steps"), refused_by_algorithm),  # decay_steps may follow training.steps
   Rule(_PART, _size_of_part, spoils="dataset.transitions_per_task"),
   Rule((*_PART, "training.support_size", "training.query_size"), _raised_by(_batches)),
   Rule(
@@ -342,4 +363,4 @@ RULES = (
   Rule(("population.grid", "algorithm"), _values_of_grid, spoils="population.grid"),
   Rule((*_TASKS, *_MEMBERS, "training.tasks_per_update", "devices.seed", "devices.task"), _axes),
 )
-START_RULES = (Rule(("output_directory",), _directory),)
+START_RULES = (Rule(("output_directory",), unwritable_directory),)

@@ -43,7 +43,6 @@ from macaw_jax.training.checkpoint_record import (
   write_record,
 )
 from macaw_jax.training.population import Skips
-from macaw_jax.types import TrainState
 
 __all__ = [
   "Checkpoint",
@@ -64,7 +63,7 @@ OVERHEAD = 1 << 20  # bytes of a checkpoint that are not its arrays, at most; an
 class Checkpoint(NamedTuple):
   """What a run needs to go on, or to act; every leaf is an array."""
 
-  state: TrainState
+  state: Any  # a `TrainState`, or what else a run needs to go on; a pytree of arrays
   statistics: Any  # how observations and returns of the run's data are scaled; a pytree of arrays
   skips: Skips
 

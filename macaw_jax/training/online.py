@@ -1,0 +1,303 @@
+"""Online meta-training of agents that infer a task from a context: an agent collects the data that it learns from.
+
+Before the first update every training task gets episodes under the prior. Then, iteration after iteration, some tasks
+are collected for, and the agent takes many updates in one compiled call (`macaw_jax.training.loop`). A task that is
+collected for loses its old contexts, and gets, a task variable being fixed for an episode,
+
+  episodes under the prior          into contexts and experience, as an agent begins in a new task
+  episodes under the posterior      into contexts and experience, each with a context drawn from what is there by then
+  extra episodes, under the same    into the experience alone
+
+Episodes have stochastic actions. Scales are fitted once, to the episodes before the first update.
+
+Source: Rakelly et al. 2019 (PEARL), algorithm 1 and its released code, which counts transitions where this counts whole
+episodes, and draws tasks independently where this takes those first that have had the fewest turns.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from macaw_jax.data.context_replay import ContextReplays, empty_context_replays, sample_rows
+from macaw_jax.data.dataset import discounted_returns
+from macaw_jax.data.replay import Replay, add_episodes, clear
+from macaw_jax.data.statistics import Statistics, fit_scales, no_scaling, normalise_observation
+from macaw_jax.envs.family import State, Task, TaskFamily
+from macaw_jax.evaluation.protocols import act_on_raw_timesteps
+from macaw_jax.evaluation.rollout import Trajectory, episode_return, make_rollout
+from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep, TrainState
+
+Reward = Callable[[Task, State, Array, State], Array]
+"""`TaskFamily.reward`: `(task, state, action, next_state) -> []`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectionSettings:
+  """How many episodes are collected, and when.
+
+  Attributes:
+    initial_episodes: of each training task before the first update, under the prior.
+    tasks_per_iteration: tasks that are collected for between two calls of updates, side by side.
+    prior_episodes: of each of these tasks under the prior, at least one.
+    posterior_episodes: under the posterior, into contexts and experience.
+    extra_episodes: under the posterior, into the experience alone.
+    context_size: transitions that the posterior of an episode sees.
+    iterations: how often tasks are collected for.
+  """
+
+  initial_episodes: int
+  tasks_per_iteration: int
+  prior_episodes: int
+  posterior_episodes: int
+  extra_episodes: int
+  context_size: int
+  iterations: int
+
+
+class OnlineState(NamedTuple):
+  """What the next iteration needs."""
+
+  train: TrainState
+  replays: ContextReplays
+  environment_steps: Array  # [] int32, taken so far over all tasks
+
+
+class Beginning(NamedTuple):
+  """What is there before the first update."""
+
+  statistics: Statistics
+  replays: ContextReplays
+  environment_steps: int
+
+
+class Collected(NamedTuple):
+  """What one iteration brought."""
+
+  replays: ContextReplays
+  environment_steps: int
+  metrics: dict[str, float]  # mean return under the prior, and under the posterior where it acted
+
+
+class Collector(NamedTuple):
+  """Collection on the host, of tasks by their position among the training tasks.
+
+  begin:   `(params, key) -> Beginning`
+  collect: `(params, statistics, replays, tasks [n], key) -> Collected`; the replays that go in cannot be read again
+  """
+
+  begin: Callable[[Params, Key], Beginning]
+  collect: Callable[[Params, Statistics, ContextReplays, np.ndarray, Key], Collected]
+
+
+def collection_order(key: Key, num_tasks: int, settings: CollectionSettings) -> np.ndarray:
+  """The tasks of each iteration, `[iterations, tasks_per_iteration]`: those with the fewest turns, ties at random.
+
+  Tasks of one iteration differ, numbers of turns differ by at most one, and a longer order begins with the shorter.
+  """
+  turns = np.zeros(num_tasks, int)
+  order = np.empty((settings.iterations, settings.tasks_per_iteration), np.int32)
+  for iteration, chosen in enumerate(order):
+    ties = np.asarray(jax.random.uniform(jax.random.fold_in(key, iteration), (num_tasks,)))
+    chosen[:] = np.lexsort((ties, turns))[: len(chosen)]
+    turns[chosen] += 1
+  return order
+
+
+def replays_for(family: TaskFamily, settings: CollectionSettings) -> ContextReplays:
+  """Empty memories with room for all that is collected of a family's training tasks."""
+  num_tasks = len(family.train_tasks)
+  of_context = settings.prior_episodes + settings.posterior_episodes
+  most_turns = -(-settings.iterations * settings.tasks_per_iteration // num_tasks)
+  return empty_context_replays(
+    num_tasks,
+    family.observation_size,
+    family.action_size,
+    context_capacity=max(settings.initial_episodes, of_context) * family.horizon,
+    capacity=(settings.initial_episodes + most_turns * (of_context + settings.extra_episodes)) * family.horizon,
+  )
+
+
+def make_collector(
+  algorithm: Algorithm,
+  family: TaskFamily,
+  settings: CollectionSettings,
+  *,
+  discount: float,
+  critic_reward: Reward | None = None,
+) -> Collector:
+  """A collector for a family's training tasks, on the native simulator or compiled.
+
+  Args:
+    algorithm: acts, by its prior and by what it adapts to a context.
+    family: whose reward the context sees.
+    settings: numbers of episodes.
+    discount: of the returns that the return scale is fitted to.
+    critic_reward: what the critic learns from in the same states; the family's own reward if not given.
+  """
+  train_tasks = np.asarray(family.train_tasks)
+  all_tasks = jax.tree.map(itemgetter(train_tasks), family.tasks)
+  rollout = make_rollout(family, _act_scaled(algorithm))
+  rewards_for_critic = make_rewards(critic_reward) if critic_reward else None
+
+  @jax.jit
+  def from_prior(params: Params, keys: Key) -> dict[str, Params]:
+    return jax.vmap(algorithm.prior, (None, 0))(params, keys)
+
+  @jax.jit
+  def from_posterior(params: Params, context: Replay, tasks: Array, key: Key) -> dict[str, Params]:
+    key_rows, key_adapt = jax.random.split(key)
+    rows = sample_rows(context, tasks, key_rows, settings.context_size)
+    return jax.vmap(algorithm.adapt, (None, 0, 0))(params, rows, jax.random.split(key_adapt, len(tasks)))
+
+  def act(
+    params: Params, statistics: Statistics, adapted: dict[str, Params], positions: np.ndarray, key: Key
+  ) -> tuple[Trajectory, np.ndarray]:
+    """An episode for each of the positions `[n]`, and the rewards that the critic learns from, `[n, H]`."""
+    tasks = jax.tree.map(itemgetter(positions), all_tasks)
+    trajectory = rollout((params, statistics), adapted, tasks, key, deterministic=False)
+    trajectory = jax.tree.map(np.asarray, trajectory)
+    rewards = rewards_for_critic(tasks, trajectory) if rewards_for_critic else np.asarray(trajectory.reward)
+    return trajectory, rewards
+
+  def prior_episodes(
+    params: Params, statistics: Statistics, positions: np.ndarray, key: Key
+  ) -> tuple[Trajectory, np.ndarray]:
+    key_prior, key_act = jax.random.split(key)
+    adapted = from_prior(params, jax.random.split(key_prior, len(positions)))
+    return act(params, statistics, adapted, positions, key_act)
+
+  def posterior_episodes(
+    params: Params, statistics: Statistics, context: Replay, positions: np.ndarray, key: Key
+  ) -> tuple[Trajectory, np.ndarray]:
+    key_posterior, key_act = jax.random.split(key)
+    adapted = from_posterior(params, context, positions, key_posterior)
+    return act(params, statistics, adapted, positions, key_act)
+
+  def begin(params: Params, key: Key) -> Beginning:
+    everyone = np.arange(len(train_tasks))
+    positions = np.tile(everyone, settings.initial_episodes)
+    trajectory, rewards = prior_episodes(params, no_scaling(family.observation_size), positions, key)
+    statistics = fit_to_episodes(trajectory, rewards, discount)
+    empty = replays_for(family, settings)
+    replays = ContextReplays(
+      context=remember(empty.context, statistics, everyone, trajectory, np.asarray(trajectory.reward)),
+      experience=remember(empty.experience, statistics, everyone, trajectory, rewards),
+    )
+    return Beginning(statistics, replays, int(trajectory.mask.sum()))
+
+  def collect(
+    params: Params, statistics: Statistics, replays: ContextReplays, tasks: np.ndarray, key: Key
+  ) -> Collected:
+    key_prior, key_posterior, key_extra = jax.random.split(key, 3)
+    context, experience = clear(replays.context, jnp.asarray(tasks)), replays.experience
+    steps = 0
+    returns: dict[str, list[np.ndarray]] = {"prior": [], "posterior": []}
+
+    def keep(kind: str, trajectory: Trajectory, rewards: np.ndarray, *, as_context: bool) -> None:
+      nonlocal context, experience, steps
+      if as_context:
+        context = remember(context, statistics, tasks, trajectory, np.asarray(trajectory.reward))
+      experience = remember(experience, statistics, tasks, trajectory, rewards)
+      steps += int(trajectory.mask.sum())
+      returns[kind].append(np.asarray(episode_return(trajectory)))
+
+    positions = np.tile(tasks, settings.prior_episodes)
+    keep("prior", *prior_episodes(params, statistics, positions, key_prior), as_context=True)
+    for index in range(settings.posterior_episodes):
+      key_episode = jax.random.fold_in(key_posterior, index)
+      keep("posterior", *posterior_episodes(params, statistics, context, tasks, key_episode), as_context=True)
+    if settings.extra_episodes:
+      positions = np.tile(tasks, settings.extra_episodes)
+      keep("posterior", *posterior_episodes(params, statistics, context, positions, key_extra), as_context=False)
+    metrics = {f"collect/return_{kind}": float(np.mean(np.concatenate(of))) for kind, of in returns.items() if of}
+    return Collected(ContextReplays(context, experience), steps, metrics)
+
+  return Collector(begin, collect)
+
+
+def _act_scaled(algorithm: Algorithm) -> Callable[..., tuple[Array, Any]]:
+  """`Algorithm.act` on raw time steps; params are a pair with the scales, so that these can change in one program."""
+
+  def act(
+    scaled: tuple[Params, Statistics], task: dict[str, Params], timestep: TimeStep, key: Key | None
+  ) -> tuple[Array, dict[str, Params]]:
+    params, statistics = scaled
+    return act_on_raw_timesteps(algorithm.act, statistics)(params, task, timestep, key)
+
+  return act
+
+
+def make_rewards(reward: Reward) -> Callable[[Task, Trajectory], np.ndarray]:
+  """A function that gives each transition of N episodes a reward of its own task, another one than it was acted under.
+
+  Returns:
+    `rewards(tasks [N], trajectory) -> [N, H]` float32, zero after the end of an episode; computed from the stored
+    states in float64, as a rollout's own rewards are.
+  """
+  over_steps = jax.jit(jax.vmap(jax.vmap(reward, (None, 0, 0, 0))))
+
+  def rewards(tasks: Task, trajectory: Trajectory) -> np.ndarray:
+    before = jax.tree.map(lambda leaf: leaf[:, :-1], trajectory.state)
+    after = jax.tree.map(lambda leaf: leaf[:, 1:], trajectory.state)
+    with jax.enable_x64(True):
+      values = over_steps(tasks, before, trajectory.action, after)
+    return np.asarray(values, np.float32) * np.asarray(trajectory.mask)
+
+  return rewards
+
+
+def fit_to_episodes(trajectory: Trajectory, rewards: np.ndarray, discount: float) -> Statistics:
+  """Scales of episodes `[N, H]`: of their observations, and of the returns of `rewards` `[N, H]`."""
+  lengths = np.asarray(trajectory.mask, int).sum(axis=1)
+  observations = [rows[:length] for rows, length in zip(trajectory.observation, lengths, strict=True)]
+  returns = [
+    discounted_returns(rows[:length], np.array([length]), discount)
+    for rows, length in zip(rewards, lengths, strict=True)
+  ]
+  return fit_scales([np.asarray(rows) for rows in observations], returns)
+
+
+def remember(
+  replay: Replay, statistics: Statistics, tasks: np.ndarray, trajectory: Trajectory, rewards: np.ndarray
+) -> Replay:
+  """Appends whole episodes, scaled; `replay` cannot be read afterwards.
+
+  Args:
+    replay: with one reward a transition.
+    statistics: what observations and rewards are scaled by.
+    tasks: positions of n different tasks, [n].
+    trajectory: of E n episodes; each n consecutive ones belong to `tasks`.
+    rewards: of their transitions, [E n, H].
+  """
+  trajectory = trajectory._replace(state=())
+  chex.assert_is_divisible(len(rewards), len(tasks))
+  by_episode = jax.tree.map(lambda leaf: leaf.reshape(-1, len(tasks), *leaf.shape[1:]), (trajectory, rewards))
+  return _append(replay, statistics, jnp.asarray(tasks), *by_episode)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _append(replay: Replay, statistics: Statistics, tasks: Array, episodes: Trajectory, rewards: Array) -> Replay:
+  """Episode after episode of each of n tasks, leaves `[E, n, ...]`."""
+
+  def append(replay: Replay, episode: tuple[Trajectory, Array]) -> tuple[Replay, None]:
+    trajectory, reward = episode
+    observation = normalise_observation(statistics, trajectory.observation)
+    return add_episodes(
+      replay,
+      tasks,
+      observation[:, :-1],
+      trajectory.action,
+      (reward / statistics.return_scale)[:, :, None],
+      observation[:, 1:],
+      trajectory.terminal,
+      trajectory.mask,
+    ), None
+
+  return jax.lax.scan(append, replay, (episodes, rewards))[0]
