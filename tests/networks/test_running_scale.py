@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.networks.running_scale import initial_scale, standardise, update_scale
+from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
 
 
 def batches(count, rows=8, seed=0):
@@ -70,6 +70,12 @@ def test_standardised_rows_do_not_depend_on_the_unit(size):
 def test_a_feature_that_never_changes_is_about_zero(constant):
   rows = jnp.full((100, 2), constant)
   np.testing.assert_allclose(standardise(scale_of([rows] * 30), rows), np.zeros((100, 2)), atol=0.02)
+
+
+def test_the_standard_deviation_is_at_least_a_thousandth_of_the_size():
+  # In float32, 10000.001 - 100^2 is rounding error; the bound is 0.1.
+  scale = RunningScale(jnp.ones(()), jnp.array([100.0]), jnp.array([10000.001]))
+  np.testing.assert_allclose(standardise(scale, jnp.array([[100.1], [99.8]])), [[1.0], [-2.0]], rtol=1e-3)
 
 
 def test_rows_far_off_are_clipped():
