@@ -16,7 +16,7 @@ from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.report import task_name
 from experiments.run_directory import RESULTS, read_json
-from experiments.run_groups import estimate, find_runs, group_by_configuration, scores, rows_on_test_tasks
+from experiments.run_groups import estimate, find_runs, group_by_configuration, rows_on_test_tasks, scores
 from macaw_jax.evaluation.statistics import interquartile_mean, mean
 
 

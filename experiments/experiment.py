@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from experiments.configuration import ConfigurationError, hyperparameters, support_directory
+from experiments.configuration import ConfigurationError, hyperparameters, other_policies_directory
 from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.dataset import Dataset, load_dataset
@@ -334,7 +334,7 @@ def read_supports(config: ml_collections.ConfigDict, family: TaskFamily, indices
     DatasetError: there is none that can be read.
     ConfigurationError: it does not have these tasks of the family.
   """
-  directory = support_directory(config)
+  directory = other_policies_directory(config.dataset.directory)
   manifest = read_manifest(directory)
   if manifest.family != family.name or max(indices) >= len(manifest.tasks):
     raise ConfigurationError(
@@ -346,10 +346,24 @@ def read_supports(config: ml_collections.ConfigDict, family: TaskFamily, indices
 
 def _load_supports(config: ml_collections.ConfigDict, family: TaskFamily, name: str, indices: Sequence[int]) -> Split:
   """Tasks with the episodes that were acted for others, all of them."""
-  directory, manifest = support_directory(config), read_supports(config, family, indices)
+  directory, manifest = other_policies_directory(config.dataset.directory), read_supports(config, family, indices)
   return Split(
     name, tuple(indices), load_dataset(directory, tasks=indices), protocols.tasks_of(manifest, family, indices)
   )
+
+
+def with_other_policies(experiment: Experiment, config: ml_collections.ConfigDict) -> Experiment:
+  """The experiment with episodes that were acted for other tasks in place of the evaluated tasks' own.
+
+  Raises:
+    DatasetError: there are no such data that can be read.
+    ConfigurationError: they do not have these tasks of the family, or not enough transitions.
+  """
+  evaluated = tuple(
+    _load_supports(config, experiment.family, split.name, split.indices) for split in experiment.evaluated
+  )
+  check_support(config.evaluation.support_size, *evaluated)
+  return experiment._replace(evaluated=evaluated)
 
 
 def _load_split(

@@ -8,10 +8,14 @@ import jax
 import ml_collections
 
 from experiments.command_line import say
-from experiments.configuration import MAX_SEED, ConfigurationError
+from experiments.configuration import MAX_SEED, ConfigurationError, other_policies_directory
 from experiments.experiment import Experiment, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, DATASET, data_identity, load_config
 from experiments.validation import validate
+from macaw_jax.data.files import sha256
+from macaw_jax.data.manifest import MANIFEST_FILE
+from macaw_jax.evaluation.protocols import PROTOCOLS
+from macaw_jax.training.checkpoint_record import RECORD_FILE
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint, OtherVersion, newest_whole
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.population import no_skips
@@ -55,10 +59,33 @@ def check_seed(seed: int) -> None:
     raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
 
 
+def kinds_of_support(directory: Path, config: ml_collections.ConfigDict) -> list[str]:
+  """The names in `PROTOCOLS` that a run can be evaluated with; says where other tasks' policies have left no data."""
+  other_policies = Path(other_policies_directory(config.dataset.directory))
+  if (other_policies / MANIFEST_FILE).is_file():
+    return list(PROTOCOLS)
+  say(f"{directory}: without supports of other policies: no dataset at {other_policies}")
+  return [support for support in PROTOCOLS if support != "other_policies"]
+
+
 def load_trained_run(directory: Path, config: ml_collections.ConfigDict, which: str = NEWEST) -> TrainedRun:
   """The data and a checkpoint of a run, as `load_experiment` and `load_checkpoint` give them."""
   experiment = load_experiment(config)
   return TrainedRun(config, experiment, load_checkpoint(config, experiment, directory, which))
+
+
+def newest_checkpoint(directory: Path) -> tuple[int, str]:
+  """The update of a run's newest whole checkpoint, and the digest of what the checkpoint says of itself.
+
+  Raises:
+    ConfigurationError: there is none, or it is in a format that this release does not read.
+  """
+  with Checkpoints(directory / CHECKPOINTS) as checkpoints:
+    try:
+      step = _find_step(checkpoints, directory, NEWEST)
+    except OtherVersion as error:
+      raise ConfigurationError(str(error)) from error
+  return step, sha256(directory / CHECKPOINTS / str(step) / RECORD_FILE)
 
 
 def load_checkpoint(
@@ -72,8 +99,6 @@ def load_checkpoint(
   """
   state = initialise(make_algorithm(config, experiment.problem), jax.random.key(config.seed))
   with Checkpoints(directory / CHECKPOINTS) as checkpoints:
-    if not checkpoints.steps():
-      raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
     try:
       step = _find_step(checkpoints, directory, which)
       checkpoint, note = checkpoints.restore(Checkpoint(state, experiment.statistics, no_skips()), step)
@@ -89,6 +114,8 @@ def load_checkpoint(
 
 
 def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:
+  if not checkpoints.steps():
+    raise ConfigurationError(f"{directory}: the run has no checkpoint yet")
   if which == NEWEST:
     newest, damaged = newest_whole([checkpoints])
     for *_, error in damaged:

@@ -1,0 +1,128 @@
+"""What of a task can be read off an adapted agent by a linear map.
+
+Features are all that adaptation changed, flattened: a latent variable, or the weights of networks. From them a ridge
+regression reads the task's parameters, fitted on training tasks and tried on supports that it has not seen. An agent
+that adapts to the behaviour in a support, and not to the task, is decoded where the behaviour is as in training, and
+nowhere else.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import numpy as np
+
+from macaw_jax.types import Params
+
+# Ridge penalties that are tried, as multiples of the mean squared length of a feature vector.
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+_SMALLEST_STD = 1e-9  # relative: a feature that moves by its rounding alone says nothing
+
+
+class Scale(NamedTuple):
+  """Standardises columns; one that does not move becomes zero."""
+
+  mean: np.ndarray  # [F]
+  std: np.ndarray  # [F]  infinite where a column does not move
+
+  def __call__(self, rows: np.ndarray) -> np.ndarray:
+    """Rows `[N, F]` as deviations from the mean in standard deviations."""
+    return (rows - self.mean) / self.std
+
+
+class Decoder(NamedTuple):
+  """A linear map from features to parameters, both standardised: `W = X^T A`, X the N fitted features."""
+
+  feature_scale: Scale
+  parameter_scale: Scale
+  features: np.ndarray  # X [N, F]  standardised
+  dual: np.ndarray  # A [N, P]
+
+  def __call__(self, features: np.ndarray) -> np.ndarray:
+    """The parameters `[M, P]`, in their own units, that features `[M, F]` speak for."""
+    decoded = self.feature_scale(features) @ self.features.T @ self.dual
+    std = self.parameter_scale.std
+    return self.parameter_scale.mean + decoded * np.where(np.isfinite(std), std, 0.0)
+
+
+class Decoding(NamedTuple):
+  """How well parameters are decoded."""
+
+  r_squared: float  # 1 - squared error / variance over tasks, of standardised parameters; NaN with one task
+  error: float  # mean Euclidean distance of decoded to true parameters, in their own units
+  chance: float  # mean distance of true parameters to those of a training task drawn at random
+
+
+def flatten_features(adapted: dict[str, Params]) -> np.ndarray:
+  """All leaves `[N, ...]` of what adaptation changed, side by side: `[N, F]` float64."""
+  leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(adapted)]
+  return np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+
+
+def fit_decoder(
+  features: np.ndarray, parameters: np.ndarray, groups: np.ndarray, penalties: Sequence[float] = PENALTIES
+) -> Decoder:
+  """Ridge regression in its dual form: `A = (X X^T + c I)^-1 Y`, X and Y standardised.
+
+  The cost is that of N x N matrices, however many features there are. The penalty c is that of the smallest squared
+  error on left-out groups, which the dual gives without fitting again: with `B = (X X^T + c I)^-1`, the error on the
+  rows G when they are left out is `B_GG^-1 A_G`.
+
+  Args:
+    features: `[N, F]`, finite.
+    parameters: `[N, P]`, of the task that each row was adapted to.
+    groups: `[N]`, rows that are left out together share a number: those of a task, where others are to be decoded.
+    penalties: to choose from, as multiples of the mean of X X^T's diagonal.
+
+  Raises:
+    ValueError: there is one group, or a feature is not finite.
+  """
+  chex.assert_rank([features, parameters, groups], [2, 2, 1])
+  chex.assert_equal_shape_prefix([features, parameters, groups], 1)
+  if len(np.unique(groups)) < 2:
+    raise ValueError("a decoder is fitted to two groups or more, got 1")
+  if not np.isfinite(features).all():
+    raise ValueError("features to decode: expected finite values")
+  feature_scale, parameter_scale = _fit_scale(features), _fit_scale(parameters)
+  x, y = feature_scale(features), parameter_scale(parameters)
+  gram = x @ x.T
+  unit = max(float(np.mean(np.diag(gram))), np.finfo(np.float64).tiny)
+
+  def solve(penalty: float) -> tuple[float, np.ndarray]:
+    inverse = np.linalg.inv(gram + penalty * unit * np.eye(len(gram)))
+    dual = inverse @ y
+    left_out = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    errors = [np.linalg.solve(inverse[np.ix_(rows, rows)], dual[rows]) for rows in left_out]
+    return float(sum(np.sum(error**2) for error in errors)), dual
+
+  _, dual = min((solve(penalty) for penalty in penalties), key=lambda found: found[0])
+  return Decoder(feature_scale, parameter_scale, x, dual)
+
+
+def measure_decoding(
+  decoder: Decoder, features: np.ndarray, parameters: np.ndarray, train_parameters: np.ndarray
+) -> Decoding:
+  """How near a decoder comes to the parameters of supports that it has not seen.
+
+  Args:
+    decoder: fitted on training tasks.
+    features: `[M, F]`.
+    parameters: `[M, P]`, of the task of each row.
+    train_parameters: `[T, P]`, one row a training task.
+  """
+  decoded = decoder(features)
+  error = decoder.parameter_scale(decoded) - decoder.parameter_scale(parameters)
+  deviation = decoder.parameter_scale(parameters) - decoder.parameter_scale(parameters.mean(axis=0))
+  variance = float(np.sum(deviation**2))
+  distances = np.linalg.norm(parameters[:, None] - train_parameters[None], axis=-1)
+  return Decoding(
+    r_squared=1.0 - float(np.sum(error**2)) / variance if variance > 0.0 else float("nan"),
+    error=float(np.mean(np.linalg.norm(decoded - parameters, axis=-1))),
+    chance=float(np.mean(distances)),
+  )
+
+
+def _fit_scale(rows: np.ndarray) -> Scale:
+  mean, std = rows.mean(axis=0), rows.std(axis=0)
+  return Scale(mean, np.where(std > _SMALLEST_STD * (1.0 + np.abs(mean)), std, np.inf))
