@@ -16,7 +16,7 @@ import numpy as np
 from macaw_jax.types import Params
 
 # Ridge penalties that are tried, as multiples of the mean squared length of a feature vector.
-PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 _SMALLEST_STD = 1e-9  # relative: a feature that moves by its rounding alone says nothing
 
 
