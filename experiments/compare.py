@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> None:
   for directory in find_runs(arguments, "compare"):
     if (directory / RESULTS).is_file():
       results[directory] = read_json(directory / RESULTS, dict)
+      if "collection" in results[directory]["config"]:
+        raise ConfigurationError(f"{directory}: it collected its own data; see python -m experiments.online_report")
     else:
       print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
   if not results:

@@ -1,9 +1,11 @@
-"""Meta-trains agents on a dataset and evaluates them.
+"""Meta-trains agents, on a dataset or on what they collect, and evaluates them.
 
 python -m experiments.run --config=configs/macaw.py
 python -m experiments.run --config=configs/macaw.py --config.seed=1 --config.training.steps=50000
 python -m experiments.run --config=configs/macaw.py --config.population.seeds=3
 python -m experiments.run --config=configs/macaw.py --config.population.grid="temperature=0.5,1;first_order=true,false"
+
+With configs/pearl.py the agent collects its own data (`experiments.online_run`).
 
 The same command again continues a run that was stopped or killed, from its newest checkpoint (docs/reliability.md). The
 members of a population are trained in one program; each has the directory, and the results, of the same run alone.
@@ -19,10 +21,12 @@ import numpy as np
 from absl import flags
 
 from experiments.command_line import TrainingError, launch_with_config, say
-from experiments.configuration import ConfigurationError
+from experiments.configuration import ConfigurationError, collects
 from experiments.experiment import Experiment, load_experiment, make_algorithm
 from experiments.interruption import Interrupted, Interruption
 from experiments.member_runs import open_members
+from experiments.online_configuration import validate_online
+from experiments.online_run import run_online
 from experiments.population import Member, members_of
 from experiments.program import make_mesh
 from experiments.run_results import finish
@@ -126,12 +130,22 @@ def describe_data(experiment: Experiment, config: ml_collections.ConfigDict) -> 
   )
 
 
+def check(config: ml_collections.ConfigDict) -> None:
+  """Raises `ConfigurationError` if the configuration cannot be run."""
+  (validate_online if collects(config) else validate)(config)
+
+
 def main(config: ml_collections.ConfigDict) -> None:
   """Runs what the command line says, and answers signals."""
   interruption = Interruption()
   interruption.listen()
+  if collects(config):
+    if DEBUG_NANS.value:
+      raise ConfigurationError("command line: --debug_nans is for runs on a dataset")
+    run_online(config, interruption, continue_changed=CONTINUE_CHANGED.value)
+    return
   run(config, interruption, continue_changed=CONTINUE_CHANGED.value, debug_nans=DEBUG_NANS.value)
 
 
 if __name__ == "__main__":
-  launch_with_config(main, validate)
+  launch_with_config(main, check)

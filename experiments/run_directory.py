@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ml_collections
 
 from experiments.command_line import say
-from experiments.configuration import ConfigurationError, flatten, support_directory
+from experiments.configuration import ConfigurationError, collects, flatten, support_directory
 from experiments.provenance import arithmetic, code_differences, code_identity, git_commit, package_versions
 from experiments.run_lock import LOCK, hold_lock
 from macaw_jax.data.manifest import content_digest, read_manifest
@@ -51,10 +51,9 @@ Value = TypeVar("Value", dict[str, Any], list[Any])
 
 
 def default_directory(config: ml_collections.ConfigDict, settings: Sequence[str] = ()) -> Path:
-  """runs/<algorithm>-<dataset>-<seed>, with `settings` before the seed."""
-  return Path("runs") / "-".join(
-    [config.algorithm.name, Path(config.dataset.directory).name, *settings, str(config.seed)]
-  )
+  """runs/<algorithm>-<dataset or family>-<seed>, with `settings` before the seed."""
+  data = config.collection.family if collects(config) else Path(config.dataset.directory).name
+  return Path("runs") / "-".join([config.algorithm.name, data, *settings, str(config.seed)])
 
 
 def directory_of(config: ml_collections.ConfigDict) -> Path:

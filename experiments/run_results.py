@@ -52,14 +52,19 @@ def finish(
   if len(runs) == 1:
     (each,), (result,) = runs, results
     say(f"\n{report.results_table(result.rows)}\n")
-    say(f"files in {each.directory}:")
-    for name, content in FILES.items():
-      if (each.directory / name).exists():
-        say(f"  {name:<20} {content}")
+    say_files(each.directory)
   else:
     written = {each.directory: read_json(each.directory / RESULTS, dict) for each in runs}
     say(f"\n{compare.comparison_table(compare.group_runs(written))}\n\n{compare.runs_table(written)}\n")
   say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={runs[0].directory}")
+
+
+def say_files(directory: Path) -> None:
+  """Says what a run's directory holds."""
+  say(f"files in {directory}:")
+  for name, content in FILES.items():
+    if (directory / name).exists():
+      say(f"  {name:<20} {content}")
 
 
 def write_results(experiment: Experiment, each: MemberRun, result: Result) -> None:

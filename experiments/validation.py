@@ -17,6 +17,7 @@ from experiments.configuration import (
   FIELDS,
   ConfigurationError,
   Field,
+  collects,
   flatten,
   hyperparameters,
   missing_dataset,
@@ -58,6 +59,10 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
   Raises:
     ConfigurationError: with all that is wrong, one line each.
   """
+  if collects(config):
+    raise ConfigurationError(
+      "config.collection: the run collects its own data; experiments.run and experiments.online_report take it"
+    )
   check(config, FIELDS, RULES + START_RULES if starts else RULES, Examined(config))
 
 

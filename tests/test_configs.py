@@ -6,14 +6,15 @@ import pathlib
 
 import pytest
 
-from experiments.configuration import hyperparameters
-from experiments.validation import validate
+from experiments.configuration import collects, hyperparameters
+from experiments.run import check
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.algorithms.macaw import macaw, objective
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
-NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in ("__init__", "defaults"))
+SHARED = ("__init__", "contextual", "defaults")
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in SHARED)
 
 
 def get_config(name, *family):
@@ -29,7 +30,7 @@ def test_configuration_is_right_on_the_starter_data(name, monkeypatch):
   monkeypatch.chdir(ROOT)
   config = get_config(name)
   assert config.algorithm.name == name
-  validate(config)
+  check(config)
 
 
 @pytest.mark.parametrize("family", ["cheetah_dir", "cheetah_vel"])
@@ -37,7 +38,15 @@ def test_configuration_is_right_on_the_starter_data(name, monkeypatch):
 def test_hyperparameters_are_those_of_the_algorithm(name, family):
   config = get_config(name, family)
   ALGORITHMS[name](Problem(20, 6, 3, 0.99), **hyperparameters(config))
-  assert config.dataset.directory.endswith(family)
+  data = config.collection.family if collects(config) else config.dataset.directory
+  assert data.endswith(family)
+
+
+@pytest.mark.parametrize("family", ["point_robot", "point_robot_sparse", "cheetah_dir", "cheetah_vel"])
+def test_families_that_pearl_has_values_for(family):
+  config = get_config("pearl", family)
+  check(config)
+  assert (config.collection.critic_reward == "point_robot") == (family == "point_robot_sparse")
 
 
 @pytest.mark.parametrize("name", NAMES)

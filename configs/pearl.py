@@ -1,0 +1,90 @@
+"""PEARL, which collects its own data.
+
+python -m experiments.run --config=configs/pearl.py                       point robot, dense reward
+python -m experiments.run --config=configs/pearl.py:point_robot_sparse    reward near the goal alone
+python -m experiments.run --config=configs/pearl.py:cheetah_dir           half-cheetah forward and backward
+python -m experiments.run --config=configs/pearl.py:cheetah_vel           half-cheetah at 35 velocities
+"""
+
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
+  """PEARL on a family, with few and short episodes and small networks: for minutes on a CPU."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.output_directory = config_dict.placeholder(str)  # none: runs/pearl-<family>-<seed>
+
+  config.collection = ml_collections.ConfigDict()  # numbers of episodes are those of each task
+  config.collection.family = family
+  config.collection.critic_reward = config_dict.placeholder(str)  # or the family whose reward the critic learns from
+  config.collection.discount = 0.99
+  config.collection.initial_episodes = 5  # before the first update, under the prior
+  config.collection.tasks_per_iteration = 20
+  config.collection.prior_episodes = 1  # under the prior, into contexts and experience
+  config.collection.posterior_episodes = 2  # under the posterior of the context so far, into both
+  config.collection.extra_episodes = 1  # under the posterior, into the experience alone
+
+  config.training = ml_collections.ConfigDict()
+  config.training.steps = 10_000
+  config.training.updates_per_iteration = 200  # in one compiled call, after each collection; divides those around it
+  config.training.tasks_per_update = 16
+  config.training.support_size = 30  # transitions of a context
+  config.training.query_size = 64  # transitions of a task that the critic learns from
+  config.training.evaluate_every = 1_000
+  config.training.checkpoint_every = 2_000
+  config.training.keep_checkpoints = 1  # of the newest; each holds all that was collected
+
+  config.algorithm = ml_collections.ConfigDict(
+    {
+      "name": "pearl",
+      "latent_size": 5,
+      "encoder_hidden_sizes": (64, 64),
+      "next_observation": True,
+      "kl_weight": 0.1,
+      "kl_reduction": "sum",
+      "hidden_sizes": (64, 64),
+      "reward_scale": 300.0,
+      "target_rate": 0.005,
+      "agent_learning_rate": 1e-3,
+      "encoder_learning_rate": 1e-3,
+      "encoder_steps": config_dict.placeholder(int),
+      # The learning rates end at zero; a number far above training.steps keeps them.
+      "decay_steps": config.training.get_ref("steps") + 0,
+    }
+  )
+
+  config.evaluation = ml_collections.ConfigDict()
+  config.evaluation.repetitions = 4  # lives in each task
+  config.evaluation.exploration_episodes = 1  # first episodes of a life, under the prior
+  config.evaluation.adapted_episodes = 3  # then, each adapted to all before
+  config.evaluation.engine = "native"  # or 'mjx': MuJoCo bodies inside the compiled program, on an accelerator
+  config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
+  for section, values in VALUES.get(family, {}).items():
+    config[section].update(values)
+  return config
+
+
+_CHEETAH: dict[str, dict[str, Any]] = {
+  "collection": {"tasks_per_iteration": 2, "prior_episodes": 2, "posterior_episodes": 1, "extra_episodes": 2},
+  "training": {
+    "steps": 45_000,
+    "updates_per_iteration": 300,
+    "tasks_per_update": 4,
+    "support_size": 128,
+    "query_size": 128,
+    "evaluate_every": 4_500,
+    "checkpoint_every": 9_000,
+  },
+  "algorithm": {"hidden_sizes": (128, 128), "reward_scale": 50.0},
+  "evaluation": {"exploration_episodes": 2, "adapted_episodes": 1, "repetitions": 4},
+}
+
+VALUES: dict[str, dict[str, dict[str, Any]]] = {
+  "point_robot_sparse": {"collection": {"critic_reward": "point_robot"}},
+  "cheetah_dir": _CHEETAH,
+  "cheetah_vel": _CHEETAH,
+}

@@ -1,0 +1,133 @@
+"""From a configuration to the parts of a run that collects its own data."""
+
+from collections.abc import Sequence
+from functools import partial
+from operator import itemgetter
+from typing import NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from experiments.configuration import ConfigurationError
+from experiments.experiment import evenly_spaced, make_algorithm
+from macaw_jax import envs
+from macaw_jax.data.context_replay import sample_context_batch
+from macaw_jax.data.statistics import Statistics
+from macaw_jax.envs.family import TaskFamily
+from macaw_jax.evaluation.online import OnlineProtocol, make_online_protocol
+from macaw_jax.evaluation.protocols import Row
+from macaw_jax.training.loop import Sample
+from macaw_jax.training.online import CollectionSettings, Collector, make_collector
+from macaw_jax.types import Algorithm, Key, Params, Problem
+
+
+class OnlineExperiment(NamedTuple):
+  """A family, the agent, and how it collects."""
+
+  family: TaskFamily
+  algorithm: Algorithm
+  settings: CollectionSettings
+  collector: Collector
+  sample: Sample
+
+
+def make_online_experiment(config: ml_collections.ConfigDict) -> OnlineExperiment:
+  """The parts of a configuration that has been validated.
+
+  Raises:
+    ConfigurationError: the algorithm does not take its hyper-parameters.
+  """
+  collection, training = config.collection, config.training
+  family = envs.make(collection.family)
+  problem = Problem(family.observation_size, family.action_size, len(family.train_tasks), collection.discount)
+  algorithm = make_algorithm(config, problem)
+  settings = CollectionSettings(
+    initial_episodes=collection.initial_episodes,
+    tasks_per_iteration=collection.tasks_per_iteration,
+    prior_episodes=collection.prior_episodes,
+    posterior_episodes=collection.posterior_episodes,
+    extra_episodes=collection.extra_episodes,
+    context_size=training.support_size,
+    iterations=training.steps // training.updates_per_iteration,
+  )
+  critic_reward = envs.make(collection.critic_reward).reward if collection.critic_reward else None
+  return OnlineExperiment(
+    family,
+    algorithm,
+    settings,
+    make_collector(algorithm, family, settings, discount=collection.discount, critic_reward=critic_reward),
+    partial(
+      sample_context_batch,
+      num_tasks=training.tasks_per_update,
+      context_size=training.support_size,
+      batch_size=training.query_size,
+    ),
+  )
+
+
+class OnlineEvaluator:
+  """The protocol `online` on the test tasks of a family, and on some of its training tasks if wanted.
+
+  Args:
+    experiment: family and agent.
+    statistics: of the run.
+    config: of the run.
+  """
+
+  def __init__(self, experiment: OnlineExperiment, statistics: Statistics, config: ml_collections.ConfigDict):
+    evaluation, family = config.evaluation, experiment.family
+    self._family, self._evaluation = family, evaluation
+    self._protocol: OnlineProtocol = make_online_protocol(
+      experiment.algorithm,
+      family,
+      statistics,
+      discount=config.collection.discount,
+      num_repetitions=evaluation.repetitions,
+      num_episodes=evaluation.exploration_episodes + evaluation.adapted_episodes - 1,
+      exploration_episodes=evaluation.exploration_episodes,
+      engine=evaluation.engine,
+    )
+    chosen = evenly_spaced(len(family.train_tasks), evaluation.train_tasks)
+    self._splits = {"test": family.test_tasks, "train": tuple(family.train_tasks[position] for position in chosen)}
+
+  def __call__(self, params: Params, key: Key) -> list[Row]:
+    """A row of plain numbers for each evaluated task."""
+    rows: list[Row] = []
+    for split, indices in self._splits.items():
+      if indices:
+        rows += self._rows(split, indices, params, key)
+    return rows
+
+  def _rows(self, split: str, indices: Sequence[int], params: Params, key: Key) -> list[Row]:
+    tasks = jax.tree.map(itemgetter(np.asarray(indices)), self._family.tasks)
+    returns = self._protocol(params, tasks, key).by_episodes
+    assert returns is not None  # [T, E, K + 1]
+    return [
+      {
+        "protocol": "online",
+        "split": split,
+        "task_index": int(index),
+        "task": {name: np.asarray(values[position]).tolist() for name, values in tasks.items()},
+        "episodes": self._evaluation.repetitions,
+        "exploration_episodes": self._evaluation.exploration_episodes,
+        "return_before": float(of_task[:, 0].mean()),
+        "return_before_std": float(of_task[:, 0].std()),
+        "return_after": float(of_task[:, -1].mean()),
+        "return_after_std": float(of_task[:, -1].std()),
+        "returns_by_episodes": of_task.mean(axis=0).tolist(),
+      }
+      for position, (index, of_task) in enumerate(zip(indices, returns, strict=True))
+    ]
+
+
+def require_same_length(before: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> None:
+  """Raises `ConfigurationError` if a run that began with one number of updates is to go on to another.
+
+  Its memories have room for what is collected until then, and no more.
+  """
+  if before.training.steps != config.training.steps:
+    raise ConfigurationError(
+      f"config.training.steps = {config.training.steps}: this run began with {before.training.steps}, which decides "
+      "how much its replay holds; choose another --config.output_directory"
+    )

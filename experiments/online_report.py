@@ -1,0 +1,120 @@
+"""Compares runs that collected their own data: the return of each episode of a new task, over seeds.
+
+python -m experiments.online_report runs/pearl-point_robot-? --output=pearl_point_robot.png
+
+Of each configuration a line with the mean over seeds and test tasks and the spread over seeds; and, if wanted, the
+return of the first and of the last episode over the environment steps of training.
+"""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+
+from experiments.command_line import launch_with_arguments, say
+from experiments.configuration import ConfigurationError
+from experiments.online_results import ENVIRONMENT_STEPS, mean_returns
+from experiments.run_directory import METRICS, RESULTS, read_json
+from experiments.run_groups import find_runs, group_by_configuration, rows_on_test_tasks
+from macaw_jax.training.metrics import read_rows
+
+OUTPUT = flags.DEFINE_string("output", None, "PNG of the learning curves; none if not given.")
+EPISODE = "test/return_episode_"
+
+
+class OnlineRun(NamedTuple):
+  """A finished run."""
+
+  returns: np.ndarray  # [K + 1]  of each episode, mean over test tasks
+  environment_steps: int
+  curve: list[Mapping[str, Any]]  # rows of metrics with an evaluation
+
+
+def main(arguments: list[str]) -> None:
+  """Prints the table of the runs that the command line names, and draws their curves."""
+  results = {}
+  for directory in find_runs(arguments, "online_report"):
+    if not (directory / RESULTS).is_file():
+      print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
+      continue
+    results[directory] = read_json(directory / RESULTS, dict)
+    if "collection" not in results[directory]["config"]:
+      raise ConfigurationError(f"{directory}: a run on a dataset; for these there is python -m experiments.compare")
+  if not results:
+    raise ConfigurationError(f"none of these runs has a {RESULTS}")
+  groups = {
+    label: [_read_run(directory, results[directory]) for directory in directories]
+    for label, directories in group_by_configuration(results).items()
+  }
+  say(table(groups))
+  if OUTPUT.value:
+    draw(groups, Path(OUTPUT.value))
+    say(f"\nwrote {OUTPUT.value}")
+
+
+def _read_run(directory: Path, result: Mapping[str, Any]) -> OnlineRun:
+  rows = rows_on_test_tasks(result)
+  try:
+    metrics = read_rows(directory / METRICS)
+  except (OSError, ValueError) as error:
+    raise ConfigurationError(str(error)) from error
+  return OnlineRun(mean_returns(rows), rows[0][ENVIRONMENT_STEPS], [row for row in metrics if f"{EPISODE}1" in row])
+
+
+def table(groups: Mapping[str, Sequence[OnlineRun]]) -> str:
+  """The table, with what its columns mean below it."""
+  most = max(len(runs[0].returns) for runs in groups.values())
+  lines = [
+    f"| runs | {' | '.join(f'episode {number}' for number in range(1, most + 1))} | seeds | environment steps |",
+    "|---" * (most + 3) + "|",
+  ]
+  for label, runs in groups.items():
+    returns = np.stack([run.returns for run in runs])  # [S, K + 1]
+    cells = [_spread(of_episode) for of_episode in returns.T] + [""] * (most - returns.shape[1])
+    lines.append(f"| {label} | {' | '.join(cells)} | {len(runs)} | {max(run.environment_steps for run in runs)} |")
+  lines += ["", "Return of each episode in a new task, mean over test tasks and seeds ± standard deviation over seeds."]
+  return "\n".join(lines)
+
+
+def _spread(values: np.ndarray) -> str:
+  spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+  return f"{np.mean(values):.1f}{spread}"
+
+
+def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:
+  """Draws the first and the last episode's return over environment steps, a line a seed.
+
+  Raises:
+    ConfigurationError: matplotlib is not installed, or the picture cannot be written.
+  """
+  try:
+    from matplotlib.figure import Figure
+  except ImportError as error:
+    raise ConfigurationError('--output: matplotlib is not installed (pip install "macaw_jax[plot]")') from error
+  figure = Figure(figsize=(6 * len(groups), 4), layout="constrained")
+  panels = figure.subplots(1, len(groups), squeeze=False)[0]
+  for axes, (label, runs) in zip(panels, groups.items(), strict=True):
+    episodes = {
+      f"{EPISODE}1": "episode 1, prior",
+      f"{EPISODE}{len(runs[0].returns)}": f"episode {len(runs[0].returns)}",
+    }
+    for color, (name, shown) in enumerate(episodes.items()):
+      for number, run in enumerate(runs):
+        steps = [row[ENVIRONMENT_STEPS] for row in run.curve]
+        returns = [math.nan if row[name] is None else row[name] for row in run.curve]
+        axes.plot(steps, returns, color=f"C{color}", alpha=0.7, label=None if number else shown)
+    axes.set(title=label, xlabel="environment steps", ylabel="return, mean over test tasks")
+    axes.grid(alpha=0.3)
+    axes.legend()
+  try:
+    figure.savefig(path, dpi=120)
+  except (OSError, ValueError) as error:
+    raise ConfigurationError(f"--output={path}: {error}") from error
+
+
+if __name__ == "__main__":
+  launch_with_arguments(main)

@@ -1,0 +1,245 @@
+"""Whole runs of an agent that collects its own data."""
+
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from jax.experimental.compilation_cache import compilation_cache
+from miniature_run import interrupt_at
+
+from configs import pearl
+from experiments import compare, online_report, online_run
+from experiments.command_line import TrainingError
+from experiments.configuration import ConfigurationError
+from experiments.evaluate import evaluate_run
+from experiments.interruption import Interrupted, Interruption
+from experiments.online_run import run_online
+from experiments.run import check
+from experiments.run_directory import write_json
+from macaw_jax.training.metrics import read_rows
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compile(tmp_path_factory):
+  """Compiles with few optimisations and each program once: runs of this file are alike, and compared bit for bit."""
+  options = {
+    "jax_disable_most_optimizations": True,
+    "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+  }
+  before = {name: jax.config.values[name] for name in options}
+  for name, value in options.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()  # Its directory is read once, at the first compilation.
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+
+
+def make_miniature(output, family="point_robot_sparse"):
+  """A configuration of four iterations of ten updates, to be run in a directory."""
+  config = pearl.get_config(family)
+  config.output_directory = str(output)
+  config.collection.update(
+    {
+      "initial_episodes": 1,
+      "tasks_per_iteration": 3,
+      "prior_episodes": 1,
+      "posterior_episodes": 1,
+      "extra_episodes": 1,
+    }
+  )
+  config.training.update(
+    {
+      "steps": 40,
+      "updates_per_iteration": 10,
+      "tasks_per_update": 3,
+      "support_size": 8,
+      "query_size": 8,
+      "evaluate_every": 20,
+      "checkpoint_every": 20,
+    }
+  )
+  config.algorithm.update({"hidden_sizes": (8,), "encoder_hidden_sizes": (8,), "latent_size": 2})
+  config.evaluation.update({"repetitions": 2, "exploration_episodes": 1, "adapted_episodes": 2, "train_tasks": 2})
+  return config.lock()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, quick_compile):
+  """The configuration of a run that is finished, and what the run said."""
+  config = make_miniature(tmp_path_factory.mktemp("finished") / "run")
+  with contextlib.redirect_stdout(io.StringIO()) as shown:
+    run_online(config)
+  return config, shown.getvalue()
+
+
+def copied(finished, place):
+  """The finished run in another place, for a test to change."""
+  config = finished[0].copy_and_resolve_references()
+  config.output_directory = str(shutil.copytree(config.output_directory, place))
+  write_json(place / "config.json", config.to_dict())
+  return config
+
+
+def without_times(rows):
+  return [{name: row[name] for name in row if name not in ("wall_time", "steps_per_second")} for row in rows]
+
+
+def arrays(directory):
+  """The record of the newest checkpoint says each leaf's digest."""
+  (newest,) = Path(directory, "checkpoints").iterdir()
+  return newest.name, json.loads((newest / "checkpoint.json").read_text())["leaves"]
+
+
+def test_what_a_run_says_and_writes(finished):
+  config, shown = finished
+  for said in ("collecting the first episodes", "compiling", "step 40/40", "protocol online", "test mean of 20 tasks"):
+    assert said in shown
+  directory = Path(config.output_directory)
+  names = {path.name for path in directory.iterdir()}
+  assert names >= {"config.json", "starts.json", "metrics.jsonl", "results.json", "checkpoints", "tensorboard"}
+
+  rows = read_rows(directory / "metrics.jsonl")
+  trained = [row for row in rows if "critic_loss" in row]
+  assert [row["step"] for row in trained] == [10, 20, 30, 40]
+  # 80 episodes first, then three of each of three tasks; 20 steps each.
+  assert [row["environment_steps"] for row in trained] == [1600 + 180 * count for count in range(1, 5)]
+  assert all(row["collect/return_posterior"] >= 0 for row in trained)  # The sparse reward, which is never negative.
+  assert [row["step"] for row in rows if "test/return_episode_3" in row] == [0, 20, 40]
+
+  results = json.loads((directory / "results.json").read_text())
+  assert len(results["rows"]) == 22
+  for row in results["rows"]:
+    returns = row["returns_by_episodes"]
+    assert len(returns) == 3
+    assert (row["return_before"], row["return_after"]) == pytest.approx((returns[0], returns[2]))
+    assert row["protocol"] == "online"
+  evaluated = [(row["split"], row["task_index"]) for row in results["rows"]]
+  assert evaluated == [("test", task) for task in range(80, 100)] + [("train", 0), ("train", 79)]
+
+
+@pytest.mark.parametrize("step", [10, 20])  # between two evaluations; before one that is due
+def test_the_same_command_continues_an_interrupted_run(finished, tmp_path, monkeypatch, capsys, step):
+  config, interruption = make_miniature(tmp_path / "run"), Interruption()
+  with monkeypatch.context() as patch:
+    patch.setattr(online_run, "ProgressLine", interrupt_at(step, interruption))
+    with pytest.raises(Interrupted):
+      run_online(config, interruption)
+  assert capsys.readouterr().out.endswith(f"the same command continues from update {step}\n")
+  run_online(config)
+  assert arrays(tmp_path / "run") == arrays(finished[0].output_directory)
+  rows, expected = (
+    read_rows(Path(place) / "metrics.jsonl") for place in (tmp_path / "run", finished[0].output_directory)
+  )
+  assert without_times(rows) == without_times(expected)
+
+
+def test_another_seed_is_another_run(finished, tmp_path):
+  config = make_miniature(tmp_path / "run")
+  config.seed = 1
+  run_online(config)
+  ours, theirs = arrays(tmp_path / "run")[1], arrays(finished[0].output_directory)[1]
+  differ = {path for path in ours if ours[path] != theirs[path]}
+  assert any("experience" in path for path in differ)
+  assert any("params" in path for path in differ)
+
+
+def test_a_finished_run_is_evaluated_again(finished, tmp_path, capsys):
+  config = copied(finished, tmp_path / "run")
+  before = read_rows(tmp_path / "run" / "metrics.jsonl")
+  run_online(config)
+  assert "protocol online" in capsys.readouterr().out
+  assert read_rows(tmp_path / "run" / "metrics.jsonl") == before
+  of_runs = [
+    json.loads((Path(place) / "results.json").read_text())["rows"]
+    for place in (tmp_path / "run", finished[0].output_directory)
+  ]
+  assert of_runs[0] == of_runs[1]
+
+
+def test_a_run_does_not_become_longer(finished, tmp_path):
+  config = copied(finished, tmp_path / "run")
+  config.training.steps = 80
+  with pytest.raises(ConfigurationError, match=r"config.training.steps = 80: this run began with 40"):
+    run_online(config)
+
+
+def test_numbers_that_are_not_finite_end_a_run(tmp_path):
+  config = make_miniature(tmp_path / "run", "point_robot")
+  config.algorithm.agent_learning_rate = 1e30
+  with pytest.raises(TrainingError, match=r"not every metric is finite after update 10 \(.*critic_loss"):
+    run_online(config)
+
+
+def problems_of(config):
+  with pytest.raises(ConfigurationError) as raised:
+    check(config)
+  return raised.value.problems
+
+
+def test_all_that_is_wrong_with_a_configuration_is_said_at_once(tmp_path):
+  config = make_miniature(tmp_path / "run")
+  config.unlock()
+  config.collection.tasks_per_iteration = 81
+  config.collection.critic_reward = "cheetah_dir"
+  config.collection.prior_episodes = 0
+  config.collection.discount = 1.5
+  config.collection.episodes = 3
+  config.training.steps = 45
+  config.evaluation.train_tasks = 81
+  config.algorithm.kl_weight = -1.0
+  del config.training.query_size
+  problems = "\n".join(problems_of(config))
+  for expected in (
+    "config.collection.tasks_per_iteration = 81: family 'point_robot_sparse' has 80 training tasks",
+    "config.collection.critic_reward = 'cheetah_dir': its reward cannot be computed",
+    "config.collection.prior_episodes = 0: expected an integer of at least 1",
+    "config.collection.discount = 1.5: expected a number above 0 and at most 1",
+    "config.collection.episodes is unknown",
+    "config.training.steps = 45 is not a multiple of config.training.updates_per_iteration = 10",
+    "config.evaluation.train_tasks = 81: family 'point_robot_sparse' has 80 training tasks",
+    "config.algorithm.kl_weight = -1.0: must not be negative",
+    "config.training.query_size is missing; expected an integer of at least 1",
+  ):
+    assert expected in problems
+  assert len(problems.splitlines()) == 9
+  assert not (tmp_path / "run").exists()
+
+
+def test_an_algorithm_that_needs_whole_episodes_cannot_collect(tmp_path):
+  config = make_miniature(tmp_path / "run")
+  config.algorithm.name = "macaw"
+  assert any(line == "config.algorithm.name = 'macaw': expected one of pearl" for line in problems_of(config))
+
+
+def test_commands_for_runs_on_datasets_say_so(finished):
+  with pytest.raises(ConfigurationError, match="the run collects its own data"):
+    evaluate_run(Path(finished[0].output_directory), steps=None, episodes=None, seed=0)
+  with pytest.raises(ConfigurationError, match="collected its own data"):
+    compare.main([finished[0].output_directory])
+
+
+def test_the_report_over_seeds(finished, tmp_path, capsys):
+  pytest.importorskip("matplotlib")
+  for seed in range(2):
+    config = copied(finished, tmp_path / f"run-{seed}")
+    results = json.loads((tmp_path / f"run-{seed}" / "results.json").read_text())
+    results["seed"] = results["config"]["seed"] = config.seed = seed
+    for row in results["rows"]:
+      row["returns_by_episodes"] = [10.0 * seed + number + row["task_index"] - 89.5 for number in (1, 2, 3)]
+    write_json(tmp_path / f"run-{seed}" / "results.json", results)
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["test"])
+  with flagsaver.flagsaver(output=str(tmp_path / "curve.png")):
+    online_report.main([str(tmp_path / "run-*")])
+  # Seeds 0 and 1: 1, 2, 3 and 11, 12, 13 in the mean over tasks.
+  assert "| pearl | 6.0 ± 7.1 | 7.0 ± 7.1 | 8.0 ± 7.1 | 2 | 2320 |" in capsys.readouterr().out
+  assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
