@@ -24,6 +24,8 @@ from experiments.experiment import Evaluator, inner_steps_of, make_algorithm, wi
 from experiments.run_directory import read_json, write_json
 from experiments.run_groups import Result, estimate, find_runs, group_by_configuration, rows_on_test_tasks, scores
 from experiments.trained_run import (
+  EPISODES,
+  SEED,
   TrainedRun,
   check_seed,
   checked_config,
@@ -35,8 +37,6 @@ from macaw_jax.evaluation.online import NUM_EPISODES
 from macaw_jax.evaluation.protocols import PROTOCOLS, Row
 from macaw_jax.evaluation.statistics import mean, stratified_bootstrap
 
-EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 REUSE = flags.DEFINE_bool("reuse", False, "Take rows that were made from the same checkpoint, seed and episodes.")
 OUTPUT = flags.DEFINE_string("output", None, "Where to draw the table as a picture, such as shift.png.")
 

@@ -26,7 +26,16 @@ from experiments.experiment import (
   make_algorithm,
 )
 from experiments.run_directory import EVALUATION, write_json
-from experiments.trained_run import BEST, NEWEST, TrainedRun, check_seed, checked_config, load_checkpoint
+from experiments.trained_run import (
+  BEST,
+  EPISODES,
+  NEWEST,
+  SEED,
+  TrainedRun,
+  check_seed,
+  checked_config,
+  load_checkpoint,
+)
 from macaw_jax.evaluation.protocols import PROTOCOLS, RECORDED, Row
 from macaw_jax.types import Key
 
@@ -34,12 +43,10 @@ RUN = flags.DEFINE_string("run", None, "Directory of the run.")
 STEPS = flags.DEFINE_list(
   "steps", None, "Numbers of adaptation steps, where it has steps; 0, 1, 2, 5 and that of training if not given."
 )
-EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
 SUPPORT = flags.DEFINE_string(
   "support", None, "Episodes to adapt to: own, other_policies, random, online; those of the run if not given."
 )
 ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 CHECKPOINT = flags.DEFINE_string(
   "checkpoint", "newest", "Which: newest, best (of the highest score on training tasks), or the number of an update."
 )

@@ -22,14 +22,21 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.experiment import Split, act_at_random, make_algorithm, with_other_policies
 from experiments.run_directory import write_json
 from experiments.run_groups import find_runs
-from experiments.trained_run import TrainedRun, check_seed, checked_config, kinds_of_support, load_trained_run
+from experiments.trained_run import (
+  EPISODES,
+  SEED,
+  TrainedRun,
+  check_seed,
+  checked_config,
+  kinds_of_support,
+  load_trained_run,
+)
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.envs.family import Task
@@ -45,9 +52,6 @@ from macaw_jax.evaluation.protocols import (
   result_rows,
 )
 from macaw_jax.types import Algorithm, Key
-
-EPISODES = flags.DEFINE_integer("episodes", None, "Supports and episodes of each test task; those of the run if none.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 
 PROBE = "probe.json"
 # Supports that the decoder is fitted to, of all training tasks together, and the most of one.

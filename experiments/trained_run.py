@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+from absl import flags
 
 from experiments.command_line import say
 from experiments.configuration import MAX_SEED, ConfigurationError, other_policies_directory
@@ -19,6 +20,10 @@ from macaw_jax.training.checkpoint_record import RECORD_FILE
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint, OtherVersion, newest_whole
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.population import no_skips
+
+# Of the commands that evaluate runs.
+EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 
 NEWEST, BEST = "newest", "best"
 

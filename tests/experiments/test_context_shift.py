@@ -1,0 +1,141 @@
+"""Runs evaluated on all kinds of support, and the table of what that comes to."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from miniature_run import make_miniature, write_point_robot
+from untrained_run import as_seed, context_based, make_untrained_run
+
+from experiments.configuration import ConfigurationError
+from experiments.context_shift import COLUMNS, columns_by_group, plot_shift, shift_of_run, shift_table
+from experiments.evaluate import evaluate_run
+from macaw_jax.evaluation.protocols import PROTOCOLS
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+TEST_TASKS = (3, 4)
+
+
+@pytest.fixture
+def focal_run(point_robot_directory, tmp_path):
+  return make_untrained_run(context_based(point_robot_directory, tmp_path / "focal"))
+
+
+def rows_in(path):
+  return json.loads(path.read_text())["rows"]
+
+
+def test_an_algorithm_without_steps_is_evaluated_once(focal_run, capsys):
+  evaluate_run(focal_run, steps=None, episodes=3, seed=0)
+  rows = rows_in(focal_run / "evaluation_offline.json")
+  assert [(row["task_index"], row["episodes"], row["support_size"]) for row in rows] == [(3, 3, 16), (4, 3, 16)]
+  assert all(row["return_before"] != row["return_after"] for row in rows)
+  assert "before -> after adaptation" in capsys.readouterr().out
+  with pytest.raises(ConfigurationError, match=r"^--steps=1,2: .*focal: adaptation of focal has no number of steps \("):
+    evaluate_run(focal_run, steps=["1", "2"], episodes=None, seed=0)
+
+
+def test_supports_of_a_random_policy_need_no_more_data_than_there_are(point_robot_directory, tmp_path, capsys):
+  config = make_miniature(point_robot_directory, tmp_path / "macaw").unlock()
+  config.evaluation.support, config.evaluation.support_size = "random", 240  # a task's data are 200
+  directory = make_untrained_run(config)
+  evaluate_run(directory, steps=["0", "2"], episodes=2, seed=0)
+  rows = rows_in(directory / "evaluation_offline_random_policy.json")
+  assert [(row["adaptation_steps"], row["support_size"]) for row in rows] == [(0, 0), (0, 0), (2, 480), (2, 480)]
+  assert "protocol offline_random_policy" in capsys.readouterr().out
+
+
+def test_online_evaluation_of_a_gradient_based_agent_after_several_numbers_of_steps(
+  point_robot_directory, tmp_path, capsys
+):
+  directory = make_untrained_run(make_miniature(point_robot_directory, tmp_path / "macaw"))
+  evaluate_run(directory, steps=["0", "3"], episodes=2, seed=0, support="online")
+  rows = rows_in(directory / "evaluation_online.json")
+  # Five episodes of 20 steps, of which three inner steps can share 99.
+  assert [(row["adaptation_steps"], row["support_size"]) for row in rows] == [(0, 0), (0, 0), (3, 99), (3, 99)]
+  assert "3 steps on its own episodes" in capsys.readouterr().out
+  with pytest.raises(ConfigurationError, match=r"an episode has 20 steps, fewer than the 21 inner steps"):
+    evaluate_run(directory, steps=["21"], episodes=2, seed=0, support="online")
+
+
+def test_all_kinds_of_support(point_robot_directory, tmp_path, capsys):
+  data = tmp_path / "moved"
+  shutil.copytree(point_robot_directory, data)
+  directory = make_untrained_run(context_based(data, tmp_path / "focal"))
+  first = shift_of_run(directory, None, seed=0, reuse=True)
+  assert f"without supports of other policies: no dataset at {data}_other_policies\n" in capsys.readouterr().out
+  assert [row["protocol"] for row in first["rows"][::2]] == ["offline", "offline_random_policy", "online"]
+  assert [row["task_index"] for row in first["rows"]] == [3, 4] * 3
+  assert first == json.loads((directory / "context_shift.json").read_text())
+  assert len(first["rows"][-1]["scores_by_episodes"]) == 6
+
+  assert shift_of_run(directory, None, seed=0, reuse=True) == first
+  assert "taking the rows of" in capsys.readouterr().out
+  write_point_robot(tmp_path / "moved_other_policies", num_episodes=3)
+  for changes in ({"episodes": 2, "seed": 0}, {"episodes": 2, "seed": 1}, {"episodes": 1, "seed": 1}):
+    found = shift_of_run(directory, reuse=True, **changes)
+    assert "taking the rows of" not in capsys.readouterr().out
+    assert [row["protocol"] for row in found["rows"][::2]] == list(PROTOCOLS.values())
+    assert found["rows"][0]["episodes"] == changes["episodes"]
+  shift_of_run(directory, 1, seed=1, reuse=False)
+  assert "taking the rows of" not in capsys.readouterr().out
+
+
+def test_the_random_episodes_are_the_same_for_all_runs(point_robot_directory, tmp_path):
+  """Two runs whose agents are the same see the same supports: nothing but the seed of the evaluation decides."""
+  directory = make_untrained_run(context_based(point_robot_directory, tmp_path / "focal"))
+  one, other = (shift_of_run(run, 1, seed=0, reuse=False)["rows"] for run in (directory, as_seed(directory, 7)))
+  assert one == other
+
+
+def result(seed, values, algorithm="focal", protocols=None):
+  """A file of a run with two test tasks whose scores are `values` and ten more."""
+  rows = []
+  for protocol, value in values.items():
+    for task, score in enumerate((value, value + 10.0)):
+      row = {"split": "test", "protocol": protocol, "task_index": task, "score_before": 1.0, "score_after": score}
+      if protocol == "online":
+        row["scores_by_episodes"] = [0.0, *(score + count for count in range(1, 6))]
+      rows.append(row)
+  return {"seed": seed, "config": {"seed": seed, "algorithm": {"name": algorithm}}, "rows": rows}
+
+
+def groups():
+  everything = {"offline": 50.0, "offline_other_policy": 40.0, "offline_random_policy": 30.0, "online": 10.0}
+  without = {name: value for name, value in everything.items() if name != "offline_other_policy"}
+  return columns_by_group(
+    {
+      "a": result(0, everything),
+      "b": result(1, {name: value + 2.0 for name, value in everything.items()}),
+      "c": result(0, without, "macaw"),
+    }
+  )
+
+
+def test_the_table_has_a_line_for_each_configuration():
+  lines = shift_table(groups()).splitlines()
+  assert lines[0].split(" | ")[1:] == [*COLUMNS, "seeds |"]
+  cells = lines[2].strip("| ").split(" | ")
+  # Each task's two seeds differ by 2, and so resampled means lie within 1 of the middle.
+  assert cells[:5] == ["focal", "1.0 [1.0, 1.0]", "56.0 [55.0, 57.0]", "46.0 [45.0, 47.0]", "36.0 [35.0, 37.0]"]
+  assert [cell.split()[0] for cell in cells[5:]] == ["17.0", "18.0", "19.0", "20.0", "21.0", "2"]
+  assert lines[3] == "| macaw | 1.0 | 55.0 | - | 35.0 | 16.0 | 17.0 | 18.0 | 19.0 | 20.0 | 1 |"
+
+
+def test_runs_of_one_configuration_and_seed_are_refused():
+  with pytest.raises(ConfigurationError, match="a and b are the same run: seed 0 twice"):
+    columns_by_group({"a": result(0, {"offline": 1.0}), "b": result(0, {"offline": 1.0})})
+
+
+def test_the_picture(tmp_path):
+  pytest.importorskip("matplotlib")
+  plot_shift(groups(), tmp_path / "shift.png")
+  assert (tmp_path / "shift.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_score_that_is_null_stays_visible():
+  nothing = result(0, {"offline": 1.0})
+  nothing["rows"][0]["score_after"] = None
+  (columns,) = columns_by_group({"a": nothing}).values()
+  np.testing.assert_array_equal(columns["own"], [[np.nan, 11.0]])
