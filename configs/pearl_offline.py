@@ -1,7 +1,7 @@
 """Offline PEARL.
 
-python -m experiments.run --config=configs/pearl_offline.py                 half-cheetah forward and backward, starter data
-python -m experiments.run --config=configs/pearl_offline.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
+python -m experiments.run --config=configs/pearl_offline.py                half-cheetah forward and backward
+python -m experiments.run --config=configs/pearl_offline.py:cheetah_vel    half-cheetah at 40 velocities
 """
 
 import ml_collections

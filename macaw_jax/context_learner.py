@@ -80,14 +80,15 @@ def train_only(net: Net, parts: tuple[str, ...]) -> Net:
 
 
 def total_loss(learner: ContextLearner) -> TaskLossFn:
-  """The sum of the learner's losses, each training the parts that its table names.
+  """The sum of the learner's losses, each training the parts that its table names, all with the same key.
 
   Raises, when called:
     ValueError: two losses report the same metric.
   """
 
   def loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    total, metrics = jnp.zeros(()), {}
+    total = jnp.zeros(())
+    metrics: Metrics = {}
     for name, part_loss in learner.losses.items():
       value, found = part_loss(train_only(net, learner.trains[name]), tasks, key)
       if twice := metrics.keys() & found.keys():
@@ -101,8 +102,8 @@ def total_loss(learner: ContextLearner) -> TaskLossFn:
 def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.GradientTransformation]) -> Algorithm:
   """The algorithm that steps all trained parts at once, and then what follows them.
 
-  One gradient of the sum of all losses at the old parameters; Rakelly et al. 2019 step the critics first and the
-  policy with the new ones, which no statistic of learning tells apart.
+  One gradient of the sum of all losses at the old parameters, where Rakelly et al. 2019 step encoder and critics first
+  and the policy against the new ones: one backward pass, and no order to know.
 
   Args:
     learner: What is trained by what.

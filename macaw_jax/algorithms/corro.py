@@ -14,7 +14,7 @@ The released code trains generator, encoder and agent one after the other. Here 
 `encoder_steps` generator and encoder stand still for the rest of the run, as in the last stage there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -47,6 +47,17 @@ GENERATOR_TRAINS = {"generator_loss": ("generator",)}
 
 NEGATIVES = ("reward_noise", "generator")
 KL_WEIGHT = 0.2  # beta of the generator, as released
+
+
+def repeat_rows(rows: Array, count: int) -> Array:
+  """Each row `count` times: `[..., F] -> [..., count, F]`."""
+  return jnp.repeat(rows[..., None, :], count, axis=-2)
+
+
+def noisy_rewards(outcome: Array, key: Key, count: int, noise: float) -> Array:
+  """Outcomes (r + noise e, s' - s) with `count` draws of e ~ N(0, 1): `[..., R] -> [..., count, R]`."""
+  drawn = noise * jax.random.normal(key, (*outcome.shape[:-1], count))
+  return repeat_rows(outcome, count).at[..., 0].add(drawn)
 
 
 @passes_arguments_to(contextual_agent)
@@ -122,22 +133,13 @@ def corro(
     key_recognise, key_decode = jax.random.split(key)
     return {"recognise": recognise.init(key_recognise), "decode": decode.init(key_decode)}
 
-  def noisy_rewards(net: Net, behaviour: Array, outcome: Array, key: Key) -> Array:
-    """Outcomes [..., K, R] of the same next observation and K other rewards."""
-    del net
-    noise = reward_noise * jax.random.normal(key, (*outcome.shape[:-1], num_negatives))
-    repeated = jnp.repeat(outcome[..., None, :], num_negatives, axis=-2)
-    return repeated.at[..., 0].add(noise)
-
-  def generated(net: Net, behaviour: Array, outcome: Array, key: Key) -> Array:
-    """Outcomes [..., K, R] that some task may make of (s, a)."""
-    del outcome
+  def other_outcomes(net: Net, behaviour: Array, outcome: Array, key: Key) -> Array:
+    """Outcomes [..., K, R] that another task may make of (s, a)."""
+    if negatives == "reward_noise":
+      return noisy_rewards(outcome, key, num_negatives, reward_noise)
     latents = jax.random.normal(key, (*behaviour.shape[:-1], num_negatives, generator_latent_size))
-    repeated = jnp.repeat(behaviour[..., None, :], num_negatives, axis=-2)
-    return decode.apply(net["generator"]["decode"], jnp.concatenate([repeated, latents], axis=-1))
-
-  other_outcomes: Callable[[Net, Array, Array, Key], Array]
-  other_outcomes = noisy_rewards if negatives == "reward_noise" else generated
+    inputs = jnp.concatenate([repeat_rows(behaviour, num_negatives), latents], axis=-1)
+    return decode.apply(net["generator"]["decode"], inputs)
 
   def contrastive_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
     rows = read.rows(net, tasks.support)  # [T, C, F]
@@ -147,11 +149,10 @@ def corro(
     queries, positives = rows[:, :queries_per_task], rows[:, half : half + queries_per_task]
     behaviour, outcome = read.split(queries)
     others = other_outcomes(net, behaviour, outcome, key)  # [T, Q, K, R]
-    repeated = jnp.repeat(behaviour[..., None, :], num_negatives, axis=-2)
     loss = info_nce(
       embed(net, queries),
       embed(net, positives),
-      embed(net, jnp.concatenate([repeated, others], axis=-1)),
+      embed(net, jnp.concatenate([repeat_rows(behaviour, num_negatives), others], axis=-1)),
       temperature=contrastive_temperature,
     )
     return loss, {"contrastive_loss": loss}

@@ -3,10 +3,10 @@
 Gao et al. 2023, "Context Shift Reduction for Offline Meta-Reinforcement Learning".
 
 Latent:    z = mean_n z_n, z_n = tanh(e(x_n)), as FOCAL
-Training:  the encoder descends the metric loss + information_weight * I(z_n; (s_n, a_n)), the mutual information within a
-           task by its upper bound CLUB (Cheng et al. 2020), in which a behaviour model q(z_n | s_n, a_n), held fixed there,
-           stands for the unknown conditional; the model descends -log q(z_n | s_n, a_n), the encoder held fixed;
-           the actor-critic descends its own losses, z held fixed
+Training:  the encoder descends the metric loss + information_weight * I(z_n; (s_n, a_n)), the mutual information
+           within a task by its upper bound CLUB (Cheng et al. 2020), in which a behaviour model q(z_n | s_n, a_n),
+           held fixed there, stands for the unknown conditional; the model descends -log q(z_n | s_n, a_n), the
+           encoder held fixed; the actor-critic descends its own losses, z held fixed
 
 The paper adds to this that a new task's context is acted without regard to the latent; that is the protocol `random`
 of evaluation, for every algorithm.

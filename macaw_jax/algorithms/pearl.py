@@ -10,7 +10,6 @@ from macaw_jax.algorithms.arguments import passes_arguments_to
 from macaw_jax.algorithms.pearl_offline import pearl_offline
 from macaw_jax.types import Algorithm, Problem
 
-
 OF_OTHER_CORES = (
   "core",
   "expectile",

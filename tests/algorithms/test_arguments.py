@@ -36,6 +36,46 @@ NONSENSE = {
   "fine_tune_steps": [0],
   "fine_tune_value_learning_rate": [-1e-3, math.nan],
   "fine_tune_policy_learning_rate": [-1e-3, math.nan],
+  # of context-based agents
+  "core": ["td3"],
+  "reward_scale": [0.0, math.nan],
+  "expectile": [0.0, 1.0, math.nan],
+  "behaviour_penalty": [-1.0, math.nan],
+  "divergence_target": [-1.0, math.nan],
+  "maximum_penalty": [-1.0, math.nan],
+  "penalty_rate": [-1.0, math.nan],
+  "target_rate": [-0.1, 1.1, math.nan],
+  "agent_learning_rate": [-1e-3, math.nan],
+  "encoder_learning_rate": [-1e-3, math.nan],
+  "encoder_steps": [0],
+  "latent_size": [0],
+  "encoder_hidden_sizes": [(), (0,)],
+  "kl_weight": [-0.1, math.nan],
+  "kl_reduction": ["median"],
+  "metric_weight": [-1.0, math.nan],
+  "repulsion": [-1.0, math.nan],
+  "repulsion_offset": [0.0, math.nan],
+  "reconstruction_weight": [-1.0, math.nan],
+  "decoder_hidden_sizes": [(), (0,)],
+  "information_weight": [-1.0, math.nan],
+  "behaviour_model_hidden_sizes": [(), (0,)],
+  "negatives": ["none"],
+  "num_negatives": [0],
+  "reward_noise": [0.0, math.nan],
+  "contrastive_temperature": [0.0, math.nan],
+  "queries_per_task": [0],
+  "generator_latent_size": [0],
+  "generator_hidden_sizes": [(), (0,)],
+}
+# What a core alone reads, and refuses.
+READ_BY = {
+  "temperature": "iql",
+  "expectile": "iql",
+  "maximum_weight": "iql",
+  "behaviour_penalty": "brac",
+  "divergence_target": "brac",
+  "maximum_penalty": "brac",
+  "penalty_rate": "brac",
 }
 NUMBERS = [name for name, values in NONSENSE.items() if any(isinstance(value, float) for value in values)]
 
@@ -47,11 +87,12 @@ def keywords(name):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_nonsense_is_refused(name):
-  switches = {"learn_step_sizes", "first_order", "rectify_action", "optimizer"}
+  switches = {"learn_step_sizes", "first_order", "rectify_action", "next_observation", "optimizer"}
   for argument in set(keywords(name)) - switches:
+    core = {"core": READ_BY[argument]} if "core" in keywords(name) and argument in READ_BY else {}
     for value in NONSENSE[argument]:
       with pytest.raises(ValueError, match=r"must|unknown"):
-        ALGORITHMS[name](PROBLEM, **{argument: value})
+        ALGORITHMS[name](PROBLEM, **{argument: value}, **core)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

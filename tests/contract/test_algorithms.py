@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from macaw_jax.algorithms import ALGORITHMS, macaw, multitask_awr, multitask_bc
+from macaw_jax.algorithms import ALGORITHMS, corro, focal, macaw, multitask_awr, multitask_bc, pearl_offline
 from macaw_jax.algorithms.macaw import objective
 from macaw_jax.types import Problem, TaskBatch, TimeStep, Transition
 
@@ -26,6 +26,13 @@ VARIANTS = {
   "macaw, TD(lambda)": (macaw, {"inner_value_target": "td_lambda", "advantage_target": "td_lambda"}),
   "macaw, slow copy": (macaw, {"outer_value_target": "bootstrapped", "slow_decay": 0.9}),
   "multitask_awr, weight transform": (multitask_awr, {"layer": "weight_transform", "task_dropout": 0.5}),
+  "pearl_offline, soft actor-critic": (pearl_offline, {"core": "sac", "kl_reduction": "mean"}),
+  "pearl_offline, AWAC": (pearl_offline, {"core": "awac"}),
+  "focal, behaviour-regularised": (focal, {"core": "brac", "next_observation": False}),
+  "focal, adaptive penalty": (focal, {"core": "brac", "divergence_target": 0.05}),
+  "focal, encoder that stops": (focal, {"encoder_steps": 2}),
+  "corro": (corro, {"queries_per_task": 4}),
+  "corro, generator": (corro, {"queries_per_task": 4, "negatives": "generator"}),
 }
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -1,0 +1,307 @@
+"""Context-based agents: what trains what, what follows, and what each encoder keeps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from macaw_jax.algorithms import contextual, corro, csro, focal, pearl, pearl_offline, unicorn
+from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, reading
+from macaw_jax.algorithms.corro import noisy_rewards
+from macaw_jax.context_learner import LATENT, ContextLearner, context_learner, total_loss, train_only
+from macaw_jax.types import Problem, TaskBatch, Transition
+
+PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=5, discount=0.9)
+TASKS, ROWS = 3, 8
+KEY = jax.random.key(0)
+SMALL = {"hidden_sizes": (6,), "encoder_hidden_sizes": (6,), "optimizer": optax.sgd}
+SAC = {"critic_loss": {"critic"}, "value_loss": {"value"}, "policy_loss": {"policy"}}
+IQL = SAC
+# What each paper holds fixed, written down a second time: algorithm, arguments, loss and the parts it trains.
+ROUTES = {
+  "pearl": (pearl, {}, SAC | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
+  "pearl_offline": (pearl_offline, {}, IQL | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
+  "focal": (focal, {}, IQL | {"metric_loss": {"encoder"}}),
+  "focal, brac": (
+    focal,
+    {"core": "brac", "divergence_target": 0.05},
+    SAC | {"metric_loss": {"encoder"}, "discriminator_loss": {"discriminator"}, "multiplier_loss": {"multiplier"}},
+  ),
+  "unicorn": (unicorn, {}, IQL | {"metric_loss": {"encoder"}, "reconstruction_loss": {"encoder", "decoder"}}),
+  "csro": (
+    csro,
+    {},
+    IQL
+    | {
+      "metric_loss": {"encoder"},
+      "information_loss": {"encoder"},
+      "behaviour_model_loss": {"behaviour_model"},
+    },
+  ),
+  "corro": (
+    corro,
+    {"queries_per_task": 4},
+    IQL | {"critic_loss": {"critic", "aggregator"}, "contrastive_loss": {"encoder"}},
+  ),
+  "corro, generator": (
+    corro,
+    {"queries_per_task": 4, "negatives": "generator"},
+    IQL
+    | {
+      "critic_loss": {"critic", "aggregator"},
+      "contrastive_loss": {"encoder"},
+      "generator_loss": {"generator"},
+    },
+  ),
+}
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def transitions(key, *shape):
+  keys = iter(jax.random.split(key, 5))
+  draw = lambda *sizes: jax.random.normal(next(keys), (*shape, *sizes))  # noqa: E731
+  zeros = jnp.zeros(shape)
+  action = 0.9 * jnp.tanh(draw(2))
+  return Transition(draw(3), action, draw(), draw(3), zeros, zeros, zeros, jnp.zeros((*shape, 3)), zeros)
+
+
+def tasks(seed=1):
+  key_support, key_query = jax.random.split(jax.random.key(seed))
+  return TaskBatch(transitions(key_support, TASKS, ROWS), transitions(key_query, TASKS, ROWS), jnp.array([3, 0, 2]))
+
+
+def one(tree, index=0):
+  return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def largest(tree):
+  return max((float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree)), default=0.0)
+
+
+@pytest.fixture
+def learner_of(monkeypatch):
+  """The `ContextLearner` that a factory makes."""
+
+  def build(factory, **arguments):
+    made = []
+
+    def record(learner, optimizers):
+      made.append(learner)
+      return context_learner(learner, optimizers)
+
+    monkeypatch.setattr(contextual, "context_learner", record)
+    algorithm = factory(PROBLEM, **SMALL, **arguments)
+    return made[0], algorithm
+
+  return build
+
+
+def moved(algorithm):
+  """A net after two updates: nothing in it is zero by initialisation."""
+  state = algorithm.init(KEY)
+  update = jax.jit(algorithm.update)
+  for seed in (2, 3):
+    state, _ = update(state, tasks(seed), jax.random.key(seed))
+  return state.params.net
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_each_loss_trains_what_its_paper_says_and_nothing_else(learner_of, name):
+  factory, arguments, routes = ROUTES[name]
+  learner, algorithm = learner_of(factory, **arguments)
+  net = moved(algorithm)
+  assert learner.losses.keys() == routes.keys()
+
+  def restricted(net, loss, parts):
+    return learner.losses[loss](train_only(net, parts), tasks(), KEY)[0]
+
+  for loss, trained in routes.items():
+    gradient = jax.grad(restricted)(net, loss, learner.trains[loss])
+    for part in net:
+      assert (largest(gradient[part]) > 0) == (part in trained), (loss, part)
+
+  # And their sum trains with the sum of these gradients: nothing else reaches a part.
+  total = jax.grad(lambda net: total_loss(learner)(net, tasks(), KEY)[0])(net)
+  gradients = [jax.grad(restricted)(net, loss, learner.trains[loss]) for loss in routes]
+  expected = jax.tree.map(lambda *leaves: sum(leaves), *gradients)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), total, expected)
+
+
+@pytest.mark.parametrize("name", ["focal", "unicorn", "csro"])
+def test_an_encoder_without_weight_on_its_losses_stays_bit_for_bit(name):
+  weights = {"metric_weight": 0.0}
+  weights |= {"unicorn": {"reconstruction_weight": 0.0}, "csro": {"information_weight": 0.0}}.get(name, {})
+  algorithm = ROUTES[name][0](PROBLEM, **SMALL, **weights)
+  state = algorithm.init(KEY)
+  after, _ = algorithm.update(state, tasks(), KEY)
+  jax.tree.map(np.testing.assert_array_equal, after.params.net["encoder"], state.params.net["encoder"])
+  assert largest(jax.tree.map(jnp.subtract, after.params.net["critic"], state.params.net["critic"])) > 0
+
+
+def test_slow_copies_start_equal_and_follow_by_the_target_rate():
+  algorithm = pearl(PROBLEM, **SMALL, target_rate=0.25)
+  state = algorithm.init(KEY)
+  jax.tree.map(np.testing.assert_array_equal, state.params.net["target_value"], state.params.net["value"])
+  after, _ = algorithm.update(state, tasks(), KEY)
+  before, net = state.params.net, after.params.net
+  jax.tree.map(
+    lambda old, new, slow: np.testing.assert_allclose(slow, 0.75 * old + 0.25 * new, rtol=1e-6, atol=1e-7),
+    before["target_value"],
+    net["value"],
+    net["target_value"],
+  )
+
+
+def test_an_encoder_stands_still_after_its_steps_and_the_agent_does_not():
+  algorithm = focal(PROBLEM, **SMALL, encoder_steps=2)
+  state, nets = algorithm.init(KEY), []
+  for seed in range(4):
+    state, _ = algorithm.update(state, tasks(seed), jax.random.key(seed))
+    nets.append(state.params.net)
+  assert largest(jax.tree.map(jnp.subtract, nets[1]["encoder"], nets[0]["encoder"])) > 0
+  jax.tree.map(np.testing.assert_array_equal, nets[3]["encoder"], nets[1]["encoder"])
+  assert largest(jax.tree.map(jnp.subtract, nets[3]["policy"], nets[2]["policy"])) > 0
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_the_latent_does_not_depend_on_the_order_of_the_context(name):
+  factory, arguments, _ = ROUTES[name]
+  algorithm = factory(PROBLEM, **SMALL, **arguments)
+  state = algorithm.init(KEY)
+  state, _ = algorithm.update(state, tasks(), KEY)
+  support = one(tasks(5).support)
+  shuffled = jax.tree.map(lambda leaf: leaf[::-1], support)
+  np.testing.assert_allclose(
+    algorithm.adapt(state.params, support, KEY)[LATENT],
+    algorithm.adapt(state.params, shuffled, KEY)[LATENT],
+    atol=1e-6,
+  )
+
+
+def test_the_prior_of_pearl_is_a_standard_normal():
+  algorithm = pearl(PROBLEM, **SMALL)
+  params = algorithm.init(KEY).params
+  draws = jax.vmap(lambda key: algorithm.prior(params, key)[LATENT])(jax.random.split(KEY, 4000))
+  np.testing.assert_allclose(draws.mean(axis=0), 0.0, atol=0.08)
+  np.testing.assert_allclose(draws.std(axis=0), 1.0, atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["focal", "unicorn", "csro", "corro"])
+def test_the_prior_of_deterministic_encoders_is_the_latent_of_a_known_task(name):
+  factory, arguments, _ = ROUTES[name]
+  algorithm = factory(PROBLEM, **SMALL, **arguments)
+  state = algorithm.init(KEY)
+  state, _ = algorithm.update(state, tasks(), KEY)
+  known = state.params.net[KNOWN_LATENTS]
+  np.testing.assert_array_equal(known[1], 0.0)  # never in a batch
+  assert np.all(np.any(np.asarray(known)[[3, 0, 2]] != 0, axis=-1))
+  draws = jax.vmap(lambda key: algorithm.prior(state.params, key)[LATENT])(jax.random.split(KEY, 200))
+  found = {tuple(np.asarray(draw)) for draw in draws}
+  assert found == {tuple(np.asarray(row)) for row in known}
+
+
+def test_one_belief_of_many_transitions_is_sharper_than_of_few():
+  algorithm = pearl(PROBLEM, **SMALL)
+  params = algorithm.init(KEY).params
+  support = one(tasks().support)
+  spread = lambda support: jax.vmap(lambda key: algorithm.adapt(params, support, key)[LATENT])(  # noqa: E731
+    jax.random.split(KEY, 500)
+  ).std(axis=0)
+  few = jax.tree.map(lambda leaf: leaf[:2], support)
+  np.testing.assert_allclose(spread(few) / spread(support), 2.0, rtol=0.15)  # sqrt(8 / 2), factors near softplus(0)
+
+
+def test_what_is_read_is_standardised_by_its_running_scale():
+  read = reading(PROBLEM, next_observation=True)
+  batch = tasks()
+  tiny = batch._replace(support=batch.support._replace(reward=1e-3 * batch.support.reward + 5.0))
+  net = {SCALE: read.init(KEY)}
+  net = {SCALE: read.follow(net, tiny, KEY)}
+  rows = read.rows(net, tiny.support)
+  behaviour, outcome = read.split(rows)
+  assert (behaviour.shape[-1], outcome.shape[-1]) == (5, 4)
+  np.testing.assert_allclose(outcome[..., 0].mean(), 0.0, atol=0.05)
+  assert 0.15 < outcome[..., 0].std() < 1.5  # a thousandth before, under a mean of five
+  blind = reading(PROBLEM, next_observation=False)
+  changed = tiny.support._replace(next_observation=tiny.support.next_observation + 1.0)
+  net = {SCALE: blind.init(KEY)}
+  np.testing.assert_array_equal(blind.rows(net, tiny.support), blind.rows(net, changed))
+
+
+def test_noise_changes_rewards_alone_and_has_its_standard_deviation():
+  outcome = jnp.arange(12.0).reshape(3, 4)
+  noisy = noisy_rewards(outcome, KEY, 4000, 0.5)
+  assert noisy.shape == (3, 4000, 4)
+  np.testing.assert_array_equal(noisy[..., 1:], jnp.broadcast_to(outcome[:, None, 1:], (3, 4000, 3)))
+  added = noisy[..., 0] - outcome[:, None, 0]
+  np.testing.assert_allclose(added.mean(), 0.0, atol=0.02)
+  np.testing.assert_allclose(added.std(), 0.5, atol=0.02)
+
+
+def test_latents_of_focal_lie_in_the_open_cube_and_those_of_corro_in_the_ball():
+  for factory, arguments in ((focal, {}), (corro, {"queries_per_task": 4})):
+    algorithm = factory(PROBLEM, **SMALL, **arguments)
+    state = algorithm.init(KEY)
+    latent = algorithm.adapt(state.params, one(tasks().support), KEY)[LATENT]
+    assert np.all(np.abs(latent) < 1)
+    if factory is corro:
+      assert np.linalg.norm(latent) <= 1 + 1e-6
+      alone = algorithm.adapt(state.params, jax.tree.map(lambda leaf: leaf[:1], one(tasks().support)), KEY)[LATENT]
+      np.testing.assert_allclose(np.linalg.norm(alone), 1.0, rtol=1e-5)
+
+
+def test_the_weight_of_the_kl_counts_the_sum_over_tasks_or_their_mean(learner_of):
+  values = {}
+  for reduction in ("sum", "mean"):
+    learner, algorithm = learner_of(pearl_offline, kl_reduction=reduction, kl_weight=0.2)
+    value, metrics = learner.losses["kl_loss"](algorithm.init(KEY).params.net, tasks(), KEY)
+    values[reduction] = float(value)
+    np.testing.assert_allclose(value, 0.2 * metrics["kl"] * (TASKS if reduction == "sum" else 1), rtol=1e-5)
+  assert values["sum"] > values["mean"]
+
+
+def learner(**changes):
+  parts = {"a": lambda key: jnp.ones(()), "b": lambda key: jnp.ones(())}
+  loss = lambda net, tasks, key: (net["a"] * net["b"], {})  # noqa: E731
+  return ContextLearner(
+    init=parts,
+    infer=lambda net, context, key: jnp.zeros((1, 1)),
+    prior=lambda net, key: jnp.zeros(1),
+    losses={"loss": loss},
+    trains={"loss": ("a",)},
+    targets={},
+    target_rate=0.1,
+    follows={},
+    act=lambda net, observation, latent, key: observation,
+  )._replace(**changes)
+
+
+@pytest.mark.parametrize(
+  ("changes", "optimizers", "message"),
+  [
+    ({"trains": {}}, ("a",), "losses and their table differ in"),
+    ({}, (), r"trained parts and optimisers differ in \['a'\]"),
+    ({}, ("a", "b"), r"trained parts and optimisers differ in \['b'\]"),
+    ({"trains": {"loss": ("c",)}}, ("c",), r"no part is called \['c'\]"),
+    ({"targets": {"slow": "c"}}, ("a",), r"no part is called \['c'\]"),
+    ({"follows": {"c": lambda net, tasks, key: net}}, ("a",), r"no part is called \['c'\]"),
+  ],
+)
+def test_names_that_do_not_fit_are_refused(changes, optimizers, message):
+  with pytest.raises(ValueError, match=message):
+    context_learner(learner(**changes), {name: optax.sgd(0.1) for name in optimizers})
+
+
+def test_two_losses_that_report_one_metric_are_refused():
+  loss = lambda net, tasks, key: (net["a"], {"same": net["a"]})  # noqa: E731
+  both = learner(losses={"loss": loss, "other": loss}, trains={"loss": ("a",), "other": ("a",)})
+  algorithm = context_learner(both, {"a": optax.sgd(0.1)})
+  with pytest.raises(ValueError, match="same"):
+    algorithm.update(algorithm.init(KEY), tasks(), KEY)
+
+
+def test_a_part_that_no_loss_trains_keeps_its_value():
+  algorithm = context_learner(learner(), {"a": optax.sgd(0.5)})
+  after, _ = algorithm.update(algorithm.init(KEY), tasks(), KEY)
+  assert (float(after.params.net["a"]), float(after.params.net["b"])) == (0.5, 1.0)
