@@ -22,7 +22,15 @@ from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.experiment import Evaluator, inner_steps_of, make_algorithm, with_other_policies
 from experiments.run_directory import read_json, write_json
-from experiments.run_groups import Result, estimate, find_runs, group_by_configuration, rows_on_test_tasks, scores
+from experiments.run_groups import (
+  OUTPUT,
+  Result,
+  estimate,
+  find_runs,
+  group_by_configuration,
+  rows_on_test_tasks,
+  scores,
+)
 from experiments.trained_run import (
   EPISODES,
   SEED,
@@ -38,7 +46,6 @@ from macaw_jax.evaluation.protocols import PROTOCOLS, Row
 from macaw_jax.evaluation.statistics import mean, stratified_bootstrap
 
 REUSE = flags.DEFINE_bool("reuse", False, "Take rows that were made from the same checkpoint, seed and episodes.")
-OUTPUT = flags.DEFINE_string("output", None, "Where to draw the table as a picture, such as shift.png.")
 
 CONTEXT_SHIFT = "context_shift.json"
 
@@ -98,7 +105,7 @@ def shift_of_run(directory: Path, episodes: int | None, seed: int, *, reuse: boo
   path = directory / CONTEXT_SHIFT
   if reuse and path.is_file():
     found = read_json(path, dict)
-    if all(found.get(name) == value for name, value in made_of.items()):
+    if was_made_of(found, made_of):
       say(f"{directory}: taking the rows of {path}")
       return found
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, checkpoint of update {step}")
@@ -113,6 +120,11 @@ def shift_of_run(directory: Path, episodes: int | None, seed: int, *, reuse: boo
   write_json(path, result)
   say(f"  written to {path}")
   return read_json(path, dict)
+
+
+def was_made_of(found: Result, made_of: Mapping[str, Any]) -> bool:
+  """Whether a file of a run says that it was made of just this."""
+  return all(found.get(name) == value for name, value in made_of.items())
 
 
 def rows_on(run: TrainedRun, support: str, seed: int) -> list[Row]:

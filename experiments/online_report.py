@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags
 
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.online_results import ENVIRONMENT_STEPS, mean_returns
 from experiments.run_directory import METRICS, RESULTS, read_json
-from experiments.run_groups import find_runs, group_by_configuration, rows_on_test_tasks
+from experiments.run_groups import OUTPUT, find_runs, group_by_configuration, rows_on_test_tasks
 from macaw_jax.training.metrics import read_rows
 
-OUTPUT = flags.DEFINE_string("output", None, "PNG of the learning curves; none if not given.")
 EPISODE = "test/return_episode_"
 
 

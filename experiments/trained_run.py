@@ -9,7 +9,7 @@ import ml_collections
 from absl import flags
 
 from experiments.command_line import say
-from experiments.configuration import MAX_SEED, ConfigurationError, other_policies_directory
+from experiments.configuration import MAX_SEED, ConfigurationError, collects, other_policies_directory
 from experiments.experiment import Experiment, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, DATASET, data_identity, load_config
 from experiments.validation import validate
@@ -45,9 +45,11 @@ def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collect
   """The configuration of a run, with fields of its evaluation replaced where a value is not None.
 
   Raises:
-    ConfigurationError: there is no run, or its configuration is wrong with these values; each line names the run.
+    ConfigurationError: there is no run on a dataset, or its configuration is wrong with these values; each line names the run.
   """
   config = load_config(directory)
+  if collects(config):
+    raise ConfigurationError(f"{directory}: a run that collects its own data; this command is for runs on a dataset")
   for name, value in evaluation.items():
     if value is not None:
       config.evaluation[name] = value

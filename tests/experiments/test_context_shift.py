@@ -9,7 +9,7 @@ from miniature_run import make_miniature, write_point_robot
 from untrained_run import as_seed, context_based, make_untrained_run
 
 from experiments.configuration import ConfigurationError
-from experiments.context_shift import COLUMNS, columns_by_group, plot_shift, shift_of_run, shift_table
+from experiments.context_shift import COLUMNS, columns_by_group, plot_shift, shift_of_run, shift_table, was_made_of
 from experiments.evaluate import evaluate_run
 from macaw_jax.evaluation.protocols import PROTOCOLS
 
@@ -73,13 +73,27 @@ def test_all_kinds_of_support(point_robot_directory, tmp_path, capsys):
   assert shift_of_run(directory, None, seed=0, reuse=True) == first
   assert "taking the rows of" in capsys.readouterr().out
   write_point_robot(tmp_path / "moved_other_policies", num_episodes=3)
-  for changes in ({"episodes": 2, "seed": 0}, {"episodes": 2, "seed": 1}, {"episodes": 1, "seed": 1}):
-    found = shift_of_run(directory, reuse=True, **changes)
-    assert "taking the rows of" not in capsys.readouterr().out
-    assert [row["protocol"] for row in found["rows"][::2]] == list(PROTOCOLS.values())
-    assert found["rows"][0]["episodes"] == changes["episodes"]
-  shift_of_run(directory, 1, seed=1, reuse=False)
+  second = shift_of_run(directory, 1, seed=0, reuse=True)
   assert "taking the rows of" not in capsys.readouterr().out
+  assert [row["protocol"] for row in second["rows"][::2]] == list(PROTOCOLS.values())
+  assert second["rows"][0]["episodes"] == 1
+
+
+@pytest.mark.parametrize(
+  ("name", "value"), [("step", 5), ("checkpoint", "0" * 64), ("evaluation_seed", 1), ("episodes", 2), ("supports", [])]
+)
+def test_rows_made_of_anything_else_are_not_reused(name, value):
+  made_of = {"step": 0, "checkpoint": "f" * 64, "evaluation_seed": 0, "episodes": 1, "supports": ["own"]}
+  assert was_made_of(made_of | {"rows": []}, made_of)
+  assert not was_made_of(made_of | {name: value}, made_of)
+  assert not was_made_of({key: kept for key, kept in made_of.items() if key != name}, made_of)
+
+
+def test_a_run_that_collects_its_own_data_is_refused(tmp_path):
+  config = {"collection": {"family": "point_robot"}, "evaluation": {}}
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  with pytest.raises(ConfigurationError, match=r"a run that collects its own data; this command is for runs on a data"):
+    shift_of_run(tmp_path, None, seed=0, reuse=False)
 
 
 def test_the_random_episodes_are_the_same_for_all_runs(point_robot_directory, tmp_path):
