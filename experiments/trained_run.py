@@ -45,7 +45,8 @@ def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collect
   """The configuration of a run, with fields of its evaluation replaced where a value is not None.
 
   Raises:
-    ConfigurationError: there is no run on a dataset, or its configuration is wrong with these values; each line names the run.
+    ConfigurationError: there is no run on a dataset, or its configuration is wrong with these values; each line names
+      the run.
   """
   config = load_config(directory)
   if collects(config):
