@@ -1,6 +1,7 @@
 """Evaluations of agents that collect their own data, as metrics, in one line, and as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ ENVIRONMENT_STEPS = "environment_steps"  # of the run's collection, when it was 
 MOST_TASKS_SHOWN = 5
 
 
-def mean_returns(rows: Sequence[Row]) -> np.ndarray:
+def mean_returns(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
   """The return of each episode of a life, mean over the tasks of `rows`: `[K + 1]`."""
   return np.mean([row["returns_by_episodes"] for row in rows], axis=0)
 
