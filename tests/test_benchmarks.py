@@ -78,6 +78,14 @@ def test_a_population_is_timed_against_one_member(tmp_path):
   assert both["seconds"]["median"] > 0.0
 
 
+def test_every_kind_of_algorithm_is_timed_beside_macaw(tmp_path):
+  sizes = ["--only=focal", "--num_tasks=2", "--num_rows=520", "--num_updates=1", "--num_repeats=1"]
+  macaw, focal = rows_of(tmp_path, "algorithms", *sizes)
+  assert (macaw["version"], macaw["ratio"]) == ("macaw", 1.0)
+  assert focal["version"] == "focal"
+  assert focal["processor_ms"]["median"] > 0.0
+
+
 def test_limits_count_the_products_of_an_update(tmp_path):
   sizes = ["--tasks=2", "--batch=8", "--width=4", "--updates=2", "--repeats=1", "--matrix=16", "--elements=1000"]
   (row,) = rows_of(tmp_path, "limits", *sizes)

@@ -1,0 +1,131 @@
+"""Meta-updates a second of each algorithm, beside MACAW's.
+
+python -m benchmarks.algorithms
+python -m benchmarks.algorithms --sizes=common --only=macaw,pearl_offline,focal
+
+Every algorithm as its configuration for the half-cheetah's velocities has it, on random data of that family's sizes;
+some also with another actor-critic or other negatives. With `--sizes=configured` an update has the tasks and
+transitions of that configuration, with `common` those of MACAW's. Sampling and optimiser are included. The process
+runs on one core; milliseconds of an update, median and quartiles over repeats that take turns; ratio is that of
+processor times to MACAW's.
+"""
+
+if __name__ == "__main__":  # Before JAX makes its threads.
+  from benchmarks.measure import pin
+
+  pin()
+
+import importlib
+import time
+from functools import partial
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+
+from benchmarks.measure import interleave, repeated, show, spread, table, write_results
+from benchmarks.random_data import half_cheetah_problem, random_dataset
+from experiments.configuration import hyperparameters
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.data.dataset import Dataset
+from macaw_jax.data.sampling import sample_tasks
+from macaw_jax.training.loop import Chunk, compile_chunk, initialise, make_chunk
+from macaw_jax.types import Key, Metrics, TrainState
+
+BASELINE = "macaw"
+# By the name of a row: the configuration, and what is changed in its hyper-parameters.
+VERSIONS: dict[str, tuple[str, dict[str, Any]]] = {
+  BASELINE: ("macaw", {}),
+  "maml_awr": ("maml_awr", {}),
+  "multitask_awr": ("multitask_awr", {}),
+  "pearl_offline": ("pearl_offline", {}),
+  "pearl_offline sac": ("pearl_offline", {"core": "sac"}),
+  "focal": ("focal", {}),
+  "focal brac": ("focal", {"core": "brac"}),
+  "unicorn": ("unicorn", {}),
+  "csro": ("csro", {}),
+  "corro": ("corro", {}),
+  "corro generator": ("corro", {"negatives": "generator"}),
+}
+
+NAMES = flags.DEFINE_list("only", None, "Rows to measure, MACAW's always; all if not given.")
+SIZES = flags.DEFINE_enum("sizes", "configured", ["configured", "common"], "Tasks and transitions of an update.")
+NUM_TASKS = flags.DEFINE_integer("num_tasks", 35, "Training tasks of the data.", lower_bound=2)
+NUM_ROWS = flags.DEFINE_integer("num_rows", 2_000, "Transitions of each task.", lower_bound=520)
+NUM_UPDATES = flags.DEFINE_integer("num_updates", 50, "Updates in one compiled call.", lower_bound=1)
+NUM_REPEATS = flags.DEFINE_integer("num_repeats", 7, "Timed calls of each version.", lower_bound=1)
+RESULTS = flags.DEFINE_string("output", None, "JSON file of the results.")
+
+
+def main(arguments: list[str]) -> None:
+  """Compiles, times and prints the table."""
+  if len(arguments) > 1:
+    raise app.UsageError(f"unknown argument {arguments[1]!r}")
+  if unknown := [name for name in NAMES.value or () if name not in VERSIONS]:
+    raise app.UsageError(f"--only: {unknown[0]!r} is none of {', '.join(VERSIONS)}")
+  logging.set_verbosity(logging.WARNING)
+  names = [name for name in VERSIONS if name == BASELINE or name in (NAMES.value or VERSIONS)]
+  data = random_dataset(NUM_TASKS.value, NUM_ROWS.value)
+  common = configuration(BASELINE).training
+
+  calls, records = {}, {}
+  for name in names:
+    config = configuration(name)
+    sizes = common if SIZES.value == "common" else config.training
+    algorithm = ALGORITHMS[config.algorithm.name](half_cheetah_problem(NUM_TASKS.value), **hyperparameters(config))
+    sample = partial(
+      sample_tasks,
+      num_tasks=min(sizes.tasks_per_update, NUM_TASKS.value),
+      support_size=sizes.support_size,
+      query_size=sizes.query_size,
+    )
+    state, key = initialise(algorithm, jax.random.key(0)), jax.random.key(0)
+    started = time.perf_counter()
+    program = compile_chunk(make_chunk(algorithm, sample, NUM_UPDATES.value), state, data, key)
+    records[name] = {
+      "version": name,
+      "tasks": sizes.tasks_per_update,
+      "support": sizes.support_size,
+      "query": sizes.query_size,
+      "compile_seconds": time.perf_counter() - started,
+    }
+    calls[name] = repeated(partial(_call, program, data, key), state)
+
+  times = interleave(calls, NUM_REPEATS.value)
+  milliseconds = {
+    name: spread([1e3 * each.processor / NUM_UPDATES.value for each in of_name]) for name, of_name in times.items()
+  }
+  print(f"on {jax.devices()[0].device_kind}, jax {jax.__version__}\n")
+  rows = []
+  for name, record in records.items():
+    record["processor_ms"] = milliseconds[name]._asdict()
+    record["ratio"] = milliseconds[name].median / milliseconds[BASELINE].median
+    rows.append(
+      {
+        "algorithm": name,
+        "tasks x (support + query)": f"{record['tasks']} x ({record['support']} + {record['query']})",
+        "ms an update": show(milliseconds[name]),
+        "updates/s": f"{1e3 / milliseconds[name].median:,.0f}",
+        "ratio to macaw": f"{record['ratio']:.2f}",
+        "compile s": f"{record['compile_seconds']:.1f}",
+      }
+    )
+  print(table(rows))
+  if RESULTS.value:
+    write_results(RESULTS.value, "algorithms", list(records.values()))
+
+
+def configuration(name: str) -> Any:
+  """The configuration of a row, for the half-cheetah's velocities."""
+  module, changes = VERSIONS[name]
+  config = importlib.import_module(f"configs.{module}").get_config("cheetah_vel")
+  config.algorithm.update(changes)
+  return config
+
+
+def _call(program: Chunk[TrainState], data: Dataset, key: Key, state: TrainState) -> tuple[TrainState, Metrics]:
+  return program(state, data, key)
+
+
+if __name__ == "__main__":
+  app.run(main)
