@@ -18,9 +18,9 @@ def contextual_defaults(algorithm: str, family: str, **hyperparameters: Any) -> 
     next_observation=True,
     core="iql",  # or 'sac', 'awac', 'brac'
     hidden_sizes=(128, 128),
-    reward_scale=10.0,
+    reward_scale=100.0,  # on returns of size one
     expectile=0.8,
-    temperature=0.3,
+    temperature=1.0,
     maximum_weight=100.0,
     behaviour_penalty=1.0,
     divergence_target=config_dict.placeholder(float),  # none: the penalty keeps its ratio to the values
@@ -35,7 +35,7 @@ def contextual_defaults(algorithm: str, family: str, **hyperparameters: Any) -> 
   config.training.steps = 10_000
   config.training.tasks_per_update = 8
   config.training.support_size = 128
-  config.training.query_size = 64
+  config.training.query_size = 256 if family == "cheetah_dir" else 64  # two tasks, or eight of many
   config.training.evaluate_every = 2_500
   config.training.checkpoint_every = 2_500
   return config

@@ -17,6 +17,6 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
     metric_weight=10.0,
     repulsion=1.0,
     repulsion_offset=0.1,
-    information_weight=1.0,
+    information_weight=5.0,
     behaviour_model_hidden_sizes=(64, 64),
   )

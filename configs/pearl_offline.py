@@ -14,6 +14,6 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   return contextual_defaults(
     "pearl_offline",
     family,
-    kl_weight=0.1,
+    kl_weight=0.001,
     kl_reduction="sum",  # or 'mean'
   )
