@@ -35,7 +35,7 @@ from experiments.trained_run import (
   EPISODES,
   SEED,
   TrainedRun,
-  check_seed,
+  check_all,
   checked_config,
   kinds_of_support,
   load_trained_run,
@@ -69,10 +69,10 @@ Columns = Mapping[str, np.ndarray]
 
 def main(arguments: list[str]) -> None:
   """Evaluates the runs that the command line names, and prints the table."""
-  check_seed(SEED.value)
+  directories = find_runs(arguments, "context_shift")
+  check_all(directories, {"support": "own", "episodes": EPISODES.value}, SEED.value)
   results = {
-    directory: shift_of_run(directory, EPISODES.value, SEED.value, reuse=REUSE.value)
-    for directory in find_runs(arguments, "context_shift")
+    directory: shift_of_run(directory, EPISODES.value, SEED.value, reuse=REUSE.value) for directory in directories
   }
   groups = columns_by_group(results)
   say(f"\n{shift_table(groups)}")

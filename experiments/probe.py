@@ -32,7 +32,7 @@ from experiments.trained_run import (
   EPISODES,
   SEED,
   TrainedRun,
-  check_seed,
+  check_all,
   checked_config,
   kinds_of_support,
   load_trained_run,
@@ -62,8 +62,9 @@ TRUE, CONSTANT = "", "_constant_rewards"
 
 def main(arguments: list[str]) -> None:
   """Probes the runs that the command line names, and prints a table."""
-  check_seed(SEED.value)
-  found = {directory: probe_run(directory, EPISODES.value, SEED.value) for directory in find_runs(arguments, "probe")}
+  directories = find_runs(arguments, "probe")
+  check_all(directories, {"support": "own", "episodes": EPISODES.value}, SEED.value)
+  found = {directory: probe_run(directory, EPISODES.value, SEED.value) for directory in directories}
   say(f"\n{probe_table(found)}")
 
 

@@ -1,6 +1,6 @@
 """A run that was trained: its configuration, its data and a checkpoint, for whatever evaluates it again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +59,18 @@ def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collect
   except ConfigurationError as error:
     raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
   return config
+
+
+def check_all(directories: Sequence[Path], evaluation: Mapping[str, Any], seed: int) -> None:
+  """Checks all runs before the first is evaluated, which may take long.
+
+  Raises:
+    ConfigurationError: the seed of `--seed` is none, or as `checked_config` and `newest_checkpoint`, of the first.
+  """
+  check_seed(seed)
+  for directory in directories:
+    checked_config(directory, evaluation)
+    newest_checkpoint(directory)
 
 
 def check_seed(seed: int) -> None:

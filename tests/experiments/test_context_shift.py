@@ -11,6 +11,7 @@ from untrained_run import as_seed, context_based, make_untrained_run
 from experiments.configuration import ConfigurationError
 from experiments.context_shift import COLUMNS, columns_by_group, plot_shift, shift_of_run, shift_table, was_made_of
 from experiments.evaluate import evaluate_run
+from experiments.trained_run import check_all
 from macaw_jax.evaluation.protocols import PROTOCOLS
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -101,6 +102,19 @@ def test_the_random_episodes_are_the_same_for_all_runs(point_robot_directory, tm
   directory = make_untrained_run(context_based(point_robot_directory, tmp_path / "focal"))
   one, other = (shift_of_run(run, 1, seed=0, reuse=False)["rows"] for run in (directory, as_seed(directory, 7)))
   assert one == other
+
+
+def test_all_runs_are_checked_before_the_first_is_evaluated(focal_run, tmp_path, capsys):
+  (tmp_path / "unfinished").mkdir()
+  shutil.copy(focal_run / "config.json", tmp_path / "unfinished")
+  with pytest.raises(ConfigurationError, match=r"unfinished: the run has no checkpoint yet"):
+    check_all([focal_run, tmp_path / "unfinished"], {"episodes": 1}, seed=0)
+  with pytest.raises(ConfigurationError, match=r"focal: config.evaluation.episodes = 0: expected an integer of at"):
+    check_all([focal_run], {"episodes": 0}, seed=0)
+  with pytest.raises(ConfigurationError, match=r"--seed=-1: expected an integer from 0"):
+    check_all([focal_run], {}, seed=-1)
+  check_all([focal_run], {"episodes": 1}, seed=0)
+  assert capsys.readouterr().out == ""
 
 
 def result(seed, values, algorithm="focal", protocols=None):
