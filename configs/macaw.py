@@ -8,7 +8,7 @@ python -m experiments.run --config=configs/macaw.py:<family>        any other fa
 import ml_collections
 from ml_collections import config_dict
 
-from configs.defaults import defaults
+from configs.defaults import SHORT_EPISODES, defaults
 
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
@@ -41,7 +41,9 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   )
   if family == "cheetah_vel":
     config.training.steps = 8_000
-  if family != "cheetah_dir":
+  if family in SHORT_EPISODES:
+    config.algorithm.temperature = 0.5
+  elif family != "cheetah_dir":
     # A return to the end of a recorded episode also says how much of the episode was left, which no observation
     # shows and which passes for advantage. Bootstrapping at the time limit takes it out. Where tasks differ as much
     # as two directions, it is not needed, and training without it is steadier.

@@ -6,7 +6,7 @@ python -m experiments.run --config=configs/multitask_awr.py:cheetah_vel     half
 
 import ml_collections
 
-from configs.defaults import defaults
+from configs.defaults import SHORT_EPISODES, defaults
 
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
@@ -32,8 +32,9 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   if family == "cheetah_vel":
     config.training.steps = 8_000
   if family != "cheetah_dir":  # As for MACAW, and for its reasons.
-    config.algorithm.value_target = "bootstrapped"
-    config.algorithm.advantage_target = "bootstrapped"
+    if family not in SHORT_EPISODES:
+      config.algorithm.value_target = "bootstrapped"
+      config.algorithm.advantage_target = "bootstrapped"
     config.algorithm.temperature = 0.5
     # Of 1e-4, 3e-4, 1e-3 and 3e-3 the best on training tasks.
     config.algorithm.fine_tune_value_learning_rate = 1e-4
