@@ -14,7 +14,7 @@ from experiments.experiment import Experiment, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, DATASET, data_identity, load_config
 from experiments.validation import validate
 from macaw_jax.data.files import sha256
-from macaw_jax.data.manifest import MANIFEST_FILE
+from macaw_jax.data.manifest import MANIFEST_FILE, read_manifest
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.training.checkpoint_record import RECORD_FILE
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint, OtherVersion, newest_whole
@@ -80,12 +80,20 @@ def check_seed(seed: int) -> None:
 
 
 def kinds_of_support(directory: Path, config: ml_collections.ConfigDict) -> list[str]:
-  """The names in `PROTOCOLS` that a run can be evaluated with; says where other tasks' policies have left no data."""
+  """The names in `PROTOCOLS` that a run can be evaluated with; says why other tasks' policies are not among them."""
   other_policies = Path(other_policies_directory(config.dataset.directory))
-  if (other_policies / MANIFEST_FILE).is_file():
+  if not (other_policies / MANIFEST_FILE).is_file():
+    reason = f"no dataset at {other_policies}"
+  elif (found := _smallest_task(other_policies)) < (wanted := config.evaluation.support_size):
+    reason = f"a support has {wanted} transitions, a task of {other_policies} {found}"
+  else:
     return list(PROTOCOLS)
-  say(f"{directory}: without supports of other policies: no dataset at {other_policies}")
+  say(f"{directory}: without supports of other policies: {reason}")
   return [support for support in PROTOCOLS if support != "other_policies"]
+
+
+def _smallest_task(dataset: Path) -> int:
+  return min(task.num_transitions for task in read_manifest(dataset).tasks)
 
 
 def load_trained_run(directory: Path, config: ml_collections.ConfigDict, which: str = NEWEST) -> TrainedRun:

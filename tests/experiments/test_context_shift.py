@@ -11,7 +11,7 @@ from untrained_run import as_seed, context_based, make_untrained_run
 from experiments.configuration import ConfigurationError
 from experiments.context_shift import COLUMNS, columns_by_group, plot_shift, shift_of_run, shift_table, was_made_of
 from experiments.evaluate import evaluate_run
-from experiments.trained_run import check_all
+from experiments.trained_run import check_all, kinds_of_support
 from macaw_jax.evaluation.protocols import PROTOCOLS
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -102,6 +102,16 @@ def test_the_random_episodes_are_the_same_for_all_runs(point_robot_directory, tm
   directory = make_untrained_run(context_based(point_robot_directory, tmp_path / "focal"))
   one, other = (shift_of_run(run, 1, seed=0, reuse=False)["rows"] for run in (directory, as_seed(directory, 7)))
   assert one == other
+
+
+def test_other_policies_with_too_few_transitions_are_left_out_aloud(tmp_path, capsys):
+  config = context_based(tmp_path / "moved", tmp_path / "run")
+  write_point_robot(tmp_path / "moved_other_policies", num_episodes=1)
+  assert kinds_of_support("runs/a", config) == ["own", "other_policies", "random", "online"]
+  config.unlock().evaluation.support_size = 21
+  assert kinds_of_support("runs/a", config) == ["own", "random", "online"]
+  said = f"a support has 21 transitions, a task of {tmp_path / 'moved_other_policies'} 20"
+  assert capsys.readouterr().out == f"runs/a: without supports of other policies: {said}\n"
 
 
 def test_all_runs_are_checked_before_the_first_is_evaluated(focal_run, tmp_path, capsys):
