@@ -17,6 +17,7 @@ from macaw_jax.types import Params
 
 # Ridge penalties that are tried, as multiples of the mean squared length of a feature vector.
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+_MOST_DEVIATIONS = 10.0  # of a feature: a rare support on which adaptation diverged must not decide
 _SMALLEST_STD = 1e-9  # relative: a feature that moves by its rounding alone says nothing
 
 
@@ -36,12 +37,12 @@ class Decoder(NamedTuple):
 
   feature_scale: Scale
   parameter_scale: Scale
-  features: np.ndarray  # X [N, F]  standardised
+  features: np.ndarray  # X [N, F]  standardised, at most ten deviations from their mean
   dual: np.ndarray  # A [N, P]
 
   def __call__(self, features: np.ndarray) -> np.ndarray:
     """The parameters `[M, P]`, in their own units, that features `[M, F]` speak for."""
-    decoded = self.feature_scale(features) @ self.features.T @ self.dual
+    decoded = _standardised(self.feature_scale, features) @ self.features.T @ self.dual
     std = self.parameter_scale.std
     return self.parameter_scale.mean + decoded * np.where(np.isfinite(std), std, 0.0)
 
@@ -85,7 +86,7 @@ def fit_decoder(
   if not np.isfinite(features).all():
     raise ValueError("features to decode: expected finite values")
   feature_scale, parameter_scale = _fit_scale(features), _fit_scale(parameters)
-  x, y = feature_scale(features), parameter_scale(parameters)
+  x, y = _standardised(feature_scale, features), parameter_scale(parameters)
   gram = x @ x.T
   unit = max(float(np.mean(np.diag(gram))), np.finfo(np.float64).tiny)
 
@@ -121,6 +122,10 @@ def measure_decoding(
     error=float(np.mean(np.linalg.norm(decoded - parameters, axis=-1))),
     chance=float(np.mean(distances)),
   )
+
+
+def _standardised(scale: Scale, features: np.ndarray) -> np.ndarray:
+  return np.clip(scale(features), -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
 
 
 def _fit_scale(rows: np.ndarray) -> Scale:

@@ -81,6 +81,16 @@ def test_what_does_not_move_is_no_feature_and_no_parameter():
   assert found.r_squared > 0.9999
 
 
+def test_one_support_on_which_adaptation_diverged_does_not_decide():
+  features, parameters, groups, _ = linear_data()
+  decoder = fit_decoder(features, parameters, groups)
+  diverged = features.copy()
+  diverged[0] = 1e30
+  farthest = np.abs(decoder(diverged)[0] - parameters.mean(axis=0)) / parameters.std(axis=0)
+  assert farthest.max() < 100.0
+  np.testing.assert_allclose(decoder(diverged)[1:], parameters[1:], rtol=1e-4)
+
+
 def test_measures_by_hand():
   decoder = fit_decoder(np.array([[0.0], [2.0]]), np.array([[0.0], [4.0]]), np.arange(2), penalties=[1e-12])
   # Decodes 2 x: 3 and 5 where 2 and 6 are true. Squared errors 1 + 1, variance 4 + 4.
