@@ -22,6 +22,7 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   config.collection.family = family
   config.collection.critic_reward = config_dict.placeholder(str)  # or the family whose reward the critic learns from
   config.collection.discount = 0.99
+  config.collection.ignored_observations = ()  # entries that the agent does not see
   config.collection.initial_episodes = 5  # before the first update, under the prior
   config.collection.tasks_per_iteration = 20
   config.collection.prior_episodes = 1  # under the prior, into contexts and experience
@@ -69,7 +70,13 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
 
 
 _CHEETAH: dict[str, dict[str, Any]] = {
-  "collection": {"tasks_per_iteration": 2, "prior_episodes": 2, "posterior_episodes": 1, "extra_episodes": 2},
+  "collection": {
+    "tasks_per_iteration": 2,
+    "prior_episodes": 2,
+    "posterior_episodes": 1,
+    "extra_episodes": 2,
+    "ignored_observations": (17,),  # torso x, which grows as the agent learns to run
+  },
   "training": {
     "steps": 45_000,
     "updates_per_iteration": 300,

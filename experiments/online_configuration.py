@@ -33,6 +33,11 @@ ONLINE_FIELDS: dict[str, Field] = {
   "collection.prior_episodes": at_least(1),
   "collection.posterior_episodes": at_least(0),
   "collection.extra_episodes": at_least(0),
+  "collection.ignored_observations": Field(
+    tuple,
+    lambda value: all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in value),
+    "indices from 0 up, as (17,)",
+  ),
   "training.steps": at_least(1),
   "training.updates_per_iteration": at_least(1),
   "training.tasks_per_update": at_least(1),
@@ -93,6 +98,14 @@ def _train_tasks(examined: OnlineExamined) -> Iterator[str]:
     yield (f"config.evaluation.train_tasks = {wanted}: family {examined.family.name!r} has {num_tasks} training tasks")
 
 
+def _ignored_observations(examined: OnlineExamined) -> Iterator[str]:
+  indices, size = examined.config.collection.ignored_observations, examined.family.observation_size
+  if any(index >= size for index in indices):
+    yield (
+      f"config.collection.ignored_observations = {indices}: family {examined.family.name!r} has observations of {size}"
+    )
+
+
 def _critic_reward(examined: OnlineExamined) -> Iterator[str]:
   other = examined.config.collection.critic_reward
   if other is None:
@@ -123,6 +136,7 @@ RULES = (
   Rule((*_FAMILY, "collection.tasks_per_iteration"), _tasks_per_iteration),
   Rule((*_FAMILY, "evaluation.train_tasks"), _train_tasks),
   Rule((*_FAMILY, "collection.critic_reward"), _critic_reward),
+  Rule((*_FAMILY, "collection.ignored_observations"), _ignored_observations),
   Rule((*_FAMILY, "collection.discount", "algorithm", "training.steps"), refused_by_algorithm),
 )
 START_RULES = (Rule(("output_directory",), unwritable_directory),)

@@ -50,6 +50,7 @@ def make_online_experiment(config: ml_collections.ConfigDict) -> OnlineExperimen
     extra_episodes=collection.extra_episodes,
     context_size=training.support_size,
     iterations=training.steps // training.updates_per_iteration,
+    ignored_observations=tuple(collection.ignored_observations),
   )
   critic_reward = envs.make(collection.critic_reward).reward if collection.critic_reward else None
   return OnlineExperiment(

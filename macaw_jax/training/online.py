@@ -15,7 +15,7 @@ episodes, and draws tasks independently where this takes those first that have h
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -50,6 +50,8 @@ class CollectionSettings:
     extra_episodes: under the posterior, into the experience alone.
     context_size: transitions that the posterior of an episode sees.
     iterations: how often tasks are collected for.
+    ignored_observations: observation entries that the agent sees as zero. Scales are fitted before it has learned
+      anything; one that grows with what it learns, such as a position, would be far out of them.
   """
 
   initial_episodes: int
@@ -59,6 +61,7 @@ class CollectionSettings:
   extra_episodes: int
   context_size: int
   iterations: int
+  ignored_observations: tuple[int, ...] = ()
 
 
 class OnlineState(NamedTuple):
@@ -184,7 +187,7 @@ def make_collector(
     everyone = np.arange(len(train_tasks))
     positions = np.tile(everyone, settings.initial_episodes)
     trajectory, rewards = prior_episodes(params, no_scaling(family.observation_size), positions, key)
-    statistics = fit_to_episodes(trajectory, rewards, discount)
+    statistics = ignore(fit_to_episodes(trajectory, rewards, discount), settings.ignored_observations)
     empty = replays_for(family, settings)
     replays = ContextReplays(
       context=remember(empty.context, statistics, everyone, trajectory, np.asarray(trajectory.reward)),
@@ -262,6 +265,13 @@ def fit_to_episodes(trajectory: Trajectory, rewards: np.ndarray, discount: float
     for rows, length in zip(rewards, lengths, strict=True)
   ]
   return fit_scales([np.asarray(rows) for rows in observations], returns)
+
+
+def ignore(statistics: Statistics, entries: Sequence[int]) -> Statistics:
+  """The scales by which some entries of an observation are zero, whatever they are: they are divided by infinity."""
+  std = statistics.observation_std.copy()
+  std[list(entries)] = np.inf
+  return statistics._replace(observation_std=std)
 
 
 def remember(

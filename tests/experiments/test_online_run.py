@@ -191,6 +191,7 @@ def test_all_that_is_wrong_with_a_configuration_is_said_at_once(tmp_path):
   config.collection.tasks_per_iteration = 81
   config.collection.critic_reward = "cheetah_dir"
   config.collection.prior_episodes = 0
+  config.collection.ignored_observations = (2,)
   config.collection.discount = 1.5
   config.collection.episodes = 3
   config.training.steps = 45
@@ -202,6 +203,7 @@ def test_all_that_is_wrong_with_a_configuration_is_said_at_once(tmp_path):
     "config.collection.tasks_per_iteration = 81: family 'point_robot_sparse' has 80 training tasks",
     "config.collection.critic_reward = 'cheetah_dir': its reward cannot be computed",
     "config.collection.prior_episodes = 0: expected an integer of at least 1",
+    "config.collection.ignored_observations = (2,): family 'point_robot_sparse' has observations of 2",
     "config.collection.discount = 1.5: expected a number above 0 and at most 1",
     "config.collection.episodes is unknown",
     "config.training.steps = 45 is not a multiple of config.training.updates_per_iteration = 10",
@@ -210,7 +212,7 @@ def test_all_that_is_wrong_with_a_configuration_is_said_at_once(tmp_path):
     "config.training.query_size is missing; expected an integer of at least 1",
   ):
     assert expected in problems
-  assert len(problems.splitlines()) == 9
+  assert len(problems.splitlines()) == 10
   assert not (tmp_path / "run").exists()
 
 
@@ -221,7 +223,7 @@ def test_an_algorithm_that_needs_whole_episodes_cannot_collect(tmp_path):
 
 
 def test_commands_for_runs_on_datasets_say_so(finished):
-  with pytest.raises(ConfigurationError, match="the run collects its own data"):
+  with pytest.raises(ConfigurationError, match="collects its own data"):
     evaluate_run(Path(finished[0].output_directory), steps=None, episodes=None, seed=0)
   with pytest.raises(ConfigurationError, match="collected its own data"):
     compare.main([finished[0].output_directory])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
+from macaw_jax.data.statistics import Statistics, normalise_observation
 from macaw_jax.envs import point_robot
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
 from macaw_jax.evaluation.rollout import Trajectory, make_rollout
@@ -14,6 +15,7 @@ from macaw_jax.training.online import (
   CollectionSettings,
   collection_order,
   fit_to_episodes,
+  ignore,
   make_collector,
   make_rewards,
   replays_for,
@@ -201,6 +203,13 @@ def test_dense_rewards_in_the_states_of_the_sparse_family():
   np.testing.assert_allclose(dense, -distance, atol=1e-5)
   np.testing.assert_allclose(trajectory.reward, np.where(distance <= 0.2, 1 - distance, 0), atol=1e-5)
   assert np.any(distance <= 0.2)
+
+
+def test_an_entry_that_is_ignored_is_zero_and_the_others_stay():
+  statistics = Statistics(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]), np.ones(()))
+  seen = normalise_observation(ignore(statistics, (1,)), np.array([[5.0, 1e6, 7.0]]))
+  np.testing.assert_array_equal(seen, [[4.0, 0.0, 1.0]])
+  assert statistics.observation_std[1] == 2.0
 
 
 def test_rewards_and_scales_end_with_the_episode():
