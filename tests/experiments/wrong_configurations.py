@@ -288,7 +288,7 @@ CASES = [
   case(
     "an unknown algorithm",
     "--config.algorithm.name=macaws",
-    "config.algorithm.name = 'macaws': expected one of macaw, maml_awr, multitask_awr, multitask_bc",
+    "config.algorithm.name = 'macaws': expected one of macaw, maml_awr, multitask_awr, multitask_bc, pearl, pearl_offline, focal, unicorn, csro, corro",
   ),
   case(
     "an unknown order of rows",
