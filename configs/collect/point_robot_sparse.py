@@ -22,4 +22,5 @@ def get_config() -> ConfigDict:
     updates_per_round=150,
     batch_size=8,
     hidden_sizes=(64, 64),
+    other_policy_episodes=20,  # as many transitions as a support takes, and more
   )

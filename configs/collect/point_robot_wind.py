@@ -22,4 +22,5 @@ def get_config() -> ConfigDict:
     batch_size=4,
     own_fraction=1.0,  # a transition in one wind is none in another's
     hidden_sizes=(64, 64),
+    other_policy_episodes=20,  # as many transitions as a support takes, and more
   )
