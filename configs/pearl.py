@@ -21,30 +21,30 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   config.collection = ml_collections.ConfigDict()  # numbers of episodes are those of each task
   config.collection.family = family
   config.collection.critic_reward = config_dict.placeholder(str)  # or the family whose reward the critic learns from
-  config.collection.discount = 0.99
+  config.collection.discount = 0.9
   config.collection.ignored_observations = ()  # entries that the agent does not see
   config.collection.initial_episodes = 5  # before the first update, under the prior
   config.collection.tasks_per_iteration = 20
-  config.collection.prior_episodes = 1  # under the prior, into contexts and experience
-  config.collection.posterior_episodes = 2  # under the posterior of the context so far, into both
-  config.collection.extra_episodes = 1  # under the posterior, into the experience alone
+  config.collection.prior_episodes = 4  # under the prior, into contexts and experience
+  config.collection.posterior_episodes = 1  # under the posterior of the context so far, into both
+  config.collection.extra_episodes = 2  # under the posterior, into the experience alone
 
   config.training = ml_collections.ConfigDict()
-  config.training.steps = 10_000
+  config.training.steps = 16_000
   config.training.updates_per_iteration = 200  # in one compiled call, after each collection; divides those around it
   config.training.tasks_per_update = 16
-  config.training.support_size = 30  # transitions of a context
+  config.training.support_size = 64  # transitions of a context
   config.training.query_size = 64  # transitions of a task that the critic learns from
-  config.training.evaluate_every = 1_000
-  config.training.checkpoint_every = 2_000
+  config.training.evaluate_every = 2_000
+  config.training.checkpoint_every = 4_000
   config.training.keep_checkpoints = 1  # of the newest; each holds all that was collected
 
   config.algorithm = ml_collections.ConfigDict(
     {
       "name": "pearl",
       "latent_size": 5,
-      "encoder_hidden_sizes": (64, 64),
-      "next_observation": True,
+      "encoder_hidden_sizes": (128, 128),
+      "next_observation": False,  # whether the encoder sees the next observation: where tasks differ in physics
       "kl_weight": 0.1,
       "kl_reduction": "sum",
       "hidden_sizes": (64, 64),
@@ -60,7 +60,7 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.repetitions = 4  # lives in each task
-  config.evaluation.exploration_episodes = 1  # first episodes of a life, under the prior
+  config.evaluation.exploration_episodes = 3  # first episodes of a life, under the prior
   config.evaluation.adapted_episodes = 3  # then, each adapted to all before
   config.evaluation.engine = "native"  # or 'mjx': MuJoCo bodies inside the compiled program, on an accelerator
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
@@ -69,13 +69,19 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   return config
 
 
+_POINT_ROBOT_SPARSE: dict[str, dict[str, Any]] = {
+  "collection": {"critic_reward": "point_robot", "prior_episodes": 3, "posterior_episodes": 4, "extra_episodes": 0},
+  "training": {"support_size": 100},
+  "evaluation": {"exploration_episodes": 4, "adapted_episodes": 4},
+}
 _CHEETAH: dict[str, dict[str, Any]] = {
   "collection": {
+    "discount": 0.99,
+    "ignored_observations": (17,),  # torso x, which grows as the agent learns to run
     "tasks_per_iteration": 2,
     "prior_episodes": 2,
     "posterior_episodes": 1,
     "extra_episodes": 2,
-    "ignored_observations": (17,),  # torso x, which grows as the agent learns to run
   },
   "training": {
     "steps": 45_000,
@@ -86,12 +92,22 @@ _CHEETAH: dict[str, dict[str, Any]] = {
     "evaluate_every": 4_500,
     "checkpoint_every": 9_000,
   },
-  "algorithm": {"hidden_sizes": (128, 128), "reward_scale": 50.0},
-  "evaluation": {"exploration_episodes": 2, "adapted_episodes": 1, "repetitions": 4},
+  "algorithm": {
+    "encoder_hidden_sizes": (64, 64),
+    "next_observation": True,
+    "hidden_sizes": (128, 128),
+    "reward_scale": 80.0,
+  },
+  "evaluation": {"exploration_episodes": 2, "adapted_episodes": 2},
+}
+_CHEETAH_VEL: dict[str, dict[str, Any]] = {
+  **_CHEETAH,
+  "collection": {**_CHEETAH["collection"], "tasks_per_iteration": 5},
+  "training": {**_CHEETAH["training"], "tasks_per_update": 8, "query_size": 64},
 }
 
 VALUES: dict[str, dict[str, dict[str, Any]]] = {
-  "point_robot_sparse": {"collection": {"critic_reward": "point_robot"}},
+  "point_robot_sparse": _POINT_ROBOT_SPARSE,
   "cheetah_dir": _CHEETAH,
-  "cheetah_vel": _CHEETAH,
+  "cheetah_vel": _CHEETAH_VEL,
 }
