@@ -187,7 +187,7 @@ def draw_or_say(groups: Mapping[str, Columns], path: Path) -> None:
 
 
 def plot_shift(groups: Mapping[str, Columns], path: Path) -> None:
-  """Draws one line a configuration: the mean score of each column, with its interval.
+  """Draws the mean score of each column with its interval, a colour a configuration; episodes are joined by a line.
 
   Raises:
     ImportError: matplotlib is not installed.
@@ -205,14 +205,16 @@ def plot_shift(groups: Mapping[str, Columns], path: Path) -> None:
     intervals = [stratified_bootstrap(columns[heading], mean) if heading in columns else None for heading in headings]
     estimates = np.array([each.estimate if each else math.nan for each in intervals])
     ends = np.array([(each.low, each.high) if each else (math.nan, math.nan) for each in intervals]).T
-    axes.errorbar(
-      np.arange(len(headings)) + offset, estimates, np.abs(ends - estimates), label=label, marker="o", capsize=3
-    )
+    places = np.arange(len(headings)) + offset
+    colour = f"C{index % 10}"
+    axes.errorbar(places, estimates, np.abs(ends - estimates), label=label, fmt="o", color=colour, capsize=3)
+    # The kinds of support have no order; the agent's own episodes have.
+    axes.plot(places[-NUM_EPISODES:], estimates[-NUM_EPISODES:], color=colour, linewidth=1)
   axes.set(ylabel="normalised score")
   axes.set_xticks(range(len(headings)), headings)
   axes.axhline(0.0, color="grey", linewidth=0.8)
   axes.grid(alpha=0.3)
-  axes.legend()
+  figure.legend(loc="outside right upper")
   figure.savefig(path, dpi=120)
 
 
