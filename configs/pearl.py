@@ -71,7 +71,7 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
 
 _POINT_ROBOT_SPARSE: dict[str, dict[str, Any]] = {
   "collection": {"critic_reward": "point_robot", "prior_episodes": 3, "posterior_episodes": 4, "extra_episodes": 0},
-  "training": {"support_size": 100},
+  "training": {"steps": 30_000, "support_size": 100},
   "evaluation": {"exploration_episodes": 4, "adapted_episodes": 4},
 }
 _CHEETAH: dict[str, dict[str, Any]] = {
