@@ -16,9 +16,9 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
     family,
     negatives="reward_noise",  # or 'generator'
     num_negatives=16,
-    reward_noise=0.5,
+    reward_noise=2.0,  # below 1 all embeddings became one on cheetah_dir
     contrastive_temperature=0.1,
-    queries_per_task=8,
+    queries_per_task=16,
     generator_latent_size=5,
     generator_hidden_sizes=(64,),
   )

@@ -69,3 +69,15 @@ def test_decay_follows_the_number_of_updates_and_not_the_other_way_round(name):
   assert config.algorithm.decay_steps == 700
   config.algorithm.decay_steps = 900
   assert (config.training.steps, config.algorithm.decay_steps) == (700, 900)
+
+
+@pytest.mark.parametrize("name", ["pearl_offline", "focal", "unicorn", "csro", "corro"])
+def test_a_configuration_of_a_context_based_agent_has_the_defaults_of_its_factory(name):
+  config = importlib.import_module(f"configs.{name}").get_config("cheetah_vel")
+  parameters = inspect.signature(ALGORITHMS[name]).parameters
+  defaults = {
+    argument: parameter.default
+    for argument, parameter in parameters.items()
+    if argument not in ("problem", "optimizer", "decay_steps")
+  }
+  assert {argument: config.algorithm[argument] for argument in defaults} == defaults

@@ -74,4 +74,11 @@ def make_actor_critic(
   return factory(problem, latent_size, hidden_sizes, **own)
 
 
-__all__ = ["CORES", "ActorCritic", "LatentLoss", "make_actor_critic"]
+def arguments_not_read_by(core: str) -> tuple[str, ...]:
+  """The arguments of `make_actor_critic` that are for other cores alone."""
+  read = inspect.signature(CORES[core]).parameters
+  of_some = {name for factory in CORES.values() for name in inspect.signature(factory).parameters}
+  return tuple(sorted(name for name in inspect.signature(make_actor_critic).parameters if name in of_some - set(read)))
+
+
+__all__ = ["CORES", "ActorCritic", "LatentLoss", "arguments_not_read_by", "make_actor_critic"]

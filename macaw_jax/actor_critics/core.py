@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from macaw_jax.hyperparameters import require
 from macaw_jax.losses.soft_actor_critic import squash
+from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy
 from macaw_jax.types import Array, Key, Metrics, Network, Params, Problem, Transition
 
@@ -110,6 +111,30 @@ def act_with(policy: Network) -> Act:
     return sample_action(policy, params["policy"], inputs, key).action
 
   return act
+
+
+def state_value_critic_loss(
+  problem: Problem, critic: Network, value: Network, *, value_part: str, reward_scale: float
+) -> LatentLoss:
+  """sum_j mean (Q_j(s, a, z) - y)^2, y = kappa r + gamma (1 - terminal) V(s', z), y held fixed.
+
+  Args:
+    problem: Has the discount gamma.
+    critic: Q, the part `critic`.
+    value: V.
+    value_part: The part that holds V's parameters, or a slow copy of them.
+    reward_scale: kappa.
+  """
+
+  def critic_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
+    del key
+    next_value = value.apply(params[value_part], beside(batch.next_observation, latents))
+    target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
+    values = critic.apply(params["critic"], beside(batch.observation, latents), batch.action)
+    loss = twin_squared_error(values, target)
+    return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}
+
+  return critic_loss
 
 
 def check_positive(**numbers: float | Array) -> None:

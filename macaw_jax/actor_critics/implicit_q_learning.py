@@ -15,12 +15,18 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.actor_critics.core import ActorCritic, act_with, beside, check_positive, latent_policy
+from macaw_jax.actor_critics.core import (
+  ActorCritic,
+  act_with,
+  beside,
+  check_positive,
+  latent_policy,
+  state_value_critic_loss,
+)
 from macaw_jax.hyperparameters import require
 from macaw_jax.losses.advantage_weighting import exponential_weights, weighted_negative_log_likelihood
 from macaw_jax.losses.implicit_q import expectile_loss
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
-from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Array, Key, Metrics, Params, Problem, Transition
@@ -65,13 +71,7 @@ def implicit_q_learning(
     """min_j Qbar_j(s, a, z), held fixed: [T, B]."""
     return jax.lax.stop_gradient(jnp.min(critic.apply(params["target_critic"], inputs, batch.action), axis=0))
 
-  def critic_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
-    del key
-    next_value = value.apply(params["value"], beside(batch.next_observation, latents))
-    target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
-    values = critic.apply(params["critic"], beside(batch.observation, latents), batch.action)
-    loss = twin_squared_error(values, target)
-    return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}
+  critic_loss = state_value_critic_loss(problem, critic, value, value_part="value", reward_scale=reward_scale)
 
   def value_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
     del key

@@ -24,9 +24,9 @@ from macaw_jax.actor_critics.core import (
   latent_policy,
   sample_action,
   split_loss_key,
+  state_value_critic_loss,
 )
 from macaw_jax.losses.soft_actor_critic import actor_loss, policy_regularisation, state_value_loss
-from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Array, Key, Metrics, Params, Problem, Transition
@@ -71,13 +71,7 @@ def soft_actor_critic(
   critic = twin_critic(input_size, problem.action_size, hidden_sizes)
   value = value_network(input_size, hidden_sizes, layer="dense")
 
-  def critic_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
-    del key
-    next_value = value.apply(params["target_value"], beside(batch.next_observation, latents))
-    target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
-    values = critic.apply(params["critic"], beside(batch.observation, latents), batch.action)
-    loss = twin_squared_error(values, target)
-    return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}
+  critic_loss = state_value_critic_loss(problem, critic, value, value_part="target_value", reward_scale=reward_scale)
 
   def value_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
     inputs = beside(batch.observation, latents)

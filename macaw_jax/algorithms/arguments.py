@@ -38,10 +38,18 @@ def split_arguments(inner: Callable[..., Any], arguments: Mapping[str, Any]) -> 
   return taken, {name: value for name, value in arguments.items() if name not in taken}
 
 
-def check_hidden_sizes(hidden_sizes: Sequence[int]) -> None:
+def check_hidden_sizes(**hidden_sizes: Sequence[int]) -> None:
   """Raises ValueError unless there is a hidden layer, and every one has a width."""
-  if not hidden_sizes or min(hidden_sizes) < 1:
-    raise ValueError(f"hidden_sizes={tuple(hidden_sizes)} must be one or more positive widths")
+  for name, widths in hidden_sizes.items():
+    if not widths or min(widths) < 1:
+      raise ValueError(f"{name}={tuple(widths)} must be one or more positive widths")
+
+
+def check_counts(**counts: int) -> None:
+  """Raises ValueError for a count below one."""
+  for name, count in counts.items():
+    if count < 1:
+      raise ValueError(f"{name}={count} must be at least 1")
 
 
 def check_learning_rates(decay_steps: int | None, **learning_rates: float | Array) -> None:

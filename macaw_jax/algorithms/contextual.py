@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.actor_critics import make_actor_critic
-from macaw_jax.algorithms.arguments import check_hidden_sizes, check_learning_rates, check_shares
+from macaw_jax.algorithms.arguments import check_counts, check_hidden_sizes, check_learning_rates, check_shares
 from macaw_jax.context_learner import ContextLearner, Infer, Net, TaskLossFn, context_learner, given_latents
+from macaw_jax.losses.values import squared_error
 from macaw_jax.meta_learner import MakeOptimizer, learning_rate
 from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
 from macaw_jax.types import Algorithm, Array, Key, Params, Problem, TaskBatch, Transition
@@ -24,7 +25,10 @@ KNOWN_LATENTS = "known_latents"  # the part that holds the newest latent of each
 
 
 class ContextEncoder(NamedTuple):
-  """How a latent is read from a task's transitions, and learned; the fields are those of `ContextLearner`."""
+  """How a latent is read from a task's transitions, and learned.
+
+  `keeps_learning` names the parts that `encoder_steps` does not stop; the other fields are those of `ContextLearner`.
+  """
 
   latent_size: int
   init: Mapping[str, Callable[[Key], Params]]
@@ -32,6 +36,7 @@ class ContextEncoder(NamedTuple):
   prior: Callable[[Net, Key], Array]
   losses: Mapping[str, TaskLossFn]
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
+  keeps_learning: tuple[str, ...] = ()
 
 
 class Reading(NamedTuple):
@@ -56,6 +61,16 @@ class Reading(NamedTuple):
   def split(self, rows: Array) -> tuple[Array, Array]:
     """Behaviour and outcome of rows [..., F]."""
     return rows[..., : self.behaviour_size], rows[..., self.behaviour_size :]
+
+  def outcome_error(self, prediction: Array, outcome: Array) -> Array:
+    """Mean (r^ - r)^2 + mean (change^ - change)^2, [..., R] to []: a reward counts as much as a whole change of state.
+
+    In one mean over all coordinates the reward, which is what most tasks differ in, would be one of many.
+    """
+    error = squared_error(prediction[..., :1], outcome[..., :1])
+    if self.outcome_size == 1:
+      return error
+    return error + squared_error(prediction[..., 1:], outcome[..., 1:])
 
 
 def reading(problem: Problem, *, next_observation: bool) -> Reading:
@@ -132,8 +147,8 @@ def contextual_agent(
   maximum_penalty: float = 2000.0,
   penalty_rate: float = 1.0,
   target_rate: float = 0.005,
-  agent_learning_rate: float = 3e-4,
-  encoder_learning_rate: float = 3e-4,
+  agent_learning_rate: float = 1e-3,
+  encoder_learning_rate: float = 1e-3,
   encoder_steps: int | None = None,
   decay_steps: int | None = None,
   optimizer: MakeOptimizer = optax.adam,
@@ -158,20 +173,21 @@ def contextual_agent(
     target_rate: Share of a part that enters its slow copy at each update.
     agent_learning_rate: Of the actor-critic.
     encoder_learning_rate: Of the encoder's parts.
-    encoder_steps: Updates after which the encoder's parts stand still; None trains them throughout.
+    encoder_steps: Updates after which what embeds a transition stands still; None trains it throughout. The running
+      scale of what it reads goes on, by less and less.
     decay_steps: Updates over which the learning rates fall to zero (`meta_learner.learning_rate`); None keeps them.
     optimizer: Makes a part's optimiser from its learning rate.
 
   Raises:
     ValueError: for an argument outside its range.
   """
-  check_hidden_sizes(hidden_sizes)
+  check_hidden_sizes(hidden_sizes=hidden_sizes)
   check_shares(target_rate=target_rate)
   check_learning_rates(
     decay_steps, agent_learning_rate=agent_learning_rate, encoder_learning_rate=encoder_learning_rate
   )
-  if encoder_steps is not None and encoder_steps < 1:
-    raise ValueError(f"encoder_steps={encoder_steps} must be at least 1")
+  if encoder_steps is not None:
+    check_counts(encoder_steps=encoder_steps)
   agent = make_actor_critic(
     core,
     problem,
@@ -189,8 +205,7 @@ def contextual_agent(
   table = dict(agent.trains) | dict(trains)
   trained_by_encoder = {part for parts in table.values() for part in parts} - agent.init.keys()
   encoder_rate = learning_rate(encoder_learning_rate, decay_steps)
-  if encoder_steps is not None:
-    encoder_rate = optax.join_schedules([_as_schedule(encoder_rate), optax.constant_schedule(0.0)], [encoder_steps])
+  stopping_rate = encoder_rate if encoder_steps is None else _until(encoder_steps, encoder_rate)
   agent_rate = learning_rate(agent_learning_rate, decay_steps)
   return context_learner(
     ContextLearner(
@@ -204,7 +219,10 @@ def contextual_agent(
       follows={**encoder.follows, **{part: _projected(part, project) for part, project in agent.project.items()}},
       act=agent.act,
     ),
-    {part: optimizer(encoder_rate) for part in sorted(trained_by_encoder)}
+    {
+      part: optimizer(encoder_rate if part in encoder.keeps_learning else stopping_rate)
+      for part in sorted(trained_by_encoder)
+    }
     | {part: optimizer(agent_rate) for part in agent.init}
     | {part: optax.sgd(rate) for part, rate in agent.learning_rates.items()},
   )
@@ -214,5 +232,7 @@ def _projected(part: str, project: Callable[[Params], Params]) -> Callable[[Net,
   return lambda net, tasks, key: project(net[part])
 
 
-def _as_schedule(rate: float | optax.Schedule) -> optax.Schedule:
-  return rate if callable(rate) else optax.constant_schedule(rate)
+def _until(steps: int, rate: float | optax.Schedule) -> optax.Schedule:
+  """`rate` for so many updates, and then zero."""
+  before = rate if callable(rate) else optax.constant_schedule(rate)
+  return optax.join_schedules([before, optax.constant_schedule(0.0)], [steps])

@@ -1,6 +1,7 @@
 """CORRO: a latent from contrasts between what a task makes of a state and an action and what another would.
 
-Yuan and Lu 2022, "Robust Task Representations for Offline Meta-Reinforcement Learning via Contrastive Learning".
+Yuan and Lu 2022, "Robust Task Representations for Offline Meta-Reinforcement Learning via Contrastive Learning"
+(arXiv:2206.10442).
 
 Latent:    z = sum_n softmax_n(w . k_n + b) k_n, k_n = e(x_n) / |e(x_n)| over the transitions of a context
 Training:  the encoder e descends InfoNCE: a transition must be nearer to another of its task than to copies of itself
@@ -20,7 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.algorithms.arguments import check_hidden_sizes, passes_arguments_to
+from macaw_jax.algorithms.arguments import check_counts, check_hidden_sizes, passes_arguments_to
 from macaw_jax.algorithms.contextual import (
   KNOWN_LATENTS,
   SCALE,
@@ -31,7 +32,7 @@ from macaw_jax.algorithms.contextual import (
 )
 from macaw_jax.context_learner import Net
 from macaw_jax.hyperparameters import require
-from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal, reconstruction
+from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal
 from macaw_jax.networks.encoders import (
   Gaussian,
   attention_pool,
@@ -69,9 +70,9 @@ def corro(
   next_observation: bool = True,
   negatives: str = "reward_noise",
   num_negatives: int = 16,
-  reward_noise: float = 0.5,
+  reward_noise: float = 2.0,
   contrastive_temperature: float = 0.1,
-  queries_per_task: int = 8,
+  queries_per_task: int = 16,
   generator_latent_size: int = 5,
   generator_hidden_sizes: Sequence[int] = (64,),
   **arguments: Any,
@@ -96,18 +97,16 @@ def corro(
   Raises:
     TypeError: for an unknown argument. ValueError: for one outside its range.
   """
-  check_hidden_sizes(encoder_hidden_sizes)
-  check_hidden_sizes(generator_hidden_sizes)
+  check_hidden_sizes(encoder_hidden_sizes=encoder_hidden_sizes)
+  check_hidden_sizes(generator_hidden_sizes=generator_hidden_sizes)
   require(reward_noise > 0, f"reward_noise={reward_noise} must be positive")
   require(contrastive_temperature > 0, f"contrastive_temperature={contrastive_temperature} must be positive")
-  for name, count in (
-    ("latent_size", latent_size),
-    ("num_negatives", num_negatives),
-    ("queries_per_task", queries_per_task),
-    ("generator_latent_size", generator_latent_size),
-  ):
-    if count < 1:
-      raise ValueError(f"{name}={count} must be at least 1")
+  check_counts(
+    latent_size=latent_size,
+    num_negatives=num_negatives,
+    queries_per_task=queries_per_task,
+    generator_latent_size=generator_latent_size,
+  )
   if negatives not in NEGATIVES:
     raise ValueError(f"negatives={negatives!r} is unknown; choose one of {', '.join(NEGATIVES)}")
   read = reading(problem, next_observation=next_observation)
@@ -148,7 +147,8 @@ def corro(
       raise ValueError(f"queries_per_task={queries_per_task} exceeds half of the {rows.shape[1]} rows of a support")
     queries, positives = rows[:, :queries_per_task], rows[:, half : half + queries_per_task]
     behaviour, outcome = read.split(queries)
-    others = other_outcomes(net, behaviour, outcome, key)  # [T, Q, K, R]
+    key_outcomes, _ = jax.random.split(key)
+    others = other_outcomes(net, behaviour, outcome, key_outcomes)  # [T, Q, K, R]
     loss = info_nce(
       embed(net, queries),
       embed(net, positives),
@@ -158,14 +158,15 @@ def corro(
     return loss, {"contrastive_loss": loss}
 
   def generator_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+    _, key_latent = jax.random.split(key)
     rows = read.rows(net, tasks.query)
     behaviour, outcome = read.split(rows)
     mean, log_variance = jnp.split(recognise.apply(net["generator"]["recognise"], rows), 2, axis=-1)
     belief = Gaussian(mean, jnp.exp(log_variance))
     decoded = decode.apply(
-      net["generator"]["decode"], jnp.concatenate([behaviour, sample_gaussian(belief, key)], axis=-1)
+      net["generator"]["decode"], jnp.concatenate([behaviour, sample_gaussian(belief, key_latent)], axis=-1)
     )
-    error, divergence = reconstruction(decoded, outcome), jnp.mean(kl_to_standard_normal(belief))
+    error, divergence = read.outcome_error(decoded, outcome), jnp.mean(kl_to_standard_normal(belief))
     return error + KL_WEIGHT * divergence, {"generator_error": error, "generator_kl": divergence}
 
   known = known_latents(infer, problem, latent_size)
@@ -181,6 +182,7 @@ def corro(
     prior=known.prior,
     losses={"contrastive_loss": contrastive_loss},
     follows={SCALE: read.follow, KNOWN_LATENTS: known.follow},
+    keeps_learning=("aggregator",),
   )
   if negatives == "reward_noise":
     return contextual_agent(problem, encoder, TRAINS, **arguments)

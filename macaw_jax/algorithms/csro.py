@@ -1,6 +1,6 @@
 """CSRO: FOCAL's encoder that must not tell who acted.
 
-Gao et al. 2023, "Context Shift Reduction for Offline Meta-Reinforcement Learning".
+Gao et al. 2023, "Context Shift Reduction for Offline Meta-Reinforcement Learning" (arXiv:2311.03695).
 
 Latent:    z = mean_n z_n, z_n = tanh(e(x_n)), as FOCAL
 Training:  the encoder descends the metric loss + information_weight * I(z_n; (s_n, a_n)), the mutual information
@@ -43,7 +43,7 @@ LOG_VARIANCE_BOUND = 4.0  # of the behaviour model
 def csro(
   problem: Problem,
   *,
-  information_weight: float = 1.0,
+  information_weight: float = 5.0,
   behaviour_model_hidden_sizes: Sequence[int] = (64, 64),
   **arguments: Any,
 ) -> Algorithm:
@@ -59,7 +59,7 @@ def csro(
     TypeError: for an unknown argument. ValueError: for one outside its range.
   """
   require(information_weight >= 0, f"information_weight={information_weight} must not be negative")
-  check_hidden_sizes(behaviour_model_hidden_sizes)
+  check_hidden_sizes(behaviour_model_hidden_sizes=behaviour_model_hidden_sizes)
   of_encoder, others = split_arguments(metric_encoder, arguments)
   metric = metric_encoder(problem, **of_encoder)
   read, size = metric.reading, metric.encoder.latent_size

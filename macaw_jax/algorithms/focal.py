@@ -1,7 +1,7 @@
 """FOCAL: a deterministic latent from distances between tasks, and control that stays near the data.
 
 Li et al. 2021, "FOCAL: Efficient Fully-Offline Meta-Reinforcement Learning via Distance Metric Learning and Behavior
-Regularization".
+Regularization" (arXiv:2010.01112).
 
 Latent:    z = mean_n tanh(e(x_n)) over the transitions of a context
 Training:  the encoder descends the metric loss alone: contexts of one task attract, those of two tasks repel;
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from macaw_jax.algorithms.arguments import check_hidden_sizes, passes_arguments_to, split_arguments
+from macaw_jax.algorithms.arguments import check_counts, check_hidden_sizes, passes_arguments_to, split_arguments
 from macaw_jax.algorithms.contextual import (
   KNOWN_LATENTS,
   SCALE,
@@ -67,12 +67,11 @@ def metric_encoder(
   repulsion_offset: float = 0.1,
 ) -> MetricEncoder:
   """FOCAL's encoder; see `focal` for the arguments."""
-  check_hidden_sizes(encoder_hidden_sizes)
+  check_hidden_sizes(encoder_hidden_sizes=encoder_hidden_sizes)
   require(metric_weight >= 0, f"metric_weight={metric_weight} must not be negative")
   require(repulsion >= 0, f"repulsion={repulsion} must not be negative")
   require(repulsion_offset > 0, f"repulsion_offset={repulsion_offset} must be positive")
-  if latent_size < 1:
-    raise ValueError(f"latent_size={latent_size} must be at least 1")
+  check_counts(latent_size=latent_size)
   read = reading(problem, next_observation=next_observation)
   network = transition_encoder(read.size, latent_size, encoder_hidden_sizes)
 
@@ -87,6 +86,8 @@ def metric_encoder(
     del key
     embeddings = embed(net, tasks.support)  # [T, C, L]
     half = embeddings.shape[1] // 2
+    if half < 1:
+      raise ValueError("a support of one transition: the metric loss halves it, and needs two or more")
     latents = jnp.concatenate([mean_pool(embeddings[:, :half]), mean_pool(embeddings[:, half:])])  # [2 T, L]
     labels = jnp.concatenate([tasks.task_index, tasks.task_index])
     loss = pairwise_metric(latents, labels, repulsion=repulsion, epsilon=repulsion_offset, weight=metric_weight)

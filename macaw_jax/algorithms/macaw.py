@@ -91,7 +91,7 @@ def objective(
   rematerialise: str = "nothing",
 ) -> Objective:
   """The parts of MACAW; see `macaw` for the arguments."""
-  check_hidden_sizes(hidden_sizes)
+  check_hidden_sizes(hidden_sizes=hidden_sizes)
   check_shares(lambda_=lambda_, **({} if slow_decay is None else {"slow_decay": slow_decay}))
   policy = gaussian_policy(
     problem.observation_size,

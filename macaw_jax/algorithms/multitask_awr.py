@@ -65,7 +65,7 @@ def multitask_awr(
   Raises:
     ValueError: for an argument outside its range.
   """
-  check_hidden_sizes(hidden_sizes)
+  check_hidden_sizes(hidden_sizes=hidden_sizes)
   check_shares(lambda_=lambda_)
   check_learning_rates(
     decay_steps,

@@ -34,7 +34,7 @@ def multitask_bc(
   Raises:
     ValueError: for an argument outside its range.
   """
-  check_hidden_sizes(hidden_sizes)
+  check_hidden_sizes(hidden_sizes=hidden_sizes)
   check_learning_rates(
     decay_steps,
     policy_learning_rate=policy_learning_rate,

@@ -6,27 +6,22 @@ recent episodes for the context and all of its episodes for the actor-critic (`m
 
 from typing import Any
 
+from macaw_jax.actor_critics import arguments_not_read_by
 from macaw_jax.algorithms.arguments import passes_arguments_to
 from macaw_jax.algorithms.pearl_offline import pearl_offline
 from macaw_jax.types import Algorithm, Problem
 
-OF_OTHER_CORES = (
-  "core",
-  "expectile",
-  "temperature",
-  "maximum_weight",
-  "behaviour_penalty",
-  "divergence_target",
-  "maximum_penalty",
-  "penalty_rate",
-)
 
+@passes_arguments_to(pearl_offline, but=("core", "kl_weight", *arguments_not_read_by("sac")))
+def pearl(problem: Problem, *, kl_weight: float = 0.1, **arguments: Any) -> Algorithm:
+  """PEARL with soft actor-critic.
 
-@passes_arguments_to(pearl_offline, but=OF_OTHER_CORES)
-def pearl(problem: Problem, **arguments: Any) -> Algorithm:
-  """PEARL with soft actor-critic; the arguments are those of `pearl_offline`, less those of the other cores.
+  Args:
+    problem: Sizes and discount of the data.
+    kl_weight: lambda, as published.
+    **arguments: Those of `pearl_offline`, less those of the other cores.
 
   Raises:
     TypeError: for an unknown argument. ValueError: for one outside its range.
   """
-  return pearl_offline(problem, core="sac", **arguments)
+  return pearl_offline(problem, core="sac", kl_weight=kl_weight, **arguments)

@@ -1,7 +1,8 @@
 """PEARL on fixed data: a belief about the task from a product of Gaussian factors, one for each transition.
 
-Rakelly et al. 2019, "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables"; on fixed
-data, the baseline that Mitchell et al. 2021 call offline PEARL and Li et al. 2021 batch PEARL.
+Rakelly et al. 2019, "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables"
+(arXiv:1903.08254); on fixed data, the baseline that Mitchell et al. 2021 call offline PEARL and Li et al. 2021 batch
+PEARL.
 
 Belief:    q(z | c) = N(m, diag(v)),  1/v = sum_n 1/s_n,  m/v = sum_n m_n/s_n,  (m_n, s_n) from transition n alone
 Training:  encoder and critics descend L_Q(Q, z) + kl_weight * KL(q(z | c) || N(0, I)), z ~ q(z | c);
@@ -18,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.algorithms.arguments import check_hidden_sizes, passes_arguments_to
+from macaw_jax.algorithms.arguments import check_counts, check_hidden_sizes, passes_arguments_to
 from macaw_jax.algorithms.contextual import SCALE, ContextEncoder, contextual_agent, reading
 from macaw_jax.context_learner import Net
 from macaw_jax.hyperparameters import require
@@ -45,7 +46,7 @@ def pearl_offline(
   latent_size: int = 5,
   encoder_hidden_sizes: Sequence[int] = (64, 64),
   next_observation: bool = True,
-  kl_weight: float = 0.1,
+  kl_weight: float = 0.001,
   kl_reduction: str = "sum",
   **arguments: Any,
 ) -> Algorithm:
@@ -56,19 +57,19 @@ def pearl_offline(
     latent_size: Of z.
     encoder_hidden_sizes: Of the network that makes a factor of a transition.
     next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
-    kl_weight: lambda.
+    kl_weight: lambda. Rewards are scaled such that returns have size one and then by `reward_scale`: at 0.1, PEARL's
+      own weight, a divergence outweighed the Bellman error that tells tasks apart, and z said nothing.
     kl_reduction: 'sum' over the tasks of a batch, as released: the weight grows with their number; or 'mean'.
     **arguments: Those of `contextual.contextual_agent`.
 
   Raises:
     TypeError: for an unknown argument. ValueError: for one outside its range.
   """
-  check_hidden_sizes(encoder_hidden_sizes)
+  check_hidden_sizes(encoder_hidden_sizes=encoder_hidden_sizes)
   require(kl_weight >= 0, f"kl_weight={kl_weight} must not be negative")
   if kl_reduction not in KL_REDUCTIONS:
     raise ValueError(f"kl_reduction={kl_reduction!r} is unknown; choose one of {', '.join(KL_REDUCTIONS)}")
-  if latent_size < 1:
-    raise ValueError(f"latent_size={latent_size} must be at least 1")
+  check_counts(latent_size=latent_size)
   read = reading(problem, next_observation=next_observation)
   network = transition_encoder(read.size, 2 * latent_size, encoder_hidden_sizes)
 

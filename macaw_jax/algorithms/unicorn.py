@@ -1,10 +1,10 @@
 """UNICORN: FOCAL's encoder that must also say what the task makes of a state and an action.
 
 Li et al. 2024, "Towards an Information Theoretic Framework of Context-Based Offline Meta-Reinforcement Learning"
-(its supervised variant): a latent that predicts outcomes has read the task and not who acted in it.
+(arXiv:2402.02429; its supervised variant): a latent that predicts outcomes has read the task and not who acted in it.
 
 Latent:    z = mean_n tanh(e(x_n)), as FOCAL
-Training:  the encoder descends the metric loss + reconstruction_weight * mean (d(s, a, z) - (r, s' - s))^2 over
+Training:  the encoder descends the metric loss + reconstruction_weight * error of d(s, a, z) in (r, s' - s) over
            transitions of the query, whose outcomes the context does not show, and the decoder d descends the latter;
            the actor-critic descends its own losses, z held fixed
 """
@@ -19,7 +19,6 @@ from macaw_jax.algorithms.focal import TRAINS as FOCAL_TRAINS
 from macaw_jax.algorithms.focal import metric_encoder
 from macaw_jax.context_learner import Net
 from macaw_jax.hyperparameters import require
-from macaw_jax.losses.embeddings import reconstruction
 from macaw_jax.networks.encoders import transition_encoder
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch
 
@@ -32,7 +31,7 @@ TRAINS = {**FOCAL_TRAINS, "reconstruction_loss": ("encoder", "decoder")}
 def unicorn(
   problem: Problem,
   *,
-  reconstruction_weight: float = 1.0,
+  reconstruction_weight: float = 10.0,
   decoder_hidden_sizes: Sequence[int] = (64, 64),
   **arguments: Any,
 ) -> Algorithm:
@@ -49,7 +48,7 @@ def unicorn(
     TypeError: for an unknown argument. ValueError: for one outside its range.
   """
   require(reconstruction_weight >= 0, f"reconstruction_weight={reconstruction_weight} must not be negative")
-  check_hidden_sizes(decoder_hidden_sizes)
+  check_hidden_sizes(decoder_hidden_sizes=decoder_hidden_sizes)
   of_encoder, others = split_arguments(metric_encoder, arguments)
   metric = metric_encoder(problem, **of_encoder)
   read, encoder = metric.reading, metric.encoder
@@ -58,7 +57,7 @@ def unicorn(
   def reconstruction_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
     latents = encoder.infer(net, tasks.support, key)  # [T, L]
     behaviour, outcome = read.split(read.rows(net, tasks.query))  # [T, B, ...]
-    error = reconstruction(decoder.apply(net["decoder"], beside(behaviour, latents)), outcome)
+    error = read.outcome_error(decoder.apply(net["decoder"], beside(behaviour, latents)), outcome)
     return reconstruction_weight * error, {"reconstruction_error": error}
 
   encoder = metric.with_terms({"decoder": decoder.init}, {"reconstruction_loss": reconstruction_loss})

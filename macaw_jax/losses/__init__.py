@@ -16,7 +16,6 @@ from macaw_jax.losses.embeddings import (
   info_nce,
   kl_to_standard_normal,
   pairwise_metric,
-  reconstruction,
 )
 from macaw_jax.losses.values import (
   bootstrapped,
@@ -44,7 +43,6 @@ __all__ = [
   "kl_to_standard_normal",
   "monte_carlo",
   "pairwise_metric",
-  "reconstruction",
   "scale",
   "squared_error",
   "td_lambda",

@@ -1,4 +1,4 @@
-"""Losses on task embeddings: beliefs, metric learning, contrast, reconstruction and mutual information.
+"""Losses on task embeddings: beliefs, metric learning, contrast and mutual information.
 
 Pure functions of arrays; every array argument carries a gradient, and what is to be held fixed is the caller's choice.
 Axes: N embeddings, L latent size, K negatives; the leading axes `...` are whatever the caller has.
@@ -115,12 +115,6 @@ def info_nce(query: Array, positive: Array, negatives: Array, *, temperature: fl
   # softplus of the log-sum-exp of differences: exact where the loss is far below the rounding error of the logits.
   excess = jax.nn.logsumexp((to_negatives - to_positive) / temperature, axis=-1)
   return jnp.mean(jax.nn.softplus(excess))
-
-
-def reconstruction(prediction: Array, target: Array) -> Array:
-  """Mean (prediction - target)^2 over all axes, rows and coordinates alike: `[...], [...] -> []`."""
-  chex.assert_equal_shape([prediction, target])
-  return jnp.mean(jnp.square(prediction - target))
 
 
 def gaussian_negative_log_likelihood(mean: Array, log_variance: Array, latents: Array) -> Array:

@@ -153,15 +153,25 @@ def test_slow_copies_start_equal_and_follow_by_the_target_rate():
   )
 
 
-def test_an_encoder_stands_still_after_its_steps_and_the_agent_does_not():
-  algorithm = focal(PROBLEM, **SMALL, encoder_steps=2)
+@pytest.mark.parametrize(
+  ("factory", "arguments", "moving"),
+  [
+    (focal, {}, "policy"),
+    (pearl_offline, {}, "critic"),
+    (corro, {"queries_per_task": 4, "negatives": "generator"}, "aggregator"),
+  ],
+)
+def test_an_encoder_stands_still_after_its_steps_and_the_agent_does_not(factory, arguments, moving):
+  algorithm = factory(PROBLEM, **SMALL, **arguments, encoder_steps=2)
   state, nets = algorithm.init(KEY), []
   for seed in range(4):
     state, _ = algorithm.update(state, tasks(seed), jax.random.key(seed))
     nets.append(state.params.net)
   assert largest(jax.tree.map(jnp.subtract, nets[1]["encoder"], nets[0]["encoder"])) > 0
   jax.tree.map(np.testing.assert_array_equal, nets[3]["encoder"], nets[1]["encoder"])
-  assert largest(jax.tree.map(jnp.subtract, nets[3]["policy"], nets[2]["policy"])) > 0
+  assert largest(jax.tree.map(jnp.subtract, nets[3][moving], nets[2][moving])) > 0
+  if "generator" in nets[3]:
+    jax.tree.map(np.testing.assert_array_equal, nets[3]["generator"], nets[1]["generator"])
 
 
 @pytest.mark.parametrize("name", ROUTES)
@@ -291,6 +301,24 @@ def learner(**changes):
 def test_names_that_do_not_fit_are_refused(changes, optimizers, message):
   with pytest.raises(ValueError, match=message):
     context_learner(learner(**changes), {name: optax.sgd(0.1) for name in optimizers})
+
+
+def test_a_support_that_cannot_be_halved_is_refused():
+  algorithm = focal(PROBLEM, **SMALL)
+  batch = tasks()
+  alone = batch._replace(support=jax.tree.map(lambda leaf: leaf[:, :1], batch.support))
+  with pytest.raises(ValueError, match="needs two or more"):
+    algorithm.update(algorithm.init(KEY), alone, KEY)
+
+
+def test_an_error_in_the_reward_counts_as_much_as_one_in_the_whole_change():
+  read = reading(PROBLEM, next_observation=True)
+  outcome = jnp.zeros((7, 4))
+  np.testing.assert_allclose(read.outcome_error(outcome.at[:, 0].set(2.0), outcome), 4.0)
+  np.testing.assert_allclose(read.outcome_error(outcome.at[:, 1:].set(2.0), outcome), 4.0)
+  np.testing.assert_allclose(read.outcome_error(outcome.at[:, 1].set(3.0), outcome), 3.0)
+  blind = reading(PROBLEM, next_observation=False)
+  np.testing.assert_allclose(blind.outcome_error(jnp.ones((7, 1)), jnp.zeros((7, 1))), 1.0)
 
 
 def test_two_losses_that_report_one_metric_are_refused():

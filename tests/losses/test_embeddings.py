@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from macaw_jax.losses import embeddings as losses
+from macaw_jax.losses.values import squared_error
 from macaw_jax.networks.encoders import Gaussian
 
 KEY = jax.random.key(0)
@@ -39,37 +40,10 @@ def test_kl_is_one_number_for_each_belief():
 def test_generator_loss_is_zero_for_a_perfect_decoder_and_an_empty_latent():
   outcome = jax.random.normal(KEY, (8, 3))
   belief = Gaussian(jnp.zeros((8, 2)), jnp.ones((8, 2)))
-  loss = losses.reconstruction(outcome, outcome) + 0.2 * jnp.mean(losses.kl_to_standard_normal(belief))
+  loss = squared_error(outcome, outcome) + 0.2 * jnp.mean(losses.kl_to_standard_normal(belief))
   assert loss == 0.0
 
 
-def test_reconstruction_is_a_mean_over_rows_and_coordinates():
-  # Squares 1, 4, 0, 9 over four entries.
-  prediction, target = jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([[0.0, 0.0], [3.0, 3.0]])
-  np.testing.assert_allclose(losses.reconstruction(prediction, target), 3.5)
-  with pytest.raises(AssertionError):
-    losses.reconstruction(prediction, target[:, :1])
-
-
-# Metric learning
-
-
-@pytest.mark.parametrize(
-  ("labels", "options", "expected"),
-  [
-    (DIFFERENT, {}, 16.66667),  # 10 / (0.5 + 0.1)
-    (DIFFERENT, {"weight": 1.0}, 1.666667),
-    (DIFFERENT, {"weight": 1.0, "count_epsilon": 1e-3}, 1.665002),  # over 1.001 pairs
-    (DIFFERENT, {"count_epsilon": 1e-3}, 16.65002),
-    (DIFFERENT, {"weight": 1.0, "coordinates": "sum"}, 0.909091),  # 1 / (1 + 0.1)
-    (DIFFERENT, {"weight": 1.0, "repulsion": 3.0, "epsilon": 0.5}, 3.0),  # 3 / (0.5 + 0.5)
-    (DIFFERENT, {"weight": 1.0, "power": 1, "epsilon": 0.3}, 0.992943),  # 1 / (sqrt(0.5) + 0.3)
-    (SAME, {}, 5.0),
-    (SAME, {"weight": 1.0, "coordinates": "sum"}, 1.0),
-    (SAME, {"weight": 1.0, "positive": "sqrt"}, 0.707814),  # sqrt(0.501)
-    (SAME, {"weight": 1.0, "positive": "sqrt", "count_epsilon": 1e-3}, 0.707107),
-  ],
-)
 def test_metric_of_one_pair_by_hand(labels, options, expected):
   np.testing.assert_allclose(losses.pairwise_metric(PAIR, labels, **options), expected, rtol=1e-6)
 
