@@ -50,7 +50,7 @@ class Decoder(NamedTuple):
 class Decoding(NamedTuple):
   """How well parameters are decoded."""
 
-  r_squared: float  # 1 - squared error / variance over tasks, of standardised parameters; NaN with one task
+  r_squared: float  # 1 - squared error / variance over tasks, of standardised parameters; NaN where all are equal
   error: float  # mean Euclidean distance of decoded to true parameters, in their own units
   chance: float  # mean distance of true parameters to those of a training task drawn at random
 
@@ -112,13 +112,14 @@ def measure_decoding(
     parameters: `[M, P]`, of the task of each row.
     train_parameters: `[T, P]`, one row a training task.
   """
-  decoded = decoder(features)
-  error = decoder.parameter_scale(decoded) - decoder.parameter_scale(parameters)
-  deviation = decoder.parameter_scale(parameters) - decoder.parameter_scale(parameters.mean(axis=0))
-  variance = float(np.sum(deviation**2))
+  decoded, true = decoder(features), decoder.parameter_scale(parameters)
+  error = decoder.parameter_scale(decoded) - true
+  # Their variance does not say whether all are the same: the mean of equal numbers is rounded.
+  differ = len(np.unique(true, axis=0)) > 1
+  variance = float(np.sum((true - true.mean(axis=0)) ** 2))
   distances = np.linalg.norm(parameters[:, None] - train_parameters[None], axis=-1)
   return Decoding(
-    r_squared=1.0 - float(np.sum(error**2)) / variance if variance > 0.0 else float("nan"),
+    r_squared=1.0 - float(np.sum(error**2)) / variance if differ else float("nan"),
     error=float(np.mean(np.linalg.norm(decoded - parameters, axis=-1))),
     chance=float(np.mean(distances)),
   )

@@ -100,6 +100,14 @@ def test_measures_by_hand():
   assert np.isnan(alone.r_squared)
 
 
+def test_supports_of_one_task_have_no_r_squared_however_many_they_are():
+  features, parameters, groups, _ = linear_data()
+  decoder = fit_decoder(features, 2.0 + 0.001 * parameters[:, :1], groups)
+  same = np.full((39, 1), 2.3)
+  assert same.mean() != 2.3  # Of equal numbers the mean is rounded.
+  assert np.isnan(measure_decoding(decoder, features[:39], same, same[:2]).r_squared)
+
+
 def test_features_are_all_leaves_side_by_side():
   adapted = {"policy": {"w": jnp.arange(12.0).reshape(2, 2, 3), "b": jnp.zeros((2,))}, "latent": jnp.ones((2, 1))}
   features = flatten_features(adapted)
