@@ -34,6 +34,9 @@ class OnlineProtocol(Protocol):
   def __call__(self, params: Params, tasks: Task, key: Key) -> Evaluation:
     """Episodes after k = 0, 1, ..., K episodes of experience; `before` is k = 0, `after` is k = K.
 
+    Every episode has a start of its own: unlike those of the offline protocols, `before` and `after` do not share
+    theirs, and their difference has the spread of the starts in it.
+
     Args:
       params: of the algorithm.
       tasks: of the family, leaves `[T, ...]`.
@@ -63,7 +66,8 @@ def make_online_protocol(
 
   All repetitions and tasks run beside each other. A support is the episodes so far, in order, `horizon` rows each: an
   episode that ended early fills its place with its own rows again, cyclically, so that shapes do not depend on where
-  episodes end. The newest rows that `inner_steps` cannot share equally are left out.
+  episodes end, and the row at which that is cut counts as the last of an episode. The newest rows that `inner_steps`
+  cannot share equally are left out.
 
   Args:
     algorithm: adapts and acts on scaled data.
@@ -124,7 +128,9 @@ def make_online_protocol(
 def transitions_of(trajectory: Trajectory, discount: float) -> Transition:
   """The transitions of N episodes, `[N, H, ...]`, nothing scaled; those of one that ended early again from its first.
 
-  Returns and the other fields are made as when data are loaded.
+  Returns and the other fields are made as when data are loaded, but for `last`: it is 1 on the final row too, where a
+  copy may be cut. What follows there belongs to another episode, and TD(lambda) must stop at the value of the next
+  state.
   """
   trajectory = jax.tree.map(np.asarray, trajectory)
   num_episodes, horizon = trajectory.reward.shape
@@ -134,6 +140,7 @@ def transitions_of(trajectory: Trajectory, discount: float) -> Transition:
 
 @partial(jax.jit, static_argnames="length")
 def _cycled(dataset: Dataset, length: int) -> Transition:
-  """The rows of each task, from its first again after its last: `[T, length, ...]`."""
+  """The rows of each task, from its first again after its last: `[T, length, ...]`; the final one ends an episode."""
   rows = jnp.arange(length) % dataset.size[:, None]
-  return jax.vmap(partial(gather, dataset))(jnp.arange(dataset.size.shape[0]), rows)
+  transitions = jax.vmap(partial(gather, dataset))(jnp.arange(dataset.size.shape[0]), rows)
+  return transitions._replace(last=transitions.last.at[:, -1].set(1.0))

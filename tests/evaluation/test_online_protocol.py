@@ -8,6 +8,7 @@ from macaw_jax.data.dataset import discounted_returns
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
 from macaw_jax.evaluation.online import make_online_protocol, num_rows
+from macaw_jax.losses.values import td_lambda_returns
 from macaw_jax.types import Algorithm
 
 # Far from zero and one, so that a forgotten or doubled scaling cannot pass.
@@ -150,11 +151,27 @@ def test_an_episode_that_ends_early_fills_its_place_with_its_own_rows():
     assert length in (2, 3, 4)
     assert support.terminal[length - 1] == 1.0
     assert start + length * (2.0 + support.action[0, 0]) - tens > 4.0
-    for values in support:
-      np.testing.assert_array_equal(values[:HORIZON], values[np.arange(HORIZON) % length])
+    again = np.arange(HORIZON) % length
+    for values in support._replace(last=support.terminal):
+      np.testing.assert_array_equal(values[:HORIZON], values[again])
     np.testing.assert_array_equal(support.final_discount[:HORIZON], 0.0)
-  assert any(support.last[:HORIZON].sum() > 1 for support in watched.of(8))
+    # The next row belongs to another episode, wherever the copy is cut.
+    np.testing.assert_array_equal(support.last[:HORIZON], (again == length - 1) | (np.arange(HORIZON) == HORIZON - 1))
+  assert any(support.last[: HORIZON - 1].any() and not support.terminal[HORIZON - 1] for support in watched.of(8))
   assert np.isfinite(evaluation.by_episodes).all()
+
+
+def test_td_lambda_returns_of_an_episode_do_not_depend_on_the_next():
+  watched = Watched()
+  watched.protocol(counter(end=4.0), num_episodes=2)()
+  for support in watched.of(8):
+    values = jnp.arange(8.0)
+
+    def returns(reward, support=support, values=values):
+      return td_lambda_returns(reward, DISCOUNT * (1.0 - support.terminal), values, support.last, 0.9)[:HORIZON]
+
+    changed = support.reward + 100.0 * (np.arange(8) >= HORIZON)
+    np.testing.assert_array_equal(returns(support.reward), returns(changed))
 
 
 def test_the_key_decides():
