@@ -5,10 +5,13 @@ Axes, used in every shape comment:
   T  tasks            B  transitions of a batch      N  transitions of a task
   E  episodes         H  steps of an episode         K  inner steps
   O  observation      A  action
+  C  context transitions, where a support is read as a context
+  L  latent of a task                               F  features read of a transition
 
 Everything here is a pytree of arrays or a tuple of pure functions. One transition has no leading axis; a
-batch of one task has `[B]`; a batch of tasks has `[T, B]`. Functions are written for one task and mapped
-over tasks in one visible place, `macaw_jax.meta_learner`.
+batch of one task has `[B]`; a batch of tasks has `[T, B]`. Gradient-based agents are written for one task and mapped
+over tasks in one visible place, `macaw_jax.meta_learner`; the networks of context-based agents are shared by all
+tasks, and their losses, some of which compare tasks, see a whole batch (`macaw_jax.context_learner`).
 """
 
 from collections.abc import Callable, Mapping

@@ -9,7 +9,7 @@ import pytest
 from macaw_jax.algorithms import contextual, corro, csro, focal, pearl, pearl_offline, unicorn
 from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, reading
 from macaw_jax.algorithms.corro import noisy_rewards
-from macaw_jax.context_learner import LATENT, ContextLearner, context_learner, total_loss, train_only
+from macaw_jax.context_learner import LATENT, context_learner, total_loss, train_only
 from macaw_jax.types import Problem, TaskBatch, Transition
 
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=5, discount=0.9)
@@ -271,38 +271,6 @@ def test_the_weight_of_the_kl_counts_the_sum_over_tasks_or_their_mean(learner_of
   assert values["sum"] > values["mean"]
 
 
-def learner(**changes):
-  parts = {"a": lambda key: jnp.ones(()), "b": lambda key: jnp.ones(())}
-  loss = lambda net, tasks, key: (net["a"] * net["b"], {})  # noqa: E731
-  return ContextLearner(
-    init=parts,
-    infer=lambda net, context, key: jnp.zeros((1, 1)),
-    prior=lambda net, key: jnp.zeros(1),
-    losses={"loss": loss},
-    trains={"loss": ("a",)},
-    targets={},
-    target_rate=0.1,
-    follows={},
-    act=lambda net, observation, latent, key: observation,
-  )._replace(**changes)
-
-
-@pytest.mark.parametrize(
-  ("changes", "optimizers", "message"),
-  [
-    ({"trains": {}}, ("a",), "losses and their table differ in"),
-    ({}, (), r"trained parts and optimisers differ in \['a'\]"),
-    ({}, ("a", "b"), r"trained parts and optimisers differ in \['b'\]"),
-    ({"trains": {"loss": ("c",)}}, ("c",), r"no part is called \['c'\]"),
-    ({"targets": {"slow": "c"}}, ("a",), r"no part is called \['c'\]"),
-    ({"follows": {"c": lambda net, tasks, key: net}}, ("a",), r"no part is called \['c'\]"),
-  ],
-)
-def test_names_that_do_not_fit_are_refused(changes, optimizers, message):
-  with pytest.raises(ValueError, match=message):
-    context_learner(learner(**changes), {name: optax.sgd(0.1) for name in optimizers})
-
-
 def test_a_support_that_cannot_be_halved_is_refused():
   algorithm = focal(PROBLEM, **SMALL)
   batch = tasks()
@@ -319,17 +287,3 @@ def test_an_error_in_the_reward_counts_as_much_as_one_in_the_whole_change():
   np.testing.assert_allclose(read.outcome_error(outcome.at[:, 1].set(3.0), outcome), 3.0)
   blind = reading(PROBLEM, next_observation=False)
   np.testing.assert_allclose(blind.outcome_error(jnp.ones((7, 1)), jnp.zeros((7, 1))), 1.0)
-
-
-def test_two_losses_that_report_one_metric_are_refused():
-  loss = lambda net, tasks, key: (net["a"], {"same": net["a"]})  # noqa: E731
-  both = learner(losses={"loss": loss, "other": loss}, trains={"loss": ("a",), "other": ("a",)})
-  algorithm = context_learner(both, {"a": optax.sgd(0.1)})
-  with pytest.raises(ValueError, match="same"):
-    algorithm.update(algorithm.init(KEY), tasks(), KEY)
-
-
-def test_a_part_that_no_loss_trains_keeps_its_value():
-  algorithm = context_learner(learner(), {"a": optax.sgd(0.5)})
-  after, _ = algorithm.update(algorithm.init(KEY), tasks(), KEY)
-  assert (float(after.params.net["a"]), float(after.params.net["b"])) == (0.5, 1.0)

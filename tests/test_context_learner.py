@@ -1,0 +1,57 @@
+"""The learner of context-based agents, on two numbers: names that fit, and parts that stay."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from macaw_jax.context_learner import ContextLearner, context_learner
+
+KEY = jax.random.key(0)
+NO_TASKS = None  # the losses here read none
+
+
+def learner(**changes):
+  parts = {"a": lambda key: jnp.ones(()), "b": lambda key: jnp.ones(())}
+  loss = lambda net, tasks, key: (net["a"] * net["b"], {})  # noqa: E731
+  return ContextLearner(
+    init=parts,
+    infer=lambda net, context, key: jnp.zeros((1, 1)),
+    prior=lambda net, key: jnp.zeros(1),
+    losses={"loss": loss},
+    trains={"loss": ("a",)},
+    targets={},
+    target_rate=0.1,
+    follows={},
+    act=lambda net, observation, latent, key: observation,
+  )._replace(**changes)
+
+
+@pytest.mark.parametrize(
+  ("changes", "optimizers", "message"),
+  [
+    ({"trains": {}}, ("a",), "losses and their table differ in"),
+    ({}, (), r"trained parts and optimisers differ in \['a'\]"),
+    ({}, ("a", "b"), r"trained parts and optimisers differ in \['b'\]"),
+    ({"trains": {"loss": ("c",)}}, ("c",), r"no part is called \['c'\]"),
+    ({"targets": {"slow": "c"}}, ("a",), r"no part is called \['c'\]"),
+    ({"follows": {"c": lambda net, tasks, key: net}}, ("a",), r"no part is called \['c'\]"),
+  ],
+)
+def test_names_that_do_not_fit_are_refused(changes, optimizers, message):
+  with pytest.raises(ValueError, match=message):
+    context_learner(learner(**changes), {name: optax.sgd(0.1) for name in optimizers})
+
+
+def test_two_losses_that_report_one_metric_are_refused():
+  loss = lambda net, tasks, key: (net["a"], {"same": net["a"]})  # noqa: E731
+  both = learner(losses={"loss": loss, "other": loss}, trains={"loss": ("a",), "other": ("a",)})
+  algorithm = context_learner(both, {"a": optax.sgd(0.1)})
+  with pytest.raises(ValueError, match="same"):
+    algorithm.update(algorithm.init(KEY), NO_TASKS, KEY)
+
+
+def test_a_part_that_no_loss_trains_keeps_its_value():
+  algorithm = context_learner(learner(), {"a": optax.sgd(0.5)})
+  after, _ = algorithm.update(algorithm.init(KEY), NO_TASKS, KEY)
+  assert (float(after.params.net["a"]), float(after.params.net["b"])) == (0.5, 1.0)
