@@ -16,6 +16,8 @@ from macaw_jax.evaluation.rollout import Engine, make_rollout
 
 # Part of the protocol: all runs are evaluated on the same random episodes, whatever their seeds.
 RANDOM_POLICY_SEED = 20_240_229
+# Side by side in each task. Were it to follow the support size, so would the keys of the episodes.
+EPISODES_PER_ROUND = 8
 # Transitions of a task for each that a support takes, so that the supports of one task differ.
 TRANSITIONS_PER_SUPPORT = 10
 
@@ -25,8 +27,10 @@ def random_policy_dataset(
 ) -> Dataset:
   """Episodes of uniform actions in [-1, 1]^A, as data are loaded: nothing scaled, numpy arrays `[T, N, ...]`.
 
-  Every task has the same number of whole episodes, the fewest rounds that give each task ten times `support_size`
-  transitions, also where episodes end early.
+  Starts and actions of an episode follow from its number and from the position of its task alone: agents that are
+  evaluated in the same tasks have the same episodes, but for rounding where `engine` differs, and those of a larger
+  support have more of them. Every task has the same number of whole episodes, the fewest rounds that give each task ten
+  times `support_size` transitions, also where episodes end early.
 
   Args:
     family: where episodes are run.
@@ -38,15 +42,14 @@ def random_policy_dataset(
   rollout = make_rollout(family, partial(uniform_act, action_size=family.action_size), engine)
   num_tasks = len(jax.tree.leaves(tasks)[0])
   wanted = TRANSITIONS_PER_SUPPORT * support_size
-  count = -(-wanted // family.horizon)  # of one round; compiled once, whatever the number of rounds
-  repeated = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), count, axis=0), tasks)
+  repeated = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), EPISODES_PER_ROUND, axis=0), tasks)
   episodes: list[list[Episodes]] = [[] for _ in range(num_tasks)]
   sizes, steps = np.zeros(num_tasks, int), 0
   for index in range(wanted):  # An episode has a step or more: it ends long before.
     key = jax.random.fold_in(jax.random.key(RANDOM_POLICY_SEED), index)
     trajectory = jax.tree.map(np.asarray, rollout({}, {}, repeated, key, deterministic=False))
-    for row in range(num_tasks * count):
-      episodes[row // count].append(one_episode(trajectory, row, collected_at=steps))
+    for row in range(num_tasks * EPISODES_PER_ROUND):
+      episodes[row // EPISODES_PER_ROUND].append(one_episode(trajectory, row, collected_at=steps))
     steps += int(trajectory.mask.sum())
     sizes += trajectory.mask.reshape(num_tasks, -1).sum(axis=1).astype(int)
     if sizes.min() >= wanted:

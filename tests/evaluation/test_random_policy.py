@@ -50,7 +50,7 @@ def test_actions_are_uniform_and_not_the_same_in_two_tasks():
   family = envs.make("point_robot")
   tasks = jax.tree.map(lambda leaf: leaf[:3], family.tasks)
   dataset = random_policy_dataset(family, tasks, discount=0.9, support_size=100)
-  assert dataset.action.shape == (3, 1000, 2)
+  assert dataset.action.shape == (3, 1120, 2)  # seven rounds of eight episodes, 20 steps each
   np.testing.assert_allclose(dataset.action.mean(axis=(1, 2)), 0.0, atol=0.06)
   np.testing.assert_allclose(dataset.action.var(axis=(1, 2)), 1 / 3, atol=0.03)
   assert not np.array_equal(dataset.action[0], dataset.action[1])
@@ -59,15 +59,19 @@ def test_actions_are_uniform_and_not_the_same_in_two_tasks():
     np.testing.assert_allclose(dataset.reward[task], -distance, atol=1e-5)
 
 
-def test_they_are_the_same_episodes_for_every_run():
-  family = falling()
-  one, same = (random_policy_dataset(family, family.tasks, discount=0.5, support_size=2) for _ in range(2))
-  jax.tree.map(np.testing.assert_array_equal, one, same)
+def test_a_larger_support_adds_episodes_to_the_same_ones():
+  family = envs.make("point_robot")
+  tasks = jax.tree.map(lambda leaf: leaf[:3], family.tasks)
+  small, large = (random_policy_dataset(family, tasks, discount=0.9, support_size=size) for size in (10, 40))
+  kept = small.reward.shape[1]
+  assert kept < large.reward.shape[1]
+  for name in ("observation", "action", "reward", "next_observation", "mc_return", "last"):
+    np.testing.assert_array_equal(getattr(small, name), getattr(large, name)[:, :kept])
 
 
 def test_native_episodes():
   family = envs.make("cheetah_dir")._replace(horizon=5)
   dataset = random_policy_dataset(family, family.tasks, discount=0.99, support_size=1)
-  assert dataset.observation.shape == (2, 10, 20)
+  assert dataset.observation.shape == (2, 40, 20)
   assert jnp.isfinite(dataset.reward).all()
   assert dataset.reward.min() < 0 < dataset.reward.max()
