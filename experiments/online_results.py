@@ -13,8 +13,8 @@ MOST_TASKS_SHOWN = 5
 
 
 def mean_returns(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-  """The return of each episode of a life, mean over the tasks of `rows`: `[K + 1]`."""
-  return np.mean([row["returns_by_episodes"] for row in rows], axis=0)
+  """The return of each episode of a life, mean over the tasks of `rows`: `[K + 1]`; null in a file is NaN."""
+  return np.mean(np.array([row["returns_by_episodes"] for row in rows], float), axis=0)
 
 
 def evaluation_metrics(rows: Sequence[Row]) -> dict[str, float]:
@@ -55,13 +55,12 @@ def results_table(rows: Sequence[Row]) -> str:
   ]
   for split, of_split in by_split(rows).items():
     lines += [
-      _line(f"{split} {row['task_index']}  {describe_task(row['task'])}", row["returns_by_episodes"])
-      for row in of_split
+      _line(f"{split} {row['task_index']}  {describe_task(row['task'])}", mean_returns([row])) for row in of_split
     ]
     if len(of_split) > 1:
       lines.append(_line(f"{split} mean of {len(of_split)} tasks", mean_returns(of_split)))
   return "\n".join(lines)
 
 
-def _line(label: str, returns: Sequence[float] | np.ndarray) -> str:
+def _line(label: str, returns: np.ndarray) -> str:
   return f"{label[:39]:<40}" + "".join(f"{value:>10.1f}" for value in returns)
