@@ -19,11 +19,10 @@ import numpy as np
 from absl import flags
 
 from experiments.command_line import launch_with_arguments, say
-from experiments.configuration import ConfigurationError
-from experiments.experiment import Evaluator, inner_steps_of, make_algorithm, with_other_policies
-from experiments.run_directory import read_json, write_json
+from experiments.experiment import Evaluator, inner_steps_of, make_algorithm, with_supports
+from experiments.picture import draw_if_wanted
+from experiments.run_directory import data_identity, read_json, write_json
 from experiments.run_groups import (
-  OUTPUT,
   Result,
   estimate,
   find_runs,
@@ -36,10 +35,11 @@ from experiments.trained_run import (
   SEED,
   TrainedRun,
   check_all,
-  checked_config,
   kinds_of_support,
   load_trained_run,
   newest_checkpoint,
+  with_own_support,
+  with_support,
 )
 from macaw_jax.evaluation.online import NUM_EPISODES
 from macaw_jax.evaluation.protocols import PROTOCOLS, Row
@@ -70,14 +70,16 @@ Columns = Mapping[str, np.ndarray]
 def main(arguments: list[str]) -> None:
   """Evaluates the runs that the command line names, and prints the table."""
   directories = find_runs(arguments, "context_shift")
-  check_all(directories, {"support": "own", "episodes": EPISODES.value}, SEED.value)
+  configs = check_all(directories, EPISODES.value, SEED.value)
+  group_by_configuration(
+    {directory: {"config": config.to_dict(), "seed": config.seed, "rows": []} for directory, config in configs.items()}
+  )
   results = {
     directory: shift_of_run(directory, EPISODES.value, SEED.value, reuse=REUSE.value) for directory in directories
   }
   groups = columns_by_group(results)
   say(f"\n{shift_table(groups)}")
-  if OUTPUT.value:
-    draw_or_say(groups, Path(OUTPUT.value))
+  draw_if_wanted(partial(plot_shift, groups))
 
 
 def shift_of_run(directory: Path, episodes: int | None, seed: int, *, reuse: bool) -> Result:
@@ -92,7 +94,7 @@ def shift_of_run(directory: Path, episodes: int | None, seed: int, *, reuse: boo
   Raises:
     ConfigurationError: no such run, no checkpoint, or an argument outside its range.
   """
-  config = checked_config(directory, {"support": "own", "train_tasks": 0, "episodes": episodes})
+  config = with_own_support(directory, episodes)
   supports = kinds_of_support(directory, config)
   step, digest = newest_checkpoint(directory)
   made_of = {
@@ -101,6 +103,7 @@ def shift_of_run(directory: Path, episodes: int | None, seed: int, *, reuse: boo
     "evaluation_seed": seed,
     "episodes": config.evaluation.episodes,
     "supports": supports,
+    "data": data_identity(with_support(config, "other_policies" if "other_policies" in supports else "own")),
   }
   path = directory / CONTEXT_SHIFT
   if reuse and path.is_file():
@@ -130,9 +133,8 @@ def was_made_of(found: Result, made_of: Mapping[str, Any]) -> bool:
 def rows_on(run: TrainedRun, support: str, seed: int) -> list[Row]:
   """The rows of the test tasks under one kind of support, a name in `PROTOCOLS`."""
   say(f"  adapting to {PROTOCOLS[support]} ...")
-  config = run.config.copy_and_resolve_references()
-  config.evaluation.support = support
-  experiment = with_other_policies(run.experiment, config) if support == "other_policies" else run.experiment
+  config = with_support(run.config, support)
+  experiment = with_supports(run.experiment, config)
   evaluator = Evaluator(
     experiment,
     make_algorithm(config, experiment.problem),
@@ -173,17 +175,6 @@ def shift_table(groups: Mapping[str, Columns]) -> str:
       "episodes acted in it for other tasks, and to those of a random policy; and to k episodes of the agent's own.",
     ]
   )
-
-
-def draw_or_say(groups: Mapping[str, Columns], path: Path) -> None:
-  """Draws the table, or says why there is no picture."""
-  try:
-    plot_shift(groups, path)
-    say(f"\ndrawn to {path}")
-  except ImportError:
-    say('\nno picture: matplotlib is not installed (pip install "macaw_jax[plot]")')
-  except (OSError, ValueError) as error:  # a folder that is not there, a format that matplotlib does not know
-    raise ConfigurationError(f"--output={path}: {error}") from error
 
 
 def plot_shift(groups: Mapping[str, Columns], path: Path) -> None:

@@ -20,7 +20,6 @@ from experiments.configuration import ConfigurationError
 from experiments.experiment import (
   Evaluator,
   check_own_episodes,
-  check_support,
   inner_steps_of,
   load_experiment,
   make_algorithm,
@@ -36,7 +35,7 @@ from experiments.trained_run import (
   checked_config,
   load_checkpoint,
 )
-from macaw_jax.evaluation.protocols import PROTOCOLS, RECORDED, Row
+from macaw_jax.evaluation.protocols import PROTOCOLS, Row
 from macaw_jax.types import Key
 
 RUN = flags.DEFINE_string("run", None, "Directory of the run.")
@@ -87,7 +86,7 @@ def evaluate_run(
   Raises:
     ConfigurationError: no such run, no such checkpoint, a damaged one, or an argument outside its range.
   """
-  config = checked_config(directory, {"support": support, "engine": engine, "episodes": episodes})
+  config = checked_config(directory, {"support": support, "engine": engine, "episodes": episodes, "train_tasks": 0})
   check_seed(seed)
   if which not in (NEWEST, BEST) and not (which.isascii() and which.isdecimal()):
     raise ConfigurationError(f"--checkpoint={which}: expected newest, best or the number of an update")
@@ -100,19 +99,19 @@ def evaluate_run(
   numbers = [] if count is None else wanted_steps(steps, config.algorithm[count])
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, seed {config.seed}")
   say("loading and checking the data ...")
-  experiment = load_experiment(config)
-  if count is not None and config.evaluation.support == "online":
-    check_own_episodes(experiment.family.horizon, max(numbers) if count == "inner_steps" else 1)
-  elif count is not None and config.evaluation.support in RECORDED:
-    check_support(max(support_size(config, count, number) for number in numbers), *experiment.evaluated[:1])
+  # Once for all numbers of steps: what is enough for the largest support is for the others.
+  largest = config if count is None else with_steps(config, count, max(adapted_steps(config, count, numbers)))
+  experiment = load_experiment(largest)
+  if config.evaluation.support == "online":
+    check_own_episodes(experiment.family.horizon, inner_steps_of(largest))
   run = TrainedRun(config, experiment, load_checkpoint(config, experiment, directory, which))
   by_steps = "" if count is None else f"adapting by {count} = {', '.join(map(str, numbers))}, "
   say(f"checkpoint of update {run.step}; {by_steps}{config.evaluation.episodes} episodes a task")
   key = jax.random.key(seed)
   rows = evaluate_once(run, key) if count is None else evaluate_steps(run, count, numbers, key)
-  evaluation = {"algorithm": config.algorithm.name, "step": run.step, "seed": seed, "rows": rows}
+  values = {"algorithm": config.algorithm.name, "step": run.step, "seed": seed, "rows": rows}
   path = directory / EVALUATION.format(protocol=PROTOCOLS[config.evaluation.support])
-  write_json(path, evaluation)
+  write_json(path, values)
   say(f"\n{report.results_table(rows) if count is None else report.steps_table(rows)}\n")
   say(f"written to {path}")
 
@@ -135,10 +134,21 @@ def wanted_steps(flag: Sequence[str] | None, trained: int) -> list[int]:
   return sorted({int(text) for text in flag})
 
 
-def support_size(config: ml_collections.ConfigDict, count: str, steps: int) -> int:
-  """Transitions of a support for this number of steps."""
-  size = config.evaluation.support_size
-  return size if count == "fine_tune_steps" else steps * (size // config.algorithm[count])
+def adapted_steps(config: ml_collections.ConfigDict, count: str, steps: Sequence[int]) -> list[int]:
+  """The numbers of steps to evaluate: those above zero, and where there is none, that of training.
+
+  Every evaluation has the agent before adaptation too.
+  """
+  return [number for number in steps if number > 0] or [config.algorithm[count]]
+
+
+def with_steps(config: ml_collections.ConfigDict, count: str, steps: int) -> ml_collections.ConfigDict:
+  """The configuration with this number of adaptation steps, and with a support for them."""
+  changed = config.copy_and_resolve_references()
+  if count == "inner_steps":
+    changed.evaluation.support_size = steps * (config.evaluation.support_size // config.algorithm.inner_steps)
+  changed.algorithm[count] = steps
+  return changed
 
 
 def evaluate_once(run: TrainedRun, key: Key) -> list[Row]:
@@ -151,12 +161,9 @@ def evaluate_once(run: TrainedRun, key: Key) -> list[Row]:
 
 def evaluate_steps(run: TrainedRun, count: str, steps: Sequence[int], key: Key) -> list[Row]:
   """One row a test task and number of steps; all meet the same starts."""
-  config = run.config.copy_and_resolve_references()
   rows: list[Row] = []
-  # Every evaluation has the agent before adaptation too.
-  for number in [number for number in steps if number > 0] or [run.config.algorithm[count]]:
-    config.evaluation.support_size = support_size(run.config, count, number)
-    config.algorithm[count] = number
+  for number in adapted_steps(run.config, count, steps):
+    config = with_steps(run.config, count, number)
     algorithm = make_algorithm(config, run.experiment.problem)
     evaluator = Evaluator(
       run.experiment,

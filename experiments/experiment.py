@@ -20,6 +20,9 @@ from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.training.loop import Sample
 from macaw_jax.types import Algorithm, Key, Params, Problem
 
+# Of tasks in which the agent collects what it adapts to: nothing reads it.
+NO_DATA = Dataset(*(np.zeros(0) for _ in Dataset._fields))
+
 
 class Split(NamedTuple):
   """Some tasks of a dataset, as recorded: nothing scaled."""
@@ -152,23 +155,11 @@ def inner_steps_of(config: ml_collections.ConfigDict) -> int:
   return config.algorithm.get("inner_steps", 1)
 
 
-def act_at_random(experiment: Experiment, evaluation: ml_collections.ConfigDict, split: Split) -> Split:
-  """The tasks of a split with episodes of a uniformly random policy, the same for all runs, in place of their data."""
-  data = random_policy_dataset(
-    experiment.family,
-    split.tasks,
-    discount=experiment.manifest.discount,
-    support_size=evaluation.support_size,
-    engine=evaluation.engine,
-  )
-  return split._replace(data=data)
-
-
 class Evaluator:
   """The configured protocol on the evaluated splits of an experiment.
 
   Args:
-    experiment: data and family.
+    experiment: data and family; with the supports that `evaluation` names.
     algorithm: what adapts and acts.
     statistics: of the run.
     evaluation: the part of the configuration.
@@ -194,8 +185,6 @@ class Evaluator:
       return
     self._support_size = evaluation.support_size
     self._evaluate = _offline(experiment, algorithm, statistics, evaluation)
-    if evaluation.support == "random":
-      self._splits = [act_at_random(experiment, evaluation, split) for split in self._splits]
     self._splits = [split._replace(data=normalise_dataset(statistics, split.data)) for split in self._splits]
 
   def __call__(self, params: Params, key: Key) -> tuple[list[protocols.Row], protocols.Evaluation]:
@@ -317,14 +306,16 @@ def _evaluated(
   config: ml_collections.ConfigDict, manifest: Manifest, family: TaskFamily, split: TaskSplit, train: Split
 ) -> tuple[Split, ...]:
   """The test tasks and the wanted training tasks, with the data that evaluation adapts to."""
-  trained = _some_tasks(train, config.evaluation.train_tasks) if config.evaluation.train_tasks else None
-  if config.evaluation.support == "other_policies":
-    test = _load_supports(config, family, "test", split.test)
-    return (test, _load_supports(config, family, "train", trained.indices)) if trained else (test,)
+  if config.evaluation.support != "own":
+    chosen = evenly_spaced(len(split.train), config.evaluation.train_tasks)
+    of_splits = {"test": split.test, "train": tuple(split.train[position] for position in chosen)}
+    return tuple(
+      _load_supports(config, manifest, family, name, indices) for name, indices in of_splits.items() if indices
+    )
   # The two tasks of a family such as cheetah_dir are trained and tested on: one copy in memory.
   shared = split.test == split.train
   test = train._replace(name="test") if shared else _load_split(config, manifest, family, "test", split.test)
-  return (test, trained) if trained else (test,)
+  return (test, _some_tasks(train, config.evaluation.train_tasks)) if config.evaluation.train_tasks else (test,)
 
 
 def read_supports(config: ml_collections.ConfigDict, family: TaskFamily, indices: Sequence[int]) -> Manifest:
@@ -344,25 +335,38 @@ def read_supports(config: ml_collections.ConfigDict, family: TaskFamily, indices
   return manifest
 
 
-def _load_supports(config: ml_collections.ConfigDict, family: TaskFamily, name: str, indices: Sequence[int]) -> Split:
-  """Tasks with the episodes that were acted for others, all of them."""
-  directory, manifest = other_policies_directory(config.dataset.directory), read_supports(config, family, indices)
-  return Split(
-    name, tuple(indices), load_dataset(directory, tasks=indices), protocols.tasks_of(manifest, family, indices)
-  )
+def _load_supports(
+  config: ml_collections.ConfigDict, manifest: Manifest, family: TaskFamily, name: str, indices: Sequence[int]
+) -> Split:
+  """Tasks with other episodes than their own: all that were acted for others, random ones, or none to begin with."""
+  evaluation = config.evaluation
+  if evaluation.support == "other_policies":
+    directory, of_others = other_policies_directory(config.dataset.directory), read_supports(config, family, indices)
+    data, tasks = load_dataset(directory, tasks=indices), protocols.tasks_of(of_others, family, indices)
+    return Split(name, tuple(indices), data, tasks)
+  tasks, data = protocols.tasks_of(manifest, family, indices), NO_DATA
+  if evaluation.support == "random":
+    data = random_policy_dataset(
+      family, tasks, discount=manifest.discount, support_size=evaluation.support_size, engine=evaluation.engine
+    )
+  return Split(name, tuple(indices), data, tasks)
 
 
-def with_other_policies(experiment: Experiment, config: ml_collections.ConfigDict) -> Experiment:
-  """The experiment with episodes that were acted for other tasks in place of the evaluated tasks' own.
+def with_supports(experiment: Experiment, config: ml_collections.ConfigDict) -> Experiment:
+  """The experiment with supports of the kind `config.evaluation.support` in place of the evaluated tasks' own data.
 
   Raises:
     DatasetError: there are no such data that can be read.
     ConfigurationError: they do not have these tasks of the family, or not enough transitions.
   """
+  if config.evaluation.support == "own":
+    return experiment
   evaluated = tuple(
-    _load_supports(config, experiment.family, split.name, split.indices) for split in experiment.evaluated
+    _load_supports(config, experiment.manifest, experiment.family, split.name, split.indices)
+    for split in experiment.evaluated
   )
-  check_support(config.evaluation.support_size, *evaluated)
+  if config.evaluation.support in protocols.RECORDED:
+    check_support(config.evaluation.support_size, *evaluated)
   return experiment._replace(evaluated=evaluated)
 
 

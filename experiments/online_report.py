@@ -9,6 +9,7 @@ return of the first and of the last episode over the environment steps of traini
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,9 @@ import numpy as np
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.online_results import ENVIRONMENT_STEPS, mean_returns
+from experiments.picture import draw_if_wanted
 from experiments.run_directory import METRICS, RESULTS, read_json
-from experiments.run_groups import OUTPUT, find_runs, group_by_configuration, rows_on_test_tasks
+from experiments.run_groups import find_runs, group_by_configuration, rows_on_test_tasks
 from macaw_jax.training.metrics import read_rows
 
 EPISODE = "test/return_episode_"
@@ -49,9 +51,7 @@ def main(arguments: list[str]) -> None:
     for label, directories in group_by_configuration(results).items()
   }
   say(table(groups))
-  if OUTPUT.value:
-    draw(groups, Path(OUTPUT.value))
-    say(f"\nwrote {OUTPUT.value}")
+  draw_if_wanted(partial(draw, groups))
 
 
 def _read_run(directory: Path, result: Mapping[str, Any]) -> OnlineRun:
@@ -87,12 +87,12 @@ def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:
   """Draws the first and the last episode's return over environment steps, a line a seed.
 
   Raises:
-    ConfigurationError: matplotlib is not installed, or the picture cannot be written.
+    ImportError: matplotlib is not installed.
+    OSError: the file cannot be written.
+    ValueError: the ending of the file is that of no known format.
   """
-  try:
-    from matplotlib.figure import Figure
-  except ImportError as error:
-    raise ConfigurationError('--output: matplotlib is not installed (pip install "macaw_jax[plot]")') from error
+  from matplotlib.figure import Figure
+
   figure = Figure(figsize=(6 * len(groups), 4), layout="constrained")
   panels = figure.subplots(1, len(groups), squeeze=False)[0]
   for axes, (label, runs) in zip(panels, groups.items(), strict=True):
@@ -108,10 +108,7 @@ def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:
     axes.set(title=label, xlabel="environment steps", ylabel="return, mean over test tasks")
     axes.grid(alpha=0.3)
     axes.legend()
-  try:
-    figure.savefig(path, dpi=120)
-  except (OSError, ValueError) as error:
-    raise ConfigurationError(f"--output={path}: {error}") from error
+  figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import ml_collections
 import numpy as np
 
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
-from experiments.experiment import Split, act_at_random, make_algorithm, with_other_policies
+from experiments.experiment import Split, make_algorithm, with_supports
 from experiments.run_directory import write_json
 from experiments.run_groups import find_runs
 from experiments.trained_run import (
@@ -33,10 +34,12 @@ from experiments.trained_run import (
   SEED,
   TrainedRun,
   check_all,
-  checked_config,
   kinds_of_support,
   load_trained_run,
+  with_own_support,
+  with_support,
 )
+from experiments.validation import Examined
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.envs.family import Task
@@ -63,7 +66,8 @@ TRUE, CONSTANT = "", "_constant_rewards"
 def main(arguments: list[str]) -> None:
   """Probes the runs that the command line names, and prints a table."""
   directories = find_runs(arguments, "probe")
-  check_all(directories, {"support": "own", "episodes": EPISODES.value}, SEED.value)
+  for directory, config in check_all(directories, EPISODES.value, SEED.value).items():
+    check_training_tasks(directory, config)
   found = {directory: probe_run(directory, EPISODES.value, SEED.value) for directory in directories}
   say(f"\n{probe_table(found)}")
 
@@ -79,11 +83,10 @@ def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Row]:
   Raises:
     ConfigurationError: no such run, no checkpoint, an argument outside its range, or one training task only.
   """
-  config = checked_config(directory, {"support": "own", "train_tasks": 0, "episodes": episodes})
-  supports = [support for support in kinds_of_support(directory, config) if support != "online"]
+  config = with_own_support(directory, episodes)
+  check_training_tasks(directory, config)
+  supports = kinds_of_support(directory, config, of=[support for support in PROTOCOLS if support != "online"])
   run = load_trained_run(directory, config)
-  if len(run.experiment.train.indices) < 2:
-    raise ConfigurationError(f"{directory}: a probe needs two training tasks or more to tell apart, the run has one")
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, checkpoint of update {run.step}")
   algorithm = make_algorithm(config, run.experiment.problem)
   key_fit, key_try = jax.random.split(jax.random.key(seed))
@@ -107,6 +110,12 @@ def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Row]:
   )
   say(f"  written to {directory / PROBE}")
   return rows
+
+
+def check_training_tasks(directory: Path, config: ml_collections.ConfigDict) -> None:
+  """Raises `ConfigurationError` if a run has but one training task."""
+  if len(Examined(config).split.train) < 2:
+    raise ConfigurationError(f"{directory}: a probe needs two training tasks or more to tell apart, the run has one")
 
 
 def fit_to_training_tasks(run: TrainedRun, algorithm: Algorithm, key: Key) -> Decoder:
@@ -155,10 +164,7 @@ def probe_support(
 
 def split_with(run: TrainedRun, support: str) -> Split:
   """The test tasks with data of this kind."""
-  if support == "other_policies":
-    return with_other_policies(run.experiment, run.config).evaluated[0]
-  own = run.experiment.evaluated[0]
-  return act_at_random(run.experiment, run.config.evaluation, own) if support == "random" else own
+  return with_supports(run.experiment, with_support(run.config, support)).evaluated[0]
 
 
 def features_of(run: TrainedRun, algorithm: Algorithm, data: Dataset, num_supports: int, key: Key) -> np.ndarray:

@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from experiments.configuration import ConfigurationError, flatten
 from macaw_jax.evaluation.statistics import Statistic, stratified_bootstrap
-
-# Of the commands that draw many runs.
-OUTPUT = flags.DEFINE_string("output", None, "PNG of a picture; none if not given.")
 
 # What may differ between runs of one group. Where a run was trained, and beside which others, is no setting of it; runs
 # from before there were populations say neither.

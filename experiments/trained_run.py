@@ -9,12 +9,11 @@ import ml_collections
 from absl import flags
 
 from experiments.command_line import say
-from experiments.configuration import MAX_SEED, ConfigurationError, collects, other_policies_directory
+from experiments.configuration import MAX_SEED, ConfigurationError, collects
 from experiments.experiment import Experiment, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, DATASET, data_identity, load_config
 from experiments.validation import validate
 from macaw_jax.data.files import sha256
-from macaw_jax.data.manifest import MANIFEST_FILE, read_manifest
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.training.checkpoint_record import RECORD_FILE
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, DamagedCheckpoint, OtherVersion, newest_whole
@@ -50,7 +49,9 @@ def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collect
   """
   config = load_config(directory)
   if collects(config):
-    raise ConfigurationError(f"{directory}: a run that collects its own data; this command is for runs on a dataset")
+    raise ConfigurationError(
+      f"{directory}: a run that collects its own data; python -m experiments.online_report reads what it ended in"
+    )
   for name, value in evaluation.items():
     if value is not None:
       config.evaluation[name] = value
@@ -61,16 +62,38 @@ def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collect
   return config
 
 
-def check_all(directories: Sequence[Path], evaluation: Mapping[str, Any], seed: int) -> None:
-  """Checks all runs before the first is evaluated, which may take long.
+def with_own_support(directory: Path, episodes: int | None) -> ml_collections.ConfigDict:
+  """The configuration of a run to evaluate on its test tasks alone, to begin with on their own data.
 
   Raises:
-    ConfigurationError: the seed of `--seed` is none, or as `checked_config` and `newest_checkpoint`, of the first.
+    ConfigurationError: as `checked_config`.
+  """
+  return checked_config(directory, {"support": "own", "train_tasks": 0, "episodes": episodes})
+
+
+def with_support(config: ml_collections.ConfigDict, support: str) -> ml_collections.ConfigDict:
+  """The configuration with another kind of support, a name in `PROTOCOLS`."""
+  changed = config.copy_and_resolve_references()
+  changed.evaluation.support = support
+  return changed
+
+
+def check_all(directories: Sequence[Path], episodes: int | None, seed: int) -> dict[Path, ml_collections.ConfigDict]:
+  """Checks all runs before the first is evaluated, which may take long.
+
+  What is wrong with other kinds of support alone is no reason to stop: `kinds_of_support` leaves them out.
+
+  Returns:
+    Their configurations, as `with_own_support` gives them.
+
+  Raises:
+    ConfigurationError: the seed of `--seed` is none, or as `with_own_support` and `newest_checkpoint`, of the first.
   """
   check_seed(seed)
+  configs = {directory: with_own_support(directory, episodes) for directory in directories}
   for directory in directories:
-    checked_config(directory, evaluation)
     newest_checkpoint(directory)
+  return configs
 
 
 def check_seed(seed: int) -> None:
@@ -79,21 +102,24 @@ def check_seed(seed: int) -> None:
     raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
 
 
-def kinds_of_support(directory: Path, config: ml_collections.ConfigDict) -> list[str]:
-  """The names in `PROTOCOLS` that a run can be evaluated with; says why other tasks' policies are not among them."""
-  other_policies = Path(other_policies_directory(config.dataset.directory))
-  if not (other_policies / MANIFEST_FILE).is_file():
-    reason = f"no dataset at {other_policies}"
-  elif (found := _smallest_task(other_policies)) < (wanted := config.evaluation.support_size):
-    reason = f"a support has {wanted} transitions, a task of {other_policies} {found}"
-  else:
-    return list(PROTOCOLS)
-  say(f"{directory}: without supports of other policies: {reason}")
-  return [support for support in PROTOCOLS if support != "other_policies"]
+def kinds_of_support(
+  directory: Path, config: ml_collections.ConfigDict, of: Sequence[str] = tuple(PROTOCOLS)
+) -> list[str]:
+  """The names in `PROTOCOLS` that a run can be evaluated with; says why others are not among them.
 
-
-def _smallest_task(dataset: Path) -> int:
-  return min(task.num_transitions for task in read_manifest(dataset).tasks)
+  Args:
+    directory: of the run.
+    config: of the run, which is valid with the tasks' own data.
+    of: names to choose from.
+  """
+  kinds = []
+  for support in of:
+    try:
+      validate(with_support(config, support), starts=False)
+      kinds.append(support)
+    except ConfigurationError as error:
+      say(f"{directory}: without the protocol {PROTOCOLS[support]}: {'; '.join(error.problems)}")
+  return kinds
 
 
 def load_trained_run(directory: Path, config: ml_collections.ConfigDict, which: str = NEWEST) -> TrainedRun:

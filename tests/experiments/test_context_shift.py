@@ -2,17 +2,26 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from absl import flags
 from miniature_run import make_miniature, write_point_robot
-from untrained_run import as_seed, context_based, make_untrained_run
+from untrained_run import context_based, make_untrained_run
 
+from configs import focal, pearl_offline
+from experiments import context_shift
+from experiments import experiment as experiment_module
 from experiments.configuration import ConfigurationError
 from experiments.context_shift import COLUMNS, columns_by_group, plot_shift, shift_of_run, shift_table, was_made_of
 from experiments.evaluate import evaluate_run
-from experiments.trained_run import check_all, kinds_of_support
+from experiments.experiment import load_experiment, with_supports
+from experiments.trained_run import check_all, kinds_of_support, with_support
+from macaw_jax.data.dataset import load_dataset
 from macaw_jax.evaluation.protocols import PROTOCOLS
+from macaw_jax.evaluation.random_policy import random_policy_dataset
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TEST_TASKS = (3, 4)
@@ -65,7 +74,8 @@ def test_all_kinds_of_support(point_robot_directory, tmp_path, capsys):
   shutil.copytree(point_robot_directory, data)
   directory = make_untrained_run(context_based(data, tmp_path / "focal"))
   first = shift_of_run(directory, None, seed=0, reuse=True)
-  assert f"without supports of other policies: no dataset at {data}_other_policies\n" in capsys.readouterr().out
+  said = f"{directory}: without the protocol offline_other_policy: config.evaluation.support = 'other_policies': no "
+  assert f"{said}dataset at {data}_other_policies; " in capsys.readouterr().out
   assert [row["protocol"] for row in first["rows"][::2]] == ["offline", "offline_random_policy", "online"]
   assert [row["task_index"] for row in first["rows"]] == [3, 4] * 3
   assert first == json.loads((directory / "context_shift.json").read_text())
@@ -78,13 +88,21 @@ def test_all_kinds_of_support(point_robot_directory, tmp_path, capsys):
   assert "taking the rows of" not in capsys.readouterr().out
   assert [row["protocol"] for row in second["rows"][::2]] == list(PROTOCOLS.values())
   assert second["rows"][0]["episodes"] == 1
+  # Other data in the same place.
+  shutil.rmtree(tmp_path / "moved_other_policies")
+  write_point_robot(tmp_path / "moved_other_policies", num_episodes=4)
+  third = shift_of_run(directory, 1, seed=0, reuse=True)
+  assert "taking the rows of" not in capsys.readouterr().out
+  assert [first == other for first, other in zip(second["rows"], third["rows"], strict=True)].count(False) == 2
 
 
 @pytest.mark.parametrize(
-  ("name", "value"), [("step", 5), ("checkpoint", "0" * 64), ("evaluation_seed", 1), ("episodes", 2), ("supports", [])]
+  ("name", "value"),
+  [("step", 5), ("checkpoint", "0" * 64), ("evaluation_seed", 1), ("episodes", 2), ("supports", []), ("data", {})],
 )
 def test_rows_made_of_anything_else_are_not_reused(name, value):
   made_of = {"step": 0, "checkpoint": "f" * 64, "evaluation_seed": 0, "episodes": 1, "supports": ["own"]}
+  made_of["data"] = {"config.dataset": "a" * 64}
   assert was_made_of(made_of | {"rows": []}, made_of)
   assert not was_made_of(made_of | {name: value}, made_of)
   assert not was_made_of({key: kept for key, kept in made_of.items() if key != name}, made_of)
@@ -93,38 +111,98 @@ def test_rows_made_of_anything_else_are_not_reused(name, value):
 def test_a_run_that_collects_its_own_data_is_refused(tmp_path):
   config = {"collection": {"family": "point_robot"}, "evaluation": {}}
   (tmp_path / "config.json").write_text(json.dumps(config))
-  with pytest.raises(ConfigurationError, match=r"a run that collects its own data; this command is for runs on a data"):
+  with pytest.raises(ConfigurationError, match=r"collects its own data; python -m experiments.online_report reads "):
     shift_of_run(tmp_path, None, seed=0, reuse=False)
 
 
 def test_the_random_episodes_are_the_same_for_all_runs(point_robot_directory, tmp_path):
-  """Two runs whose agents are the same see the same supports: nothing but the seed of the evaluation decides."""
-  directory = make_untrained_run(context_based(point_robot_directory, tmp_path / "focal"))
-  one, other = (shift_of_run(run, 1, seed=0, reuse=False)["rows"] for run in (directory, as_seed(directory, 7)))
-  assert one == other
+  """Whatever the agent: those of a larger support are more."""
+  one = context_based(point_robot_directory, tmp_path / "focal").unlock()
+  other = make_miniature(point_robot_directory, tmp_path / "macaw").unlock()
+  other.evaluation.support_size, other.evaluation.train_tasks = 64, 0
+  small, large = (
+    with_supports(load_experiment(config), with_support(config, "random")).evaluated[0].data for config in (one, other)
+  )
+  kept = small.reward.shape[1]
+  assert kept < large.reward.shape[1]
+  np.testing.assert_array_equal(small.observation, large.observation[:, :kept])
+  np.testing.assert_array_equal(small.action, large.action[:, :kept])
 
 
-def test_other_policies_with_too_few_transitions_are_left_out_aloud(tmp_path, capsys):
+@pytest.mark.parametrize("steps", [["0", "1", "3"], ["0"]])
+def test_random_episodes_are_acted_once_for_all_numbers_of_steps(point_robot_directory, tmp_path, monkeypatch, steps):
+  sizes = []
+
+  def counted(*arguments, support_size, **options):
+    sizes.append(support_size)
+    return random_policy_dataset(*arguments, support_size=support_size, **options)
+
+  directory = make_untrained_run(make_miniature(point_robot_directory, tmp_path / "macaw"))
+  monkeypatch.setattr(experiment_module, "random_policy_dataset", counted)
+  evaluate_run(directory, steps=steps, episodes=2, seed=0, support="random")
+  assert sizes == [16 * max(int(steps[-1]), 1)]
+  rows = rows_in(directory / "evaluation_offline_random_policy.json")
+  assert [row["adaptation_steps"] for row in rows[::2]] == [int(number) for number in steps]
+
+
+def test_what_a_support_does_not_read_is_not_loaded(point_robot_directory, tmp_path, monkeypatch):
+  loaded = []
+
+  def recorded(*arguments, tasks, **options):
+    loaded.append(tuple(tasks))
+    return load_dataset(*arguments, tasks=tasks, **options)
+
+  monkeypatch.setattr(experiment_module, "load_dataset", recorded)
+  config = make_miniature(point_robot_directory, tmp_path / "macaw")  # two training tasks are evaluated as well
+  for support in ("random", "online"):
+    experiment = load_experiment(with_support(config, support))
+    assert [split.indices for split in experiment.evaluated] == [(3, 4), (0, 2)]
+  assert loaded == [(0, 1, 2)] * 2
+
+
+def test_other_policies_with_too_few_transitions_are_left_out_aloud(point_robot_directory, tmp_path, capsys):
+  shutil.copytree(point_robot_directory, tmp_path / "moved")
   config = context_based(tmp_path / "moved", tmp_path / "run")
   write_point_robot(tmp_path / "moved_other_policies", num_episodes=1)
   assert kinds_of_support("runs/a", config) == ["own", "other_policies", "random", "online"]
+  assert capsys.readouterr().out == ""
   config.unlock().evaluation.support_size = 21
   assert kinds_of_support("runs/a", config) == ["own", "random", "online"]
-  said = f"a support has 21 transitions, a task of {tmp_path / 'moved_other_policies'} 20"
-  assert capsys.readouterr().out == f"runs/a: without supports of other policies: {said}\n"
+  said = "config.evaluation.support_size = 21: an evaluation support of 21 transitions: task 3 (test) has 20"
+  assert capsys.readouterr().out == f"runs/a: without the protocol offline_other_policy: {said}\n"
+
+
+def test_episodes_too_short_for_the_inner_steps_are_left_out_aloud(point_robot_directory, tmp_path, capsys):
+  config = make_miniature(point_robot_directory, tmp_path / "macaw").unlock()
+  config.algorithm.inner_steps = config.training.support_size = config.evaluation.support_size = 25
+  directory = make_untrained_run(config)
+  check_all([directory], None, seed=0)
+  result = shift_of_run(directory, 1, seed=0, reuse=False)
+  assert {row["protocol"] for row in result["rows"]} == {"offline", "offline_random_policy"}
+  reason = "an online support: an episode has 20 steps, fewer than the 25 inner steps that share it"
+  assert f"{directory}: without the protocol online: {reason}\n" in capsys.readouterr().out
 
 
 def test_all_runs_are_checked_before_the_first_is_evaluated(focal_run, tmp_path, capsys):
   (tmp_path / "unfinished").mkdir()
   shutil.copy(focal_run / "config.json", tmp_path / "unfinished")
   with pytest.raises(ConfigurationError, match=r"unfinished: the run has no checkpoint yet"):
-    check_all([focal_run, tmp_path / "unfinished"], {"episodes": 1}, seed=0)
+    check_all([focal_run, tmp_path / "unfinished"], 1, seed=0)
   with pytest.raises(ConfigurationError, match=r"focal: config.evaluation.episodes = 0: expected an integer of at"):
-    check_all([focal_run], {"episodes": 0}, seed=0)
+    check_all([focal_run], 0, seed=0)
   with pytest.raises(ConfigurationError, match=r"--seed=-1: expected an integer from 0"):
-    check_all([focal_run], {}, seed=-1)
-  check_all([focal_run], {"episodes": 1}, seed=0)
+    check_all([focal_run], None, seed=-1)
+  assert list(check_all([focal_run], 1, seed=0)) == [focal_run]
   assert capsys.readouterr().out == ""
+
+
+def test_a_run_that_is_there_twice_is_refused_before_the_first_is_evaluated(focal_run, tmp_path, monkeypatch):
+  shutil.copytree(focal_run, tmp_path / "copy")
+  monkeypatch.setattr(context_shift, "shift_of_run", lambda *arguments, **options: pytest.fail("evaluated"))
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["test"])
+  with pytest.raises(ConfigurationError, match=r"focal and .*copy are the same run: seed 0 twice"):
+    context_shift.main([str(focal_run), str(tmp_path / "copy")])
 
 
 def result(seed, values, algorithm="focal", protocols=None):
@@ -164,6 +242,24 @@ def test_the_table_has_a_line_for_each_configuration():
 def test_runs_of_one_configuration_and_seed_are_refused():
   with pytest.raises(ConfigurationError, match="a and b are the same run: seed 0 twice"):
     columns_by_group({"a": result(0, {"offline": 1.0}), "b": result(0, {"offline": 1.0})})
+
+
+def test_configurations_of_one_algorithm_are_told_apart_by_what_differs(tmp_path):
+  results = {}
+  for make, core in ((pearl_offline, "iql"), (pearl_offline, "sac"), (focal, None)):
+    for seed in range(2):
+      config = make.get_config("point_robot")
+      config.seed, config.output_directory = seed, str(tmp_path / f"{core}-{seed}")
+      if core:
+        config.algorithm.core = core
+      results[config.output_directory] = result(seed, {"offline": 1.0}) | {"config": config.to_dict()}
+  assert list(columns_by_group(results)) == ["pearl_offline (core=iql)", "pearl_offline (core=sac)", "focal"]
+
+
+def test_only_commands_that_draw_a_picture_take_its_name():
+  code = "from absl import flags; from experiments import compare, evaluate, probe, run; print('output' in flags.FLAGS)"
+  process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert process.stdout == "False\n"
 
 
 def test_the_picture(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ from experiments.command_line import TrainingError
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run
 from experiments.interruption import Interrupted, Interruption
+from experiments.online_results import results_table
 from experiments.online_run import run_online
 from experiments.run import check
 from experiments.run_directory import write_json
@@ -223,7 +225,7 @@ def test_an_algorithm_that_needs_whole_episodes_cannot_collect(tmp_path):
 
 
 def test_commands_for_runs_on_datasets_say_so(finished):
-  with pytest.raises(ConfigurationError, match="collects its own data"):
+  with pytest.raises(ConfigurationError, match=r"collects its own data; python -m experiments.online_report reads "):
     evaluate_run(Path(finished[0].output_directory), steps=None, episodes=None, seed=0)
   with pytest.raises(ConfigurationError, match="collected its own data"):
     compare.main([finished[0].output_directory])
@@ -245,3 +247,27 @@ def test_the_report_over_seeds(finished, tmp_path, capsys):
   # Seeds 0 and 1: 1, 2, 3 and 11, 12, 13 in the mean over tasks.
   assert "| pearl | 6.0 ± 7.1 | 7.0 ± 7.1 | 8.0 ± 7.1 | 2 | 2320 |" in capsys.readouterr().out
   assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_without_matplotlib_has_a_table_and_no_picture(finished, tmp_path, capsys, monkeypatch):
+  monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["test"])
+  with flagsaver.flagsaver(output=str(tmp_path / "curve.png")):
+    online_report.main([finished[0].output_directory])
+  shown = capsys.readouterr().out
+  assert "| pearl | " in shown
+  assert "no picture: matplotlib is not installed" in shown
+
+
+def test_a_return_that_is_null_stays_visible(finished, tmp_path, capsys):
+  copied(finished, tmp_path / "run")
+  results = json.loads((tmp_path / "run" / "results.json").read_text())
+  results["rows"][0]["returns_by_episodes"][1] = None
+  write_json(tmp_path / "run" / "results.json", results)
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["test"])
+  online_report.main([str(tmp_path / "run")])
+  cells = capsys.readouterr().out.splitlines()[2].split(" | ")
+  assert [cell == "nan" for cell in cells[1:4]] == [False, True, False]
+  assert "nan" in results_table(results["rows"])

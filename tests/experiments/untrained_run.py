@@ -1,7 +1,5 @@
 """The directory of a run that has had no update: for what evaluates runs, whatever they have learned."""
 
-import json
-import shutil
 from pathlib import Path
 
 import jax
@@ -35,12 +33,3 @@ def context_based(data, output, **changes):
   config.training.update({"support_size": 16, "query_size": 16})
   config.evaluation.update({"episodes": 2, "support_size": 16})
   return config.lock()
-
-
-def as_seed(directory: Path, seed: int) -> Path:
-  """A copy of a run beside it, as if another seed had led to the same."""
-  copy = directory.with_name(f"{directory.name}_{seed}")
-  shutil.copytree(directory, copy)
-  config = json.loads((copy / "config.json").read_text())
-  write_json(copy / "config.json", config | {"seed": seed, "output_directory": str(copy)})
-  return copy
