@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin
 import jax
 
 from macaw_jax.algorithms import ALGORITHMS
-from macaw_jax.types import Problem
+from macaw_jax.types import Array, Problem
 
 
 def hyperparameter_faults(algorithm: str, problem: Problem, values: Mapping[str, Any]) -> dict[str, str]:
@@ -53,6 +53,29 @@ def refusal_of(algorithm: str, problem: Problem, values: Mapping[str, Any]) -> s
   except (ArithmeticError, TypeError, ValueError) as error:
     return str(error)
   return None
+
+
+def can_be_traced(algorithm: str, problem: Problem, values: Mapping[str, Any], name: str) -> bool:
+  """Whether the algorithm's factory takes this one of its hyper-parameters as a traced value, as members' values are.
+
+  One that decides shapes, or what is in the program, it does not. `values` are those of all, a number or a bool of it.
+  """
+  traced = jax.ShapeDtypeStruct((), bool if isinstance(values[name], bool) else float)
+
+  def build(value: Array) -> None:
+    ALGORITHMS[algorithm](problem, **{**values, name: value})
+
+  try:
+    jax.eval_shape(build, traced)
+  except jax.errors.JAXTypeError:
+    return False
+  return True
+
+
+def value_of(name: str, algorithm: str, values: Mapping[str, Any]) -> Any:
+  """The value of a hyper-parameter, the factory's default where it is not given; None where the algorithm has none."""
+  parameter = _settable(ALGORITHMS[algorithm]).get(name)
+  return values.get(name, parameter.default) if parameter else None
 
 
 def suggestion(name: str, known: Iterable[str], section: str) -> str:

@@ -85,10 +85,7 @@ def _parse_part(part: str, hyperparameters: Mapping[str, Any]) -> tuple[str, lis
     raise ConfigurationError(f"config.algorithm has no field {name!r}")
   kind = type(hyperparameters[name])
   if kind not in (float, bool):
-    raise ConfigurationError(
-      f"config.algorithm.{name} = {hyperparameters[name]!r} decides the shape of the program, which members share; "
-      "only numbers with a fraction and switches can differ. Start a run for each value"
-    )
+    raise ConfigurationError(shared(name, hyperparameters[name]))
   parsed = {text.strip(): _parse_value(kind, text.strip()) for text in texts.split(",")}
   wrong = [text for text, value in parsed.items() if value is None]
   if wrong:
@@ -98,6 +95,14 @@ def _parse_part(part: str, hyperparameters: Mapping[str, Any]) -> tuple[str, lis
   if len(set(values)) < len(texts.split(",")):
     raise ConfigurationError(f"{name} has a value twice")
   return name, values
+
+
+def shared(name: str, value: Any) -> str:
+  """Says that members cannot differ in a hyper-parameter."""
+  return (
+    f"config.algorithm.{name} = {value!r} decides the shape of the program, which members share; only numbers with a "
+    "fraction and switches that do not can differ. Start a run for each value"
+  )
 
 
 def _parse_value(kind: type, text: str) -> float | bool | None:

@@ -35,8 +35,8 @@ from experiments.experiment import (
   task_split,
   tasks_of_update,
 )
-from experiments.hyperparameter_checks import hyperparameter_faults, refusal_of, suggestion
-from experiments.population import check_seeds, num_members, parse_grid
+from experiments.hyperparameter_checks import can_be_traced, hyperparameter_faults, refusal_of, suggestion, value_of
+from experiments.population import check_seeds, num_members, parse_grid, shared
 from macaw_jax.data.dataset import examine_files
 from macaw_jax.data.manifest import MANIFEST_FILE, DatasetError, Manifest, examine_manifest, read_manifest
 from macaw_jax.envs.family import TaskFamily, TaskSplit
@@ -46,6 +46,7 @@ from macaw_jax.types import Problem
 
 # What a value alone is tried on: no range of a hyper-parameter depends on sizes.
 ANY_PROBLEM = Problem(observation_size=1, action_size=1, num_tasks=1, discount=1.0)
+HALVING = ("focal", "unicorn", "csro")  # compare the latents of two halves of a support
 RUNS = "runs"  # where the directories of runs are that are given none
 
 
@@ -211,6 +212,18 @@ def _consecutive_rows(examined: Examined) -> Iterator[str]:
       )
 
 
+def _halves(examined: Examined) -> Iterator[str]:
+  config = examined.config
+  name, size = config.algorithm.name, config.training.support_size
+  queries = value_of("queries_per_task", name, hyperparameters(config))
+  if name in HALVING and size < 2:
+    yield f"config.training.support_size = {size}: {name} halves a support; expected at least 2"
+  elif queries is not None and queries > size // 2:
+    yield (
+      f"config.algorithm.queries_per_task = {queries}: expected at most half of config.training.support_size = {size}"
+    )
+
+
 def _part_of_data(examined: Examined) -> Iterator[str]:
   dataset = examined.config.dataset
   if (dataset.quality == "all") != (dataset.transitions_per_task is None):
@@ -304,6 +317,8 @@ def _own_episodes(examined: Examined) -> None:
 def _values_of_grid(examined: Examined) -> Iterator[str]:
   config = examined.config
   for name, values in parse_grid(config.population.grid, config.algorithm).items():
+    if not can_be_traced(config.algorithm.name, ANY_PROBLEM, hyperparameters(config), name):
+      yield f"config.population.grid: {shared(name, config.algorithm[name])}"
     for value in values:
       if refusal := refusal_of(config.algorithm.name, ANY_PROBLEM, {name: value}):
         yield f"config.population.grid: {refusal}"
@@ -347,6 +362,7 @@ RULES = (
     Rule((f"{section}.support_size", "algorithm"), partial(_shares, section=section))
     for section in ("training", "evaluation")
   ),
+  Rule(("training.support_size", "algorithm"), _halves),
   Rule(("training.order", "evaluation.order", "algorithm"), _consecutive_rows),
   Rule(("dataset.quality", "dataset.transitions_per_task"), _part_of_data, spoils="dataset.quality"),
   Rule(_DATA, _dataset, spoils="dataset.directory"),

@@ -457,6 +457,16 @@ CASES = [
     "config.evaluation.support_size = 256 is not a multiple of config.algorithm.inner_steps = 3: each inner step takes an equal share of the support",
   ),
   case(
+    "a support that cannot be halved",
+    "--config=configs/focal.py --config.training.support_size=1",
+    "config.training.support_size = 1: focal halves a support; expected at least 2",
+  ),
+  case(
+    "more contrasts than a support has pairs",
+    "--config=configs/corro.py --config.algorithm.queries_per_task=129 --config.training.support_size=256",
+    "config.algorithm.queries_per_task = 129: expected at most half of config.training.support_size = 256",
+  ),
+  case(
     "a task dropout of one",
     "--config=configs/multitask_bc.py --config.algorithm.name=multitask_awr --config.algorithm.task_dropout=1",
     "config.algorithm.task_dropout = 1.0: must lie in [0, 1)",
@@ -491,7 +501,7 @@ CASES = [
     "--config.population.grid=heat=1;temperature=warm,1;layer=dense;first_order=2",
     "config.population.grid: config.algorithm has no field 'heat'",
     "config.population.grid: temperature=warm: expected a number",
-    "config.population.grid: config.algorithm.layer = 'weight_transform' decides the shape of the program, which members share; only numbers with a fraction and switches can differ. Start a run for each value",
+    "config.population.grid: config.algorithm.layer = 'weight_transform' decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
     "config.population.grid: first_order=2: expected true or false",
   ),
   case(
@@ -499,6 +509,11 @@ CASES = [
     "--config.population.grid=temperature=1,-1;lambda_=0.9,2",
     "config.population.grid: temperature=-1.0 must be positive",
     "config.population.grid: lambda_=2.0 must lie in [0, 1]",
+  ),
+  case(
+    "a grid of a switch that decides sizes",
+    "--config=configs/focal.py --config.population.grid=next_observation=true,false;temperature=1,2",
+    "config.population.grid: config.algorithm.next_observation = True decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
   ),
   case(
     "a value twice in a grid",
