@@ -62,7 +62,7 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   config.evaluation.repetitions = 4  # lives in each task
   config.evaluation.exploration_episodes = 3  # first episodes of a life, under the prior
   config.evaluation.adapted_episodes = 3  # then, each adapted to all before
-  config.evaluation.engine = "native"  # or 'mjx': MuJoCo bodies inside the compiled program, on an accelerator
+  config.evaluation.engine = "native"  # or 'mjx', also of collection: MuJoCo bodies in the compiled program
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
   for section, values in VALUES.get(family, {}).items():
     config[section].update(values)

@@ -11,15 +11,16 @@ import numpy as np
 
 from experiments.configuration import ConfigurationError
 from experiments.experiment import evenly_spaced, make_algorithm
+from experiments.online_configuration import OnlineExamined
 from macaw_jax import envs
 from macaw_jax.data.context_replay import sample_context_batch
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.online import OnlineProtocol, make_online_protocol
-from macaw_jax.evaluation.protocols import Row
+from macaw_jax.evaluation.protocols import PROTOCOLS, Row, returns_of_task
 from macaw_jax.training.loop import Sample
 from macaw_jax.training.online import CollectionSettings, Collector, make_collector
-from macaw_jax.types import Algorithm, Key, Params, Problem
+from macaw_jax.types import Algorithm, Key, Params
 
 
 class OnlineExperiment(NamedTuple):
@@ -39,9 +40,8 @@ def make_online_experiment(config: ml_collections.ConfigDict) -> OnlineExperimen
     ConfigurationError: the algorithm does not take its hyper-parameters.
   """
   collection, training = config.collection, config.training
-  family = envs.make(collection.family)
-  problem = Problem(family.observation_size, family.action_size, len(family.train_tasks), collection.discount)
-  algorithm = make_algorithm(config, problem)
+  examined = OnlineExamined(config)
+  family, algorithm = examined.family, make_algorithm(config, examined.problem)
   settings = CollectionSettings(
     initial_episodes=collection.initial_episodes,
     tasks_per_iteration=collection.tasks_per_iteration,
@@ -57,7 +57,14 @@ def make_online_experiment(config: ml_collections.ConfigDict) -> OnlineExperimen
     family,
     algorithm,
     settings,
-    make_collector(algorithm, family, settings, discount=collection.discount, critic_reward=critic_reward),
+    make_collector(
+      algorithm,
+      family,
+      settings,
+      discount=collection.discount,
+      critic_reward=critic_reward,
+      engine=config.evaluation.engine,
+    ),
     partial(
       sample_context_batch,
       num_tasks=training.tasks_per_update,
@@ -102,23 +109,17 @@ class OnlineEvaluator:
 
   def _rows(self, split: str, indices: Sequence[int], params: Params, key: Key) -> list[Row]:
     tasks = jax.tree.map(itemgetter(np.asarray(indices)), self._family.tasks)
-    returns = self._protocol(params, tasks, key).by_episodes
-    assert returns is not None  # [T, E, K + 1]
+    evaluation = self._protocol(params, tasks, key)
     return [
       {
-        "protocol": "online",
+        "protocol": PROTOCOLS["online"],
         "split": split,
         "task_index": int(index),
         "task": {name: np.asarray(values[position]).tolist() for name, values in tasks.items()},
-        "episodes": self._evaluation.repetitions,
         "exploration_episodes": self._evaluation.exploration_episodes,
-        "return_before": float(of_task[:, 0].mean()),
-        "return_before_std": float(of_task[:, 0].std()),
-        "return_after": float(of_task[:, -1].mean()),
-        "return_after_std": float(of_task[:, -1].std()),
-        "returns_by_episodes": of_task.mean(axis=0).tolist(),
+        **returns_of_task(evaluation, position),
       }
-      for position, (index, of_task) in enumerate(zip(indices, returns, strict=True))
+      for position, index in enumerate(indices)
     ]
 
 

@@ -205,8 +205,8 @@ def result_rows(
   """
   rows: list[Row] = []
   for task, index in enumerate(indices):
-    before, after = evaluation.before[task], evaluation.after[task]
     entry = manifest.tasks[index]
+    returns = returns_of_task(evaluation, task)
     random, expert = entry.reference_returns["random"], entry.reference_returns["expert"]
     rows.append(
       {
@@ -215,20 +215,29 @@ def result_rows(
         "task_index": int(index),
         "task": dict(entry.parameters),
         "support_size": support_size,
-        "episodes": len(before),
-        "return_before": float(np.mean(before)),
-        "return_before_std": float(np.std(before)),
-        "return_after": float(np.mean(after)),
-        "return_after_std": float(np.std(after)),
-        "score_before": float(normalised_score(np.mean(before), random, expert)),
-        "score_after": float(normalised_score(np.mean(after), random, expert)),
+        **returns,
+        "score_before": float(normalised_score(returns["return_before"], random, expert)),
+        "score_after": float(normalised_score(returns["return_after"], random, expert)),
       }
     )
     if evaluation.by_episodes is not None:
-      returns = evaluation.by_episodes[task].mean(axis=0)  # [K + 1]
-      rows[-1]["returns_by_episodes"] = returns.tolist()
-      rows[-1]["scores_by_episodes"] = normalised_score(returns, random, expert).tolist()
+      rows[-1]["scores_by_episodes"] = normalised_score(returns["returns_by_episodes"], random, expert).tolist()
   return rows
+
+
+def returns_of_task(evaluation: Evaluation, position: int) -> Row:
+  """The part of a row that is of returns alone: means and `std` over the episodes of one task."""
+  before, after = evaluation.before[position], evaluation.after[position]
+  row: Row = {
+    "episodes": len(before),
+    "return_before": float(np.mean(before)),
+    "return_before_std": float(np.std(before)),
+    "return_after": float(np.mean(after)),
+    "return_after_std": float(np.std(after)),
+  }
+  if evaluation.by_episodes is not None:
+    row["returns_by_episodes"] = evaluation.by_episodes[position].mean(axis=0).tolist()  # [K + 1]
+  return row
 
 
 def mean_row(rows: Sequence[Row]) -> dict[str, float]:

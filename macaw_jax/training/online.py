@@ -30,8 +30,8 @@ from macaw_jax.data.dataset import discounted_returns
 from macaw_jax.data.replay import Replay, add_episodes, clear
 from macaw_jax.data.statistics import Statistics, fit_scales, no_scaling, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
-from macaw_jax.evaluation.protocols import act_on_raw_timesteps
-from macaw_jax.evaluation.rollout import Trajectory, episode_return, make_rollout
+from macaw_jax.evaluation.protocols import act_on_raw_timesteps, make_draw_priors
+from macaw_jax.evaluation.rollout import Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep, TrainState
 
 Reward = Callable[[Task, State, Array, State], Array]
@@ -134,8 +134,9 @@ def make_collector(
   *,
   discount: float,
   critic_reward: Reward | None = None,
+  engine: Engine = "native",
 ) -> Collector:
-  """A collector for a family's training tasks, on the native simulator or compiled.
+  """A collector for a family's training tasks.
 
   Args:
     algorithm: acts, by its prior and by what it adapts to a context.
@@ -143,15 +144,13 @@ def make_collector(
     settings: numbers of episodes.
     discount: of the returns that the return scale is fitted to.
     critic_reward: what the critic learns from in the same states; the family's own reward if not given.
+    engine: that steps MuJoCo bodies, as in `make_rollout`.
   """
   train_tasks = np.asarray(family.train_tasks)
   all_tasks = jax.tree.map(itemgetter(train_tasks), family.tasks)
-  rollout = make_rollout(family, _act_scaled(algorithm))
+  rollout = make_rollout(family, _act_scaled(algorithm), engine)
+  draw_priors = make_draw_priors(algorithm)
   rewards_for_critic = make_rewards(critic_reward) if critic_reward else None
-
-  @jax.jit
-  def from_prior(params: Params, keys: Key) -> dict[str, Params]:
-    return jax.vmap(algorithm.prior, (None, 0))(params, keys)
 
   @jax.jit
   def from_posterior(params: Params, context: Replay, tasks: Array, key: Key) -> dict[str, Params]:
@@ -173,7 +172,7 @@ def make_collector(
     params: Params, statistics: Statistics, positions: np.ndarray, key: Key
   ) -> tuple[Trajectory, np.ndarray]:
     key_prior, key_act = jax.random.split(key)
-    adapted = from_prior(params, jax.random.split(key_prior, len(positions)))
+    adapted = draw_priors(params, jax.random.split(key_prior, len(positions)))
     return act(params, statistics, adapted, positions, key_act)
 
   def posterior_episodes(

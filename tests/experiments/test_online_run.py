@@ -20,10 +20,13 @@ from experiments.command_line import TrainingError
 from experiments.configuration import ConfigurationError
 from experiments.evaluate import evaluate_run
 from experiments.interruption import Interrupted, Interruption
+from experiments.online_experiment import make_online_experiment
 from experiments.online_results import results_table
 from experiments.online_run import run_online
 from experiments.run import check
 from experiments.run_directory import write_json
+from macaw_jax import envs
+from macaw_jax.envs import mjx_engine
 from macaw_jax.training.metrics import read_rows
 
 
@@ -216,6 +219,17 @@ def test_all_that_is_wrong_with_a_configuration_is_said_at_once(tmp_path):
     assert expected in problems
   assert len(problems.splitlines()) == 10
   assert not (tmp_path / "run").exists()
+
+
+def test_the_engine_of_the_configuration_collects(tmp_path, monkeypatch):
+  asked = []
+  monkeypatch.setattr(mjx_engine, "on_mjx", lambda family: asked.append(family.name) or envs.make("point_robot"))
+  config = make_miniature(tmp_path / "run", "cheetah_dir").unlock()
+  make_online_experiment(config)
+  assert asked == []
+  config.evaluation.engine = "mjx"
+  make_online_experiment(config)
+  assert asked == ["cheetah_dir"]
 
 
 def test_an_algorithm_that_needs_whole_episodes_cannot_collect(tmp_path):
