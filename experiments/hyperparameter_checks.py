@@ -67,8 +67,8 @@ def can_be_traced(algorithm: str, problem: Problem, values: Mapping[str, Any], n
 
   try:
     jax.eval_shape(build, traced)
-  except jax.errors.JAXTypeError:
-    return False
+  except (ArithmeticError, TypeError, ValueError):
+    return refusal_of(algorithm, problem, values) is not None  # Whatever it is: no fault of this one.
   return True
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import pytest
 from wrong_configurations import CASES, MACAW, REPOSITORY, page, write_workspace
@@ -16,7 +17,9 @@ from configs import macaw
 from experiments.config_file import make_config, take_overrides
 from experiments.configuration import ConfigurationError, flatten
 from experiments.population import members_of
-from experiments.validation import validate
+from experiments.validation import ANY_PROBLEM, HALVING, validate
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.types import TaskBatch, Transition
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,23 @@ def test_what_is_no_configuration_is_one_line_too(arguments, line, workspace):
   process = command(workspace, *arguments)
   assert process.stderr.splitlines() == [f"error: {line}"]
   assert (process.returncode, process.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"corro"}))
+def test_supports_of_one_transition_are_refused_where_the_algorithm_cannot_halve_them(name):
+  rows = lambda *sizes: jnp.zeros((1, 1, *sizes))  # noqa: E731
+  transitions = Transition(rows(1), rows(1), rows(), rows(1), rows(), rows(), rows(), rows(1), rows())
+  algorithm = ALGORITHMS[name](ANY_PROBLEM, hidden_sizes=(4,))
+
+  def update():
+    state = algorithm.init(jax.random.key(0))
+    return algorithm.update(state, TaskBatch(transitions, transitions, jnp.zeros(1, int)), jax.random.key(1))
+
+  if name in HALVING:
+    with pytest.raises(ValueError, match="a support of one transition"):
+      jax.eval_shape(update)
+  else:
+    jax.eval_shape(update)
 
 
 def test_no_device_is_asked_for_before_processes_are_connected():
