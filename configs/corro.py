@@ -11,7 +11,7 @@ from configs.contextual import contextual_defaults
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """Contrasts between outcomes."""
-  return contextual_defaults(
+  config = contextual_defaults(
     "corro",
     family,
     negatives="reward_noise",  # or 'generator'
@@ -22,3 +22,7 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
     generator_latent_size=5,
     generator_hidden_sizes=(64,),
   )
+  # The agent then learns on latents that stand still, as in the last stage of the released code. On cheetah_dir it did
+  # not learn at all beside an encoder that kept moving.
+  config.algorithm.encoder_steps = 3_000
+  return config

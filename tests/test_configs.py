@@ -78,6 +78,6 @@ def test_a_configuration_of_a_context_based_agent_has_the_defaults_of_its_factor
   defaults = {
     argument: parameter.default
     for argument, parameter in parameters.items()
-    if argument not in ("problem", "optimizer", "decay_steps")
+    if argument not in ("problem", "optimizer", "decay_steps", "encoder_steps")
   }
   assert {argument: config.algorithm[argument] for argument in defaults} == defaults

@@ -3,7 +3,8 @@
 Yuan and Lu 2022, "Robust Task Representations for Offline Meta-Reinforcement Learning via Contrastive Learning"
 (arXiv:2206.10442).
 
-Latent:    z = sum_n softmax_n(w . k_n + b) k_n, k_n = e(x_n) / |e(x_n)| over the transitions of a context
+Latent:    z = sum_n softmax_n(w . k_n + b) k_n, k_n = e(x_n) / |e(x_n)| over the transitions of a context,
+           standardised over tasks
 Training:  the encoder e descends InfoNCE: a transition must be nearer to another of its task than to copies of itself
            with other outcomes, x* = (s, a, r*, s*), which differ from it in nothing that behaviour decides;
            critics and aggregator (w, b) descend L_Q, e held fixed; the rest of the actor-critic its own losses
@@ -40,13 +41,16 @@ from macaw_jax.networks.encoders import (
   sample_gaussian,
   transition_encoder,
 )
+from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem, TaskBatch, Transition
 
 # Which loss trains which parts, beside the actor-critic's own table; every other gradient is exactly zero.
 TRAINS = {"contrastive_loss": ("encoder",), "critic_loss": ("aggregator", "critic")}
 GENERATOR_TRAINS = {"generator_loss": ("generator",)}
 
+LATENT_SCALE = "latent_scale"  # the part that holds the running scale of what the aggregator gives
 NEGATIVES = ("reward_noise", "generator")
+LATENT_BATCHES = 100.0  # that its mean reaches back: embeddings move while the encoder learns
 KL_WEIGHT = 0.2  # beta of the generator, as released
 
 
@@ -117,11 +121,25 @@ def corro(
   def embed(net: Net, rows: Array) -> Array:
     return normalise_to_sphere(network.apply(net["encoder"], rows))
 
-  def infer(net: Net, context: Transition, key: Key) -> Array:
-    del key
+  def aggregate(net: Net, context: Transition) -> Array:
+    """What a context comes to, in the unit ball: [T, L]."""
     embeddings = embed(net, read.rows(net, context))  # [T, C, L]
     scores = embeddings @ net["aggregator"]["weights"] + net["aggregator"]["bias"]
     return attention_pool(embeddings, scores)
+
+  def infer(net: Net, context: Transition, key: Key) -> Array:
+    # Tasks lie many of their own spreads apart, and yet all in one small spot of the ball: most of an embedding says
+    # that the transition is a real one. An actor-critic would not see the differences.
+    del key
+    return standardise(net[LATENT_SCALE], aggregate(net, context))
+
+  def follow_latents(net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
+    del key
+    return update_scale(net[LATENT_SCALE], aggregate(net, tasks.support), max_count=LATENT_BATCHES)
+
+  def init_latent_scale(key: Key) -> RunningScale:
+    del key
+    return initial_scale(latent_size)
 
   def init_aggregator(key: Key) -> Params:
     """Zero scores: the aggregator begins as the mean."""
@@ -176,12 +194,13 @@ def corro(
       SCALE: read.init,
       "encoder": network.init,
       "aggregator": init_aggregator,
+      LATENT_SCALE: init_latent_scale,
       KNOWN_LATENTS: known.init,
     },
     infer=infer,
     prior=known.prior,
     losses={"contrastive_loss": contrastive_loss},
-    follows={SCALE: read.follow, KNOWN_LATENTS: known.follow},
+    follows={SCALE: read.follow, LATENT_SCALE: follow_latents, KNOWN_LATENTS: known.follow},
     keeps_learning=("aggregator",),
   )
   if negatives == "reward_noise":
