@@ -180,7 +180,7 @@ def test_other_policies_act_in_every_task(run):
   other = load_dataset(directory / "full_other_policies", tasks=range(100))
   manifest = read_manifest(directory / "full_other_policies")
   assert "for other tasks" in manifest.behaviour["agent"]
-  assert other.last.sum() == 100 * 10
+  assert other.last.sum() == 100 * 20
   # The rewards are those of the task that was acted in, whoever the policy was made for.
   goals = envs.make("point_robot").tasks["goal"]
   distance = np.linalg.norm(other.next_observation - goals[:, None], axis=-1)
