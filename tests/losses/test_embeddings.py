@@ -44,6 +44,25 @@ def test_generator_loss_is_zero_for_a_perfect_decoder_and_an_empty_latent():
   assert loss == 0.0
 
 
+# Metric learning
+
+
+@pytest.mark.parametrize(
+  ("labels", "options", "expected"),
+  [
+    (DIFFERENT, {}, 16.66667),  # 10 / (0.5 + 0.1)
+    (DIFFERENT, {"weight": 1.0}, 1.666667),
+    (DIFFERENT, {"weight": 1.0, "count_epsilon": 1e-3}, 1.665002),  # over 1.001 pairs
+    (DIFFERENT, {"count_epsilon": 1e-3}, 16.65002),
+    (DIFFERENT, {"weight": 1.0, "coordinates": "sum"}, 0.909091),  # 1 / (1 + 0.1)
+    (DIFFERENT, {"weight": 1.0, "repulsion": 3.0, "epsilon": 0.5}, 3.0),  # 3 / (0.5 + 0.5)
+    (DIFFERENT, {"weight": 1.0, "power": 1, "epsilon": 0.3}, 0.992943),  # 1 / (sqrt(0.5) + 0.3)
+    (SAME, {}, 5.0),
+    (SAME, {"weight": 1.0, "coordinates": "sum"}, 1.0),
+    (SAME, {"weight": 1.0, "positive": "sqrt"}, 0.707814),  # sqrt(0.501)
+    (SAME, {"weight": 1.0, "positive": "sqrt", "count_epsilon": 1e-3}, 0.707107),
+  ],
+)
 def test_metric_of_one_pair_by_hand(labels, options, expected):
   np.testing.assert_allclose(losses.pairwise_metric(PAIR, labels, **options), expected, rtol=1e-6)
 
