@@ -1,7 +1,7 @@
 """How an agent's scores depend on who acted the support that it adapts to.
 
 python -m experiments.context_shift runs/macaw-cheetah_dir-0 runs/focal-cheetah_dir-?
-python -m experiments.context_shift runs/focal-point_robot-? --episodes=20 --seed=0 --reuse --output=shift.png
+python -m experiments.context_shift runs/focal-point_robot-? --episodes=20 --seed=0 --reuse --picture=shift.png
 
 The newest checkpoint of each run is evaluated on its test tasks: on supports of the tasks' own data, of other tasks'
 policies where there are such data, of a random policy, and on episodes of the agent's own, one after the other. The

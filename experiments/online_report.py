@@ -1,6 +1,6 @@
 """Compares runs that collected their own data: the return of each episode of a new task, over seeds.
 
-python -m experiments.online_report runs/pearl-point_robot-? --output=pearl_point_robot.png
+python -m experiments.online_report runs/pearl-point_robot-? --picture=pearl_point_robot.png
 
 Of each configuration a line with the mean over seeds and test tasks and the spread over seeds; and, if wanted, the
 return of the first and of the last episode over the environment steps of training.

@@ -256,7 +256,7 @@ def test_the_report_over_seeds(finished, tmp_path, capsys):
     write_json(tmp_path / f"run-{seed}" / "results.json", results)
   if not flags.FLAGS.is_parsed():
     flags.FLAGS(["test"])
-  with flagsaver.flagsaver(output=str(tmp_path / "curve.png")):
+  with flagsaver.flagsaver(picture=str(tmp_path / "curve.png")):
     online_report.main([str(tmp_path / "run-*")])
   # Seeds 0 and 1: 1, 2, 3 and 11, 12, 13 in the mean over tasks.
   assert "| pearl | 6.0 ± 7.1 | 7.0 ± 7.1 | 8.0 ± 7.1 | 2 | 2320 |" in capsys.readouterr().out
@@ -267,7 +267,7 @@ def test_a_report_without_matplotlib_has_a_table_and_no_picture(finished, tmp_pa
   monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
   if not flags.FLAGS.is_parsed():
     flags.FLAGS(["test"])
-  with flagsaver.flagsaver(output=str(tmp_path / "curve.png")):
+  with flagsaver.flagsaver(picture=str(tmp_path / "curve.png")):
     online_report.main([finished[0].output_directory])
   shown = capsys.readouterr().out
   assert "| pearl | " in shown
