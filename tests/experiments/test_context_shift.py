@@ -257,7 +257,8 @@ def test_configurations_of_one_algorithm_are_told_apart_by_what_differs(tmp_path
 
 
 def test_only_commands_that_draw_a_picture_take_its_name():
-  code = "from absl import flags; from experiments import compare, evaluate, probe, run; print('picture' in flags.FLAGS)"
+  modules = "compare, evaluate, probe, run"
+  code = f"from absl import flags; from experiments import {modules}; print('picture' in flags.FLAGS)"
   process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert process.stdout == "False\n"
 

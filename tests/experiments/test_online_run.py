@@ -7,11 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from jax.experimental.compilation_cache import compilation_cache
 from miniature_run import interrupt_at
 
 from configs import pearl
@@ -29,23 +27,7 @@ from macaw_jax import envs
 from macaw_jax.envs import mjx_engine
 from macaw_jax.training.metrics import read_rows
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compile(tmp_path_factory):
-  """Compiles with few optimisations and each program once: runs of this file are alike, and compared bit for bit."""
-  options = {
-    "jax_disable_most_optimizations": True,
-    "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-  }
-  before = {name: jax.config.values[name] for name in options}
-  for name, value in options.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()  # Its directory is read once, at the first compilation.
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def make_miniature(output, family="point_robot_sparse"):
@@ -78,7 +60,7 @@ def make_miniature(output, family="point_robot_sparse"):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, quick_compile):
+def finished(tmp_path_factory, compiled_once):
   """The configuration of a run that is finished, and what the run said."""
   config = make_miniature(tmp_path_factory.mktemp("finished") / "run")
   with contextlib.redirect_stdout(io.StringIO()) as shown:

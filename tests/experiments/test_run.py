@@ -13,7 +13,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 from miniature_run import interrupt_at, make_miniature, write_point_robot
 
 from experiments import training
@@ -33,27 +32,11 @@ from macaw_jax.training.population import no_skips
 
 REPOSITORY = Path(__file__).parents[2]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compile(tmp_path_factory):
-  """Compiles with few optimisations and each program once: runs of this file are alike, and compared bit for bit."""
-  options = {
-    "jax_disable_most_optimizations": True,
-    "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-  }
-  before = {name: jax.config.values[name] for name in options}
-  for name, value in options.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()  # Its directory is read once, at the first compilation.
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def finished(point_robot_directory, tmp_path_factory, quick_compile):
+def finished(point_robot_directory, tmp_path_factory, compiled_once):
   """The configuration of a run that is finished, and what the run said."""
   config = make_miniature(point_robot_directory, tmp_path_factory.mktemp("finished") / "run")
   with contextlib.redirect_stdout(io.StringIO()) as shown:
