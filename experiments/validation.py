@@ -37,6 +37,7 @@ from experiments.experiment import (
 )
 from experiments.hyperparameter_checks import can_be_traced, hyperparameter_faults, refusal_of, suggestion, value_of
 from experiments.population import check_seeds, num_members, parse_grid, shared
+from macaw_jax.actor_critics import CORES, arguments_not_read_by
 from macaw_jax.data.dataset import examine_files
 from macaw_jax.data.manifest import MANIFEST_FILE, DatasetError, Manifest, examine_manifest, read_manifest
 from macaw_jax.envs.family import TaskFamily, TaskSplit
@@ -316,7 +317,11 @@ def _own_episodes(examined: Examined) -> None:
 
 def _values_of_grid(examined: Examined) -> Iterator[str]:
   config = examined.config
+  core = config.algorithm.get("core")
+  not_read = arguments_not_read_by(core) if core in CORES else ()
   for name, values in parse_grid(config.population.grid, config.algorithm).items():
+    if name in not_read:
+      yield f"config.population.grid: {name} is not read by config.algorithm.core = {core!r}; members would be identical"
     if not can_be_traced(config.algorithm.name, ANY_PROBLEM, hyperparameters(config), name):
       yield f"config.population.grid: {shared(name, config.algorithm[name])}"
     for value in values:

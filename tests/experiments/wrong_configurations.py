@@ -516,6 +516,11 @@ CASES = [
     "config.population.grid: config.algorithm.next_observation = True decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
   ),
   case(
+    "a grid of what another actor-critic reads",
+    "--config=configs/focal.py --config.algorithm.core=sac --config.population.grid=expectile=0.7,0.9",
+    "config.population.grid: expectile is not read by config.algorithm.core = 'sac'; members would be identical",
+  ),
+  case(
     "a value twice in a grid",
     "--config.population.grid=temperature=1,1.0",
     "config.population.grid: temperature has a value twice",
