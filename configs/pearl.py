@@ -70,11 +70,17 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
 
 
 _POINT_ROBOT_SPARSE: dict[str, dict[str, Any]] = {
-  "collection": {"critic_reward": "point_robot", "prior_episodes": 5, "posterior_episodes": 5, "extra_episodes": 0},
+  "collection": {
+    "critic_reward": "point_robot",
+    # Only a goal that was reached tells a task from another, and the belief without any goal leads between them all.
+    "prior_episodes": 25,
+    "posterior_episodes": 5,
+    "extra_episodes": 0,
+  },
   "training": {"steps": 40_000, "support_size": 160, "evaluate_every": 4_000, "checkpoint_every": 8_000},
-  # As published for this family. At 0.1 beliefs leave the prior, and what the prior draws leads to no goal.
-  "algorithm": {"kl_weight": 1.0},
-  "evaluation": {"exploration_episodes": 5, "adapted_episodes": 15},
+  # The weight is the published one. At 0.1 beliefs leave the prior, and what the prior draws leads to no goal.
+  "algorithm": {"kl_weight": 1.0, "hidden_sizes": (128, 128)},
+  "evaluation": {"exploration_episodes": 15, "adapted_episodes": 5},
 }
 _CHEETAH: dict[str, dict[str, Any]] = {
   "collection": {

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.report import by_split, describe_task, task_name
+from experiments.report import MOST_TASKS_SHOWN, by_split, describe_task, task_name
 from macaw_jax.evaluation.protocols import Row
 
 ENVIRONMENT_STEPS = "environment_steps"  # of the run's collection, when it was evaluated
-MOST_TASKS_SHOWN = 5
 
 
 def mean_returns(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
