@@ -23,7 +23,8 @@ from experiments.run_directory import METRICS, RESULTS, read_json
 from experiments.run_groups import find_runs, group_by_configuration, rows_on_test_tasks
 from macaw_jax.training.metrics import read_rows
 
-EPISODE = "test/return_episode_"
+# Of an evaluation, whatever its number of episodes: a run that goes on may have been evaluated on fewer before.
+FIRST, LAST = "test/return_before", "test/return_after"
 
 
 class OnlineRun(NamedTuple):
@@ -60,7 +61,7 @@ def _read_run(directory: Path, result: Mapping[str, Any]) -> OnlineRun:
     metrics = read_rows(directory / METRICS)
   except (OSError, ValueError) as error:
     raise ConfigurationError(str(error)) from error
-  return OnlineRun(mean_returns(rows), rows[0][ENVIRONMENT_STEPS], [row for row in metrics if f"{EPISODE}1" in row])
+  return OnlineRun(mean_returns(rows), rows[0][ENVIRONMENT_STEPS], [row for row in metrics if FIRST in row])
 
 
 def table(groups: Mapping[str, Sequence[OnlineRun]]) -> str:
@@ -96,11 +97,7 @@ def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:
   figure = Figure(figsize=(6 * len(groups), 4), layout="constrained")
   panels = figure.subplots(1, len(groups), squeeze=False)[0]
   for axes, (label, runs) in zip(panels, groups.items(), strict=True):
-    episodes = {
-      f"{EPISODE}1": "episode 1, prior",
-      f"{EPISODE}{len(runs[0].returns)}": f"episode {len(runs[0].returns)}",
-    }
-    for color, (name, shown) in enumerate(episodes.items()):
+    for color, (name, shown) in enumerate({FIRST: "first episode, prior", LAST: "last episode"}.items()):
       for number, run in enumerate(runs):
         steps = [row[ENVIRONMENT_STEPS] for row in run.curve]
         returns = [math.nan if row[name] is None else row[name] for row in run.curve]

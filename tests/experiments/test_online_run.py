@@ -234,14 +234,15 @@ def test_the_report_over_seeds(finished, tmp_path, capsys):
     results = json.loads((tmp_path / f"run-{seed}" / "results.json").read_text())
     results["seed"] = results["config"]["seed"] = config.seed = seed
     for row in results["rows"]:
-      row["returns_by_episodes"] = [10.0 * seed + number + row["task_index"] - 89.5 for number in (1, 2, 3)]
+      # One more than the metrics have: evaluated again, with more episodes than while it was trained.
+      row["returns_by_episodes"] = [10.0 * seed + number + row["task_index"] - 89.5 for number in (1, 2, 3, 4)]
     write_json(tmp_path / f"run-{seed}" / "results.json", results)
   if not flags.FLAGS.is_parsed():
     flags.FLAGS(["test"])
   with flagsaver.flagsaver(picture=str(tmp_path / "curve.png")):
     online_report.main([str(tmp_path / "run-*")])
-  # Seeds 0 and 1: 1, 2, 3 and 11, 12, 13 in the mean over tasks.
-  assert "| pearl | 6.0 ± 7.1 | 7.0 ± 7.1 | 8.0 ± 7.1 | 2 | 2320 |" in capsys.readouterr().out
+  # Seeds 0 and 1: 1, 2, 3, 4 and 11, 12, 13, 14 in the mean over tasks.
+  assert "| pearl | 6.0 ± 7.1 | 7.0 ± 7.1 | 8.0 ± 7.1 | 9.0 ± 7.1 | 2 | 2320 |" in capsys.readouterr().out
   assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
