@@ -93,6 +93,8 @@ def launch_with_arguments(main: Callable[[list[str]], None], parse: Parse = flag
       fail(str(error))
     except TrainingError as error:
       fail(*error.args, code=FAILURE)
+    except OSError as error:  # A disk that is full, or a file that another program took away.
+      fail(str(error), code=FAILURE)
     except Interrupted as interrupted:
       stop(interrupted.signal)
     except KeyboardInterrupt:

@@ -15,9 +15,19 @@ import numpy as np
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.report import task_name
-from experiments.run_directory import RESULTS, read_json
-from experiments.run_groups import estimate, find_runs, group_by_configuration, rows_on_test_tasks, scores
+from experiments.run_directory import RESULTS
+from experiments.run_groups import (
+  estimate,
+  find_runs,
+  group_by_configuration,
+  read_result,
+  require_fields,
+  rows_on_test_tasks,
+  scores,
+)
 from macaw_jax.evaluation.statistics import interquartile_mean, mean
+
+SCORES = ("score_before", "score_after")
 
 
 class Group(NamedTuple):
@@ -33,9 +43,10 @@ def main(arguments: list[str]) -> None:
   results = {}
   for directory in find_runs(arguments, "compare"):
     if (directory / RESULTS).is_file():
-      results[directory] = read_json(directory / RESULTS, dict)
+      results[directory] = read_result(directory / RESULTS)
       if "collection" in results[directory]["config"]:
         raise ConfigurationError(f"{directory}: it collected its own data; see python -m experiments.online_report")
+      require_fields(directory / RESULTS, results[directory], [*SCORES, "return_after", "task"])
     else:
       print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
   if not results:
@@ -49,7 +60,7 @@ def group_runs(results: Mapping[Path, Mapping[str, Any]]) -> list[Group]:
   groups = []
   for label, directories in group_by_configuration(results).items():
     rows = [rows_on_test_tasks(results[directory]) for directory in directories]
-    groups.append(Group(label, *(scores(rows, itemgetter(name)) for name in ("score_before", "score_after"))))
+    groups.append(Group(label, *(scores(rows, itemgetter(name)) for name in SCORES)))
   return groups
 
 
@@ -87,7 +98,7 @@ def runs_table(results: Mapping[Path, Mapping[str, Any]]) -> str:
   lines = ["| run | before | after | worst task | return after, task by task |", "|---|---|---|---|---|"]
   for directory, result in results.items():
     rows = rows_on_test_tasks(result)
-    before, after = (scores([rows], itemgetter(name)) for name in ("score_before", "score_after"))
+    before, after = (scores([rows], itemgetter(name)) for name in SCORES)
     returns = [
       f"{task_name(row)}: {math.nan if row['return_after'] is None else row['return_after']:.0f}" for row in rows
     ]

@@ -19,14 +19,17 @@ import numpy as np
 from absl import flags
 
 from experiments.command_line import launch_with_arguments, say
+from experiments.configuration import ConfigurationError
 from experiments.experiment import Evaluator, inner_steps_of, make_algorithm, with_supports
-from experiments.picture import draw_if_wanted
+from experiments.picture import check_picture, draw_if_wanted
 from experiments.run_directory import data_identity, read_json, write_json
 from experiments.run_groups import (
   Result,
   estimate,
   find_runs,
   group_by_configuration,
+  read_result,
+  require_fields,
   rows_on_test_tasks,
   scores,
 )
@@ -69,8 +72,9 @@ Columns = Mapping[str, np.ndarray]
 
 def main(arguments: list[str]) -> None:
   """Evaluates the runs that the command line names, and prints the table."""
+  check_picture()
   directories = find_runs(arguments, "context_shift")
-  configs = check_all(directories, EPISODES.value, SEED.value)
+  configs = check_all(directories, EPISODES.value, SEED.value, CONTEXT_SHIFT)
   group_by_configuration(
     {directory: {"config": config.to_dict(), "seed": config.seed, "rows": []} for directory, config in configs.items()}
   )
@@ -106,11 +110,10 @@ def shift_of_run(directory: Path, episodes: int | None, seed: int, *, reuse: boo
     "data": data_identity(with_support(config, "other_policies" if "other_policies" in supports else "own")),
   }
   path = directory / CONTEXT_SHIFT
-  if reuse and path.is_file():
-    found = read_json(path, dict)
-    if was_made_of(found, made_of):
-      say(f"{directory}: taking the rows of {path}")
-      return found
+  found = read_if_whole(path) if reuse and path.is_file() else None
+  if found and was_made_of(found, made_of):
+    say(f"{directory}: taking the rows of {path}")
+    return found
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, checkpoint of update {step}")
   run = load_trained_run(directory, config, str(step))
   rows = [row for support in supports for row in rows_on(run, support, seed)]
@@ -123,6 +126,17 @@ def shift_of_run(directory: Path, episodes: int | None, seed: int, *, reuse: boo
   write_json(path, result)
   say(f"  written to {path}")
   return read_json(path, dict)
+
+
+def read_if_whole(path: Path) -> Result | None:
+  """What a file says; None if it is damaged, which is said."""
+  try:
+    found = read_result(path)
+    require_fields(path, found, ["protocol", "score_before", "score_after"])
+  except ConfigurationError as error:
+    say(f"WARNING: {'; '.join(error.problems)}; evaluating again")
+    return None
+  return found
 
 
 def was_made_of(found: Result, made_of: Mapping[str, Any]) -> bool:

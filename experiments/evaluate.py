@@ -32,6 +32,7 @@ from experiments.trained_run import (
   SEED,
   TrainedRun,
   check_seed,
+  check_writable,
   checked_config,
   load_checkpoint,
 )
@@ -88,6 +89,8 @@ def evaluate_run(
   """
   config = checked_config(directory, {"support": support, "engine": engine, "episodes": episodes, "train_tasks": 0})
   check_seed(seed)
+  path = directory / EVALUATION.format(protocol=PROTOCOLS[config.evaluation.support])
+  check_writable(path)
   if which not in (NEWEST, BEST) and not (which.isascii() and which.isdecimal()):
     raise ConfigurationError(f"--checkpoint={which}: expected newest, best or the number of an update")
   count = step_count(config)
@@ -110,7 +113,6 @@ def evaluate_run(
   key = jax.random.key(seed)
   rows = evaluate_once(run, key) if count is None else evaluate_steps(run, count, numbers, key)
   values = {"algorithm": config.algorithm.name, "step": run.step, "seed": seed, "rows": rows}
-  path = directory / EVALUATION.format(protocol=PROTOCOLS[config.evaluation.support])
   write_json(path, values)
   say(f"\n{report.results_table(rows) if count is None else report.steps_table(rows)}\n")
   say(f"written to {path}")

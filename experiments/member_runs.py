@@ -111,14 +111,20 @@ def first_step(runs: Sequence[MemberRun], num_steps: int) -> int:
   What is damaged is said, and set aside.
 
   Raises:
-    ConfigurationError: no checkpoint is whole, a member has gone beyond `num_steps`, members have checkpoints and none
-      in common, this release cannot read them, or not all processes see the same.
+    ConfigurationError: no checkpoint is whole, a finished run has none, a member has gone beyond `num_steps`, members
+      have checkpoints and none in common, this release cannot read them, or not all processes see the same.
   """
   with devices.main_process_first("checkpoints"):
     try:
       step = _newest_whole_step([run.checkpoints for run in runs])
     except (OSError, OtherVersion) as error:
       raise ConfigurationError(f"config.output_directory: {error}") from error
+  finished = [run for run in runs if (run.directory / RESULTS).is_file() and not run.checkpoints.steps()]
+  if step is None and finished:
+    raise ConfigurationError(
+      *(f"{run.directory} has {RESULTS}, but no checkpoint to go on from" for run in finished),
+      "choose another --config.output_directory, or remove that run to begin it anew",
+    )
   newest = [run.checkpoints.newest_step() or 0 for run in runs]
   if max(newest) > num_steps:
     raise ConfigurationError(f"config.training.steps = {num_steps}: this run has had {max(newest)} updates already")

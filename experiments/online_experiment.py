@@ -9,7 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from experiments.configuration import ConfigurationError
+from experiments.configuration import ConfigurationError, flatten
 from experiments.experiment import evenly_spaced, make_algorithm
 from experiments.online_configuration import OnlineExamined
 from macaw_jax import envs
@@ -21,6 +21,18 @@ from macaw_jax.evaluation.protocols import PROTOCOLS, Row, returns_of_task
 from macaw_jax.training.loop import Sample
 from macaw_jax.training.online import CollectionSettings, Collector, make_collector
 from macaw_jax.types import Algorithm, Key, Params
+
+# What the memories' sizes follow from, and which iteration an update belongs to.
+SIZES_OF_MEMORIES = (
+  "collection.family",
+  "collection.initial_episodes",
+  "collection.tasks_per_iteration",
+  "collection.prior_episodes",
+  "collection.posterior_episodes",
+  "collection.extra_episodes",
+  "training.steps",
+  "training.updates_per_iteration",
+)
 
 
 class OnlineExperiment(NamedTuple):
@@ -123,13 +135,17 @@ class OnlineEvaluator:
     ]
 
 
-def require_same_length(before: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> None:
-  """Raises `ConfigurationError` if a run that began with one number of updates is to go on to another.
+def require_same_memories(before: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> None:
+  """Raises `ConfigurationError` if a run is to go on with another value of what the size of its memories follows from.
 
-  Its memories have room for what is collected until then, and no more.
+  They have room for what is collected until the last update, and no more.
   """
-  if before.training.steps != config.training.steps:
-    raise ConfigurationError(
-      f"config.training.steps = {config.training.steps}: this run began with {before.training.steps}, which decides "
-      "how much its replay holds; choose another --config.output_directory"
-    )
+  now, then = (flatten(each.to_dict()) for each in (config, before))
+  problems = [
+    f"config.{name} = {now[name]!r}: this run began with {then.get(name)!r}, which decides how much its replay holds; "
+    "choose another --config.output_directory"
+    for name in SIZES_OF_MEMORIES
+    if now[name] != then.get(name)
+  ]
+  if problems:
+    raise ConfigurationError(*problems)

@@ -18,9 +18,9 @@ import numpy as np
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.online_results import ENVIRONMENT_STEPS, mean_returns
-from experiments.picture import draw_if_wanted
-from experiments.run_directory import METRICS, RESULTS, read_json
-from experiments.run_groups import find_runs, group_by_configuration, rows_on_test_tasks
+from experiments.picture import check_picture, draw_if_wanted
+from experiments.run_directory import METRICS, RESULTS
+from experiments.run_groups import find_runs, group_by_configuration, read_result, require_fields, rows_on_test_tasks
 from macaw_jax.training.metrics import read_rows
 
 # Of an evaluation, whatever its number of episodes: a run that goes on may have been evaluated on fewer before.
@@ -30,48 +30,56 @@ FIRST, LAST = "test/return_before", "test/return_after"
 class OnlineRun(NamedTuple):
   """A finished run."""
 
+  directory: Path
   returns: np.ndarray  # [K + 1]  of each episode, mean over test tasks
   environment_steps: int
-  curve: list[Mapping[str, Any]]  # rows of metrics with an evaluation
 
 
 def main(arguments: list[str]) -> None:
   """Prints the table of the runs that the command line names, and draws their curves."""
+  check_picture()
   results = {}
   for directory in find_runs(arguments, "online_report"):
     if not (directory / RESULTS).is_file():
       print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
       continue
-    results[directory] = read_json(directory / RESULTS, dict)
+    results[directory] = read_result(directory / RESULTS)
     if "collection" not in results[directory]["config"]:
       raise ConfigurationError(f"{directory}: a run on a dataset; for these there is python -m experiments.compare")
+    require_fields(directory / RESULTS, results[directory], ["returns_by_episodes", ENVIRONMENT_STEPS])
   if not results:
     raise ConfigurationError(f"none of these runs has a {RESULTS}")
   groups = {
-    label: [_read_run(directory, results[directory]) for directory in directories]
+    label: [_run(directory, results[directory]) for directory in directories]
     for label, directories in group_by_configuration(results).items()
   }
   say(table(groups))
   draw_if_wanted(partial(draw, groups))
 
 
-def _read_run(directory: Path, result: Mapping[str, Any]) -> OnlineRun:
+def _run(directory: Path, result: Mapping[str, Any]) -> OnlineRun:
   rows = rows_on_test_tasks(result)
+  return OnlineRun(directory, mean_returns(rows), rows[0][ENVIRONMENT_STEPS])
+
+
+def _curve(directory: Path) -> list[Mapping[str, Any]]:
+  """The rows of a run's metrics that have an evaluation."""
   try:
-    metrics = read_rows(directory / METRICS)
-  except (OSError, ValueError) as error:
+    return [row for row in read_rows(directory / METRICS) if {FIRST, LAST, ENVIRONMENT_STEPS} <= row.keys()]
+  except ValueError as error:
     raise ConfigurationError(str(error)) from error
-  return OnlineRun(mean_returns(rows), rows[0][ENVIRONMENT_STEPS], [row for row in metrics if FIRST in row])
 
 
 def table(groups: Mapping[str, Sequence[OnlineRun]]) -> str:
-  """The table, with what its columns mean below it."""
+  """The table, with what its columns mean below it; raises `ConfigurationError` if seeds differ in their episodes."""
   most = max(len(runs[0].returns) for runs in groups.values())
   lines = [
     f"| runs | {' | '.join(f'episode {number}' for number in range(1, most + 1))} | seeds | environment steps |",
     "|---" * (most + 3) + "|",
   ]
   for label, runs in groups.items():
+    if len({len(run.returns) for run in runs}) > 1:
+      raise ConfigurationError(f"{label}: not all seeds have the same number of episodes")
     returns = np.stack([run.returns for run in runs])  # [S, K + 1]
     cells = [_spread(of_episode) for of_episode in returns.T] + [""] * (most - returns.shape[1])
     lines.append(f"| {label} | {' | '.join(cells)} | {len(runs)} | {max(run.environment_steps for run in runs)} |")
@@ -88,9 +96,9 @@ def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:
   """Draws the first and the last episode's return over environment steps, a line a seed.
 
   Raises:
+    ConfigurationError: the metrics of a run are damaged.
     ImportError: matplotlib is not installed.
-    OSError: the file cannot be written.
-    ValueError: the ending of the file is that of no known format.
+    OSError: the metrics cannot be read, or the file cannot be written.
   """
   from matplotlib.figure import Figure
 
@@ -99,8 +107,9 @@ def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:
   for axes, (label, runs) in zip(panels, groups.items(), strict=True):
     for color, (name, shown) in enumerate({FIRST: "first episode, prior", LAST: "last episode"}.items()):
       for number, run in enumerate(runs):
-        steps = [row[ENVIRONMENT_STEPS] for row in run.curve]
-        returns = [math.nan if row[name] is None else row[name] for row in run.curve]
+        curve = _curve(run.directory)
+        steps = [row[ENVIRONMENT_STEPS] for row in curve]
+        returns = [math.nan if row[name] is None else row[name] for row in curve]
         axes.plot(steps, returns, color=f"C{color}", alpha=0.7, label=None if number else shown)
     axes.set(title=label, xlabel="environment steps", ylabel="return, mean over test tasks")
     axes.grid(alpha=0.3)

@@ -21,7 +21,12 @@ from experiments.configuration import ConfigurationError
 from experiments.interruption import Interrupted, Interruption
 from experiments.member_runs import EVALUATED, METRICS_ROWS, Keys, MemberFiles, MemberRun, first_step
 from experiments.online_configuration import validate_online
-from experiments.online_experiment import OnlineEvaluator, OnlineExperiment, make_online_experiment, require_same_length
+from experiments.online_experiment import (
+  OnlineEvaluator,
+  OnlineExperiment,
+  make_online_experiment,
+  require_same_memories,
+)
 from experiments.online_results import ENVIRONMENT_STEPS, evaluation_metrics, results_table, summary
 from experiments.population import Member
 from experiments.run_directory import (
@@ -126,7 +131,7 @@ def open_run(
   directory = directory_of(config)
   claim_directory(directory, resources)
   if (directory / CONFIG_FILE).is_file():
-    require_same_length(load_config(directory), config)
+    require_same_memories(load_config(directory), config)
   begin_or_continue(directory, config, continue_changed=continue_changed)
   random_numbers = {"random numbers": str(jax.random.key_data(keys.train).tolist())}
   checkpoints = Checkpoints(directory / CHECKPOINTS, configuration_identity(config) | random_numbers)

@@ -66,7 +66,7 @@ TRUE, CONSTANT = "", "_constant_rewards"
 def main(arguments: list[str]) -> None:
   """Probes the runs that the command line names, and prints a table."""
   directories = find_runs(arguments, "probe")
-  for directory, config in check_all(directories, EPISODES.value, SEED.value).items():
+  for directory, config in check_all(directories, EPISODES.value, SEED.value, PROBE).items():
     check_training_tasks(directory, config)
   found = {directory: probe_run(directory, EPISODES.value, SEED.value) for directory in directories}
   say(f"\n{probe_table(found)}")
@@ -81,7 +81,8 @@ def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Row]:
     seed: decides supports and starts.
 
   Raises:
-    ConfigurationError: no such run, no checkpoint, an argument outside its range, or one training task only.
+    ConfigurationError: no such run, no checkpoint, an argument outside its range, one training task only, or an agent
+      whose adaptation is not finite.
   """
   config = with_own_support(directory, episodes)
   check_training_tasks(directory, config)
@@ -90,7 +91,10 @@ def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Row]:
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, checkpoint of update {run.step}")
   algorithm = make_algorithm(config, run.experiment.problem)
   key_fit, key_try = jax.random.split(jax.random.key(seed))
-  decoder = fit_to_training_tasks(run, algorithm, key_fit)
+  try:
+    decoder = fit_to_training_tasks(run, algorithm, key_fit)
+  except ValueError as error:  # What a diverged agent gives is not finite.
+    raise ConfigurationError(f"{directory}: {error}") from error
   protocol = make_offline_protocol(
     algorithm,
     run.experiment.family,

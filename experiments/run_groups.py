@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.configuration import ConfigurationError, flatten
+from experiments.run_directory import read_json
 from macaw_jax.evaluation.statistics import Statistic, stratified_bootstrap
 
 # What may differ between runs of one group. Where a run was trained, and beside which others, is no setting of it; runs
@@ -21,11 +22,44 @@ Result = Mapping[str, Any]
 
 
 def find_runs(arguments: Sequence[str], command: str) -> list[Path]:
-  """The directories that a command line names, itself or by patterns. Raises `ConfigurationError` if there are none."""
-  directories = [Path(path) for pattern in arguments for path in sorted(glob.glob(pattern))]
-  if not directories:
+  """The directories that a command line names, itself or by patterns.
+
+  Raises:
+    ConfigurationError: there are none, or a name or pattern stands for none.
+  """
+  if not arguments:
     raise ConfigurationError(f"no runs; expected directories, as: python -m experiments.{command} runs/macaw-*")
-  return list(dict.fromkeys(directories))
+  found = {pattern: sorted(glob.glob(pattern)) for pattern in arguments}
+  if missing := [pattern for pattern, paths in found.items() if not paths]:
+    raise ConfigurationError(*(f"{pattern}: no such run" for pattern in missing))
+  return list(dict.fromkeys(Path(path) for paths in found.values() for path in paths))
+
+
+def read_result(path: Path) -> Result:
+  """A file of a run, as `Result` says.
+
+  Raises:
+    ConfigurationError: it is damaged: not JSON, without one of these, or without a row of a test task.
+  """
+  result = read_json(path, dict)
+  config, rows = result.get("config"), result.get("rows")
+  if not isinstance(config, dict) or not isinstance(config.get("algorithm"), dict) or "name" not in config["algorithm"]:
+    raise ConfigurationError(f"{path}: expected config.algorithm.name")
+  if not isinstance(result.get("seed"), int):
+    raise ConfigurationError(f"{path}: expected seed, an integer")
+  if not isinstance(rows, list) or not all(isinstance(row, dict) and "split" in row for row in rows):
+    raise ConfigurationError(f"{path}: expected rows, one a task, each with its split")
+  if not any(row["split"] == "test" for row in rows):
+    raise ConfigurationError(f"{path}: rows: expected one of a test task")
+  require_fields(path, result, ["task_index"])
+  return result
+
+
+def require_fields(path: Path, result: Result, names: Sequence[str]) -> None:
+  """Raises `ConfigurationError` if a row of a test task in the file of a result lacks a field."""
+  for number, row in enumerate(result["rows"]):
+    if row["split"] == "test" and (missing := [name for name in names if name not in row]):
+      raise ConfigurationError(f"{path}: rows[{number}]: expected {', '.join(missing)}")
 
 
 def group_by_configuration(results: Mapping[Path, Result]) -> dict[str, list[Path]]:

@@ -1,5 +1,6 @@
 """A run that was trained: its configuration, its data and a checkpoint, for whatever evaluates it again."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,9 +53,8 @@ def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collect
     raise ConfigurationError(
       f"{directory}: a run that collects its own data; python -m experiments.online_report reads what it ended in"
     )
-  for name, value in evaluation.items():
-    if value is not None:
-      config.evaluation[name] = value
+  if isinstance(config.get("evaluation"), ml_collections.ConfigDict):  # else damaged, as `validate` will say
+    config.evaluation.update({name: value for name, value in evaluation.items() if value is not None})
   try:
     validate(config, starts=False)
   except ConfigurationError as error:
@@ -78,22 +78,40 @@ def with_support(config: ml_collections.ConfigDict, support: str) -> ml_collecti
   return changed
 
 
-def check_all(directories: Sequence[Path], episodes: int | None, seed: int) -> dict[Path, ml_collections.ConfigDict]:
+def check_all(
+  directories: Sequence[Path], episodes: int | None, seed: int, output: str
+) -> dict[Path, ml_collections.ConfigDict]:
   """Checks all runs before the first is evaluated, which may take long.
 
   What is wrong with other kinds of support alone is no reason to stop: `kinds_of_support` leaves them out.
+
+  Args:
+    directories: of the runs.
+    episodes: of each task; None for those of the run.
+    seed: of `--seed`.
+    output: name of the file that is going to be written into each directory.
 
   Returns:
     Their configurations, as `with_own_support` gives them.
 
   Raises:
-    ConfigurationError: the seed of `--seed` is none, or as `with_own_support` and `newest_checkpoint`, of the first.
+    ConfigurationError: the seed is none, or as `with_own_support`, `newest_checkpoint` and `check_writable`, of the
+      first.
   """
   check_seed(seed)
   configs = {directory: with_own_support(directory, episodes) for directory in directories}
   for directory in directories:
     newest_checkpoint(directory)
+    check_writable(directory / output)
   return configs
+
+
+def check_writable(path: Path) -> None:
+  """Raises `ConfigurationError` if a file in the directory of a run cannot be written."""
+  if path.is_dir():
+    raise ConfigurationError(f"{path}: expected a file to write, found a folder")
+  if not os.access(path.parent, os.W_OK):
+    raise ConfigurationError(f"{path}: its folder cannot be written")
 
 
 def check_seed(seed: int) -> None:

@@ -317,16 +317,27 @@ def _own_episodes(examined: Examined) -> None:
 
 def _values_of_grid(examined: Examined) -> Iterator[str]:
   config = examined.config
-  core = config.algorithm.get("core")
-  not_read = arguments_not_read_by(core) if core in CORES else ()
+  not_read = _not_read(config.algorithm)
   for name, values in parse_grid(config.population.grid, config.algorithm).items():
     if name in not_read:
-      yield f"config.population.grid: {name} is not read by config.algorithm.core = {core!r}; members would be identical"
+      yield f"config.population.grid: {name} is not read with {not_read[name]}; members would be identical"
     if not can_be_traced(config.algorithm.name, ANY_PROBLEM, hyperparameters(config), name):
       yield f"config.population.grid: {shared(name, config.algorithm[name])}"
     for value in values:
       if refusal := refusal_of(config.algorithm.name, ANY_PROBLEM, {name: value}):
         yield f"config.population.grid: {refusal}"
+
+
+def _not_read(values: Mapping[str, Any]) -> dict[str, str]:
+  """Hyper-parameters that another one has the algorithm ignore, each with that one."""
+  ignored = {}
+  if values.get("negatives") == "generator":
+    ignored["reward_noise"] = "config.algorithm.negatives = 'generator'"
+  if "divergence_target" in values and values["divergence_target"] is None:
+    ignored |= dict.fromkeys(("maximum_penalty", "penalty_rate"), "config.algorithm.divergence_target = None")
+  if (core := values.get("core")) in CORES:
+    ignored |= dict.fromkeys(arguments_not_read_by(core), f"config.algorithm.core = {core!r}")
+  return ignored
 
 
 def _axes(examined: Examined) -> Iterator[str]:

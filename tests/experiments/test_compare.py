@@ -88,5 +88,5 @@ def test_unfinished_runs_are_named_and_left_out(tmp_path, capsys):
 @pytest.mark.parametrize("pattern", ["none-*", "macaw-*"])
 def test_nothing_to_compare(tmp_path, pattern):
   (tmp_path / "macaw-0").mkdir()
-  with pytest.raises(ConfigurationError, match=r"no runs|none of these runs"):
+  with pytest.raises(ConfigurationError, match=r"none-\*: no such run|none of these runs"):
     main([str(tmp_path / pattern)])

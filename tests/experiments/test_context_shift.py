@@ -15,7 +15,15 @@ from configs import focal, pearl_offline
 from experiments import context_shift
 from experiments import experiment as experiment_module
 from experiments.configuration import ConfigurationError
-from experiments.context_shift import COLUMNS, columns_by_group, plot_shift, shift_of_run, shift_table, was_made_of
+from experiments.context_shift import (
+  COLUMNS,
+  CONTEXT_SHIFT,
+  columns_by_group,
+  plot_shift,
+  shift_of_run,
+  shift_table,
+  was_made_of,
+)
 from experiments.evaluate import evaluate_run
 from experiments.experiment import load_experiment, with_supports
 from experiments.trained_run import check_all, kinds_of_support, with_support
@@ -88,6 +96,10 @@ def test_all_kinds_of_support(point_robot_directory, tmp_path, capsys):
   assert "taking the rows of" not in capsys.readouterr().out
   assert [row["protocol"] for row in second["rows"][::2]] == list(PROTOCOLS.values())
   assert second["rows"][0]["episodes"] == 1
+  # What is damaged is made again.
+  (directory / "context_shift.json").write_text("{}")
+  assert shift_of_run(directory, 1, seed=0, reuse=True) == second
+  assert "expected config.algorithm.name; evaluating again" in capsys.readouterr().out
   # Other data in the same place.
   shutil.rmtree(tmp_path / "moved_other_policies")
   write_point_robot(tmp_path / "moved_other_policies", num_episodes=4)
@@ -176,7 +188,7 @@ def test_episodes_too_short_for_the_inner_steps_are_left_out_aloud(point_robot_d
   config = make_miniature(point_robot_directory, tmp_path / "macaw").unlock()
   config.algorithm.inner_steps = config.training.support_size = config.evaluation.support_size = 25
   directory = make_untrained_run(config)
-  check_all([directory], None, seed=0)
+  check_all([directory], None, seed=0, output=CONTEXT_SHIFT)
   result = shift_of_run(directory, 1, seed=0, reuse=False)
   assert {row["protocol"] for row in result["rows"]} == {"offline", "offline_random_policy"}
   reason = "an online support: an episode has 20 steps, fewer than the 25 inner steps that share it"
@@ -187,12 +199,18 @@ def test_all_runs_are_checked_before_the_first_is_evaluated(focal_run, tmp_path,
   (tmp_path / "unfinished").mkdir()
   shutil.copy(focal_run / "config.json", tmp_path / "unfinished")
   with pytest.raises(ConfigurationError, match=r"unfinished: the run has no checkpoint yet"):
-    check_all([focal_run, tmp_path / "unfinished"], 1, seed=0)
+    check_all([focal_run, tmp_path / "unfinished"], 1, seed=0, output=CONTEXT_SHIFT)
   with pytest.raises(ConfigurationError, match=r"focal: config.evaluation.episodes = 0: expected an integer of at"):
-    check_all([focal_run], 0, seed=0)
+    check_all([focal_run], 0, seed=0, output=CONTEXT_SHIFT)
   with pytest.raises(ConfigurationError, match=r"--seed=-1: expected an integer from 0"):
-    check_all([focal_run], None, seed=-1)
-  assert list(check_all([focal_run], 1, seed=0)) == [focal_run]
+    check_all([focal_run], None, seed=-1, output=CONTEXT_SHIFT)
+  assert list(check_all([focal_run], 1, seed=0, output=CONTEXT_SHIFT)) == [focal_run]
+  (focal_run / CONTEXT_SHIFT).mkdir()
+  with pytest.raises(ConfigurationError, match=r"context_shift.json: expected a file to write, found a folder"):
+    check_all([focal_run], 1, seed=0, output=CONTEXT_SHIFT)
+  (focal_run / "config.json").write_text("{}")
+  with pytest.raises(ConfigurationError, match=r"focal: config.evaluation.episodes is missing"):
+    check_all([focal_run], 1, seed=0, output=CONTEXT_SHIFT)
   assert capsys.readouterr().out == ""
 
 

@@ -152,11 +152,27 @@ def test_a_finished_run_is_evaluated_again(finished, tmp_path, capsys):
   assert of_runs[0] == of_runs[1]
 
 
-def test_a_run_does_not_become_longer(finished, tmp_path):
+def test_what_decides_the_size_of_memories_stays(finished, tmp_path):
+  config = copied(finished, tmp_path / "run").unlock()
+  config.training.steps, config.training.updates_per_iteration, config.collection.prior_episodes = 80, 20, 5
+  with pytest.raises(ConfigurationError) as raised:
+    run_online(config, continue_changed=True)
+  said = "which decides how much its replay holds; choose another --config.output_directory"
+  assert raised.value.problems == (
+    f"config.collection.prior_episodes = 5: this run began with 1, {said}",
+    f"config.training.steps = 80: this run began with 40, {said}",
+    f"config.training.updates_per_iteration = 20: this run began with 10, {said}",
+  )
+
+
+def test_a_finished_run_without_checkpoints_is_kept(finished, tmp_path):
   config = copied(finished, tmp_path / "run")
-  config.training.steps = 80
-  with pytest.raises(ConfigurationError, match=r"config.training.steps = 80: this run began with 40"):
+  shutil.rmtree(tmp_path / "run" / "checkpoints")
+  with pytest.raises(ConfigurationError, match=r"run has results.json, but no checkpoint to go on from"):
     run_online(config)
+  assert len(read_rows(tmp_path / "run" / "metrics.jsonl")) == len(
+    read_rows(Path(finished[0].output_directory) / "metrics.jsonl")
+  )
 
 
 def test_numbers_that_are_not_finite_end_a_run(tmp_path):
@@ -255,6 +271,35 @@ def test_a_report_without_matplotlib_has_a_table_and_no_picture(finished, tmp_pa
   shown = capsys.readouterr().out
   assert "| pearl | " in shown
   assert "no picture: matplotlib is not installed" in shown
+
+
+def test_the_table_needs_no_metrics_and_the_picture_says_what_is_missing(finished, tmp_path, capsys):
+  pytest.importorskip("matplotlib")
+  copied(finished, tmp_path / "run")
+  (tmp_path / "run" / "metrics.jsonl").unlink()
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["test"])
+  online_report.main([str(tmp_path / "run")])
+  with (
+    flagsaver.flagsaver(picture=str(tmp_path / "curve.png")),
+    pytest.raises(ConfigurationError, match=r"--picture=.*No such file.*metrics.jsonl"),
+  ):
+    online_report.main([str(tmp_path / "run")])
+  assert capsys.readouterr().out.count("| pearl | ") == 2
+
+
+def test_seeds_with_other_numbers_of_episodes_have_no_common_table(finished, tmp_path):
+  for seed in range(2):
+    copied(finished, tmp_path / f"run-{seed}")
+    results = json.loads((tmp_path / f"run-{seed}" / "results.json").read_text())
+    results["seed"] = seed
+    for row in results["rows"]:
+      row["returns_by_episodes"] = [0.0] * (2 + seed)
+    write_json(tmp_path / f"run-{seed}" / "results.json", results)
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["test"])
+  with pytest.raises(ConfigurationError, match=r"^pearl: not all seeds have the same number of episodes"):
+    online_report.main([str(tmp_path / "run-*")])
 
 
 def test_a_return_that_is_null_stays_visible(finished, tmp_path, capsys):

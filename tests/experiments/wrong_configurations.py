@@ -518,7 +518,13 @@ CASES = [
   case(
     "a grid of what another actor-critic reads",
     "--config=configs/focal.py --config.algorithm.core=sac --config.population.grid=expectile=0.7,0.9",
-    "config.population.grid: expectile is not read by config.algorithm.core = 'sac'; members would be identical",
+    "config.population.grid: expectile is not read with config.algorithm.core = 'sac'; members would be identical",
+  ),
+  case(
+    "a grid of what other choices make useless",
+    "--config=configs/corro.py --config.algorithm.core=brac --config.algorithm.negatives=generator --config.population.grid=reward_noise=1,2;penalty_rate=0.1,1",
+    "config.population.grid: reward_noise is not read with config.algorithm.negatives = 'generator'; members would be identical",
+    "config.population.grid: penalty_rate is not read with config.algorithm.divergence_target = None; members would be identical",
   ),
   case(
     "a value twice in a grid",
