@@ -66,7 +66,8 @@ def make_online_protocol(
 
   All repetitions and tasks run beside each other. A support is the episodes so far, in order, `horizon` rows each: an
   episode that ended early fills its place with its own rows again, cyclically, so that shapes do not depend on where
-  episodes end, and the row at which that is cut counts as the last of an episode. The newest rows that `inner_steps`
+  episodes end, and the row at which that is cut counts as the last of an episode. To an agent that counts rows as
+  evidence, as PEARL's belief does, a short episode then says as much as a whole one. The newest rows that `inner_steps`
   cannot share equally are left out.
 
   Args:
