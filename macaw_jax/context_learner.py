@@ -36,6 +36,19 @@ Infer = Callable[[Net, Transition, Key], Array]
 """`(net, context [T, C, ...], key) -> latents [T, L]`."""
 
 
+class UpdateKeys(NamedTuple):
+  """The random draws of an update, by what they are for; losses that split its key find the same."""
+
+  latent: Key  # of the latents that are read from supports
+  actor_critic: Key  # of the losses of the actor-critic
+  encoder: Key  # of what an encoder's own losses draw beside latents
+
+
+def split_update_key(key: Key) -> UpdateKeys:
+  """The draws that belong to the key of an update. The key itself is used for nothing else."""
+  return UpdateKeys(*jax.random.split(key, len(UpdateKeys._fields)))
+
+
 class ContextLearner(NamedTuple):
   """What a context-based agent is made of.
 
@@ -68,8 +81,8 @@ def given_latents(loss: LatentLoss, infer: Infer) -> TaskLossFn:
   """
 
   def task_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    key_latent, key_loss = jax.random.split(key)
-    return loss(net, tasks.query, infer(net, tasks.support, key_latent), key_loss)
+    keys = split_update_key(key)
+    return loss(net, tasks.query, infer(net, tasks.support, keys.latent), keys.actor_critic)
 
   return task_loss
 

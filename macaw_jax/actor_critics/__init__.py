@@ -24,23 +24,26 @@ def make_actor_critic(
   *,
   latent_size: int,
   hidden_sizes: Sequence[int],
-  reward_scale: float,
-  expectile: float,
-  temperature: float,
-  maximum_weight: float,
-  behaviour_penalty: float,
+  reward_scale: float = 100.0,
+  expectile: float = 0.8,
+  temperature: float = 1.0,
+  maximum_weight: float = 100.0,
+  behaviour_penalty: float = 1.0,
   divergence_target: float | None = None,
   maximum_penalty: float = 2000.0,
   penalty_rate: float = 1.0,
 ) -> ActorCritic:
   """The actor-critic called `core`.
 
+  An argument that it does not read is not checked either: a configuration lists those of all cores, so that a change
+  of core is a change of one line.
+
   Args:
     core: 'sac', 'iql', 'awac' or 'brac'.
     problem: Sizes of the data, and the discount.
     latent_size: Size of the latent.
     hidden_sizes: Widths of the hidden layers of every network.
-    reward_scale: Factor on the rewards of the Bellman target.
+    reward_scale: Factor on the rewards of the Bellman target. Data are scaled such that returns have size one.
     expectile: Of the state values, in (0, 1). Read by 'iql'.
     temperature: By which advantages are divided in weights of rows. Read by 'iql' and 'awac'.
     maximum_weight: Upper bound of a row's weight. Read by 'iql'.

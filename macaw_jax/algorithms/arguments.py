@@ -1,8 +1,9 @@
 """What the factories of algorithms share: arguments that are passed on, and arguments that make no sense."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from macaw_jax.hyperparameters import require
 from macaw_jax.types import Array
@@ -10,11 +11,11 @@ from macaw_jax.types import Array
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
-def passes_arguments_to(inner: Callable[..., Any], *, but: Sequence[str] = ()) -> Callable[[Factory], Factory]:
-  """Shows the keyword arguments of `inner`, but for those named in `but`, in the signature of what it decorates.
+def passes_arguments_to(*inner: Callable[..., Any], but: Sequence[str] = ()) -> Callable[[Factory], Factory]:
+  """Gives what it decorates the keyword arguments of `inner`, but for those named in `but`, and no others.
 
   For a factory whose `**arguments` go to `inner` unseen: `inspect.signature` then tells every hyper-parameter, with
-  its type and its default.
+  its type and its default, and an argument that it does not tell is a TypeError.
   """
 
   def decorate(factory: Factory) -> Factory:
@@ -22,11 +23,20 @@ def passes_arguments_to(inner: Callable[..., Any], *, but: Sequence[str] = ()) -
     named = [parameter for parameter in own.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     passed_on = [
       parameter
-      for parameter in inspect.signature(inner).parameters.values()
+      for called in inner
+      for parameter in inspect.signature(called).parameters.values()
       if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in but
     ]
-    vars(factory)["__signature__"] = own.replace(parameters=[*named, *passed_on])
-    return factory
+    signature = own.replace(parameters=[*named, *passed_on])
+
+    @functools.wraps(factory)
+    def checked(*positional: Any, **arguments: Any) -> Any:
+      if unknown := arguments.keys() - signature.parameters.keys():
+        raise TypeError(f"{factory.__name__}() takes no argument called {', '.join(sorted(unknown))}")
+      return factory(*positional, **arguments)
+
+    vars(checked)["__signature__"] = signature
+    return cast(Factory, checked)
 
   return decorate
 

@@ -5,7 +5,7 @@ beside one of the actor-critics of `macaw_jax.actor_critics`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import chex
 import jax
@@ -13,8 +13,22 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.actor_critics import make_actor_critic
-from macaw_jax.algorithms.arguments import check_counts, check_hidden_sizes, check_learning_rates, check_shares
-from macaw_jax.context_learner import ContextLearner, Infer, Net, TaskLossFn, context_learner, given_latents
+from macaw_jax.algorithms.arguments import (
+  check_counts,
+  check_hidden_sizes,
+  check_learning_rates,
+  check_shares,
+  passes_arguments_to,
+)
+from macaw_jax.context_learner import (
+  ContextLearner,
+  Infer,
+  Net,
+  TaskLossFn,
+  context_learner,
+  given_latents,
+  split_update_key,
+)
 from macaw_jax.losses.values import squared_error
 from macaw_jax.meta_learner import MakeOptimizer, learning_rate
 from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
@@ -22,6 +36,15 @@ from macaw_jax.types import Algorithm, Array, Key, Params, Problem, TaskBatch, T
 
 SCALE = "scale"  # the part that holds the running scale of what encoders read
 KNOWN_LATENTS = "known_latents"  # the part that holds the newest latent of each training task
+
+Named = TypeVar("Named")
+
+
+def all_of(what: str, some: Mapping[str, Named], others: Mapping[str, Named]) -> dict[str, Named]:
+  """Both in one table. Raises ValueError for a name that is in both."""
+  if shared := some.keys() & others.keys():
+    raise ValueError(f"two {what} are called {', '.join(sorted(shared))}")
+  return {**some, **others}
 
 
 class ContextEncoder(NamedTuple):
@@ -37,6 +60,12 @@ class ContextEncoder(NamedTuple):
   losses: Mapping[str, TaskLossFn]
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
   keeps_learning: tuple[str, ...] = ()
+
+  def with_terms(
+    self, parts: Mapping[str, Callable[[Key], Params]], losses: Mapping[str, TaskLossFn]
+  ) -> "ContextEncoder":
+    """The encoder with more parts and losses. Raises ValueError for a name that it has."""
+    return self._replace(init=all_of("parts", self.init, parts), losses=all_of("losses", self.losses, losses))
 
 
 class Reading(NamedTuple):
@@ -123,7 +152,7 @@ def known_latents(infer: Infer, problem: Problem, latent_size: int) -> KnownLate
     return jnp.zeros((problem.num_tasks, latent_size))
 
   def follow(net: Net, tasks: TaskBatch, key: Key) -> Array:
-    return net[KNOWN_LATENTS].at[tasks.task_index].set(infer(net, tasks.support, key))
+    return net[KNOWN_LATENTS].at[tasks.task_index].set(infer(net, tasks.support, split_update_key(key).latent))
 
   def prior(net: Net, key: Key) -> Array:
     return jax.random.choice(key, net[KNOWN_LATENTS])
@@ -131,6 +160,7 @@ def known_latents(infer: Infer, problem: Problem, latent_size: int) -> KnownLate
   return KnownLatents(init, follow, prior)
 
 
+@passes_arguments_to(make_actor_critic, but=("latent_size", "hidden_sizes"))
 def contextual_agent(
   problem: Problem,
   encoder: ContextEncoder,
@@ -138,20 +168,13 @@ def contextual_agent(
   *,
   core: str = "iql",
   hidden_sizes: Sequence[int] = (128, 128),
-  reward_scale: float = 100.0,
-  expectile: float = 0.8,
-  temperature: float = 1.0,
-  maximum_weight: float = 100.0,
-  behaviour_penalty: float = 1.0,
-  divergence_target: float | None = None,
-  maximum_penalty: float = 2000.0,
-  penalty_rate: float = 1.0,
   target_rate: float = 0.005,
   agent_learning_rate: float = 1e-3,
   encoder_learning_rate: float = 1e-3,
   encoder_steps: int | None = None,
   decay_steps: int | None = None,
   optimizer: MakeOptimizer = optax.adam,
+  **core_arguments: Any,
 ) -> Algorithm:
   """An encoder beside an actor-critic.
 
@@ -162,24 +185,21 @@ def contextual_agent(
       trains parts of the encoder as well; the rest of the table is the actor-critic's own.
     core: The actor-critic, 'sac', 'iql', 'awac' or 'brac'.
     hidden_sizes: Of every network of the actor-critic.
-    reward_scale: Factor on rewards in the Bellman target. Data are scaled such that returns have size one.
-    expectile: Of 'iql', see `macaw_jax.actor_critics.make_actor_critic`; likewise all up to `penalty_rate`.
-    temperature: Of 'iql' and 'awac'.
-    maximum_weight: Of 'iql'.
-    behaviour_penalty: Of 'brac'.
-    divergence_target: Of 'brac'.
-    maximum_penalty: Of 'brac'.
-    penalty_rate: Of 'brac'.
     target_rate: Share of a part that enters its slow copy at each update.
     agent_learning_rate: Of the actor-critic.
     encoder_learning_rate: Of the encoder's parts.
     encoder_steps: Updates after which what embeds a transition stands still; None trains it throughout. The running
-      scale of what it reads goes on, by less and less.
+      scale of what it reads goes on, by less and less. In `corro` the aggregator goes on as well, and so does the scale
+      of the latents, which never settles: it reaches back 100 updates.
     decay_steps: Updates over which the learning rates fall to zero (`meta_learner.learning_rate`); None keeps them.
     optimizer: Makes a part's optimiser from its learning rate.
+    **core_arguments: Those of `macaw_jax.actor_critics.make_actor_critic`, which says who reads them: reward_scale;
+      expectile, temperature and maximum_weight of advantage weights; behaviour_penalty, divergence_target,
+      maximum_penalty and penalty_rate of 'brac'.
 
   Raises:
-    ValueError: for an argument outside its range.
+    TypeError: for an unknown argument. ValueError: for one outside its range that the core reads, and for a part or a
+      loss of the encoder that is called like one of the actor-critic.
   """
   check_hidden_sizes(hidden_sizes=hidden_sizes)
   check_shares(target_rate=target_rate)
@@ -188,20 +208,8 @@ def contextual_agent(
   )
   if encoder_steps is not None:
     check_counts(encoder_steps=encoder_steps)
-  agent = make_actor_critic(
-    core,
-    problem,
-    latent_size=encoder.latent_size,
-    hidden_sizes=hidden_sizes,
-    reward_scale=reward_scale,
-    expectile=expectile,
-    temperature=temperature,
-    maximum_weight=maximum_weight,
-    behaviour_penalty=behaviour_penalty,
-    divergence_target=divergence_target,
-    maximum_penalty=maximum_penalty,
-    penalty_rate=penalty_rate,
-  )
+  agent = make_actor_critic(core, problem, latent_size=encoder.latent_size, hidden_sizes=hidden_sizes, **core_arguments)
+  agent_losses = {name: given_latents(loss, encoder.infer) for name, loss in agent.losses.items()}
   table = dict(agent.trains) | dict(trains)
   trained_by_encoder = {part for parts in table.values() for part in parts} - agent.init.keys()
   encoder_rate = learning_rate(encoder_learning_rate, decay_steps)
@@ -209,10 +217,10 @@ def contextual_agent(
   agent_rate = learning_rate(agent_learning_rate, decay_steps)
   return context_learner(
     ContextLearner(
-      init={**encoder.init, **agent.init},
+      init=all_of("parts", encoder.init, agent.init),
       infer=encoder.infer,
       prior=encoder.prior,
-      losses={**encoder.losses, **{name: given_latents(loss, encoder.infer) for name, loss in agent.losses.items()}},
+      losses=all_of("losses", encoder.losses, agent_losses),
       trains=table,
       targets=agent.targets,
       target_rate=target_rate,

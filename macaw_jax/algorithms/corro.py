@@ -4,7 +4,8 @@ Yuan and Lu 2022, "Robust Task Representations for Offline Meta-Reinforcement Le
 (arXiv:2206.10442).
 
 Latent:    z = sum_n softmax_n(w . k_n + b) k_n, k_n = e(x_n) / |e(x_n)| over the transitions of a context,
-           standardised over tasks
+           standardised over tasks and clipped to [-10, 10]: a context unlike those of training, such as one of few
+           transitions, keeps little but on which side of the others it lies
 Training:  the encoder e descends InfoNCE: a transition must be nearer to another of its task than to copies of itself
            with other outcomes, x* = (s, a, r*, s*), which differ from it in nothing that behaviour decides;
            critics and aggregator (w, b) descend L_Q, e held fixed; the rest of the actor-critic its own losses
@@ -17,7 +18,7 @@ The released code trains generator, encoder and agent one after the other. Here 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ from macaw_jax.algorithms.contextual import (
   known_latents,
   reading,
 )
-from macaw_jax.context_learner import Net
+from macaw_jax.context_learner import Net, split_update_key
 from macaw_jax.hyperparameters import require
 from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal
 from macaw_jax.networks.encoders import (
@@ -52,6 +53,18 @@ LATENT_SCALE = "latent_scale"  # the part that holds the running scale of what t
 NEGATIVES = ("reward_noise", "generator")
 LATENT_BATCHES = 100.0  # that its mean reaches back: embeddings move while the encoder learns
 KL_WEIGHT = 0.2  # beta of the generator, as released
+
+
+class EncoderKeys(NamedTuple):
+  """The random draws of the encoder's losses."""
+
+  negatives: Key  # of the contrastive loss
+  generator: Key  # of its latents while it learns
+
+
+def split_encoder_key(key: Key) -> EncoderKeys:
+  """The draws that belong to the key of an update."""
+  return EncoderKeys(*jax.random.split(split_update_key(key).encoder, len(EncoderKeys._fields)))
 
 
 def repeat_rows(rows: Array, count: int) -> Array:
@@ -165,8 +178,7 @@ def corro(
       raise ValueError(f"queries_per_task={queries_per_task} exceeds half of the {rows.shape[1]} rows of a support")
     queries, positives = rows[:, :queries_per_task], rows[:, half : half + queries_per_task]
     behaviour, outcome = read.split(queries)
-    key_outcomes, _ = jax.random.split(key)
-    others = other_outcomes(net, behaviour, outcome, key_outcomes)  # [T, Q, K, R]
+    others = other_outcomes(net, behaviour, outcome, split_encoder_key(key).negatives)  # [T, Q, K, R]
     loss = info_nce(
       embed(net, queries),
       embed(net, positives),
@@ -176,14 +188,12 @@ def corro(
     return loss, {"contrastive_loss": loss}
 
   def generator_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    _, key_latent = jax.random.split(key)
     rows = read.rows(net, tasks.query)
     behaviour, outcome = read.split(rows)
     mean, log_variance = jnp.split(recognise.apply(net["generator"]["recognise"], rows), 2, axis=-1)
     belief = Gaussian(mean, jnp.exp(log_variance))
-    decoded = decode.apply(
-      net["generator"]["decode"], jnp.concatenate([behaviour, sample_gaussian(belief, key_latent)], axis=-1)
-    )
+    latents = sample_gaussian(belief, split_encoder_key(key).generator)
+    decoded = decode.apply(net["generator"]["decode"], jnp.concatenate([behaviour, latents], axis=-1))
     error, divergence = read.outcome_error(decoded, outcome), jnp.mean(kl_to_standard_normal(belief))
     return error + KL_WEIGHT * divergence, {"generator_error": error, "generator_kl": divergence}
 
@@ -205,7 +215,5 @@ def corro(
   )
   if negatives == "reward_noise":
     return contextual_agent(problem, encoder, TRAINS, **arguments)
-  encoder = encoder._replace(
-    init={**encoder.init, "generator": init_generator}, losses={**encoder.losses, "generator_loss": generator_loss}
-  )
+  encoder = encoder.with_terms({"generator": init_generator}, {"generator_loss": generator_loss})
   return contextual_agent(problem, encoder, TRAINS | GENERATOR_TRAINS, **arguments)

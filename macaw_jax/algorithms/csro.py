@@ -38,8 +38,7 @@ TRAINS = {
 LOG_VARIANCE_BOUND = 4.0  # of the behaviour model
 
 
-@passes_arguments_to(metric_encoder)
-@passes_arguments_to(contextual_agent)
+@passes_arguments_to(contextual_agent, metric_encoder)
 def csro(
   problem: Problem,
   *,
@@ -85,7 +84,7 @@ def csro(
     loss = gaussian_negative_log_likelihood(*modelled(net, tasks))
     return loss, {"behaviour_model_loss": loss}
 
-  encoder = metric.with_terms(
+  encoder = metric.encoder.with_terms(
     {"behaviour_model": model.init},
     {"information_loss": information_loss, "behaviour_model_loss": behaviour_model_loss},
   )

@@ -12,7 +12,7 @@ Each task of a batch gives two contexts, the halves of its support, so that ever
 released sampler draws tasks without replacement, one context each, and then nothing attracts.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -27,11 +27,11 @@ from macaw_jax.algorithms.contextual import (
   known_latents,
   reading,
 )
-from macaw_jax.context_learner import Net, TaskLossFn
+from macaw_jax.context_learner import Net
 from macaw_jax.hyperparameters import require
 from macaw_jax.losses.embeddings import pairwise_metric
 from macaw_jax.networks.encoders import mean_pool, transition_encoder
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem, TaskBatch, Transition
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch, Transition
 
 # Which loss trains which parts, beside the actor-critic's own table; every other gradient is exactly zero.
 TRAINS = {"metric_loss": ("encoder",)}
@@ -48,12 +48,6 @@ class MetricEncoder(NamedTuple):
   reading: Reading
   embed: Callable[[Net, Transition], Array]
   encoder: ContextEncoder
-
-  def with_terms(
-    self, parts: Mapping[str, Callable[[Key], Params]], losses: Mapping[str, TaskLossFn]
-  ) -> ContextEncoder:
-    """The encoder with more parts and losses."""
-    return self.encoder._replace(init={**self.encoder.init, **parts}, losses={**self.encoder.losses, **losses})
 
 
 def metric_encoder(
@@ -105,8 +99,7 @@ def metric_encoder(
   return MetricEncoder(read, embed, encoder)
 
 
-@passes_arguments_to(metric_encoder)
-@passes_arguments_to(contextual_agent)
+@passes_arguments_to(contextual_agent, metric_encoder)
 def focal(problem: Problem, **arguments: Any) -> Algorithm:
   """FOCAL.
 

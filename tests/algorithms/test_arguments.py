@@ -108,6 +108,12 @@ def test_the_signature_of_a_factory_lacks_what_it_sets_itself():
   assert set(keywords("macaw")) - set(keywords("maml_awr")) == {"advantage_coefficient"}
 
 
+@pytest.mark.parametrize("argument", [{"expectile": 7.0}, {"behaviour_penalty": -3.0}, {"core": "iql"}])
+def test_an_argument_that_a_factory_does_not_pass_on_is_refused(argument):
+  with pytest.raises(TypeError, match=rf"pearl\(\) takes no argument called {next(iter(argument))}"):
+    ALGORITHMS["pearl"](PROBLEM, **argument)
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_traced_numbers_pass(name):
   numbers = {argument: 0.5 for argument in keywords(name) if argument in NUMBERS}

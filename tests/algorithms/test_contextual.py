@@ -3,36 +3,32 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from small_context_batches import KEY, PROBLEM, SMALL, TASKS, one, tasks
 
-from macaw_jax.algorithms import contextual, corro, csro, focal, pearl, pearl_offline, unicorn
-from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, reading
-from macaw_jax.algorithms.corro import noisy_rewards
-from macaw_jax.context_learner import LATENT, context_learner, total_loss, train_only
-from macaw_jax.types import Problem, TaskBatch, Transition
+from macaw_jax.actor_critics import CORES
+from macaw_jax.algorithms import corro, csro, focal, pearl, pearl_offline, unicorn
+from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, all_of, reading
+from macaw_jax.algorithms.corro import LATENT_SCALE, noisy_rewards
+from macaw_jax.context_learner import LATENT, total_loss, train_only
+from macaw_jax.networks.running_scale import initial_scale, standardise
 
-PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=5, discount=0.9)
-TASKS, ROWS = 3, 8
-KEY = jax.random.key(0)
-SMALL = {"hidden_sizes": (6,), "encoder_hidden_sizes": (6,), "optimizer": optax.sgd}
-SAC = {"critic_loss": {"critic"}, "value_loss": {"value"}, "policy_loss": {"policy"}}
-IQL = SAC
+AGENT = {"critic_loss": {"critic"}, "value_loss": {"value"}, "policy_loss": {"policy"}}  # of 'sac' and 'iql'
 # What each paper holds fixed, written down a second time: algorithm, arguments, loss and the parts it trains.
 ROUTES = {
-  "pearl": (pearl, {}, SAC | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
-  "pearl_offline": (pearl_offline, {}, IQL | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
-  "focal": (focal, {}, IQL | {"metric_loss": {"encoder"}}),
+  "pearl": (pearl, {}, AGENT | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
+  "pearl_offline": (pearl_offline, {}, AGENT | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
+  "focal": (focal, {}, AGENT | {"metric_loss": {"encoder"}}),
   "focal, brac": (
     focal,
     {"core": "brac", "divergence_target": 0.05},
-    SAC | {"metric_loss": {"encoder"}, "discriminator_loss": {"discriminator"}, "multiplier_loss": {"multiplier"}},
+    AGENT | {"metric_loss": {"encoder"}, "discriminator_loss": {"discriminator"}, "multiplier_loss": {"multiplier"}},
   ),
-  "unicorn": (unicorn, {}, IQL | {"metric_loss": {"encoder"}, "reconstruction_loss": {"encoder", "decoder"}}),
+  "unicorn": (unicorn, {}, AGENT | {"metric_loss": {"encoder"}, "reconstruction_loss": {"encoder", "decoder"}}),
   "csro": (
     csro,
     {},
-    IQL
+    AGENT
     | {
       "metric_loss": {"encoder"},
       "information_loss": {"encoder"},
@@ -42,12 +38,12 @@ ROUTES = {
   "corro": (
     corro,
     {"queries_per_task": 4},
-    IQL | {"critic_loss": {"critic", "aggregator"}, "contrastive_loss": {"encoder"}},
+    AGENT | {"critic_loss": {"critic", "aggregator"}, "contrastive_loss": {"encoder"}},
   ),
   "corro, generator": (
     corro,
     {"queries_per_task": 4, "negatives": "generator"},
-    IQL
+    AGENT
     | {
       "critic_loss": {"critic", "aggregator"},
       "contrastive_loss": {"encoder"},
@@ -58,43 +54,8 @@ ROUTES = {
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
-def transitions(key, *shape):
-  keys = iter(jax.random.split(key, 5))
-  draw = lambda *sizes: jax.random.normal(next(keys), (*shape, *sizes))  # noqa: E731
-  zeros = jnp.zeros(shape)
-  action = 0.9 * jnp.tanh(draw(2))
-  return Transition(draw(3), action, draw(), draw(3), zeros, zeros, zeros, jnp.zeros((*shape, 3)), zeros)
-
-
-def tasks(seed=1):
-  key_support, key_query = jax.random.split(jax.random.key(seed))
-  return TaskBatch(transitions(key_support, TASKS, ROWS), transitions(key_query, TASKS, ROWS), jnp.array([3, 0, 2]))
-
-
-def one(tree, index=0):
-  return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
 def largest(tree):
   return max((float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree)), default=0.0)
-
-
-@pytest.fixture
-def learner_of(monkeypatch):
-  """The `ContextLearner` that a factory makes."""
-
-  def build(factory, **arguments):
-    made = []
-
-    def record(learner, optimizers):
-      made.append(learner)
-      return context_learner(learner, optimizers)
-
-    monkeypatch.setattr(contextual, "context_learner", record)
-    algorithm = factory(PROBLEM, **SMALL, **arguments)
-    return made[0], algorithm
-
-  return build
 
 
 def moved(algorithm):
@@ -249,16 +210,57 @@ def test_noise_changes_rewards_alone_and_has_its_standard_deviation():
   np.testing.assert_allclose(added.std(), 0.5, atol=0.02)
 
 
-def test_latents_of_focal_lie_in_the_open_cube_and_those_of_corro_in_the_ball():
-  for factory, arguments in ((focal, {}), (corro, {"queries_per_task": 4})):
-    algorithm = factory(PROBLEM, **SMALL, **arguments)
-    state = algorithm.init(KEY)
-    latent = algorithm.adapt(state.params, one(tasks().support), KEY)[LATENT]
-    assert np.all(np.abs(latent) < 1)
-    if factory is corro:
-      assert np.linalg.norm(latent) <= 1 + 1e-6
-      alone = algorithm.adapt(state.params, jax.tree.map(lambda leaf: leaf[:1], one(tasks().support)), KEY)[LATENT]
-      np.testing.assert_allclose(np.linalg.norm(alone), 1.0, rtol=1e-5)
+def test_latents_of_focal_lie_in_the_open_cube(learner_of):
+  learner, algorithm = learner_of(focal)
+  assert np.all(np.abs(learner.infer(moved(algorithm), tasks().support, KEY)) < 1)
+
+
+def test_corro_aggregates_a_context_in_the_unit_ball_and_standardises_that(learner_of):
+  learner, algorithm = learner_of(corro, queries_per_task=4)
+  net = moved(algorithm)
+  unscaled = net | {LATENT_SCALE: initial_scale(5)}
+  support = tasks().support
+  single = jax.tree.map(lambda leaf: leaf[:, :1], support)
+  assert np.all(np.linalg.norm(learner.infer(unscaled, support, KEY), axis=-1) < 1)
+  np.testing.assert_allclose(np.linalg.norm(learner.infer(unscaled, single, KEY), axis=-1), 1.0, rtol=1e-5)
+  for context in (support, single):
+    aggregated = learner.infer(unscaled, context, KEY)
+    np.testing.assert_array_equal(learner.infer(net, context, KEY), standardise(net[LATENT_SCALE], aggregated))
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_no_key_of_an_update_serves_two_purposes(name, learner_of, monkeypatch):
+  factory, arguments, _ = ROUTES[name]
+  purposes = {}
+
+  def recorded(draw):
+    def record(key, *what, **named):
+      if not isinstance(key, jax.core.Tracer):  # as where a network only asks for the shapes of its parameters
+        purposes.setdefault(tuple(jax.random.key_data(key).tolist()), set()).add((draw.__name__, what, *named.items()))
+      return draw(key, *what, **named)
+
+    return record
+
+  learner, algorithm = learner_of(factory, **arguments)
+  net = algorithm.init(KEY).params.net
+  for draw in (jax.random.split, jax.random.normal, jax.random.uniform):
+    monkeypatch.setattr(jax.random, draw.__name__, recorded(draw))
+  total_loss(learner)(net, tasks(), KEY)
+  for follow in learner.follows.values():
+    follow(net, tasks(), KEY)
+  assert purposes
+  assert {key: found for key, found in purposes.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_core_passes_over_the_arguments_of_others(core):
+  of_another = {"behaviour_penalty": -3.0} if core != "brac" else {"expectile": 7.0}
+  focal(PROBLEM, **SMALL, core=core, **of_another)
+
+
+def test_two_parts_of_one_name_are_refused():
+  with pytest.raises(ValueError, match="two parts are called critic"):
+    all_of("parts", {"encoder": 1, "critic": 2}, {"critic": 3})
 
 
 def test_the_weight_of_the_kl_counts_the_sum_over_tasks_or_their_mean(learner_of):
