@@ -228,7 +228,7 @@ def test_corro_aggregates_a_context_in_the_unit_ball_and_standardises_that(learn
     np.testing.assert_array_equal(learner.infer(net, context, KEY), standardise(net[LATENT_SCALE], aggregated))
 
 
-@pytest.mark.parametrize("name", ROUTES)
+@pytest.mark.parametrize("name", [name for name in ROUTES if name not in ("pearl", "focal")])
 def test_no_key_of_an_update_serves_two_purposes(name, learner_of, monkeypatch):
   factory, arguments, _ = ROUTES[name]
   purposes = {}
@@ -241,7 +241,7 @@ def test_no_key_of_an_update_serves_two_purposes(name, learner_of, monkeypatch):
 
     return record
 
-  learner, algorithm = learner_of(factory, **arguments)
+  learner, algorithm = learner_of(factory, **{**arguments, "core": "brac"})  # whose losses draw most
   net = algorithm.init(KEY).params.net
   for draw in (jax.random.split, jax.random.normal, jax.random.uniform):
     monkeypatch.setattr(jax.random, draw.__name__, recorded(draw))
