@@ -31,8 +31,8 @@ def passes_arguments_to(*inner: Callable[..., Any], but: Sequence[str] = ()) -> 
 
     @functools.wraps(factory)
     def checked(*positional: Any, **arguments: Any) -> Any:
-      if unknown := arguments.keys() - signature.parameters.keys():
-        raise TypeError(f"{factory.__name__}() takes no argument called {', '.join(sorted(unknown))}")
+      if unknown := sorted(arguments.keys() - signature.parameters.keys()):
+        raise TypeError(f"{factory.__name__}() got an unexpected keyword argument {unknown[0]!r}")
       return factory(*positional, **arguments)
 
     vars(checked)["__signature__"] = signature
