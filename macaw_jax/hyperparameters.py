@@ -1,6 +1,7 @@
 """Hyper-parameters are numbers and switches; in a population they are traced, one value for each member.
 
-What an algorithm's factory does with a float or a bool must therefore work on a tracer: no `if` on it, no `math`.
+What an algorithm's factory does with a float or a bool must therefore work on a tracer: no `if` on it, no `math`. A
+bool that decides the shape of the program is the exception, and members cannot differ in it.
 """
 
 import jax
