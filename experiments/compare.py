@@ -4,7 +4,6 @@ python -m experiments.compare runs/macaw-* runs/maml_awr-*
 """
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -18,9 +17,8 @@ from experiments.report import task_name
 from experiments.run_directory import RESULTS
 from experiments.run_groups import (
   estimate,
-  find_runs,
+  find_results,
   group_by_configuration,
-  read_result,
   require_fields,
   rows_on_test_tasks,
   scores,
@@ -40,17 +38,11 @@ class Group(NamedTuple):
 
 def main(arguments: list[str]) -> None:
   """Prints the table of the runs that the command line names."""
-  results = {}
-  for directory in find_runs(arguments, "compare"):
-    if (directory / RESULTS).is_file():
-      results[directory] = read_result(directory / RESULTS)
-      if "collection" in results[directory]["config"]:
-        raise ConfigurationError(f"{directory}: it collected its own data; see python -m experiments.online_report")
-      require_fields(directory / RESULTS, results[directory], [*SCORES, "return_after", "task"])
-    else:
-      print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
-  if not results:
-    raise ConfigurationError(f"none of these runs has a {RESULTS}")
+  results = find_results(arguments, "compare")
+  for directory, result in results.items():
+    if "collection" in result["config"]:
+      raise ConfigurationError(f"{directory}: it collected its own data; see python -m experiments.online_report")
+    require_fields(directory / RESULTS, result, [*SCORES, "return_after", "task"])
   say(comparison_table(group_runs(results)))
   say(f"\n{runs_table(results)}")
 

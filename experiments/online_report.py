@@ -7,7 +7,6 @@ return of the first and of the last episode over the environment steps of traini
 """
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from experiments.configuration import ConfigurationError
 from experiments.online_results import ENVIRONMENT_STEPS, mean_returns
 from experiments.picture import check_picture, draw_if_wanted
 from experiments.run_directory import METRICS, RESULTS
-from experiments.run_groups import find_runs, group_by_configuration, read_result, require_fields, rows_on_test_tasks
+from experiments.run_groups import find_results, group_by_configuration, require_fields, rows_on_test_tasks
 from macaw_jax.training.metrics import read_rows
 
 # Of an evaluation, whatever its number of episodes: a run that goes on may have been evaluated on fewer before.
@@ -38,17 +37,11 @@ class OnlineRun(NamedTuple):
 def main(arguments: list[str]) -> None:
   """Prints the table of the runs that the command line names, and draws their curves."""
   check_picture()
-  results = {}
-  for directory in find_runs(arguments, "online_report"):
-    if not (directory / RESULTS).is_file():
-      print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
-      continue
-    results[directory] = read_result(directory / RESULTS)
-    if "collection" not in results[directory]["config"]:
+  results = find_results(arguments, "online_report")
+  for directory, result in results.items():
+    if "collection" not in result["config"]:
       raise ConfigurationError(f"{directory}: a run on a dataset; for these there is python -m experiments.compare")
-    require_fields(directory / RESULTS, results[directory], ["returns_by_episodes", ENVIRONMENT_STEPS])
-  if not results:
-    raise ConfigurationError(f"none of these runs has a {RESULTS}")
+    require_fields(directory / RESULTS, result, ["returns_by_episodes", ENVIRONMENT_STEPS])
   groups = {
     label: [_run(directory, results[directory]) for directory in directories]
     for label, directories in group_by_configuration(results).items()
@@ -105,10 +98,10 @@ def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:
   figure = Figure(figsize=(6 * len(groups), 4), layout="constrained")
   panels = figure.subplots(1, len(groups), squeeze=False)[0]
   for axes, (label, runs) in zip(panels, groups.items(), strict=True):
-    for color, (name, shown) in enumerate({FIRST: "first episode, prior", LAST: "last episode"}.items()):
-      for number, run in enumerate(runs):
-        curve = _curve(run.directory)
-        steps = [row[ENVIRONMENT_STEPS] for row in curve]
+    for number, run in enumerate(runs):
+      curve = _curve(run.directory)
+      steps = [row[ENVIRONMENT_STEPS] for row in curve]
+      for color, (name, shown) in enumerate({FIRST: "first episode, prior", LAST: "last episode"}.items()):
         returns = [math.nan if row[name] is None else row[name] for row in curve]
         axes.plot(steps, returns, color=f"C{color}", alpha=0.7, label=None if number else shown)
     axes.set(title=label, xlabel="environment steps", ylabel="return, mean over test tasks")

@@ -91,10 +91,7 @@ def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Row]:
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, checkpoint of update {run.step}")
   algorithm = make_algorithm(config, run.experiment.problem)
   key_fit, key_try = jax.random.split(jax.random.key(seed))
-  try:
-    decoder = fit_to_training_tasks(run, algorithm, key_fit)
-  except ValueError as error:  # What a diverged agent gives is not finite.
-    raise ConfigurationError(f"{directory}: {error}") from error
+  decoder = fit_to_training_tasks(directory, run, algorithm, key_fit)
   protocol = make_offline_protocol(
     algorithm,
     run.experiment.family,
@@ -122,8 +119,12 @@ def check_training_tasks(directory: Path, config: ml_collections.ConfigDict) -> 
     raise ConfigurationError(f"{directory}: a probe needs two training tasks or more to tell apart, the run has one")
 
 
-def fit_to_training_tasks(run: TrainedRun, algorithm: Algorithm, key: Key) -> Decoder:
-  """The decoder of the training tasks' parameters from supports of their own data."""
+def fit_to_training_tasks(directory: Path, run: TrainedRun, algorithm: Algorithm, key: Key) -> Decoder:
+  """The decoder of the training tasks' parameters from supports of their own data.
+
+  Raises:
+    ConfigurationError: what adaptation changed is not finite, as of an agent that has diverged.
+  """
   train, test = run.experiment.train, run.experiment.evaluated[0]
   num_tasks = len(train.indices)
   num_supports = min(max(FITTED_SUPPORTS // num_tasks, 2), MOST_SUPPORTS)
@@ -133,7 +134,10 @@ def fit_to_training_tasks(run: TrainedRun, algorithm: Algorithm, key: Key) -> De
   # What is left out to choose the penalty is what will be new: the task, or where tasks are known the support alone.
   is_known = set(test.indices) <= set(train.indices)
   groups = np.arange(len(features)) if is_known else np.repeat(np.arange(num_tasks), num_supports)
-  return fit_decoder(features, parameters, groups)
+  try:
+    return fit_decoder(features, parameters, groups)
+  except ValueError as error:
+    raise ConfigurationError(f"{directory}: {error}") from error
 
 
 def probe_support(

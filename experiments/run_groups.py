@@ -3,6 +3,7 @@
 import glob
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.configuration import ConfigurationError, flatten
-from experiments.run_directory import read_json
+from experiments.run_directory import RESULTS, read_json
 from macaw_jax.evaluation.statistics import Statistic, stratified_bootstrap
 
 # What may differ between runs of one group. Where a run was trained, and beside which others, is no setting of it; runs
@@ -33,6 +34,23 @@ def find_runs(arguments: Sequence[str], command: str) -> list[Path]:
   if missing := [pattern for pattern, paths in found.items() if not paths]:
     raise ConfigurationError(*(f"{pattern}: no such run" for pattern in missing))
   return list(dict.fromkeys(Path(path) for paths in found.values() for path in paths))
+
+
+def find_results(arguments: Sequence[str], command: str) -> dict[Path, Result]:
+  """The `results.json` of each run that a command line names; those without one are left out, which is said.
+
+  Raises:
+    ConfigurationError: as `find_runs` and `read_result`, or no run has one.
+  """
+  results = {}
+  for directory in find_runs(arguments, command):
+    if (directory / RESULTS).is_file():
+      results[directory] = read_result(directory / RESULTS)
+    else:
+      print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
+  if not results:
+    raise ConfigurationError(f"none of these runs has a {RESULTS}")
+  return results
 
 
 def read_result(path: Path) -> Result:

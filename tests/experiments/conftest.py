@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 from miniature_run import make_miniature, write_point_robot
 
@@ -18,6 +19,13 @@ def point_robot_directory(tmp_path_factory):
 def miniature(point_robot_directory, tmp_path):
   """A locked configuration of 40 updates, to be run in a folder of the test."""
   return make_miniature(point_robot_directory, tmp_path / "run")
+
+
+@pytest.fixture
+def parsed_flags():
+  """For what reads flags in this process: their defaults, unless pytest's process has parsed them already."""
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS(["test"])
 
 
 @pytest.fixture(scope="module")

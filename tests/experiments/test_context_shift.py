@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from absl import flags
 from miniature_run import make_miniature, write_point_robot
 from untrained_run import context_based, make_untrained_run
 
@@ -214,11 +213,11 @@ def test_all_runs_are_checked_before_the_first_is_evaluated(focal_run, tmp_path,
   assert capsys.readouterr().out == ""
 
 
-def test_a_run_that_is_there_twice_is_refused_before_the_first_is_evaluated(focal_run, tmp_path, monkeypatch):
+def test_a_run_that_is_there_twice_is_refused_before_the_first_is_evaluated(
+  focal_run, tmp_path, monkeypatch, parsed_flags
+):
   shutil.copytree(focal_run, tmp_path / "copy")
   monkeypatch.setattr(context_shift, "shift_of_run", lambda *arguments, **options: pytest.fail("evaluated"))
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
   with pytest.raises(ConfigurationError, match=r"focal and .*copy are the same run: seed 0 twice"):
     context_shift.main([str(focal_run), str(tmp_path / "copy")])
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from absl import flags
 from absl.testing import flagsaver
 from miniature_run import interrupt_at
 
@@ -243,7 +242,7 @@ def test_commands_for_runs_on_datasets_say_so(finished):
     compare.main([finished[0].output_directory])
 
 
-def test_the_report_over_seeds(finished, tmp_path, capsys):
+def test_the_report_over_seeds(finished, tmp_path, capsys, parsed_flags):
   pytest.importorskip("matplotlib")
   for seed in range(2):
     config = copied(finished, tmp_path / f"run-{seed}")
@@ -253,8 +252,6 @@ def test_the_report_over_seeds(finished, tmp_path, capsys):
       # One more than the metrics have: evaluated again, with more episodes than while it was trained.
       row["returns_by_episodes"] = [10.0 * seed + number + row["task_index"] - 89.5 for number in (1, 2, 3, 4)]
     write_json(tmp_path / f"run-{seed}" / "results.json", results)
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
   with flagsaver.flagsaver(picture=str(tmp_path / "curve.png")):
     online_report.main([str(tmp_path / "run-*")])
   # Seeds 0 and 1: 1, 2, 3, 4 and 11, 12, 13, 14 in the mean over tasks.
@@ -262,10 +259,8 @@ def test_the_report_over_seeds(finished, tmp_path, capsys):
   assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_report_without_matplotlib_has_a_table_and_no_picture(finished, tmp_path, capsys, monkeypatch):
+def test_a_report_without_matplotlib_has_a_table_and_no_picture(finished, tmp_path, capsys, monkeypatch, parsed_flags):
   monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
   with flagsaver.flagsaver(picture=str(tmp_path / "curve.png")):
     online_report.main([finished[0].output_directory])
   shown = capsys.readouterr().out
@@ -273,12 +268,10 @@ def test_a_report_without_matplotlib_has_a_table_and_no_picture(finished, tmp_pa
   assert "no picture: matplotlib is not installed" in shown
 
 
-def test_the_table_needs_no_metrics_and_the_picture_says_what_is_missing(finished, tmp_path, capsys):
+def test_the_table_needs_no_metrics_and_the_picture_says_what_is_missing(finished, tmp_path, capsys, parsed_flags):
   pytest.importorskip("matplotlib")
   copied(finished, tmp_path / "run")
   (tmp_path / "run" / "metrics.jsonl").unlink()
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
   online_report.main([str(tmp_path / "run")])
   with (
     flagsaver.flagsaver(picture=str(tmp_path / "curve.png")),
@@ -288,7 +281,7 @@ def test_the_table_needs_no_metrics_and_the_picture_says_what_is_missing(finishe
   assert capsys.readouterr().out.count("| pearl | ") == 2
 
 
-def test_seeds_with_other_numbers_of_episodes_have_no_common_table(finished, tmp_path):
+def test_seeds_with_other_numbers_of_episodes_have_no_common_table(finished, tmp_path, parsed_flags):
   for seed in range(2):
     copied(finished, tmp_path / f"run-{seed}")
     results = json.loads((tmp_path / f"run-{seed}" / "results.json").read_text())
@@ -296,19 +289,15 @@ def test_seeds_with_other_numbers_of_episodes_have_no_common_table(finished, tmp
     for row in results["rows"]:
       row["returns_by_episodes"] = [0.0] * (2 + seed)
     write_json(tmp_path / f"run-{seed}" / "results.json", results)
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
   with pytest.raises(ConfigurationError, match=r"^pearl: not all seeds have the same number of episodes"):
     online_report.main([str(tmp_path / "run-*")])
 
 
-def test_a_return_that_is_null_stays_visible(finished, tmp_path, capsys):
+def test_a_return_that_is_null_stays_visible(finished, tmp_path, capsys, parsed_flags):
   copied(finished, tmp_path / "run")
   results = json.loads((tmp_path / "run" / "results.json").read_text())
   results["rows"][0]["returns_by_episodes"][1] = None
   write_json(tmp_path / "run" / "results.json", results)
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
   online_report.main([str(tmp_path / "run")])
   cells = capsys.readouterr().out.splitlines()[2].split(" | ")
   assert [cell == "nan" for cell in cells[1:4]] == [False, True, False]

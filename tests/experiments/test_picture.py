@@ -1,16 +1,15 @@
 """The file of `--picture`."""
 
 import pytest
-from absl import flags
 from absl.testing import flagsaver
 
 from experiments.configuration import ConfigurationError
 from experiments.picture import check_picture
 
+pytestmark = pytest.mark.usefixtures("parsed_flags")
+
 
 def check(path):
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
   with flagsaver.flagsaver(picture=path):
     check_picture()
 

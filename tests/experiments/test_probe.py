@@ -3,6 +3,7 @@
 import functools
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from untrained_run import context_based, make_untrained_run
 
 from experiments import experiment as experiment_module
 from experiments.configuration import ConfigurationError
-from experiments.probe import probe_run, probe_table
+from experiments.experiment import make_algorithm
+from experiments.probe import fit_to_training_tasks, probe_run, probe_table
+from experiments.trained_run import load_trained_run, with_own_support
 from macaw_jax.algorithms import ALGORITHMS
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -101,3 +104,13 @@ def test_one_training_task_cannot_be_told_from_others(point_robot_directory, tmp
   directory = make_untrained_run(config)
   with pytest.raises(ConfigurationError, match=r"macaw: a probe needs two training tasks or more"):
     probe_run(directory, 2, seed=0)
+
+
+def test_an_agent_that_has_diverged_is_named(point_robot_directory, tmp_path):
+  directory = make_untrained_run(context_based(point_robot_directory, tmp_path / "focal"))
+  config = with_own_support(directory, 2)
+  run = load_trained_run(directory, config)
+  state = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), run.checkpoint.state.params)
+  diverged = run._replace(checkpoint=run.checkpoint._replace(state=run.checkpoint.state._replace(params=state)))
+  with pytest.raises(ConfigurationError, match=r"focal: features to decode: expected finite values"):
+    fit_to_training_tasks(directory, diverged, make_algorithm(config, run.experiment.problem), jax.random.key(0))
