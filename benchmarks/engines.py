@@ -22,7 +22,7 @@ from absl import app, flags, logging
 
 from benchmarks.measure import write_results
 from macaw_jax import envs
-from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily
+from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily, as_commanded
 from macaw_jax.envs.mjx_engine import on_mjx
 from macaw_jax.envs.native import NativeSimulator
 
@@ -63,6 +63,7 @@ def random_actions(family: TaskFamily, num_steps: int, num_episodes: int) -> che
 
 def measure(family: TaskFamily) -> Measurement:
   """Both engines on a family's physics, from the same starts under the same actions."""
+  family = family._replace(actuate=as_commanded)  # physics alone
   tasks = some_tasks(family, EPISODES.value)
   actions = random_actions(family, STEPS, EPISODES.value)
   starts = jax.vmap(family.reset)(tasks, jax.random.split(jax.random.key(0), EPISODES.value))

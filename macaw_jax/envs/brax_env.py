@@ -69,7 +69,7 @@ class FamilyEnv(Env):
     """One control step, the action cut to [-1, 1]."""
     task = state.info["task"]
     action = jnp.clip(action, -1.0, 1.0)
-    after = self._dynamics.step(task, state.pipeline_state, action)
+    after = self._dynamics.step(task, state.pipeline_state, self._family.actuate(task, action))
     reward = self._family.reward(task, state.pipeline_state, action, after)
     return state.replace(
       pipeline_state=after,

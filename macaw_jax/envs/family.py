@@ -56,6 +56,12 @@ class TaskSplit(NamedTuple):
   test: tuple[int, ...]
 
 
+def as_commanded(task: Task, action: Array) -> Array:
+  """The `actuate` of a family whose motors do as they are told: the action."""
+  del task
+  return action
+
+
 class TaskFamily(NamedTuple):
   """Tasks, their split, and what defines them.
 
@@ -63,8 +69,10 @@ class TaskFamily(NamedTuple):
   observe:  `(task, state) -> [O]`
   reward:   `(task, state, action, next_state) -> []`
   terminal: `(task, state) -> []` bool, true where the task ends the episode
+  actuate:  `(task, action) -> [A]`, what reaches the physics where the clipped action is commanded
 
-  Actions lie in [-1, 1]; whoever steps the physics clips them first, and the reward sees the clipped action.
+  Actions lie in [-1, 1]; whoever steps the physics clips them first, and the reward sees the clipped action. Only the
+  physics sees the actuated one.
 
   `train_tasks` and `test_tasks` split the tasks at random (in distribution); in `extrapolation` the test tasks lie
   outside the range of the training tasks.
@@ -82,6 +90,7 @@ class TaskFamily(NamedTuple):
   observe: Callable[[Task, State], Array]
   reward: Callable[[Task, State, Array, State], Array]
   terminal: Callable[[Task, State], Array]
+  actuate: Callable[[Task, Array], Array] = as_commanded
   differ_in: Literal["rewards", "physics"] = "rewards"
   extrapolation: TaskSplit | None = None
 

@@ -12,7 +12,7 @@ from mujoco.mjx._src import collision_driver
 from mujoco.mjx._src.support import contact_force_dim
 from mujoco.mjx._src.types import GeomType
 
-from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily
+from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily, as_commanded
 from macaw_jax.types import Array, Key
 
 
@@ -21,6 +21,7 @@ def on_mjx(family: TaskFamily) -> TaskFamily:
 
   As on the native engine, the state of an episode is (qpos, qvel) alone, and each control step starts the constraint
   solver from zero acceleration. Map over tasks to randomise physics: only the changed fields of the model are batched.
+  Its `step` takes the clipped action and does what `actuate` says itself, so the family has none any more.
 
   Raises:
     ValueError: the family's physics is not a MuJoCo model's.
@@ -36,7 +37,7 @@ def on_mjx(family: TaskFamily) -> TaskFamily:
 
   def step(task: Task, state: Physics, action: Array) -> Physics:
     own = _model(base, dynamics, task)
-    data = _data(base, state.qpos, state.qvel, action)
+    data = _data(base, state.qpos, state.qvel, family.actuate(task, action))
 
     def physics_step(data: mjx.Data, _: None) -> tuple[mjx.Data, None]:
       return mjx.step(own, data), None
@@ -45,7 +46,7 @@ def on_mjx(family: TaskFamily) -> TaskFamily:
       data, _ = jax.lax.scan(physics_step, data, None, dynamics.frame_skip)
     return _read(dynamics, own, data)
 
-  return family._replace(reset=start, dynamics=AnalyticDynamics(step))
+  return family._replace(reset=start, dynamics=AnalyticDynamics(step), actuate=as_commanded)
 
 
 def _model(base: mjx.Model, dynamics: MujocoDynamics, task: Task) -> mjx.Model:

@@ -41,3 +41,21 @@ def hold_out_largest(values: np.ndarray, num_test: int) -> TaskSplit:
   order = np.argsort(values, kind="stable")
   train, test = np.sort(order[:-num_test]), np.sort(order[-num_test:])
   return TaskSplit(tuple(train.tolist()), tuple(test.tolist()))
+
+
+def evenly_spaced(limit: float, num_train: int, num_test: int) -> tuple[np.ndarray, TaskSplit]:
+  """Numbers of tasks on [-limit, limit], those to train on first: a split in distribution without chance.
+
+  Args:
+    limit: of the range.
+    num_train: training numbers, evenly spaced from -limit to limit.
+    num_test: test numbers, in the middles of as many equal parts of the range. Even, while `num_train` is even too,
+      none of them is a training number.
+
+  Returns:
+    The numbers, [num_train + num_test] float32, and their split.
+  """
+  train = np.linspace(-limit, limit, num_train)
+  test = limit * (2.0 * np.arange(num_test) + 1.0 - num_test) / num_test
+  split = TaskSplit(tuple(range(num_train)), tuple(range(num_train, num_train + num_test)))
+  return np.concatenate([train, test]).astype(np.float32), split

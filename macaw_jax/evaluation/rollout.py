@@ -23,7 +23,7 @@ class Trajectory(NamedTuple):
   """N episodes of H steps. After the end of an episode its state stands still and everything else is zero."""
 
   observation: Array  # [N, H + 1, O]
-  action: Array  # [N, H, A]  clipped, as applied
+  action: Array  # [N, H, A]  clipped, as commanded
   reward: Array  # [N, H]
   terminal: Array  # [N, H]  1.0 on the step that ended the episode by the task's own rule
   mask: Array  # [N, H]  1.0 while the episode runs, the step that ends it included
@@ -125,7 +125,7 @@ def _compiled_rollout(family: TaskFamily, act: Act) -> RolloutFn:
 
   def episode(params: Any, adapted: Any, task: Task, reset_key: Key, act_key: Key | None) -> Trajectory:
     def step(last: _Decision, t: Array) -> tuple[_Decision, tuple[State, Array]]:
-      state = dynamics.step(task, last.state, last.action)
+      state = dynamics.step(task, last.state, family.actuate(task, last.action))
       key = None if act_key is None else jax.random.fold_in(act_key, t)
       # After the last step nothing acts on this decision: one action too many costs less than compiling the physics
       # a second time for that step.
@@ -159,14 +159,18 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
     return jax.vmap(family.reset)(tasks, reset_keys), act_keys
 
   @jax.jit
-  def decide(params: Any, last: _Decision, tasks: Task, state: Physics, t: Array, keys: Key | None) -> _Decision:
+  def decide(
+    params: Any, last: _Decision, tasks: Task, state: Physics, t: Array, keys: Key | None
+  ) -> tuple[_Decision, Array]:
+    """The decision of each episode, and what of its action reaches the physics, [N, A]."""
     first = (t == 0).astype(jnp.float32)
 
     def one(last: _Decision, task: Task, state: Physics, key: Key | None) -> _Decision:
       step_key = None if key is None else jax.random.fold_in(key, t)
       return _decide(family, act, params, last, task, state, first, step_key)
 
-    return jax.vmap(one, (0, 0, 0, None if keys is None else 0))(last, tasks, state, keys)
+    decision = jax.vmap(one, (0, 0, 0, None if keys is None else 0))(last, tasks, state, keys)
+    return decision, jax.vmap(family.actuate)(tasks, decision.action)
 
   @jax.jit
   def score(tasks: Task, states: Physics, actions: Array) -> Trajectory:
@@ -182,9 +186,9 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
     decision = _Decision(adapted, seen, jnp.zeros((_num_episodes(tasks), family.action_size)))
     for t in range(family.horizon):
       seen = jax.tree.map(lambda x: x.astype(np.float32), physics)
-      decision = decide(params, decision, tasks, seen, np.int32(t), keys)
+      decision, control = decide(params, decision, tasks, seen, np.int32(t), keys)
       actions.append(np.asarray(decision.action))
-      physics = simulator.step(models, physics, actions[-1])
+      physics = simulator.step(models, physics, np.asarray(control))
       states.append(physics)
     with jax.enable_x64(True):
       trajectory = score(tasks, jax.tree.map(lambda *x: np.stack(x, axis=1), *states), np.stack(actions, axis=1))

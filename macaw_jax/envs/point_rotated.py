@@ -1,0 +1,108 @@
+"""Point agent whose actions are turned by an angle that the observation does not show.
+
+Two families with the same motion, start and tasks; the reward is the same for all tasks:
+
+  p' = clip(p + R(phi) a, -2, 2),     R(phi) = [[cos phi, -sin phi], [sin phi, cos phi]]
+  observation [2] = p / 2,     start = (0, 0),     goal g = (1, 0)
+
+                        reward after the step    end               steps
+  point_rotated         -|p' - g|                none              10
+  point_rotated_sparse  -1                       |p' - g| < 0.1    100
+
+Of 5100 tasks, angles phi in [-pi, pi], the first 5000 are for training and lie evenly from end to end; the last 100 are
+for testing and lie in the middles of 100 equal parts of the range, on none of the training angles.
+
+Source: Yang et al. 2019 (NoRML), with their angles for training.
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+
+from macaw_jax.envs.family import AnalyticDynamics, State, Task, TaskFamily, never
+from macaw_jax.envs.splits import evenly_spaced
+from macaw_jax.types import Array, Key
+
+NUM_TRAIN_TASKS = 5000
+NUM_TEST_TASKS = 100
+BORDER = 2.0  # largest absolute coordinate
+GOAL = (1.0, 0.0)
+REACH = 0.1  # distance within which the sparse family's goal is reached
+
+
+def point_rotated() -> TaskFamily:
+  """The shaped family: 5100 angles `task["angle"]` [], horizon 10."""
+  return _family("point_rotated", 10, reward, never)
+
+
+def point_rotated_sparse() -> TaskFamily:
+  """The sparse family: 5100 angles `task["angle"]` [], horizon 100."""
+  return _family("point_rotated_sparse", 100, sparse_reward, arrived)
+
+
+def reset(task: Task, key: Key) -> Array:
+  """The position (0, 0)."""
+  del task, key
+  return jnp.zeros(2)
+
+
+def step(task: Task, state: Array, action: Array) -> Array:
+  """The position [2] after an action [2]: moved by the turned action, held within [-2, 2]^2."""
+  chex.assert_shape([state, action], (2,))
+  cosine, sine = jnp.cos(task["angle"]), jnp.sin(task["angle"])
+  move = jnp.stack([cosine * action[0] - sine * action[1], sine * action[0] + cosine * action[1]])
+  return jnp.clip(state + move, -BORDER, BORDER)
+
+
+def observe(task: Task, state: Array) -> Array:
+  """Half the position, [2]: within [-1, 1]."""
+  del task
+  return state / BORDER
+
+
+def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
+  """Minus the Euclidean distance from the next position to the goal."""
+  del task, state, action
+  return -_distance_to_goal(next_state)
+
+
+def sparse_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
+  """-1 for every step, that which arrives included."""
+  del task, state, action, next_state
+  return jnp.array(-1.0)
+
+
+def arrived(task: Task, state: Array) -> Array:
+  """Whether the goal is nearer than 0.1."""
+  del task
+  return _distance_to_goal(state) < REACH
+
+
+def _distance_to_goal(position: Array) -> Array:
+  return jnp.sqrt(jnp.sum((position - jnp.array(GOAL)) ** 2))
+
+
+def _family(
+  name: str,
+  horizon: int,
+  reward: Callable[[Task, State, Array, State], Array],
+  terminal: Callable[[Task, State], Array],
+) -> TaskFamily:
+  angles, split = evenly_spaced(np.pi, NUM_TRAIN_TASKS, NUM_TEST_TASKS)
+  return TaskFamily(
+    name=name,
+    observation_size=2,
+    action_size=2,
+    horizon=horizon,
+    tasks={"angle": angles},
+    train_tasks=split.train,
+    test_tasks=split.test,
+    dynamics=AnalyticDynamics(step),
+    reset=reset,
+    observe=observe,
+    reward=reward,
+    terminal=terminal,
+    differ_in="physics",
+  )
