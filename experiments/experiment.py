@@ -48,6 +48,47 @@ class Experiment(NamedTuple):
     manifest = self.manifest
     return Problem(manifest.observation_size, manifest.action_size, len(self.train.indices), manifest.discount)
 
+  @property
+  def train_tasks(self) -> tuple[int, ...]:
+    """Indices of the training tasks in the manifest."""
+    return self.train.indices
+
+  @property
+  def test_tasks(self) -> Task:
+    """The family's tasks that are tested on, `[T, ...]`."""
+    return self.evaluated[0].tasks
+
+  def training_data(self) -> Dataset:
+    """The data of the training tasks, scaled."""
+    return normalise_dataset(self.statistics, self.train.data)
+
+  def tasks_of_update(self, config: ml_collections.ConfigDict) -> int:
+    """As the function of this name."""
+    return tasks_of_update(config, self.problem)
+
+  def make_sample(self, config: ml_collections.ConfigDict) -> Sample:
+    """As the function of this name."""
+    return make_sample(config, self.problem)
+
+  def make_algorithm(self, config: ml_collections.ConfigDict, **changes: Any) -> Algorithm:
+    """As the function of this name."""
+    return make_algorithm(config, self.problem, **changes)
+
+  def make_evaluate(self, config: ml_collections.ConfigDict, algorithm: Algorithm) -> "Evaluator":
+    """The configured protocol on all evaluated splits."""
+    return Evaluator(self, algorithm, self.statistics, config.evaluation, inner_steps=inner_steps_of(config))
+
+  def describe(self, config: ml_collections.ConfigDict) -> list[str]:
+    """What was loaded."""
+    family, sizes, test_split = self.family, self.train.data.size, self.evaluated[0]
+    shared = ", the same tasks" if self.train.indices == test_split.indices else ""
+    return [
+      f"{family.name}: {len(self.train.indices)} training tasks, {len(test_split.indices)} test tasks{shared}; "
+      f"observations of {family.observation_size}, actions of {family.action_size}, episodes of {family.horizon} steps",
+      f"training data: {int(np.sum(sizes))} transitions, {int(np.min(sizes))} to {int(np.max(sizes))} a task, quality "
+      f"'{config.dataset.quality}'; returns are divided by {float(self.statistics.return_scale):.4g}",
+    ]
+
 
 def load_experiment(config: ml_collections.ConfigDict) -> Experiment:
   """Loads the data and checks that they, the family and the configuration fit.

@@ -9,9 +9,8 @@ import ml_collections
 import numpy as np
 
 from experiments.command_line import say
-from experiments.experiment import Experiment, make_sample
 from experiments.member_runs import MemberRun
-from macaw_jax.data.statistics import normalise_dataset
+from experiments.workload import Workload
 from macaw_jax.durable import write_durably
 from macaw_jax.training import devices
 from macaw_jax.training.diagnosis import (
@@ -29,7 +28,7 @@ BATCH_FILE = "non_finite_update_{step}.npz"
 
 def report_stop(
   config: ml_collections.ConfigDict,
-  experiment: Experiment,
+  workload: Workload,
   make: MakeAlgorithm,
   run: MemberRun,
   stopped: Population,
@@ -42,7 +41,7 @@ def report_stop(
 
   Args:
     config: of the run.
-    experiment: of the run.
+    workload: of the run.
     make: makes the algorithm.
     run: of the member; the batch goes into its directory, as `write_batch` has it.
     stopped: the member, on the host, its leaves without the axis `[M]`.
@@ -50,7 +49,7 @@ def report_stop(
   """
   if devices.is_main_process():
     try:
-      _report(config, experiment, make, run, stopped, name_operation)
+      _report(config, workload, make, run, stopped, name_operation)
     # Other members may go on: what cannot be told of this one must not end them.
     except (jax.errors.JaxRuntimeError, OSError) as error:
       say(f"{run.name}: no more can be told of it: {' '.join(str(error).split())[:500]}")
@@ -59,7 +58,7 @@ def report_stop(
 
 def _report(
   config: ml_collections.ConfigDict,
-  experiment: Experiment,
+  workload: Workload,
   make: MakeAlgorithm,
   run: MemberRun,
   stopped: Population,
@@ -70,15 +69,14 @@ def _report(
     f"{run.name} has stopped at update {int(stopped.step)}: not every number was finite after its last {in_a_row} "
     f"update(s), which were skipped ({total} in all)"
   )
-  data = normalise_dataset(experiment.statistics, experiment.train.data)
-  update = first_bad_update(stopped, make_sample(config, experiment.problem), data, run.keys.train)
+  update = first_bad_update(stopped, workload.make_sample(config), workload.training_data(), run.keys.train)
   path = run.directory / BATCH_FILE.format(step=update.step)
   try:
     write_batch(path, update)
     say(f"  its batch: {path}")
   except OSError as error:
     say(f"  its batch could not be written: {error}")
-  say(f"  {describe(diagnose(make, update), update, experiment.train.indices)}")
+  say(f"  {describe(diagnose(make, update), update, workload.train_tasks)}")
   if not name_operation:
     say("  the same command with --debug_nans names the operation")
   elif operation := first_bad_operation(make, update):

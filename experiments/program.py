@@ -9,8 +9,7 @@ from jax.sharding import Mesh
 
 from experiments.command_line import say
 from experiments.configuration import ConfigurationError
-from experiments.experiment import Experiment, make_sample, tasks_of_update
-from macaw_jax.data.statistics import normalise_dataset
+from experiments.workload import Workload
 from macaw_jax.training import devices
 from macaw_jax.training.loop import Chunk, Dataset, State, compile_chunk
 from macaw_jax.training.non_finite import Attempt, compile_with_skips
@@ -27,7 +26,7 @@ class Program(NamedTuple):
   keys: Key  # [M]
 
 
-def make_mesh(config: ml_collections.ConfigDict, experiment: Experiment, num_members: int) -> Mesh | None:
+def make_mesh(config: ml_collections.ConfigDict, workload: Workload, num_members: int) -> Mesh | None:
   """The devices that are configured; None is the first one alone.
 
   Raises:
@@ -35,7 +34,7 @@ def make_mesh(config: ml_collections.ConfigDict, experiment: Experiment, num_mem
   """
   if config.devices.seed == config.devices.task == 1 and not config.devices.distributed:
     return None
-  num_tasks = tasks_of_update(config, experiment.problem)
+  num_tasks = workload.tasks_of_update(config)
   try:
     return devices.make_mesh(config.devices.seed, config.devices.task, members=num_members, tasks=num_tasks)
   except ValueError as error:
@@ -44,7 +43,7 @@ def make_mesh(config: ml_collections.ConfigDict, experiment: Experiment, num_mem
 
 def compile_program(
   config: ml_collections.ConfigDict,
-  experiment: Experiment,
+  workload: Workload,
   make: MakeAlgorithm,
   mesh: Mesh | None,
   population: Population,
@@ -56,8 +55,8 @@ def compile_program(
   A member skips updates after which not every number is finite, and stands still after `max_skips_in_a_row` of them;
   see `macaw_jax.training.non_finite`.
   """
-  sample = make_sample(config, experiment.problem)
-  data = normalise_dataset(experiment.statistics, experiment.train.data)
+  sample = workload.make_sample(config)
+  data = workload.training_data()
   stacked_keys = stack(keys)
   if mesh is not None:
     sample = devices.shard_tasks(sample, mesh)

@@ -17,12 +17,11 @@ from functools import partial
 from os import devnull
 
 import ml_collections
-import numpy as np
 from absl import flags
 
 from experiments.command_line import TrainingError, launch_with_config, say
 from experiments.configuration import ConfigurationError, collects
-from experiments.experiment import Experiment, load_experiment, make_algorithm
+from experiments.experiment import load_experiment
 from experiments.interruption import Interrupted, Interruption
 from experiments.member_runs import open_members
 from experiments.online_configuration import validate_online
@@ -32,6 +31,7 @@ from experiments.program import make_mesh
 from experiments.run_results import finish
 from experiments.training import Session, train_and_evaluate
 from experiments.validation import validate
+from experiments.workload import Workload
 from macaw_jax.training import devices
 
 CONTINUE_CHANGED = flags.DEFINE_bool(
@@ -73,16 +73,17 @@ def run(
       resources.enter_context(redirect_stdout(resources.enter_context(open(devnull, "w"))))
     say(f"{config.algorithm.name} on {config.dataset.directory}, {describe_members(members)}")
     say("loading and checking the data ...")
-    experiment = load_experiment(config)
-    make = partial(make_algorithm, config, experiment.problem)
+    workload: Workload = load_experiment(config)
+    make = partial(workload.make_algorithm, config)
     for each in members:
       make(**each.hyperparameters)  # While its values are numbers: traced, they cannot be refused.
-    mesh = make_mesh(config, experiment, len(members))
-    describe_data(experiment, config)
+    mesh = make_mesh(config, workload, len(members))
+    for line in workload.describe(config):
+      say(f"  {line}")
 
     runs = open_members(members, resources, continue_changed=continue_changed)
     say(f"run directory: {', '.join(str(each.directory) for each in runs)}")
-    session = Session(config, experiment, make, mesh, runs, interruption, continue_changed, debug_nans)
+    session = Session(config, workload, make, mesh, runs, interruption, continue_changed, debug_nans)
     try:
       results, problems = train_and_evaluate(session, resources)
     except Interrupted:
@@ -90,7 +91,7 @@ def run(
       raise
     if devices.is_main_process():
       try:
-        finish(config, experiment, runs, results)
+        finish(config, workload, runs, results)
       except OSError as error:
         problems.append(f"the results could not be written: {error}; the same command writes them again")
     if problems:
@@ -113,21 +114,6 @@ def describe_members(members: Sequence[Member]) -> str:
   if len(members) == 1:
     return f"seed {members[0].config.seed}"
   return f"{len(members)} members ({'; '.join(each.label for each in members)})"
-
-
-def describe_data(experiment: Experiment, config: ml_collections.ConfigDict) -> None:
-  """Says what was loaded."""
-  family, train_split, test_split = experiment.family, experiment.train, experiment.evaluated[0]
-  sizes = train_split.data.size
-  shared = ", the same tasks" if train_split.indices == test_split.indices else ""
-  say(
-    f"  {family.name}: {len(train_split.indices)} training tasks, {len(test_split.indices)} test tasks{shared}; "
-    f"observations of {family.observation_size}, actions of {family.action_size}, episodes of {family.horizon} steps"
-  )
-  say(
-    f"  training data: {int(np.sum(sizes))} transitions, {int(np.min(sizes))} to {int(np.max(sizes))} a task, quality "
-    f"'{config.dataset.quality}'; returns are divided by {float(experiment.statistics.return_scale):.4g}"
-  )
 
 
 def check(config: ml_collections.ConfigDict) -> None:

@@ -8,7 +8,6 @@ import ml_collections
 
 from experiments import compare, report
 from experiments.command_line import say
-from experiments.experiment import Experiment
 from experiments.member_runs import MemberRun
 from experiments.run_directory import (
   CHECKPOINTS,
@@ -24,6 +23,7 @@ from experiments.run_directory import (
   write_json,
 )
 from experiments.training import Result
+from experiments.workload import Workload
 from macaw_jax.evaluation.protocols import Evaluation
 from macaw_jax.training.metrics import read_rows
 
@@ -41,14 +41,14 @@ FILES = {
 
 
 def finish(
-  config: ml_collections.ConfigDict, experiment: Experiment, runs: Sequence[MemberRun], results: Sequence[Result]
+  config: ml_collections.ConfigDict, workload: Workload, runs: Sequence[MemberRun], results: Sequence[Result]
 ) -> None:
   """Writes and shows the final results."""
   for each, result in zip(runs, results, strict=True):
-    write_results(experiment, each, result)
+    write_results(workload, each, result)
     if result.step < config.training.steps:
       say(f"{each.name} stands at update {result.step}: its numbers were not finite after it")
-    draw(each.member.config, experiment, each.directory, result.evaluation)
+    draw(each.member.config, workload, each.directory, result.evaluation)
   if len(runs) == 1:
     (each,), (result,) = runs, results
     say(f"\n{report.results_table(result.rows)}\n")
@@ -67,12 +67,12 @@ def say_files(directory: Path) -> None:
       say(f"  {name:<20} {content}")
 
 
-def write_results(experiment: Experiment, each: MemberRun, result: Result) -> None:
+def write_results(workload: Workload, each: MemberRun, result: Result) -> None:
   """Writes the returns and scores of a member after its last update."""
   config = each.member.config
   values = {
     "algorithm": config.algorithm.name,
-    "family": experiment.family.name,
+    "family": workload.family.name,
     "seed": config.seed,
     "step": result.step,
     "seconds": max((row["wall_time"] for row in read_rows(each.directory / METRICS)), default=None),
@@ -83,12 +83,12 @@ def write_results(experiment: Experiment, each: MemberRun, result: Result) -> No
   write_json(each.directory / RESULTS, values)
 
 
-def draw(config: ml_collections.ConfigDict, experiment: Experiment, directory: Path, evaluation: Evaluation) -> None:
+def draw(config: ml_collections.ConfigDict, workload: Workload, directory: Path, evaluation: Evaluation) -> None:
   """Draws the learning curve, and the first adapted episode on the first test task; says what cannot be drawn here."""
-  title = f"{config.algorithm.name}, {experiment.family.name}, seed {config.seed}"
+  title = f"{config.algorithm.name}, {workload.family.name}, seed {config.seed}"
   try:
     report.plot_learning_curve(read_rows(directory / METRICS), directory / LEARNING_CURVE, title)
   except ImportError:
     say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
-  states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, experiment.evaluated[0].tasks))
-  report.draw_episode(experiment.family, states, directory / ROLLOUT, task=task)
+  states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, workload.test_tasks))
+  report.draw_episode(workload.family, states, directory / ROLLOUT, task=task)

@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 
 from experiments import report
 from experiments.command_line import TrainingError, say
-from experiments.experiment import Evaluator, Experiment, inner_steps_of
 from experiments.interruption import Interrupted, Interruption
 from experiments.member_runs import MemberFiles, MemberRun, Start, first_step, newest_common_step, restore
 from experiments.non_finite_report import report_stop
 from experiments.program import Program, compile_program
 from experiments.run_directory import METRICS
+from experiments.workload import Workload
 from macaw_jax.evaluation.protocols import Evaluation, Row
 from macaw_jax.training import devices
 from macaw_jax.training.loop import train
@@ -40,7 +40,7 @@ class Session(NamedTuple):
   """What a run has, once everything is checked."""
 
   config: ml_collections.ConfigDict
-  experiment: Experiment
+  workload: Workload
   make: MakeAlgorithm
   mesh: Mesh | None
   runs: Sequence[MemberRun]
@@ -102,7 +102,7 @@ def first_population(session: Session) -> tuple[Population, int, list[Start]]:
     state = initialise_member(session.make, each.member.hyperparameters, each.keys.init)
     beginning = Start(state, no_skips(), metrics_rows=None, evaluated=False)
     starts.append(
-      restore(each, step, state, session.experiment.statistics, session.continue_changed) if step else beginning
+      restore(each, step, state, session.workload.statistics, session.continue_changed) if step else beginning
     )
   size = sum(leaf.size for leaf in jax.tree.leaves(starts[0].state.params))
   say(f"  {size:,} parameters on {jax.devices()[0].device_kind}")
@@ -115,14 +115,8 @@ def first_population(session: Session) -> tuple[Population, int, list[Start]]:
 
 def make_evaluate(session: Session) -> Evaluate:
   """A function that evaluates each member of a population at a step and says what came out."""
-  config, experiment, runs = session.config, session.experiment, session.runs
-  evaluator = Evaluator(
-    experiment,
-    with_hyperparameters(session.make),
-    experiment.statistics,
-    config.evaluation,
-    inner_steps=inner_steps_of(config),
-  )
+  runs = session.runs
+  evaluate_params = session.workload.make_evaluate(session.config, with_hyperparameters(session.make))
 
   def evaluate(population: Population, step: int) -> list[Result]:
     results = []
@@ -130,7 +124,7 @@ def make_evaluate(session: Session) -> Evaluate:
       started = time.monotonic()
       hyperparameters, state = member((population.hyperparameters, population.state), index)
       params = MemberParams(hyperparameters, state.params)
-      rows, evaluation = evaluator(params, jax.random.fold_in(each.keys.evaluate, step))
+      rows, evaluation = evaluate_params(params, jax.random.fold_in(each.keys.evaluate, step))
       whose = f" of {each.member.label}" if len(runs) > 1 else ""
       seconds = time.monotonic() - started
       say(f"evaluation{whose} after {int(state.step)} updates, in {seconds:.1f} s: {report.summary(rows)}")
@@ -168,7 +162,7 @@ def compile_updates(session: Session, population: Population) -> Program:
   started = time.monotonic()
   program = compile_program(
     session.config,
-    session.experiment,
+    session.workload,
     session.make,
     session.mesh,
     population,
@@ -242,11 +236,11 @@ def save(
     results: of this step, empty where none were due, None where a signal ended them.
   """
   if devices.is_main_process():
-    scores = [training_score(session.experiment, result.rows) for result in results or ()]
+    scores = [training_score(session.workload, result.rows) for result in results or ()]
     files.save(
       step,
       population,
-      session.experiment.statistics,
+      session.workload.statistics,
       scores or [None] * len(session.runs),
       is_evaluated=results is not None,
     )
@@ -274,7 +268,7 @@ def report_stopped(
   for index in map(int, np.flatnonzero(stopped & ~have_stopped)):
     report_stop(
       session.config,
-      session.experiment,
+      session.workload,
       session.make,
       session.runs[index],
       member(on_host(), index),
@@ -290,9 +284,9 @@ def report_stopped(
   return stopped
 
 
-def training_score(experiment: Experiment, rows: Sequence[Row]) -> float | None:
+def training_score(workload: Workload, rows: Sequence[Row]) -> float | None:
   """The mean score after adaptation over the rows of training tasks; None without any."""
-  scores = [row["score_after"] for row in rows if row["task_index"] in experiment.train.indices]
+  scores = [row["score_after"] for row in rows if row["task_index"] in workload.train_tasks]
   return float(np.mean(scores)) if scores and np.isfinite(scores).all() else None
 
 
