@@ -41,9 +41,13 @@ class NativeSimulator:
     self._pool = Rollout(nthread=num_threads)
     self._data = [mujoco.MjData(self.model) for _ in range(max(1, num_threads))]
     self._executor = ThreadPoolExecutor(len(self._data))
+    self._last_models: dict[bytes, mujoco.MjModel] = {}
 
   def models(self, tasks: Task) -> list[mujoco.MjModel]:
-    """The model of each episode, from the task of each, leaves `[N, ...]`; one object where tasks are equal."""
+    """The model of each episode, from the task of each, leaves `[N, ...]`; one object where tasks are equal.
+
+    Models are kept until the next call: whoever asks in every step of an episode makes them once.
+    """
     num_episodes = len(jax.tree.leaves(tasks)[0])
     if not self._dynamics.randomised:
       return [self.model] * num_episodes
@@ -54,8 +58,10 @@ class NativeSimulator:
       own = {name: values[episode] for name, values in factors.items()}
       key = b"".join(values.tobytes() for values in own.values())
       if key not in models:
-        models[key] = _scaled_model(self.model, own)
+        known = self._last_models.get(key)
+        models[key] = _scaled_model(self.model, own) if known is None else known
       chosen.append(models[key])
+    self._last_models = models
     return chosen
 
   def start(self, models: list[mujoco.MjModel], physics: Physics) -> Physics:
