@@ -1,6 +1,7 @@
 """Meta-learning from parts: the one place that maps over tasks and steps the optimiser."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,24 +20,29 @@ from macaw_jax.types import (
   TaskBatch,
   TimeStep,
   TrainState,
-  Transition,
 )
 
 MakeOptimizer = Callable[[float | optax.Schedule], optax.GradientTransformation]
 """Makes a part's optimiser from its learning rate; `optax.adam` is one."""
 
+MetaLoss = Callable[[MetaParams, TaskBatch, Key], tuple[Array, Metrics]]
+"""`(params, tasks, key) -> (scalar, metrics)`: what meta-training descends, of a batch of tasks."""
+
+MetaGradient = Callable[[MetaParams, TaskBatch, Key], tuple[MetaParams, Metrics]]
+"""`(params, tasks, key) -> (gradient, metrics)`: what the optimiser is given in an update."""
+
 RULE = "rule"  # The label of the adaptation rule's own parameters among the parts of an optimiser.
 
 
-def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> Callable[..., tuple[Array, Metrics]]:
-  """The objective of meta-training: `(params, tasks, key) -> (scalar, metrics)`.
+def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> MetaLoss:
+  """The objective of meta-training.
 
   mean over tasks i of outer_loss(adapted_i, query_i) with adapted_i = adaptation(params, support_i). The query is
   judged with the learned scalars of the rule out of sight: they act through adaptation alone.
   """
 
   def task_loss(
-    params: MetaParams, taps: dict[str, list[Tap]], support: Transition, query: Transition, key: Key
+    params: MetaParams, taps: dict[str, list[Tap]], support: Any, query: Any, key: Key
   ) -> tuple[Array, Metrics]:
     key_adaptation, key_outer = jax.random.split(key)
     net = attach_taps(params.net, taps)
@@ -53,6 +59,16 @@ def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> Callable[..., tuple
     return jnp.mean(losses), jax.tree.map(jnp.mean, metrics)
 
   return loss
+
+
+def gradient_of(loss: MetaLoss) -> MetaGradient:
+  """The gradient of a loss of a batch of tasks."""
+
+  def meta_gradient(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[MetaParams, Metrics]:
+    (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params, tasks, key)
+    return gradient, metrics
+
+  return meta_gradient
 
 
 def learning_rate(rate: float, decay_steps: int | None) -> float | optax.Schedule:
@@ -107,7 +123,32 @@ def meta_learner(
     act: `(params, timestep, key) -> action`, with `params` the named parts after adaptation.
     test_adaptation: How a new task's support changes the parts, if not by `adaptation`; its rule is as initialised.
   """
-  loss = meta_loss(adaptation, outer_loss)
+  algorithm = learner(
+    init_net=init_net,
+    adaptation=adaptation,
+    meta_gradient=gradient_of(meta_loss(adaptation, outer_loss)),
+    optimizer=optimizer,
+    act=act,
+  )
+  if test_adaptation is None:
+    return algorithm
+
+  def adapt(params: MetaParams, support: Any, key: Key) -> dict[str, Params]:
+    changes, _ = test_adaptation.apply(params.net, test_adaptation.init(params.net), support, key)
+    return changes
+
+  return algorithm._replace(adapt=adapt)
+
+
+def learner(
+  *,
+  init_net: Callable[[Key], dict[str, Params]],
+  adaptation: Adaptation,
+  meta_gradient: MetaGradient,
+  optimizer: optax.GradientTransformation,
+  act: Callable[[dict[str, Params], TimeStep, Key | None], Array],
+) -> Algorithm:
+  """An algorithm whose optimiser is given `meta_gradient` of a batch of tasks; other arguments as of `meta_learner`."""
 
   def init(key: Key) -> TrainState:
     net = init_net(key)
@@ -115,17 +156,14 @@ def meta_learner(
     return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
 
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
-    (_, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, tasks, key)
+    gradient, metrics = meta_gradient(state.params, tasks, key)
     with jax.named_scope("optimizer"):
-      updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+      updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
       params = optax.apply_updates(state.params, updates)
     return TrainState(params, opt_state, state.step + 1), metrics
 
-  def adapt(params: MetaParams, support: Transition, key: Key) -> dict[str, Params]:
-    if test_adaptation is None:
-      changes, _ = adaptation.apply(params.net, params.rule, support, key)
-    else:
-      changes, _ = test_adaptation.apply(params.net, test_adaptation.init(params.net), support, key)
+  def adapt(params: MetaParams, support: Any, key: Key) -> dict[str, Params]:
+    changes, _ = adaptation.apply(params.net, params.rule, support, key)
     return changes
 
   def act_in_task(

@@ -44,11 +44,32 @@ class Transition(NamedTuple):
   final_discount: Array  # [...]  gamma^(steps to the end), gamma on the last row; 0.0 if the task ended the episode
 
 
+class Gaussian(NamedTuple):
+  """A normal distribution of each component of an action, independent of the others."""
+
+  mean: Array  # [..., A]
+  log_std: Array  # [..., A]  log of the standard deviation
+
+
+class Episodes(NamedTuple):
+  """Whole episodes that one policy acted in one task, of H steps each.
+
+  After its end an episode is masked: its rewards are zero, and what else is there means nothing.
+  """
+
+  observation: Array  # [..., H, O]
+  action: Array  # [..., H, A]  as drawn; the environment clips it
+  next_observation: Array  # [..., H, O]
+  mask: Array  # [..., H]  1.0 while the episode runs, the step that ends it included
+  reward: Array | None  # [..., H]; None where it is not known
+  behaviour: Gaussian | None = None  # [..., H, A]  what the actions were drawn from; None until an update records it
+
+
 class TaskBatch(NamedTuple):
   """Data of several tasks: what adaptation reads, and what judges it."""
 
-  support: Transition  # [T, B, ...]
-  query: Transition  # [T, B, ...]
+  support: Any  # Transition [T, B, ...]; of an agent that acts in order to learn, Episodes [T, K, E, H, ...]
+  query: Any  # Transition [T, B, ...], or Episodes [T, E, H, ...]
   task_index: Array  # [T]  int32 position of the task in its dataset
 
 
@@ -85,7 +106,7 @@ class TrainState(NamedTuple):
   step: Array  # []  int32, updates done
 
 
-LossFn = Callable[[dict[str, Params], Transition, Key], tuple[Array, Metrics]]
+LossFn = Callable[[dict[str, Params], Any, Key], tuple[Array, Metrics]]
 """`(params, batch, key) -> (scalar, metrics)`: `params` are named parts, `batch` belongs to one task."""
 
 
@@ -106,7 +127,7 @@ class Adaptation(NamedTuple):
   """
 
   init: Callable[[dict[str, Params]], Params]
-  apply: Callable[[dict[str, Params], Params, Transition, Key], tuple[dict[str, Params], Metrics]]
+  apply: Callable[[dict[str, Params], Params, Any, Key], tuple[dict[str, Params], Metrics]]
   generator_products: Mapping[str, int] = MappingProxyType({})
 
 
@@ -121,15 +142,18 @@ class Algorithm(NamedTuple):
 
   init:   `(key) -> TrainState`
   update: `(state, tasks, key) -> (TrainState, metrics)`, one meta-update on a `TaskBatch`
-  adapt:  `(params, support, key) -> task`, one task; `support` has axis `[B]`; `task` is what adaptation changed
+  adapt:  `(params, support, key) -> task`, one task; `support` is a Transition `[B, ...]`, or Episodes `[K, E, H, ...]`
+          of an agent that acts in order to learn; `task` is what adaptation changed
   act:    `(params, task, timestep, key) -> (action, task)`, one step of one episode. With `key=None` the action
           is the mode of the policy, with a key a sample.
   prior:  `(params, key) -> task`, the agent before it has seen anything of a task. Gradient-based agents act as they
           are, which is `{}`; an agent with a belief about tasks draws one, and keeps it for an episode.
+  reads_reward: whether `adapt` reads the rewards of Episodes; if not, it is given them with reward None.
   """
 
   init: Callable[[Key], TrainState]
   update: Callable[[TrainState, TaskBatch, Key], tuple[TrainState, Metrics]]
-  adapt: Callable[[Params, Transition, Key], dict[str, Params]]
+  adapt: Callable[[Params, Any, Key], dict[str, Params]]
   act: Callable[[Params, dict[str, Params], TimeStep, Key | None], tuple[Array, dict[str, Params]]]
   prior: Callable[[Params, Key], dict[str, Params]] = no_prior
+  reads_reward: bool = True

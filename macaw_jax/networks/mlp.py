@@ -8,11 +8,12 @@ from macaw_jax.types import Array
 
 
 class MLP(nn.Module):
-  """Layers of the given sizes with ReLU between them; the last one is linear, and an `output_layer` if given."""
+  """Layers of the given sizes with an activation between them; the last is linear, and an `output_layer` if given."""
 
   sizes: Sequence[int]
   layer: Callable[..., nn.Module] = nn.Dense
   output_layer: Callable[..., nn.Module] | None = None
+  activation: Callable[[Array], Array] = nn.relu
 
   @nn.compact
   def __call__(self, inputs: Array) -> Array:
@@ -20,7 +21,7 @@ class MLP(nn.Module):
     hidden = inputs
     for index, size in enumerate(self.sizes):
       if index > 0:
-        hidden = nn.relu(hidden)
+        hidden = self.activation(hidden)
       is_output = index == len(self.sizes) - 1
       layer = self.output_layer if is_output and self.output_layer is not None else self.layer
       hidden = layer(size, name=f"layer_{index}")(hidden)

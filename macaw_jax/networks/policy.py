@@ -87,8 +87,8 @@ class PolicyModule(nn.Module):
     return self.head(jnp.concatenate([features, action], axis=-1))[..., 0]
 
 
-def gaussian_log_prob(mean: Array, standard_deviation: float, action: Array) -> Array:
-  """Log Normal(action; mean, standard_deviation^2 I), summed over the action's components: `[..., A] -> [...]`."""
+def gaussian_log_prob(mean: Array, standard_deviation: float | Array, action: Array) -> Array:
+  """Log Normal(action; mean, standard_deviation^2), summed over the action's components: `[..., A] -> [...]`."""
   return jax.scipy.stats.norm.logpdf(action, mean, standard_deviation).sum(axis=-1)
 
 

@@ -1,0 +1,64 @@
+"""Adaptation by policy-gradient steps with one step size for each parameter, and a learned offset."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.hyperparameters import stop_gradient_if
+from macaw_jax.types import Adaptation, Array, Episodes, Key, LossFn, Metrics, Params
+
+
+def policy_gradient_step(
+  loss: LossFn,
+  *,
+  on: str = "policy",
+  step_size: float | Array,
+  learn_step_sizes: bool | Array = False,
+  offset: bool | Array = False,
+  first_order: bool | Array = False,
+) -> Adaptation:
+  """As many steps on the part called `on` as the support has sets of episodes.
+
+  theta_1     = theta + offset - step sizes * grad loss(theta; episodes_0)
+  theta_{k+1} = theta_k - step sizes * grad loss(theta_k; episodes_k)
+
+  Step sizes and offset have one number for each parameter. The first are Meta-SGD's (Li et al. 2017): nothing keeps
+  them positive. The offset is NoRML's (Yang et al. 2019, equation 5), and is added once, however many steps there
+  are. Nothing is held fixed in differentiation but what the switches say.
+
+  Args:
+    loss: `(params, episodes, key) -> (scalar, metrics)` of one set of episodes `[E, H, ...]`.
+    on: the part that changes.
+    step_size: initial value of all step sizes.
+    learn_step_sizes: whether meta-training learns them.
+    offset: whether the offset, which starts at zero, is added and learned.
+    first_order: whether meta-gradients ignore how an inner gradient depends on the parameters.
+
+  The support of `apply` is Episodes `[K, E, H, ...]`; of none, K = 0, the part stays as it is and no offset is added.
+  """
+
+  def init(net: dict[str, Params]) -> Params:
+    return {
+      "step_size": jax.tree.map(lambda leaf: jnp.full(leaf.shape, step_size, leaf.dtype), net[on]),
+      "offset": jax.tree.map(jnp.zeros_like, net[on]),
+    }
+
+  def apply(net: dict[str, Params], rule: Params, support: Episodes, key: Key) -> tuple[dict[str, Params], Metrics]:
+    held = jnp.logical_not(learn_step_sizes)
+    step_sizes = jax.tree.map(partial(stop_gradient_if, held), rule["step_size"])
+    added = jax.tree.map(lambda leaf: jnp.where(offset, leaf, 0.0), rule["offset"])
+    params, metrics = net[on], {}
+    num_steps = support.mask.shape[0]
+    for index, step_key in enumerate(jax.random.split(key, num_steps)):
+      episodes = jax.tree.map(lambda leaf, index=index: leaf[index], support)
+      (metrics[f"inner_loss_{index}"], _), gradient = jax.value_and_grad(
+        lambda weights, *rest: loss(net | {on: weights}, *rest), has_aux=True
+      )(params, episodes, step_key)
+      gradient = jax.tree.map(partial(stop_gradient_if, first_order), gradient)
+      params = jax.tree.map(lambda weight, size, slope: weight - size * slope, params, step_sizes, gradient)
+      if index == 0:
+        params = jax.tree.map(jnp.add, params, added)
+    return {on: params}, metrics
+
+  return Adaptation(init, apply)

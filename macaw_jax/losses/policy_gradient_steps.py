@@ -1,0 +1,135 @@
+"""Policy-gradient losses of whole episodes, bound to a policy: what an inner step descends, and what judges it."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.losses.feature_baseline import fit_baseline
+from macaw_jax.losses.policy_gradient import (
+  clipped_ratio_objective,
+  dice_surrogate,
+  loaded_dice_surrogate,
+  log_prob_surrogate,
+  ratio_objective,
+)
+from macaw_jax.losses.returns import generalised_advantage, masked_mean, normalise_advantage, returns_to_go
+from macaw_jax.networks.gaussian import GaussianPolicy, log_prob
+from macaw_jax.types import Array, Episodes, Key, LossFn, Metrics, Params
+
+SURROGATES = ("log_prob", "ratio", "dice", "loaded_dice")
+
+Features = Callable[[Array], Array]
+"""Of observations `[E, H, O]`, as `cubic_features`: `[E, H, F]`."""
+
+OfEpisodes = Callable[[Episodes], Array]
+"""`(episodes [E, H, ...]) -> [E, H]`: a number for each step, from rewards; data, held fixed."""
+
+
+def reward_of(episodes: Episodes) -> Array:
+  """The rewards of episodes. Raises ValueError where they have none."""
+  if episodes.reward is None:
+    raise ValueError("these episodes have no rewards, and adaptation reads them")
+  return episodes.reward
+
+
+def fitted_value(features: Features, *, discount: float, whiten: bool | Array = False) -> OfEpisodes:
+  """V(s_t, t), fitted to the discounted returns of the very episodes that it is read on (`fit_baseline`).
+
+  With `whiten` the returns are standardised before the fit.
+  """
+
+  def value(episodes: Episodes) -> Array:
+    returns = returns_to_go(reward_of(episodes), discount)
+    return fit_baseline(features(episodes.observation), returns, episodes.mask, whiten=whiten)
+
+  return value
+
+
+def advantage_over(
+  value: OfEpisodes, *, discount: float, lambda_: float | Array = 1.0, normalise: bool | Array = False
+) -> OfEpisodes:
+  """`generalised_advantage` over a value: return minus value where lambda is 1.
+
+  With `normalise` it is standardised over the steps of the episodes.
+  """
+
+  def advantage(episodes: Episodes) -> Array:
+    raw = generalised_advantage(reward_of(episodes), value(episodes), episodes.mask, discount, lambda_)
+    return jax.lax.stop_gradient(jnp.where(normalise, normalise_advantage(raw, episodes.mask), raw))
+
+  return advantage
+
+
+def behaviour_log_prob(episodes: Episodes, now: Array) -> Array:
+  """Log of the density that the actions were drawn from, held fixed; `now` where no behaviour is recorded."""
+  then = now if episodes.behaviour is None else log_prob(episodes.behaviour, episodes.action)
+  return jax.lax.stop_gradient(then)
+
+
+def policy_log_prob(policy: GaussianPolicy, params: dict[str, Params], episodes: Episodes) -> Array:
+  """Log pi(a | s) of the part `policy`, `[..., H]`."""
+  return log_prob(policy.distribution(params["policy"], episodes.observation), episodes.action)
+
+
+def policy_loss(policy: GaussianPolicy, advantage: OfEpisodes, *, clip: float | Array | None) -> LossFn:
+  """-mean over valid steps of min(rho A, clip(rho, 1 - clip, 1 + clip) A), rho = pi(a | s) / behaviour(a | s).
+
+  Schulman et al. 2017, equation 7; without `clip` -mean of rho A. Where no behaviour is recorded it is the policy
+  itself, held fixed: rho is 1, and the gradient that of -mean A log pi.
+  """
+
+  def loss(params: dict[str, Params], episodes: Episodes, key: Key) -> tuple[Array, Metrics]:
+    del key
+    now = policy_log_prob(policy, params, episodes)
+    then = behaviour_log_prob(episodes, now)
+    if clip is None:
+      terms = ratio_objective(now, then, advantage(episodes))
+    else:
+      terms = clipped_ratio_objective(now, then, advantage(episodes), clip)
+    value = -masked_mean(terms, episodes.mask)
+    return value, {"outer_loss": value}
+
+  return loss
+
+
+def surrogate_loss(
+  policy: GaussianPolicy,
+  name: str,
+  *,
+  advantage: OfEpisodes,
+  value: OfEpisodes,
+  discount: float,
+  loaded_lambda: float | Array = 1.0,
+) -> LossFn:
+  """-mean over valid steps of a surrogate of `macaw_jax.losses.policy_gradient`, for an inner step.
+
+  Args:
+    policy: whose parameters are the part `policy`.
+    name: 'log_prob', 'ratio' (taken from the recorded behaviour where there is one), 'dice' or 'loaded_dice'.
+    advantage: of all but 'dice'.
+    value: the baseline of 'dice', which reads rewards, both discounted to the start of the episode.
+    discount: gamma.
+    loaded_lambda: of 'loaded_dice'.
+
+  Raises:
+    ValueError: there is no such surrogate.
+  """
+  if name not in SURROGATES:
+    raise ValueError(f"surrogate={name!r} is unknown; choose one of {', '.join(SURROGATES)}")
+
+  def terms(episodes: Episodes, now: Array) -> Array:
+    if name == "dice":
+      from_start = discount ** jnp.arange(now.shape[-1])
+      return dice_surrogate(now, from_start * reward_of(episodes), episodes.mask, from_start * value(episodes))
+    if name == "loaded_dice":
+      return loaded_dice_surrogate(now, advantage(episodes), episodes.mask, loaded_lambda)
+    if name == "ratio":
+      return ratio_objective(now, behaviour_log_prob(episodes, now), advantage(episodes))
+    return log_prob_surrogate(now, advantage(episodes), episodes.mask)
+
+  def loss(params: dict[str, Params], episodes: Episodes, key: Key) -> tuple[Array, Metrics]:
+    del key
+    return -masked_mean(terms(episodes, policy_log_prob(policy, params, episodes)), episodes.mask), {}
+
+  return loss

@@ -1,0 +1,61 @@
+"""Meta-training of agents that act in order to learn: every update begins with episodes of the present policy.
+
+Collecting is part of the update, and so in the compiled loop with it: what the loop calls a dataset is the training
+tasks of a family, and a batch is some of them. Populations, checkpoints and everything else that knows the contract of
+an algorithm then hold for these agents as they stand.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from macaw_jax.envs.family import Task
+from macaw_jax.evaluation.on_policy import episode_returns, experience_task
+from macaw_jax.evaluation.sampled_rollout import SampledRollout
+from macaw_jax.types import Algorithm, Array, Episodes, Key, Metrics, TaskBatch, TrainState
+
+
+def sample_distinct_tasks(tasks: Task, key: Key, *, num_tasks: int) -> Task:
+  """`num_tasks` different ones of the tasks `[N, ...]`, leaves `[num_tasks, ...]`."""
+  available = len(jax.tree.leaves(tasks)[0])
+  chosen = jax.random.choice(key, available, (num_tasks,), replace=False)
+  return jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen], tasks)
+
+
+def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: int, inner_steps: int = 1) -> Algorithm:
+  """The algorithm whose `update` takes tasks of a family, leaves `[T, ...]`, acts in them, and learns from that.
+
+  In each task: `num_episodes` episodes before each of the `inner_steps` inner steps, the support, and as many with the
+  adapted policy, the query. Metrics get `return_before` and `return_after`, the mean undiscounted returns before the
+  first inner step and after the last, and `environment_steps`, those of the update.
+  """
+
+  def act_in(params: object, task: Task, key: Key) -> tuple[Episodes, Episodes, Metrics]:
+    key_experience, key_query = jax.random.split(key)
+    experience = experience_task(
+      algorithm, rollout, params, task, key_experience, num_episodes=num_episodes, inner_steps=inner_steps
+    )
+    query = rollout(params, experience.adapted, task, key_query, num_episodes)
+    metrics = {
+      "return_before": jnp.mean(experience.returns[0]),
+      "return_after": jnp.mean(episode_returns(query)),
+      "environment_steps": jnp.sum(experience.support.mask) + jnp.sum(query.mask),
+    }
+    return experience.support, query, metrics
+
+  def update(state: TrainState, tasks: Task, key: Key) -> tuple[TrainState, Metrics]:
+    num_tasks = len(jax.tree.leaves(tasks)[0])
+    key_collect, key_update = jax.random.split(key)
+    with jax.named_scope("collecting"):
+      support, query, collected = jax.vmap(act_in, (None, 0, 0))(
+        state.params, tasks, jax.random.split(key_collect, num_tasks)
+      )
+    batch = TaskBatch(support, query, jnp.arange(num_tasks))
+    state, metrics = algorithm.update(state, batch, key_update)
+    return state, metrics | _of_all_tasks(collected)
+
+  return algorithm._replace(update=update)
+
+
+def _of_all_tasks(metrics: Metrics) -> dict[str, Array]:
+  steps = metrics["environment_steps"]
+  return {name: jnp.mean(values) for name, values in metrics.items()} | {"environment_steps": jnp.sum(steps)}
