@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.command_line import launch_with_arguments, say
-from experiments.configuration import ConfigurationError
 from experiments.report import task_name
 from experiments.run_directory import RESULTS
 from experiments.run_groups import (
@@ -20,6 +19,7 @@ from experiments.run_groups import (
   find_results,
   group_by_configuration,
   require_fields,
+  require_kind,
   rows_on_test_tasks,
   scores,
 )
@@ -39,9 +39,8 @@ class Group(NamedTuple):
 def main(arguments: list[str]) -> None:
   """Prints the table of the runs that the command line names."""
   results = find_results(arguments, "compare")
+  require_kind(results, "compare")
   for directory, result in results.items():
-    if "collection" in result["config"]:
-      raise ConfigurationError(f"{directory}: it collected its own data; see python -m experiments.online_report")
     require_fields(directory / RESULTS, result, [*SCORES, "return_after", "task"])
   say(comparison_table(group_runs(results)))
   say(f"\n{runs_table(results)}")

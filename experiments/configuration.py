@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, get_args
 
 import ml_collections
 
-from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.algorithms import ALGORITHMS, ON_POLICY
 from macaw_jax.data.dataset import Quality
 from macaw_jax.data.manifest import MANIFEST_FILE
 from macaw_jax.data.sampling import Order
@@ -66,7 +66,7 @@ FIELDS: dict[str, Field] = {
   "dataset.transitions_per_task": at_least(1)._replace(optional=True),
   "dataset.skip": at_least(1),
   "dataset.split": one_of(("in_distribution", "extrapolation")),
-  "algorithm.name": one_of(tuple(ALGORITHMS)),
+  "algorithm.name": one_of(tuple(name for name in ALGORITHMS if name not in ON_POLICY)),
   "training.steps": at_least(1),
   "training.tasks_per_update": at_least(1),
   "training.support_size": at_least(1),
@@ -94,6 +94,11 @@ FIELDS: dict[str, Field] = {
 def collects(config: ml_collections.ConfigDict) -> bool:
   """Whether the run collects its own data (`experiments.online_run`), and has no dataset."""
   return "collection" in config
+
+
+def is_on_policy(config: ml_collections.ConfigDict) -> bool:
+  """Whether every update learns from episodes that it has acted itself (`experiments.on_policy_experiment`)."""
+  return "rollouts" in config
 
 
 def support_directory(config: ml_collections.ConfigDict) -> Path:

@@ -18,12 +18,17 @@ from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.types import Array, Problem
 
 
-def hyperparameter_faults(algorithm: str, problem: Problem, values: Mapping[str, Any]) -> dict[str, str]:
-  """A line for each hyper-parameter that is unknown, missing, of a wrong type or refused alone, by its name."""
+def hyperparameter_faults(
+  algorithm: str, problem: Problem, values: Mapping[str, Any], place: str = "config.algorithm"
+) -> dict[str, str]:
+  """A line for each hyper-parameter that is unknown, missing, of a wrong type or refused alone, by its name.
+
+  `place` is the section that has them.
+  """
   factory = ALGORITHMS[algorithm]
   parameters = _settable(factory)
   faults = {
-    name: f"config.algorithm.{name} is missing; expected {_describe(parameter.annotation)}"
+    name: f"{place}.{name} is missing; expected {_describe(parameter.annotation)}"
     for name, parameter in parameters.items()
     if parameter.default is parameter.empty and name not in values
   }
@@ -31,13 +36,13 @@ def hyperparameter_faults(algorithm: str, problem: Problem, values: Mapping[str,
     if name not in parameters:
       # Without a list of all others: whoever changes the algorithm meets many names that the new one does not have.
       nearest = nearest_name(name, parameters)
-      meant = f"; did you mean config.algorithm.{nearest}?" if nearest else ""
-      faults[name] = f"config.algorithm.{name} is no hyper-parameter of {algorithm}{meant}"
+      meant = f"; did you mean {place}.{nearest}?" if nearest else ""
+      faults[name] = f"{place}.{name} is no hyper-parameter of {algorithm}{meant}"
     elif not _is_of(value, parameters[name].annotation):
       expected = _describe(parameters[name].annotation)
-      faults[name] = f"config.algorithm.{name} = {value!r}: expected {expected}"
+      faults[name] = f"{place}.{name} = {value!r}: expected {expected}"
     elif refusal := refusal_of(algorithm, problem, {name: value}):
-      faults[name] = f"config.algorithm.{name} = {value!r}: {_without_value(refusal, value)}"
+      faults[name] = f"{place}.{name} = {value!r}: {_without_value(refusal, value)}"
   return faults
 
 

@@ -89,7 +89,8 @@ def write_batch(path: Path, update: BadUpdate) -> None:
   """Writes the batch of an update as it was drawn, observations and returns scaled as in training.
 
   An .npz file with `support.<field>` and `query.<field>` `[T, B, ...]`, the fields those of `Transition`, `task_index`
-  `[T]`, positions among the training tasks, and `step`, the updates before it.
+  `[T]`, positions among the training tasks, and `step`, the updates before it. Of a run that acts itself it has the
+  parameters of the tasks, `task.<name>` `[T, ...]`, in place of transitions.
 
   Raises:
     OSError: the disk does not take it.

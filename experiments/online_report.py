@@ -17,10 +17,15 @@ import numpy as np
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.online_results import ENVIRONMENT_STEPS, mean_returns
-from experiments.picture import check_picture, draw_if_wanted
-from experiments.run_directory import METRICS, RESULTS
-from experiments.run_groups import find_results, group_by_configuration, require_fields, rows_on_test_tasks
-from macaw_jax.training.metrics import read_rows
+from experiments.picture import check_picture, draw_if_wanted, read_curve
+from experiments.run_directory import RESULTS
+from experiments.run_groups import (
+  find_results,
+  group_by_configuration,
+  require_fields,
+  require_kind,
+  rows_on_test_tasks,
+)
 
 # Of an evaluation, whatever its number of episodes: a run that goes on may have been evaluated on fewer before.
 FIRST, LAST = "test/return_before", "test/return_after"
@@ -38,9 +43,8 @@ def main(arguments: list[str]) -> None:
   """Prints the table of the runs that the command line names, and draws their curves."""
   check_picture()
   results = find_results(arguments, "online_report")
+  require_kind(results, "online_report")
   for directory, result in results.items():
-    if "collection" not in result["config"]:
-      raise ConfigurationError(f"{directory}: a run on a dataset; for these there is python -m experiments.compare")
     require_fields(directory / RESULTS, result, ["returns_by_episodes", ENVIRONMENT_STEPS])
   groups = {
     label: [_run(directory, results[directory]) for directory in directories]
@@ -53,14 +57,6 @@ def main(arguments: list[str]) -> None:
 def _run(directory: Path, result: Mapping[str, Any]) -> OnlineRun:
   rows = rows_on_test_tasks(result)
   return OnlineRun(directory, mean_returns(rows), rows[0][ENVIRONMENT_STEPS])
-
-
-def _curve(directory: Path) -> list[Mapping[str, Any]]:
-  """The rows of a run's metrics that have an evaluation."""
-  try:
-    return [row for row in read_rows(directory / METRICS) if {FIRST, LAST, ENVIRONMENT_STEPS} <= row.keys()]
-  except ValueError as error:
-    raise ConfigurationError(str(error)) from error
 
 
 def table(groups: Mapping[str, Sequence[OnlineRun]]) -> str:
@@ -99,7 +95,7 @@ def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:
   panels = figure.subplots(1, len(groups), squeeze=False)[0]
   for axes, (label, runs) in zip(panels, groups.items(), strict=True):
     for number, run in enumerate(runs):
-      curve = _curve(run.directory)
+      curve = read_curve(run.directory, (FIRST, LAST, ENVIRONMENT_STEPS))
       steps = [row[ENVIRONMENT_STEPS] for row in curve]
       for color, (name, shown) in enumerate({FIRST: "first episode, prior", LAST: "last episode"}.items()):
         returns = [math.nan if row[name] is None else row[name] for row in curve]

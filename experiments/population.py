@@ -2,11 +2,12 @@
 
 --config.population.seeds=8                                   seeds config.seed to config.seed + 7
 --config.population.grid="temperature=0.5,1;first_order=true,false"   every combination of these hyper-parameters
+--config.population.arms=maml,norml                           the values of config.arms.maml and of config.arms.norml
 """
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -14,35 +15,91 @@ import ml_collections
 from experiments.configuration import MAX_SEED, ConfigurationError
 from experiments.run_directory import default_directory
 
+Values = dict[str, float | bool]
+
 
 class Member(NamedTuple):
   """One run of a population."""
 
   label: str  # in what it differs, as "temperature=0.5, seed 3"
   config: ml_collections.ConfigDict  # of the same run alone
-  hyperparameters: dict[str, float | bool]  # its values of what differs between members, seeds apart
+  hyperparameters: Values  # its values of what differs between members, seeds apart
+
+
+class Variant(NamedTuple):
+  """What some members, of different seeds, have in common and others have not."""
+
+  settings: tuple[str, ...]  # as labels and directories name it
+  values: dict[str, Any]  # in place of those of `config.algorithm`
+  differing: Values  # those of them that the variants differ in
+  arm: str = ""
 
 
 def members_of(config: ml_collections.ConfigDict) -> tuple[Member, ...]:
   """All members, seeds of one combination beside each other; a run alone is its only member.
 
-  A member is written where the run alone would be: `runs/<algorithm>-<dataset>-<seed>`, with the values of the grid
-  before the seed, or a folder of `config.output_directory`.
+  A member is written where the run alone would be: `runs/<algorithm>-<dataset>-<seed>`, with the arm or the values of
+  the grid before the seed, or a folder of `config.output_directory`.
 
   Raises:
-    ConfigurationError: the grid is malformed, or names what cannot differ within one program.
+    ConfigurationError: the grid is malformed, or names what cannot differ within one program; or `parse_arms` does.
   """
   check_seeds(config)
-  grid = parse_grid(config.population.grid, config.algorithm)
+  variants = variants_of(config)
   seeds = range(config.seed, config.seed + config.population.seeds)
-  combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-  alone = not grid and len(seeds) == 1
-  return tuple(_member(config, values, seed, alone) for values, seed in itertools.product(combinations, seeds))
+  alone = len(variants) == len(seeds) == 1 and not config.population.grid.strip()
+  return tuple(_member(config, variant, seed, alone) for variant, seed in itertools.product(variants, seeds))
 
 
 def num_members(config: ml_collections.ConfigDict) -> int:
   """How many members `members_of` makes."""
-  return config.population.seeds * math.prod(map(len, parse_grid(config.population.grid, config.algorithm).values()))
+  return config.population.seeds * len(variants_of(config))
+
+
+def variants_of(config: ml_collections.ConfigDict) -> list[Variant]:
+  """Every arm, or every combination of the grid; one variant without values where there is neither."""
+  if arms := parse_arms(config):
+    differing = differing_names(config, arms)
+    return [_arm(name, config.arms[name].to_dict(), differing) for name in arms]
+  grid = parse_grid(config.population.grid, config.algorithm)
+  combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+  return [Variant(tuple(f"{name}={value}" for name, value in each.items()), each, each) for each in combinations]
+
+
+def _arm(name: str, values: dict[str, Any], differing: Sequence[str]) -> Variant:
+  # An integer stands for the number that it is: between members it is an array beside those with a fraction.
+  of_member = {each: values[each] if isinstance(values[each], bool) else float(values[each]) for each in differing}
+  return Variant((name,), values, of_member, name)
+
+
+def parse_arms(config: ml_collections.ConfigDict) -> list[str]:
+  """The arms that `config.population.arms` names, all for `all`; none where there are no arms.
+
+  Raises:
+    ConfigurationError: one is not in `config.arms`, or is there twice, or there is a grid too.
+  """
+  text = config.population.get("arms", "").strip()
+  if not text:
+    return []
+  if config.population.grid.strip():
+    raise ConfigurationError("config.population: expected arms or grid, found both")
+  known = list(config.get("arms", {}))
+  names = known if text == "all" else [name.strip() for name in text.split(",")]
+  problems = [
+    f"{name!r}: expected all, or names in config.arms: {', '.join(known) or 'it has none'}"
+    for name in dict.fromkeys(names or [text])
+    if name not in known
+  ]
+  problems += [f"{name} is there {names.count(name)} times" for name in dict.fromkeys(names) if names.count(name) > 1]
+  if problems:
+    raise ConfigurationError(*(f"config.population.arms: {problem}" for problem in problems))
+  return names
+
+
+def differing_names(config: ml_collections.ConfigDict, arms: Sequence[str]) -> list[str]:
+  """The hyper-parameters in which some arms, which name the same ones, differ."""
+  values = [config.arms[name].to_dict() for name in arms]
+  return [name for name in values[0] if any(of_arm[name] != values[0][name] for of_arm in values)]
 
 
 def check_seeds(config: ml_collections.ConfigDict) -> None:
@@ -116,17 +173,27 @@ def _parse_value(kind: type, text: str) -> float | bool | None:
   return number if math.isfinite(number) else None
 
 
-def _member(config: ml_collections.ConfigDict, values: dict[str, float | bool], seed: int, alone: bool) -> Member:
+def _member(config: ml_collections.ConfigDict, variant: Variant, seed: int, alone: bool) -> Member:
+  settings = variant.settings
   member = config.copy_and_resolve_references()
   member.seed = seed
   member.population.seeds = 1
   member.population.grid = ""
-  member.algorithm.update(values)
+  member.algorithm.update(variant.values)
+  if "arms" in member:
+    _keep_arm(member, variant.arm)
   if alone:
     return Member("", member, {})
-  settings = [f"{name}={value}" for name, value in values.items()]
   if config.output_directory:
     member.output_directory = f"{config.output_directory}/{'-'.join([*settings, str(seed)])}"
-  elif settings:
+  elif settings and not variant.arm:  # An arm names a directory of its own.
     member.output_directory = str(default_directory(member, settings))
-  return Member(", ".join([*settings, f"seed {seed}"]), member, values)
+  return Member(", ".join([*settings, f"seed {seed}"]), member, variant.differing)
+
+
+def _keep_arm(member: ml_collections.ConfigDict, arm: str) -> None:
+  """Leaves the other arms out: a change of theirs makes no other run of this member."""
+  member.population.arms = arm
+  with member.unlocked():
+    for name in set(member.arms) - {arm}:
+      del member.arms[name]

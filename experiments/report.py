@@ -18,6 +18,7 @@ SUPPORTS = {  # by protocol
   "online": "of the agent's own episodes in each task",
 }
 MOST_TASKS_SHOWN = 5
+MOST_TASKS_LISTED = 50  # in a table
 MOST_NUMBERS_SHOWN = 3  # of one parameter of a task
 
 
@@ -28,7 +29,7 @@ def by_split(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def means_by_split(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-  """Mean returns and scores over the tasks of each split."""
+  """Mean returns, and scores if there are any, over the tasks of each split."""
   return {split: mean_row(of_split) for split, of_split in by_split(rows).items()}
 
 
@@ -47,10 +48,8 @@ def summary(rows: Sequence[Row]) -> str:
   parts = []
   for split, of_split in by_split(rows).items():
     mean = mean_row(of_split)
-    part = (
-      f"{split} return {mean['return_before']:.1f} -> {mean['return_after']:.1f}, "
-      f"score {mean['score_before']:.1f} -> {mean['score_after']:.1f}"
-    )
+    changes = [f"{name} {mean[f'{name}_before']:.1f} -> {mean[f'{name}_after']:.1f}" for name in quantities(mean)]
+    part = f"{split} {', '.join(changes)}"
     if 1 < len(of_split) <= MOST_TASKS_SHOWN:
       tasks = [f"{task_name(row)}: {row['return_after']:.1f}" for row in of_split]
       part += f" ({', '.join(tasks)})"
@@ -59,21 +58,35 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def results_table(rows: Sequence[Row]) -> str:
-  """Per task and in the mean: return and normalised score, before adaptation and after."""
+  """Per task, unless there are many, and in the mean: return and normalised score, before adaptation and after."""
   first = rows[0]
+  names = quantities(first)
+  scale = "; score 0 is a random policy, 100 the task's expert" if "score" in names else ""
   lines = [
-    f"protocol {first['protocol']}: {first['support_size']} transitions {SUPPORTS[first['protocol']]} to adapt to; "
-    f"mean of {first['episodes']} episodes",
-    "before -> after adaptation; score 0 is a random policy, 100 the task's expert",
-    f"{'':<40}{'return':>20}{'score':>20}",
-    f"{'task':<40}{'before':>10}{'after':>10}{'before':>10}{'after':>10}",
+    f"protocol {first['protocol']}: {describe_support(first)} to adapt to; mean of {first['episodes']} episodes",
+    f"before -> after adaptation{scale}",
+    f"{'':<40}" + "".join(f"{name:>20}" for name in names),
+    f"{'task':<40}" + f"{'before':>10}{'after':>10}" * len(names),
   ]
   for split, of_split in by_split(rows).items():
-    lines += [_line(f"{split} {row['task_index']}  {describe_task(row['task'])}", row) for row in of_split]
+    if len(of_split) <= MOST_TASKS_LISTED:
+      lines += [_line(f"{split} {row['task_index']}  {describe_task(row['task'])}", row) for row in of_split]
     if len(of_split) > 1:
       lines.append(_line(f"{split} mean of {len(of_split)} tasks", mean_row(of_split)))
     lines += _by_episodes(split, of_split)
   return "\n".join(lines)
+
+
+def quantities(row: Mapping[str, Any]) -> list[str]:
+  """What a row has before and after adaptation: return, and score where returns of reference are known."""
+  return [name for name in ("return", "score") if f"{name}_before" in row]
+
+
+def describe_support(row: Row) -> str:
+  """What the agent of a row adapted to."""
+  if "support_episodes" in row:
+    return f"{row['support_episodes']} episodes of the agent's own in each task"
+  return f"{row['support_size']} transitions {SUPPORTS[row['protocol']]}"
 
 
 def steps_table(rows: Sequence[Row]) -> str:
@@ -144,10 +157,8 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, label: str) -
 
 
 def _line(label: str, row: Mapping[str, float]) -> str:
-  return (
-    f"{label[:39]:<40}{row['return_before']:>10.1f}{row['return_after']:>10.1f}"
-    f"{row['score_before']:>10.1f}{row['score_after']:>10.1f}"
-  )
+  values = [row[f"{name}_{side}"] for name in quantities(row) for side in ("before", "after")]
+  return f"{label[:39]:<40}" + "".join(f"{value:>10.1f}" for value in values)
 
 
 def _by_episodes(split: str, rows: Sequence[Row]) -> list[str]:

@@ -1,11 +1,12 @@
-"""Meta-trains agents, on a dataset or on what they collect, and evaluates them.
+"""Meta-trains agents, on a dataset or on what they act themselves, and evaluates them.
 
 python -m experiments.run --config=configs/macaw.py
 python -m experiments.run --config=configs/macaw.py --config.seed=1 --config.training.steps=50000
 python -m experiments.run --config=configs/macaw.py --config.population.seeds=3
 python -m experiments.run --config=configs/macaw.py --config.population.grid="temperature=0.5,1;first_order=true,false"
 
-With configs/pearl.py the agent collects its own data (`experiments.online_run`).
+With configs/pearl.py the agent collects its own data (`experiments.online_run`). With configs/norml.py it learns in
+every update from episodes that it has just acted.
 
 The same command again continues a run that was stopped or killed, from its newest checkpoint (docs/reliability.md). The
 members of a population are trained in one program; each has the directory, and the results, of the same run alone.
@@ -20,10 +21,12 @@ import ml_collections
 from absl import flags
 
 from experiments.command_line import TrainingError, launch_with_config, say
-from experiments.configuration import ConfigurationError, collects
+from experiments.configuration import ConfigurationError, collects, is_on_policy
 from experiments.experiment import load_experiment
 from experiments.interruption import Interrupted, Interruption
 from experiments.member_runs import open_members
+from experiments.on_policy_configuration import validate_on_policy
+from experiments.on_policy_experiment import make_on_policy_experiment
 from experiments.online_configuration import validate_online
 from experiments.online_run import run_online
 from experiments.population import Member, members_of
@@ -62,7 +65,7 @@ def run(
     Interrupted: a signal came; all is saved that could be.
     TrainingError: no member has finite numbers any more, or not all could be saved.
   """
-  validate(config)
+  check(config)
   members = members_of(config)
   interruption = interruption or Interruption()
   with ExitStack() as resources:
@@ -71,10 +74,8 @@ def run(
       interruption.take_back()  # JAX has a handler of SIGTERM.
     if not devices.is_main_process():  # The first process speaks for all.
       resources.enter_context(redirect_stdout(resources.enter_context(open(devnull, "w"))))
-    say(f"{config.algorithm.name} on {config.dataset.directory}, {describe_members(members)}")
-    say("loading and checking the data ...")
-    workload: Workload = load_experiment(config)
-    make = partial(workload.make_algorithm, config)
+    workload = load_workload(config, members)
+    make = partial(workload.make_algorithm, members[0].config)
     for each in members:
       make(**each.hyperparameters)  # While its values are numbers: traced, they cannot be refused.
     mesh = make_mesh(config, workload, len(members))
@@ -98,6 +99,17 @@ def run(
       raise TrainingError(*problems)
 
 
+def load_workload(config: ml_collections.ConfigDict, members: Sequence[Member]) -> Workload:
+  """What the run is trained and evaluated on, and a line about who is trained; raises as `run`."""
+  who = describe_members(members)
+  if is_on_policy(config):
+    say(f"{config.algorithm.name} on {config.rollouts.family}, which it acts in, {who}")
+    return make_on_policy_experiment(config)
+  say(f"{config.algorithm.name} on {config.dataset.directory}, {who}")
+  say("loading and checking the data ...")
+  return load_experiment(config)
+
+
 def connect_processes() -> None:
   """Makes this process one of several. Raises `ConfigurationError` if nothing has started it as one."""
   try:
@@ -118,7 +130,12 @@ def describe_members(members: Sequence[Member]) -> str:
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises `ConfigurationError` if the configuration cannot be run."""
-  (validate_online if collects(config) else validate)(config)
+  if collects(config):
+    validate_online(config)
+  elif is_on_policy(config):
+    validate_on_policy(config)
+  else:
+    validate(config)
 
 
 def main(config: ml_collections.ConfigDict) -> None:

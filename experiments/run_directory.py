@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import ml_collections
 
 from experiments.command_line import say
-from experiments.configuration import ConfigurationError, collects, flatten, support_directory
+from experiments.configuration import ConfigurationError, collects, flatten, is_on_policy, support_directory
 from experiments.provenance import arithmetic, code_differences, code_identity, git_commit, package_versions
 from experiments.run_lock import LOCK, hold_lock
 from macaw_jax.data.manifest import content_digest, read_manifest
@@ -51,9 +51,15 @@ Value = TypeVar("Value", dict[str, Any], list[Any])
 
 
 def default_directory(config: ml_collections.ConfigDict, settings: Sequence[str] = ()) -> Path:
-  """runs/<algorithm>-<dataset or family>-<seed>, with `settings` before the seed."""
-  data = config.collection.family if collects(config) else Path(config.dataset.directory).name
-  return Path("runs") / "-".join([config.algorithm.name, data, *settings, str(config.seed)])
+  """runs/<algorithm>-<dataset or family>-<seed>, with the arm, if the run is one, and `settings` before the seed."""
+  arm = [config.population.arms] if is_on_policy(config) and config.population.arms else []
+  return Path("runs") / "-".join([config.algorithm.name, _data_of(config), *arm, *settings, str(config.seed)])
+
+
+def _data_of(config: ml_collections.ConfigDict) -> str:
+  if collects(config):
+    return config.collection.family
+  return config.rollouts.family if is_on_policy(config) else Path(config.dataset.directory).name
 
 
 def directory_of(config: ml_collections.ConfigDict) -> Path:
@@ -140,7 +146,9 @@ def configuration_identity(config: ml_collections.ConfigDict) -> dict[str, str]:
 
 
 def data_identity(config: ml_collections.ConfigDict) -> dict[str, str]:
-  """Digests of the training data and of the data that evaluation adapts to, likewise."""
+  """Digests of the training data and of the data that evaluation adapts to, likewise; none of a run without data."""
+  if is_on_policy(config):
+    return {}
   return {
     DATASET: content_digest(read_manifest(config.dataset.directory)),
     SUPPORT: content_digest(read_manifest(support_directory(config))),

@@ -16,7 +16,8 @@ from macaw_jax.evaluation.statistics import Statistic, stratified_bootstrap
 
 # What may differ between runs of one group. Where a run was trained, and beside which others, is no setting of it; runs
 # from before there were populations say neither.
-NOT_COMPARED = ("seed", "output_directory", "population", "devices")
+NOT_COMPARED = ("seed", "output_directory", "population", "devices", "arms")
+ARM = "population.arms"
 
 Result = Mapping[str, Any]
 """What a file of a run says: its `config`, its `seed`, and `rows` of numbers, one a task."""
@@ -73,6 +74,23 @@ def read_result(path: Path) -> Result:
   return result
 
 
+def require_kind(results: Mapping[Path, Result], command: str) -> None:
+  """Raises `ConfigurationError` if a result is of a run that another command than this compares."""
+  for directory, result in results.items():
+    kind, its_command = _kind(result["config"])
+    if its_command != command:
+      raise ConfigurationError(f"{directory}: {kind}; see python -m experiments.{its_command}")
+
+
+def _kind(config: Mapping[str, Any]) -> tuple[str, str]:
+  """What a run is, and the command that compares such runs."""
+  if "collection" in config:
+    return "it collected its own data", "online_report"
+  if "rollouts" in config:
+    return "it learned from episodes that it acted itself", "compare_arms"
+  return "a run on a dataset", "compare"
+
+
 def require_fields(path: Path, result: Result, names: Sequence[str]) -> None:
   """Raises `ConfigurationError` if a row of a test task in the file of a result lacks a field."""
   for number, row in enumerate(result["rows"]):
@@ -126,15 +144,16 @@ def estimate(scores: np.ndarray, statistic: Statistic) -> str:
 
 def _identity(config: Mapping[str, Any]) -> str:
   compared = {name: value for name, value in config.items() if name not in NOT_COMPARED}
-  return json.dumps(flatten(compared), sort_keys=True)
+  arm = config.get("population", {}).get("arms")
+  return json.dumps(flatten(compared) | ({ARM: arm} if arm else {}), sort_keys=True)
 
 
 def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-  """The algorithm's name, with the fields in which configurations differ where that is not enough."""
-  names = [config["algorithm.name"] for config in configs]
+  """The arm's or else the algorithm's name, with the fields in which configurations differ where it is not enough."""
+  names = [config.get(ARM, config["algorithm.name"]) for config in configs]
   labels = []
   for name, config in zip(names, configs, strict=True):
-    rivals = [other for other in configs if other["algorithm.name"] == name]
+    rivals = [other for other, of_other in zip(configs, names, strict=True) if of_other == name]
     fields = sorted({field for rival in rivals for field in rival})
     differing = [field for field in fields if any(rival.get(field) != config.get(field) for rival in rivals)]
     details = ", ".join(f"{field.removeprefix('algorithm.')}={config.get(field)}" for field in differing)

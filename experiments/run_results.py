@@ -1,13 +1,14 @@
 """What a run leaves when it is done: final results, tables, pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import ml_collections
 
-from experiments import compare, report
+from experiments import arms_report, compare, report, training
 from experiments.command_line import say
+from experiments.configuration import is_on_policy
 from experiments.member_runs import MemberRun
 from experiments.run_directory import (
   CHECKPOINTS,
@@ -22,7 +23,7 @@ from experiments.run_directory import (
   read_json,
   write_json,
 )
-from experiments.training import Result
+from experiments.run_groups import Result
 from experiments.workload import Workload
 from macaw_jax.evaluation.protocols import Evaluation
 from macaw_jax.training.metrics import read_rows
@@ -41,7 +42,7 @@ FILES = {
 
 
 def finish(
-  config: ml_collections.ConfigDict, workload: Workload, runs: Sequence[MemberRun], results: Sequence[Result]
+  config: ml_collections.ConfigDict, workload: Workload, runs: Sequence[MemberRun], results: Sequence[training.Result]
 ) -> None:
   """Writes and shows the final results."""
   for each, result in zip(runs, results, strict=True):
@@ -55,8 +56,18 @@ def finish(
     say_files(each.directory)
   else:
     written = {each.directory: read_json(each.directory / RESULTS, dict) for each in runs}
-    say(f"\n{compare.comparison_table(compare.group_runs(written))}\n\n{compare.runs_table(written)}\n")
-  say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={runs[0].directory}")
+    say(f"\n{comparison(config, written)}\n")
+  if is_on_policy(config):
+    say(f"compare runs, with a picture: python -m experiments.compare_arms {runs[0].directory} ... --picture=arms.png")
+  else:
+    say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={runs[0].directory}")
+
+
+def comparison(config: ml_collections.ConfigDict, written: Mapping[Path, Result]) -> str:
+  """The members of a population beside each other, from the results that they have written."""
+  if is_on_policy(config):
+    return arms_report.table(arms_report.group_runs(written))
+  return f"{compare.comparison_table(compare.group_runs(written))}\n\n{compare.runs_table(written)}"
 
 
 def say_files(directory: Path) -> None:
@@ -67,7 +78,7 @@ def say_files(directory: Path) -> None:
       say(f"  {name:<20} {content}")
 
 
-def write_results(workload: Workload, each: MemberRun, result: Result) -> None:
+def write_results(workload: Workload, each: MemberRun, result: training.Result) -> None:
   """Writes the returns and scores of a member after its last update."""
   config = each.member.config
   values = {
@@ -84,11 +95,16 @@ def write_results(workload: Workload, each: MemberRun, result: Result) -> None:
 
 
 def draw(config: ml_collections.ConfigDict, workload: Workload, directory: Path, evaluation: Evaluation) -> None:
-  """Draws the learning curve, and the first adapted episode on the first test task; says what cannot be drawn here."""
+  """Draws the learning curve, and the first adapted episode on the first test task, if it is known.
+
+  Says what cannot be drawn here.
+  """
   title = f"{config.algorithm.name}, {workload.family.name}, seed {config.seed}"
   try:
     report.plot_learning_curve(read_rows(directory / METRICS), directory / LEARNING_CURVE, title)
   except ImportError:
     say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
+  if not jax.tree.leaves(evaluation.states):
+    return
   states, task = jax.tree.map(lambda leaf: leaf[0], (evaluation.states, workload.test_tasks))
   report.draw_episode(workload.family, states, directory / ROLLOUT, task=task)

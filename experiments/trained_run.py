@@ -10,7 +10,7 @@ import ml_collections
 from absl import flags
 
 from experiments.command_line import say
-from experiments.configuration import MAX_SEED, ConfigurationError, collects
+from experiments.configuration import MAX_SEED, ConfigurationError, collects, is_on_policy
 from experiments.experiment import Experiment, load_experiment, make_algorithm
 from experiments.run_directory import CHECKPOINTS, DATASET, data_identity, load_config
 from experiments.validation import validate
@@ -52,6 +52,10 @@ def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collect
   if collects(config):
     raise ConfigurationError(
       f"{directory}: a run that collects its own data; python -m experiments.online_report reads what it ended in"
+    )
+  if is_on_policy(config):
+    raise ConfigurationError(
+      f"{directory}: a run on episodes that it acts itself; python -m experiments.compare_arms reads what it ended in"
     )
   if isinstance(config.get("evaluation"), ml_collections.ConfigDict):  # else damaged, as `validate` will say
     config.evaluation.update({name: value for name, value in evaluation.items() if value is not None})

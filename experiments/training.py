@@ -116,7 +116,8 @@ def first_population(session: Session) -> tuple[Population, int, list[Start]]:
 def make_evaluate(session: Session) -> Evaluate:
   """A function that evaluates each member of a population at a step and says what came out."""
   runs = session.runs
-  evaluate_params = session.workload.make_evaluate(session.config, with_hyperparameters(session.make))
+  algorithm = with_hyperparameters(session.make, runs[0].member.hyperparameters)
+  evaluate_params = session.workload.make_evaluate(session.config, algorithm)
 
   def evaluate(population: Population, step: int) -> list[Result]:
     results = []
@@ -286,7 +287,7 @@ def report_stopped(
 
 def training_score(workload: Workload, rows: Sequence[Row]) -> float | None:
   """The mean score after adaptation over the rows of training tasks; None without any."""
-  scores = [row["score_after"] for row in rows if row["task_index"] in workload.train_tasks]
+  scores = [row["score_after"] for row in rows if "score_after" in row and row["task_index"] in workload.train_tasks]
   return float(np.mean(scores)) if scores and np.isfinite(scores).all() else None
 
 

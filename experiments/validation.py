@@ -20,6 +20,7 @@ from experiments.configuration import (
   collects,
   flatten,
   hyperparameters,
+  is_on_policy,
   missing_dataset,
   support_directory,
 )
@@ -65,11 +66,21 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
     raise ConfigurationError(
       "config.collection: the run collects its own data; experiments.run and experiments.online_report take it"
     )
+  if is_on_policy(config):
+    raise ConfigurationError(
+      "config.rollouts: the run learns from episodes that it acts itself; experiments.run and "
+      "experiments.compare_arms take it"
+    )
   check(config, FIELDS, RULES + START_RULES if starts else RULES, Examined(config))
 
 
 def check(
-  config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules: Iterable["Rule"], examined: Any
+  config: ml_collections.ConfigDict,
+  fields: Mapping[str, Field],
+  rules: Iterable["Rule"],
+  examined: Any,
+  *,
+  open_sections: Sequence[str] = ("algorithm",),
 ) -> None:
   """Checks the fields of a configuration, its algorithm's hyper-parameters, and rules about several fields.
 
@@ -78,12 +89,13 @@ def check(
     fields: what each may hold, by its dotted name.
     rules: what they must fulfil together.
     examined: what the rules look at.
+    open_sections: sections whose fields `fields` does not tell.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each.
   """
   values = flatten(config.to_dict())
-  faults = field_faults(values, fields)
+  faults = field_faults(values, fields, open_sections)
   if "algorithm.name" not in faults:
     of_algorithm = hyperparameter_faults(config.algorithm.name, ANY_PROBLEM, hyperparameters(config))
     if "training.steps" in faults and values.get("algorithm.decay_steps") == values.get("training.steps"):
@@ -100,8 +112,10 @@ def check(
     raise ConfigurationError(*dict.fromkeys(problems))
 
 
-def field_faults(values: Mapping[str, Any], fields: Mapping[str, Field] = FIELDS) -> dict[str, str]:
-  """A line for each field that is missing, unknown or of a wrong value, by its dotted name; hyper-parameters apart."""
+def field_faults(
+  values: Mapping[str, Any], fields: Mapping[str, Field], open_sections: Sequence[str]
+) -> dict[str, str]:
+  """A line for each field that is missing, unknown or of a wrong value, by its dotted name; open sections apart."""
   faults = {}
   names_of = partial(_fields_of, fields)
   for name, field in fields.items():
@@ -115,7 +129,7 @@ def field_faults(values: Mapping[str, Any], fields: Mapping[str, Field] = FIELDS
       faults[name] = f"config.{name} = {values[name]!r}: expected {field.expected}"
   for name in values:
     section = name.rpartition(".")[0]
-    if name in fields or name in faults or section in fields or name.startswith("algorithm."):
+    if name in fields or name in faults or section in fields or name.split(".")[0] in open_sections:
       continue
     if names_of(section):
       place = f"config.{section}".rstrip(".")
@@ -245,7 +259,7 @@ def _files(examined: Examined) -> Iterable[str]:
   return examine_files(examined.config.dataset.directory, examined.manifest)
 
 
-def _raised_by(check: Callable[[Examined], object]) -> Callable[[Examined], Iterable[str]]:
+def raised_by(check: Callable[[Examined], object]) -> Callable[[Examined], Iterable[str]]:
   """The problems of a rule that raises them."""
 
   def problems(examined: Examined) -> Iterable[str]:
@@ -315,7 +329,8 @@ def _own_episodes(examined: Examined) -> None:
     check_own_episodes(examined.family.horizon, inner_steps_of(examined.config))
 
 
-def _values_of_grid(examined: Examined) -> Iterator[str]:
+def values_of_grid(examined: Any) -> Iterator[str]:
+  """Names and values that the members of a population cannot differ in."""
   config = examined.config
   not_read = _not_read(config.algorithm)
   for name, values in parse_grid(config.population.grid, config.algorithm).items():
@@ -341,11 +356,15 @@ def _not_read(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _axes(examined: Examined) -> Iterator[str]:
-  config = examined.config
-  num_tasks = tasks_of_update(config, examined.problem)
+  num_tasks = tasks_of_update(examined.config, examined.problem)
+  return undivided_axes(examined.config, num_tasks, "config.training.tasks_per_update")
+
+
+def undivided_axes(config: ml_collections.ConfigDict, num_tasks: int, tasks_field: str) -> Iterator[str]:
+  """Devices that do not divide the members, or the `num_tasks` tasks of an update, which `tasks_field` says."""
   for axis, count, what in (
     ("seed", num_members(config), "members of the population (config.population)"),
-    ("task", num_tasks, "tasks of an update (config.training.tasks_per_update)"),
+    ("task", num_tasks, f"tasks of an update ({tasks_field})"),
   ):
     try:
       check_axis(axis, config.devices[axis], count, what)
@@ -383,21 +402,21 @@ RULES = (
   Rule(("dataset.quality", "dataset.transitions_per_task"), _part_of_data, spoils="dataset.quality"),
   Rule(_DATA, _dataset, spoils="dataset.directory"),
   Rule(_DATA, _files),
-  Rule(_DATA, _raised_by(lambda examined: examined.family), spoils="dataset.directory"),
-  Rule(_TASKS, _raised_by(lambda examined: examined.split), spoils="dataset.split"),
+  Rule(_DATA, raised_by(lambda examined: examined.family), spoils="dataset.directory"),
+  Rule(_TASKS, raised_by(lambda examined: examined.split), spoils="dataset.split"),
   Rule((*_TASKS, "algorithm", "training.steps"), refused_by_algorithm),  # decay_steps may follow training.steps
   Rule(_PART, _size_of_part, spoils="dataset.transitions_per_task"),
-  Rule((*_PART, "training.support_size", "training.query_size"), _raised_by(_batches)),
+  Rule((*_PART, "training.support_size", "training.query_size"), raised_by(_batches)),
   Rule(
     (*_TASKS, "evaluation.train_tasks"),
-    _raised_by(lambda examined: check_train_tasks(examined.config, examined.split)),
+    raised_by(lambda examined: check_train_tasks(examined.config, examined.split)),
     spoils="evaluation.train_tasks",
   ),
   Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
   Rule((*_PART, *_SUPPORTS, "evaluation.support_size"), _support_sizes),
-  Rule((*_DATA, "evaluation.support", "algorithm"), _raised_by(_own_episodes)),
-  Rule(("seed", "population.seeds"), _raised_by(lambda examined: check_seeds(examined.config)), "population.seeds"),
-  Rule(("population.grid", "algorithm"), _values_of_grid, spoils="population.grid"),
+  Rule((*_DATA, "evaluation.support", "algorithm"), raised_by(_own_episodes)),
+  Rule(("seed", "population.seeds"), raised_by(lambda examined: check_seeds(examined.config)), "population.seeds"),
+  Rule(("population.grid", "algorithm"), values_of_grid, spoils="population.grid"),
   Rule((*_TASKS, *_MEMBERS, "training.tasks_per_update", "devices.seed", "devices.task"), _axes),
 )
 START_RULES = (Rule(("output_directory",), unwritable_directory),)

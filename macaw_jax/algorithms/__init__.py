@@ -36,9 +36,6 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
 # Those that act in order to learn: their batches are Episodes, and they have no dataset.
 ON_POLICY = ("maml_rl", "norml", "reptile")
 
-# Those that learn from episodes which they act themselves, in every update.
-ON_POLICY = ("norml", "maml_rl", "reptile")
-
 __all__ = [
   "ALGORITHMS",
   "ON_POLICY",

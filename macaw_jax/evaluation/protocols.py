@@ -241,6 +241,6 @@ def returns_of_task(evaluation: Evaluation, position: int) -> Row:
 
 
 def mean_row(rows: Sequence[Row]) -> dict[str, float]:
-  """Means over tasks of the returns and scores of `result_rows`."""
+  """Means over tasks of the returns and, where rows have them, scores of `result_rows`."""
   names = ("return_before", "return_after", "score_before", "score_after")
-  return {name: float(np.mean([row[name] for row in rows])) for name in names}
+  return {name: float(np.mean([row[name] for row in rows])) for name in names if name in rows[0]}

@@ -19,7 +19,7 @@ class BadUpdate(NamedTuple):
 
   hyperparameters: Hyperparameters
   state: TrainState  # before it
-  tasks: TaskBatch
+  tasks: Any  # what `sample` drew: a TaskBatch, or tasks to act in, leaves `[T, ...]`
   key: Key
 
   @property
@@ -92,9 +92,10 @@ def describe(diagnosis: Diagnosis, update: BadUpdate, task_names: Sequence[Any] 
   Args:
     diagnosis: of the update.
     update: whose step and tasks are named.
-    task_names: of each task of the dataset; its position if not given.
+    task_names: of each task of the dataset; its position if not given. A batch of tasks to act in does not say which
+      they are: they are named by their positions in it.
   """
-  names = [str(index if task_names is None else task_names[index]) for index in np.asarray(update.tasks.task_index)]
+  names = _names(update.tasks, task_names)
   found = [
     f"not finite {when}: {', '.join(of_these)}"
     for when, of_these in (
@@ -115,6 +116,12 @@ def describe(diagnosis: Diagnosis, update: BadUpdate, task_names: Sequence[Any] 
   return f"the update after step {update.step}: {'; '.join(found)}"
 
 
+def _names(tasks: Any, task_names: Sequence[Any] | None) -> list[str]:
+  if not isinstance(tasks, TaskBatch):
+    return [f"{position} of the batch" for position in range(len(jax.tree.leaves(tasks)[0]))]
+  return [str(index if task_names is None else task_names[index]) for index in np.asarray(tasks.task_index)]
+
+
 def first_bad_operation(make_algorithm: MakeAlgorithm, update: BadUpdate) -> str | None:
   """Repeats the update operation by operation and describes the one that what is not finite comes from.
 
@@ -129,8 +136,13 @@ def parts_of(state: TrainState) -> dict[str, Any]:
   return net | {"rule": state.params.rule, "opt_state": state.opt_state}
 
 
-def entries_of(tasks: TaskBatch) -> dict[str, Array]:
-  """The arrays of a batch by name: `support.<field>` and `query.<field>` of transitions, `task_index`."""
+def entries_of(tasks: Any) -> dict[str, Array]:
+  """The arrays of a batch by name: `support.<field>` and `query.<field>` of transitions, `task_index`.
+
+  Of tasks to act in, `task.<parameter>`.
+  """
+  if not isinstance(tasks, TaskBatch):
+    return {f"task.{name}": values for name, values in tasks.items()}
   entries: dict[str, Array] = {}
   for name in ("support", "query"):
     entries |= {f"{name}.{field}": values for field, values in getattr(tasks, name)._asdict().items()}

@@ -7,6 +7,7 @@ the same random numbers, up to the rounding of batched products. A single run is
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -149,10 +150,16 @@ class MemberParams(NamedTuple):
   params: Params
 
 
-def with_hyperparameters(make_algorithm: MakeAlgorithm) -> Algorithm:
+def with_hyperparameters(
+  make_algorithm: MakeAlgorithm, hyperparameters: Hyperparameters = MappingProxyType({})
+) -> Algorithm:
   """The algorithm whose params are `MemberParams`, to adapt and act for any member with one compiled program.
 
-  It is not trained by itself: `init` and `update` are those of the algorithm without changes.
+  It is not trained by itself: `init` and `update` are those of one member.
+
+  Args:
+    make_algorithm: what the members have in common.
+    hyperparameters: in which they differ, of one of them.
   """
 
   def adapt(params: MemberParams, support: Transition, key: Key) -> dict[str, Params]:
@@ -166,4 +173,6 @@ def with_hyperparameters(make_algorithm: MakeAlgorithm) -> Algorithm:
   def prior(params: MemberParams, key: Key) -> dict[str, Params]:
     return make_algorithm(**params.hyperparameters).prior(params.params, key)
 
-  return make_algorithm()._replace(adapt=adapt, act=act, prior=prior)
+  # As arrays, so that what it says of itself holds for members with other values too.
+  of_member = {name: jnp.asarray(value) for name, value in hyperparameters.items()}
+  return make_algorithm(**of_member)._replace(adapt=adapt, act=act, prior=prior)

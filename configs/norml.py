@@ -1,0 +1,119 @@
+"""NoRML, and the methods that it is compared with.
+
+python -m experiments.run --config=configs/norml.py                       point agent with rotated actions
+python -m experiments.run --config=configs/norml.py:point_rotated_sparse  the same, reward until it arrives alone
+python -m experiments.run --config=configs/norml.py:cartpole_bias         cart-pole with a biased sensor
+python -m experiments.run --config=configs/norml.py:cheetah_swapped       half-cheetah with two motors exchanged
+python -m experiments.run --config=configs/norml.py --config.population.arms=maml,norml --config.population.seeds=3
+python -m experiments.compare_arms --config=configs/norml.py:point_rotated --seeds=5 --picture=arms.png
+
+Values of the authors' configuration file (Yang et al. 2019), with two exceptions. The file has no domain randomisation
+for the point agents; it takes MAML's values here. MAML diverges on `point_rotated` at the file's learning rate of 7e-3,
+and takes 1e-3. The code of the authors standardises the outer advantages of the last task of a batch alone; here those
+of every task are, with a learned advantage, and none are without.
+"""
+
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from configs.on_policy import on_policy
+
+
+class Column(NamedTuple):
+  """Of an arm on a family."""
+
+  step_size: float
+  learning_rate: float
+  initial_log_std: float
+  learn_step_sizes: bool
+
+
+# Whether an arm has a learned advantage, and an offset.
+ARMS = {
+  "domain_randomisation": (False, False),
+  "maml": (False, False),
+  "maml_offset": (False, True),
+  "norml_without_offset": (True, False),
+  "norml": (True, True),
+}
+
+COLUMNS: dict[str, dict[str, Column]] = {
+  "point_rotated": {
+    "domain_randomisation": Column(0.0, 1e-3, -3.0, False),
+    "maml": Column(0.02, 1e-3, -3.0, True),
+    "maml_offset": Column(0.1, 3e-3, -3.0, True),
+    "norml_without_offset": Column(0.7, 6e-4, -3.25, False),
+    "norml": Column(10.0, 6e-3, -0.75, False),
+  },
+  "point_rotated_sparse": {
+    "domain_randomisation": Column(0.0, 2e-3, -1.25, False),
+    "maml": Column(1e-4, 2e-3, -1.25, True),
+    "maml_offset": Column(7.0, 2e-3, -0.5, True),
+    "norml_without_offset": Column(2e-5, 1e-3, -1.0, False),
+    "norml": Column(9.0, 2.6e-3, -0.6, False),
+  },
+  "cartpole_bias": {
+    "domain_randomisation": Column(0.0, 2e-4, -4.0, False),
+    "maml": Column(1e-2, 1e-2, -0.5, True),
+    "maml_offset": Column(0.1, 4e-4, -3.5, True),
+    "norml_without_offset": Column(1e-5, 3e-3, -0.5, True),
+    "norml": Column(7e-4, 3e-4, -3.5, True),
+  },
+  "cheetah_swapped": {
+    "domain_randomisation": Column(0.0, 1.2e-3, -1.61, False),
+    "maml": Column(4.5e-4, 8.7e-5, -1.17, True),
+    "maml_offset": Column(5e-5, 1.5e-4, -0.8, True),
+    "norml_without_offset": Column(3e-5, 5e-4, -1.5, False),
+    "norml": Column(3e-5, 5e-4, -1.9, False),
+  },
+}
+
+# What all arms of a family share, by section.
+SHARED: dict[str, dict[str, dict[str, Any]]] = {
+  "point_rotated": {"rollouts": {"discount": 0.9}},
+  "point_rotated_sparse": {"rollouts": {"discount": 0.9}},
+  "cartpole_bias": {"rollouts": {"discount": 0.97}},
+  "cheetah_swapped": {
+    "rollouts": {"discount": 0.99, "episodes": 50, "tasks_per_update": 4},
+    "algorithm": {
+      # A linear policy, with more parameters than it needs.
+      "hidden_sizes": (100,),
+      "activation": "identity",
+      "advantage_hidden_sizes": (50,),
+      "advantage_activation": "relu",
+      "whiten_values": True,
+    },
+    "evaluation": {"tasks": 2},
+  },
+}
+
+
+def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
+  """NoRML on a family, with all compared methods as arms."""
+  if family not in COLUMNS:
+    raise ValueError(f"{family!r}: expected one of {', '.join(COLUMNS)}")
+  config = on_policy(
+    "norml",
+    family,
+    **arm("norml", family),
+    whiten_values=False,
+    clip=0.2,
+    epochs=1,
+    first_order=False,
+    hidden_sizes=(50, 50),
+    activation="tanh",
+    advantage_hidden_sizes=(50, 50),
+    advantage_activation="tanh",
+  )
+  config.arms = ml_collections.ConfigDict({name: arm(name, family) for name in ARMS})
+  for section, values in SHARED[family].items():
+    config[section].update(values)
+  return config
+
+
+def arm(name: str, family: str) -> dict[str, float | bool]:
+  """The hyper-parameters in which an arm differs from others on a family."""
+  learned_advantage, offset = ARMS[name]
+  of_arm = {"learned_advantage": learned_advantage, "offset": offset, "normalise_advantages": learned_advantage}
+  return of_arm | COLUMNS[family][name]._asdict()

@@ -1,0 +1,54 @@
+"""What configurations of runs on episodes that the agent acts itself share. An algorithm's file adds its own part."""
+
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def on_policy(algorithm: str, family: str, **hyperparameters: Any) -> ml_collections.ConfigDict:
+  """The configuration of `algorithm` with these hyper-parameters in the tasks of a family."""
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.output_directory = config_dict.placeholder(str)  # none: runs/<algorithm>-<family>-<arm, if any>-<seed>
+
+  config.rollouts = ml_collections.ConfigDict()
+  config.rollouts.family = family
+  config.rollouts.discount = 0.99
+  config.rollouts.episodes = 25  # of each task of an update, before adaptation (each inner step) and after
+  config.rollouts.tasks_per_update = 10
+  config.rollouts.horizon = config_dict.placeholder(int)  # steps of an episode, where fewer than the family's
+  config.rollouts.engine = "native"  # or 'mjx', also of evaluation: MuJoCo bodies in the compiled program
+
+  config.training = ml_collections.ConfigDict()
+  config.training.steps = 1_000
+  config.training.log_every = 20  # updates in one compiled call; divides the three numbers around it
+  config.training.evaluate_every = 100
+  config.training.checkpoint_every = 500
+  config.training.keep_checkpoints = 3  # of the newest
+  # Updates skipped in a row, because not every number is finite after them, that stop a run.
+  config.training.max_skips_in_a_row = 10
+
+  config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
+  # The learning rate falls on a line to zero; a number far above training.steps keeps it. The sum makes this follow
+  # training.steps and not the other way round, as a bare reference would.
+  config.algorithm.decay_steps = config.training.get_ref("steps") + 0
+
+  config.evaluation = ml_collections.ConfigDict()
+  config.evaluation.tasks = 100  # test tasks, evenly spaced
+  config.evaluation.episodes = 4  # of each that count, before adaptation and, fresh ones, after
+  config.evaluation.support_episodes = config.rollouts.get_ref("episodes") + 0  # that an inner step adapts to
+
+  config.population = ml_collections.ConfigDict()
+  config.population.seeds = 1  # runs of config.seed, config.seed + 1, ... in one program
+  config.population.grid = ""  # values of hyper-parameters in it, as 'learning_rate=0.001,0.003;offset=true,false'
+  config.population.arms = (
+    ""  # or 'all', or names in config.arms, whose values then take the place of config.algorithm's
+  )
+  config.arms = ml_collections.ConfigDict()
+
+  config.devices = ml_collections.ConfigDict()
+  config.devices.seed = 1  # devices that the members of a population are laid along
+  config.devices.task = 1  # devices that the tasks of an update are laid along
+  config.devices.distributed = False  # whether this is one of several processes, as launch/ starts them
+  return config
