@@ -13,9 +13,7 @@ from macaw_jax.types import Array
 
 OBSERVATION_BOUND = 10.0  # Of the quadratic features.
 TIME_UNIT = 100.0  # Steps; of the quadratic features, whatever the horizon.
-RESOLUTION = (
-  10.0  # Rounding errors of a decomposed column, in epsilons of its norm: beside them a penalty still counts.
-)
+RESOLUTION = 10.0  # Smallest penalty on a column, in rounding errors of its norm.
 
 
 def cubic_features(observation: Array) -> Array:
@@ -46,7 +44,7 @@ def fit_baseline(
   is singular once a ridge of 1e-5 is lost beside sums of thousands, as with an observation that has constant entries.
   Here each column keeps its own sqrt(ridge) until it is eliminated, so no pivot is smaller than that, and constant or
   collinear columns give finite weights. Where sqrt(ridge) itself is below the rounding errors of a column x_j, in
-  single precision from |x_j| of about 2600 on, 10 epsilon |x_j| takes its place, epsilon being the machine's.
+  single precision from |x_j| of about 2650 on, 10 epsilon |x_j| takes its place, where 1 + epsilon follows 1.
 
   Args:
     features: X, `[..., F]`.
