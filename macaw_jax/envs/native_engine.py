@@ -1,15 +1,22 @@
 """Native MuJoCo from within compiled programs: the host steps all episodes of a batch in one call."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jax.custom_batching import custom_vmap
 
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily, as_commanded
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.types import Array, Key
+
+# JAX copies what a callback is given, and arrays of 100 KiB or more on the very threads that run programs. Where each of
+# these waits in a callback for its copy, none is left to make it.
+PIECE_BYTES = 64 * 1024
 
 
 def on_native(family: TaskFamily) -> TaskFamily:
@@ -27,72 +34,88 @@ def on_native(family: TaskFamily) -> TaskFamily:
     raise ValueError(f"{family.name}: its physics is no MuJoCo model; it is compiled as it is.")
   dynamics = family.dynamics
   host = _Host(dynamics)
+  start_each, step_each = _for_each_episode(host.start), _for_each_episode(host.step)
 
   def start(task: Task, key: Key) -> Physics:
     physics = family.reset(task, key)
     if not dynamics.derived:
       return physics
-    multipliers, state = _multipliers(dynamics, task), (physics.qpos, physics.qvel)
-    result = host.result(physics)
-    return jax.pure_callback(host.start, result, multipliers, *state, vmap_method="expand_dims")
+    return start_each(_multipliers(dynamics, task), physics.qpos, physics.qvel)
 
   def step(task: Task, state: Physics, action: Array) -> Physics:
-    multipliers, control = _multipliers(dynamics, task), family.actuate(task, action)
-    result = host.result(state)
-    return jax.pure_callback(host.step, result, multipliers, state.qpos, state.qvel, control, vmap_method="expand_dims")
+    return step_each(_multipliers(dynamics, task), state.qpos, state.qvel, family.actuate(task, action))
 
   return family._replace(reset=start, dynamics=AnalyticDynamics(step), actuate=as_commanded)
 
 
 def _multipliers(dynamics: MujocoDynamics, task: Task) -> dict[str, Array]:
   """What the task changes in the model."""
-  return {name: task[name] for name in dynamics.randomised}
+  return {name: jnp.asarray(task[name]) for name in dynamics.randomised}
+
+
+def _for_each_episode(call: Callable[..., Physics]) -> Callable[..., Physics]:
+  """A function of one episode from one of N, `[N, ...]`; mapped, it stays one call, on all episodes of the batch."""
+  of_all = custom_vmap(call)
+
+  @of_all.def_vmap
+  def merge(axis_size: int, in_batched: Any, *arguments: Any) -> tuple[Physics, Physics]:
+    def merged(batched: bool, x: Array) -> Array:
+      x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+      return x.reshape(axis_size * x.shape[1], *x.shape[2:])
+
+    after = of_all(*jax.tree.map(merged, tuple(in_batched), arguments))
+    apart = jax.tree.map(lambda x: x.reshape(axis_size, x.shape[0] // axis_size, *x.shape[1:]), after)
+    return apart, jax.tree.map(lambda _: True, apart)
+
+  def of_one(*arguments: Any) -> Physics:
+    after = of_all(*jax.tree.map(lambda x: x[None], arguments))
+    return jax.tree.map(lambda x: x[0], after)
+
+  return of_one
 
 
 class _Host:
-  """The simulator as functions of arrays with any leading axes, on which the arguments are broadcast.
-
-  They compute with NumPy and MuJoCo alone: a callback that waits for JAX can wait for ever.
-  """
+  """The simulator for compiled programs, arguments as of `NativeSimulator` but for the multipliers, `[N, ...]` each."""
 
   def __init__(self, dynamics: MujocoDynamics):
     self._simulator = NativeSimulator(dynamics)
-    self._model_ranks = {name: np.ndim(getattr(self._simulator.model, name)) for name in dynamics.randomised}
     data = mujoco.MjData(self._simulator.model)
     self._derived_shapes = {name: np.shape(getattr(data, name)) for name in dynamics.derived}
     # The simulator is not made for two callers, and programs may run at the same time.
     self._one_at_a_time = threading.Lock()
 
-  def result(self, state: Physics) -> Physics:
-    """Shapes and types of what `start` and `step` return for one episode, those of its state given."""
-    dtype = state.qpos.dtype
-    derived = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in self._derived_shapes.items()}
-    qpos, qvel = (jax.ShapeDtypeStruct(x.shape, dtype) for x in (state.qpos, state.qvel))
-    return Physics(qpos, qvel, derived)
+  def start(self, multipliers: dict[str, Array], qpos: Array, qvel: Array) -> Physics:
+    """The starts with what is derived."""
+    return self._call((multipliers, qpos, qvel))
 
-  def start(self, multipliers: Mapping[str, Array], qpos: Array, qvel: Array) -> Physics:
-    """As `NativeSimulator.start`."""
-    return self._call(multipliers, qpos, qvel)
+  def step(self, multipliers: dict[str, Array], qpos: Array, qvel: Array, control: Array) -> Physics:
+    """The physics after one control step."""
+    return self._call((multipliers, qpos, qvel, control))
 
-  def step(self, multipliers: Mapping[str, Array], qpos: Array, qvel: Array, control: Array) -> Physics:
-    """As `NativeSimulator.step`."""
-    return self._call(multipliers, qpos, qvel, control)
+  def _call(self, arguments: tuple[Any, ...]) -> Physics:
+    _, qpos, qvel, *_ = arguments
 
-  def _call(self, multipliers: Mapping[str, Array], *arrays: Array) -> Physics:
-    factors = {name: np.asarray(values) for name, values in multipliers.items()}
-    vectors = [np.asarray(array) for array in arrays]
-    ranked = [(vector, 1) for vector in vectors] + [(factors[name], rank) for name, rank in self._model_ranks.items()]
-    leading = np.broadcast_shapes(*(array.shape[: array.ndim - rank] for array, rank in ranked))
+    def result(*shape: int) -> jax.ShapeDtypeStruct:
+      return jax.ShapeDtypeStruct((len(qpos), *shape), qpos.dtype)
 
-    def flat(array: np.ndarray, rank: int) -> np.ndarray:
-      shape = array.shape[array.ndim - rank :]
-      return np.broadcast_to(array, leading + shape).reshape(-1, *shape)
+    derived = {name: result(*shape) for name, shape in self._derived_shapes.items()}
+    physics = Physics(result(*qpos.shape[1:]), result(*qvel.shape[1:]), derived)
+    return jax.pure_callback(self._simulate, physics, jax.tree.map(_pieces, arguments))
 
-    qpos, qvel, *control = (flat(vector, 1) for vector in vectors)
+  def _simulate(self, pieces: Any) -> Physics:
+    """On the host, with NumPy and MuJoCo alone: a callback that waits for a JAX computation can wait for ever."""
+    multipliers, qpos, qvel, *control = jax.tree.map(_whole, pieces, is_leaf=lambda x: isinstance(x, list))
+    simulator, physics = self._simulator, Physics(qpos, qvel)
     with self._one_at_a_time:
-      simulator, physics = self._simulator, Physics(qpos, qvel)
-      models = [simulator.model] * len(qpos)
-      if factors:
-        models = simulator.models({name: flat(values, self._model_ranks[name]) for name, values in factors.items()})
+      models = simulator.models(multipliers) if multipliers else [simulator.model] * len(qpos)
       after = simulator.step(models, physics, *control) if control else simulator.start(models, physics)
-    return jax.tree.map(lambda x: x.astype(vectors[0].dtype).reshape(leading + x.shape[1:]), after)
+    return jax.tree.map(lambda x: x.astype(qpos.dtype), after)
+
+
+def _pieces(array: Array) -> list[Array]:
+  """The rows of an array in pieces of some 64 KiB."""
+  return jnp.array_split(array, min(len(array), 1 + array.nbytes // PIECE_BYTES))
+
+
+def _whole(pieces: list[Array]) -> np.ndarray:
+  return np.concatenate([np.asarray(piece) for piece in pieces])
