@@ -14,7 +14,7 @@ from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Tas
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.types import Array, Key
 
-# JAX copies what a callback is given, and arrays of 100 KiB or more on the very threads that run programs. Where each of
+# JAX copies what a callback is given, arrays of 100 KiB and more on the very threads that run programs. Where each of
 # these waits in a callback for its copy, none is left to make it.
 PIECE_BYTES = 64 * 1024
 

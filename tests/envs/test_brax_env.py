@@ -142,3 +142,12 @@ def test_ppo_learns_to_run_on_mjx(replicated):
   env = as_brax_env(envs.make("cheetah_dir"), tasks=0)
   before, after = ppo_returns(env, 6_400, num_envs=8, learning_rate=1e-3)
   assert after > before + 20
+
+
+def test_a_brax_environment_of_an_analytic_family_actuates_once():
+  def turn_round(task, action):
+    return -action
+
+  environment = as_brax_env(envs.make("point_robot_sparse")._replace(actuate=turn_round), tasks=0)
+  state = environment.step(environment.reset(jax.random.key(0)), jnp.array([1.0, 3.0]))
+  np.testing.assert_allclose(state.obs, [-0.1, -0.1], atol=1e-7)

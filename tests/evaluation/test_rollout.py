@@ -250,3 +250,12 @@ def test_native_states_are_physics_of_the_whole_episode():
   assert isinstance(trajectory.state, Physics)
   assert trajectory.state.qpos.shape == trajectory.state.qvel.shape == (2, 4, 9)
   assert trajectory.observation.dtype == trajectory.reward.dtype == np.float32
+
+
+def test_a_compiled_rollout_of_an_analytic_family_actuates_once():
+  family = envs.make("point_robot_sparse")._replace(actuate=lambda task, action: -action, horizon=2)
+  trajectory = make_rollout(family, lambda *_: (jnp.array([1.0, 3.0]), {}))(
+    {}, {}, jax.tree.map(lambda x: x[:1], family.tasks), jax.random.key(0)
+  )
+  np.testing.assert_allclose(trajectory.observation[0], [[0, 0], [-0.1, -0.1], [-0.2, -0.2]], atol=1e-6)
+  np.testing.assert_array_equal(trajectory.action[0], np.ones((2, 2)))
