@@ -19,6 +19,9 @@ BENCHMARKS = {
   "population": Benchmark(("--members=1,4", "--updates=10"), ()),
   "sampling": Benchmark(("--rows=20000",), ()),
   "rollout": Benchmark(("--episodes=5", "--mjx_episodes=1", "--steps=100"), ()),
+  "sampled_rollout": Benchmark(
+    ("--tasks=4", "--episodes=10", "--steps=100", "--cheetah_episodes=10", "--cheetah_steps=20", "--updates=2"), ()
+  ),
   "engines": Benchmark(("--families=point_robot,cheetah_dir", "--episodes=8"), ("--repeats=5",)),
   "collect": Benchmark(("--rounds=6",), ("--rounds=40",)),
   "start_up": Benchmark(("--repeats=1",), ()),

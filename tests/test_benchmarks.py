@@ -41,6 +41,20 @@ def test_the_evaluator_and_gymnasium_step_the_same_physics(tmp_path):
   assert native["physics_difference"]["10"] < 1e-9
 
 
+def test_compiled_episodes_and_updates_are_timed_against_a_loop_with_the_same_physics(tmp_path):
+  families = "point_rotated_sparse,cartpole_bias,cheetah_swapped"
+  sizes = ["--tasks=2", "--episodes=3", "--steps=4", "--cheetah_episodes=1", "--cheetah_steps=2", "--rollouts=1"]
+  rows = rows_of(tmp_path, "sampled_rollout", f"--families={families}", *sizes, "--updates=1", "--repeats=1")
+  work = [("rollout", family) for family in families.split(",")]
+  work += [(f"{arm} update", "cartpole_bias") for arm in ("norml", "maml")]
+  assert [(row["work"], row["family"]) for row in rows[::2]] == work
+  assert [(row["work"], row["family"]) for row in rows[1::2]] == work
+  assert all(row["ratio"] == 1.0 for row in rows[1::2])
+  assert all(row["steps_per_second"]["median"] > 0.0 for row in rows)
+  sparse, _, cart, *_ = rows
+  assert max(sparse["physics_difference"], cart["physics_difference"]) < 1e-5
+
+
 def test_sampling_is_timed_against_a_shuffle_and_the_host(tmp_path):
   sizes = ["--rows=50", "--rows=100", "--tasks=2", "--batch=8", "--batches=2", "--repeats=1"]
   rows = rows_of(tmp_path, "sampling", *sizes)
