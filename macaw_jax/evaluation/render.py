@@ -1,4 +1,4 @@
-"""Moving pictures of episodes: MuJoCo bodies seen from the side, points in the plane from above."""
+"""Moving pictures of episodes: MuJoCo bodies and cart-poles seen from the side, points in the plane from above."""
 
 import importlib
 import os
@@ -11,6 +11,7 @@ from types import ModuleType
 import mujoco
 import numpy as np
 
+from macaw_jax.envs.cartpole import PLACE_LIMIT, POLE_HALF_LENGTH, STEP_SECONDS, CartPole
 from macaw_jax.envs.family import MujocoDynamics, State, Task, TaskFamily
 
 # EGL draws without a display, on a GPU or in software; OSMesa in software; "" is the platform's own choice.
@@ -53,8 +54,11 @@ def render_gif(
   if isinstance(family.dynamics, MujocoDynamics):
     frames = _mujoco_frames(family.dynamics, np.asarray(states.qpos)[::stride], width, height)
     step_seconds = _control_seconds(family.dynamics)
+  elif isinstance(states, CartPole):
+    frames = _cartpole_frames(np.asarray(states.position)[::stride], np.asarray(states.angle)[::stride], width, height)
+    step_seconds = STEP_SECONDS
   elif isinstance(states, tuple | dict | list) or np.ndim(states) != 2 or np.shape(states)[1] != 2:
-    raise RenderingUnavailable(f"{family.name}: only MuJoCo bodies and points in the plane can be drawn.")
+    raise RenderingUnavailable(f"{family.name}: only MuJoCo bodies, cart-poles and points in the plane can be drawn.")
   else:
     goal = task.get("goal") if isinstance(task, dict) else None
     frames = _point_frames(np.asarray(states)[::stride], goal, min(width, height))
@@ -124,6 +128,27 @@ def _point_frames(points: np.ndarray, goal: np.ndarray | None, size: int) -> np.
     if t > 0:
       draw.line([pixel(point) for point in points[: t + 1]], fill=(150, 150, 160), width=2)
     draw.ellipse(disc(points[t], 0.022), fill=(206, 112, 38))
+    frames.append(np.asarray(picture))
+  return np.stack(frames)
+
+
+def _cartpole_frames(position: np.ndarray, angle: np.ndarray, width: int, height: int) -> np.ndarray:
+  """Pictures [F, height, width, 3] of a cart, its pole and the rail, whose ends are where an episode ends."""
+  image_module, draw_module = _pillow("Image"), _pillow("ImageDraw")
+  unit = width / (2.2 * PLACE_LIMIT)  # pixels a metre
+  rail = height / 2 + POLE_HALF_LENGTH * unit
+
+  def across(place: float) -> float:
+    return width / 2 + place * unit
+
+  frames = []
+  for x, tilt in zip(position, angle, strict=True):
+    picture = image_module.new("RGB", (width, height), (247, 246, 242))
+    draw = draw_module.Draw(picture)
+    draw.line([across(-PLACE_LIMIT), rail, across(PLACE_LIMIT), rail], fill=(150, 150, 160), width=2)
+    draw.rectangle([across(x - 0.25), rail - 0.15 * unit, across(x + 0.25), rail + 0.15 * unit], fill=(58, 125, 92))
+    tip = across(x + 2 * POLE_HALF_LENGTH * np.sin(tilt)), rail - 2 * POLE_HALF_LENGTH * np.cos(tilt) * unit
+    draw.line([across(x), rail, *tip], fill=(206, 112, 38), width=max(1, round(0.08 * unit)))
     frames.append(np.asarray(picture))
   return np.stack(frames)
 

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from macaw_jax import envs
+from macaw_jax.envs.cartpole import CartPole
 from macaw_jax.envs.family import Physics
 from macaw_jax.evaluation import render
 from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
@@ -68,8 +69,29 @@ def test_point_robot_gif_shows_point_and_goal(tmp_path):
   assert green > 100 > red  # the goal, at y = 0.5
 
 
+def test_cartpole_gif_shows_the_pole_and_the_cart_in_their_place(tmp_path):
+  path = tmp_path / "cartpole.gif"
+  states = CartPole(np.array([0.0, 1.2]), np.zeros(2), np.array([0.0, np.pi / 2]), np.zeros(2))
+  render_gif(envs.make("cartpole_bias"), states, path, width=528, height=270, stride=1)
+  with Image.open(path) as gif:
+    assert gif.size == (528, 270)
+    assert gif.info["duration"] == 20  # milliseconds: a control step
+    first = np.asarray(gif.convert("RGB"), int)
+    gif.seek(1)
+    second = np.asarray(gif.convert("RGB"), int)
+
+  def colour(picture, x, y):
+    red, green, _ = picture[y, x]
+    return "pole" if red > 180 > green else "cart" if green > 100 > red else "nothing"
+
+  # 528 pixels are 5.28 m wide: a metre is 100 pixels, the middle is 264, the rail at 135 + 50.
+  assert (colour(first, 264, 100), colour(first, 245, 185), colour(first, 330, 185)) == ("pole", "cart", "nothing")
+  # The cart 1.2 m to the right, the pole lying down to its right.
+  assert (colour(second, 264, 100), colour(second, 365, 185), colour(second, 460, 185)) == ("nothing", "cart", "pole")
+
+
 def test_states_without_a_picture_are_refused(tmp_path):
-  with pytest.raises(RenderingUnavailable, match="point_robot: only MuJoCo bodies and points in the plane"):
+  with pytest.raises(RenderingUnavailable, match="point_robot: only MuJoCo bodies, cart-poles and points in the plane"):
     render_gif(envs.make("point_robot"), np.zeros((4, 3)), tmp_path / "no.gif")
 
 

@@ -112,8 +112,14 @@ def test_an_existing_directory_is_refused_at_once(run):
   assert (directory / "full" / "manifest.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", sorted(envs.FAMILIES))
-def test_every_family_has_a_config_that_is_accepted(name, tmp_path, monkeypatch):
+def test_families_of_which_no_dataset_is_collected_have_no_config():
+  assert set(envs.ON_POLICY_FAMILIES) <= set(envs.FAMILIES)
+  configs = {path.stem for path in (ROOT / "configs" / "collect").glob("*.py")} - {"__init__", "defaults"}
+  assert configs == set(envs.FAMILIES) - set(envs.ON_POLICY_FAMILIES)
+
+
+@pytest.mark.parametrize("name", sorted(set(envs.FAMILIES) - set(envs.ON_POLICY_FAMILIES)))
+def test_every_other_family_has_a_config_that_is_accepted(name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)  # the default directories may exist in the project's own
   request, family, settings = read_config(importlib.import_module(f"configs.collect.{name}").get_config())
   assert family.name == request.family == name
