@@ -1,0 +1,161 @@
+"""Draws what a point agent does in tasks it has not met: as it is, with its offset, and after its gradient step.
+
+python -m experiments.trajectories runs/norml-point_rotated-0 --picture=trajectories.png
+
+Of each run three panels, as in figure 3 of Yang et al. 2019 (NoRML); a colour is an angle by which actions are turned.
+The table has the mean return of each panel. Runs are those of configs/norml.py and its relatives on the point agents.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from absl import flags
+
+from experiments.command_line import launch_with_arguments, say
+from experiments.configuration import ConfigurationError, is_on_policy
+from experiments.on_policy_configuration import validate_on_policy
+from experiments.on_policy_experiment import OnPolicyExperiment, make_on_policy_experiment
+from experiments.picture import check_picture, draw_if_wanted
+from experiments.run_directory import load_config
+from experiments.run_groups import find_runs
+from experiments.trained_run import NEWEST, load_checkpoint
+from macaw_jax.envs.family import Task
+from macaw_jax.envs.point_rotated import BORDER, GOAL
+from macaw_jax.evaluation.on_policy import episode_returns, experience_task
+from macaw_jax.types import Episodes, Key, MetaParams
+
+TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
+EPISODES = flags.DEFINE_integer("episodes", 4, "Episodes of each.", lower_bound=1)
+
+FAMILIES = ("point_rotated", "point_rotated_sparse")
+SEED = 0  # of the episodes
+PANELS = ("before adaptation", "with the offset", "after the step")
+
+
+def main(arguments: list[str]) -> None:
+  """Prints the returns of the runs that the command line names, and draws their episodes."""
+  check_picture()
+  directories = find_runs(arguments, "trajectories")
+  drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value) for directory in directories}
+  say(table(drawn))
+  draw_if_wanted(partial(draw, drawn))
+
+
+class Trajectories(NamedTuple):
+  """What a run's agent did in T tasks, E episodes of each."""
+
+  angles: np.ndarray  # [T]
+  positions: dict[str, np.ndarray]  # of each panel, [T, E, H + 1, 2]
+  returns: dict[str, float]  # of each panel, mean over tasks and episodes
+
+
+def act_out(directory: Path, num_tasks: int, num_episodes: int) -> Trajectories:
+  """The episodes of a run's newest checkpoint.
+
+  Raises:
+    ConfigurationError: there is no run of a point agent that acts in order to learn, or no checkpoint of it.
+  """
+  config = load_config(directory)
+  if not is_on_policy(config) or config.rollouts.get("family") not in FAMILIES:
+    raise ConfigurationError(f"{directory}: expected a run of configs/norml.py on {' or '.join(FAMILIES)}")
+  try:
+    validate_on_policy(config, starts=False)
+    config.evaluation.tasks = num_tasks
+    validate_on_policy(config, starts=False)
+  except ConfigurationError as error:
+    raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
+  experiment = make_on_policy_experiment(config)
+  params = load_checkpoint(config, experiment, directory, NEWEST).state.params
+  panels = jax.jit(_panels(config, experiment, num_episodes))(params, jax.random.key(SEED))
+  return Trajectories(
+    angles=np.asarray(experiment.test_tasks["angle"]),
+    positions={name: _positions(episodes) for name, episodes in panels.items()},
+    returns={name: float(np.mean(episode_returns(episodes))) for name, episodes in panels.items()},
+  )
+
+
+def _panels(
+  config: ml_collections.ConfigDict, experiment: OnPolicyExperiment, num_episodes: int
+) -> Callable[[MetaParams, Key], dict[str, Episodes]]:
+  """The episodes of each panel, `[T, E, H, ...]`, from parameters."""
+  algorithm = experiment.make_algorithm(config)
+  rollout = experiment.make_rollout(config, algorithm)
+
+  def in_task(params: MetaParams, task: Task, key: Key) -> dict[str, Episodes]:
+    key_experience, key_episodes = jax.random.split(key)
+    experience = partial(
+      experience_task,
+      algorithm,
+      rollout,
+      task=task,
+      key=key_experience,
+      num_episodes=config.evaluation.support_episodes,
+      inner_steps=config.rollouts.inner_steps,
+    )
+    # Steps of length zero leave the offset alone.
+    still = jax.tree.map(jnp.zeros_like, params.rule["step_size"])
+    without_steps = params._replace(rule=params.rule | {"step_size": still})
+    agents = (
+      algorithm.prior(params, key),
+      experience(params=without_steps).adapted,
+      experience(params=params).adapted,
+    )
+    return {
+      name: rollout(params, adapted, task, key_episodes, num_episodes)
+      for name, adapted in zip(PANELS, agents, strict=True)
+    }
+
+  def in_all(params: MetaParams, key: Key) -> dict[str, Episodes]:
+    keys = jax.random.split(key, len(experiment.evaluated))
+    return jax.vmap(in_task, (None, 0, 0))(params, experiment.test_tasks, keys)
+
+  return in_all
+
+
+def _positions(episodes: Episodes) -> np.ndarray:
+  """Where the point was, NaN after the end: `[..., H, ...] -> [..., H + 1, 2]`."""
+  after = np.where(np.asarray(episodes.mask)[..., None] > 0, episodes.next_observation, np.nan)
+  return BORDER * np.concatenate([episodes.observation[..., :1, :], after], axis=-2)
+
+
+def table(drawn: Mapping[str, Trajectories]) -> str:
+  """The mean return of each panel, a line a run."""
+  lines = [f"| run | {' | '.join(PANELS)} |", "|---" * (len(PANELS) + 1) + "|"]
+  for run, of_run in drawn.items():
+    lines.append(f"| {run} | {' | '.join(f'{of_run.returns[name]:.2f}' for name in PANELS)} |")
+  return "\n".join([*lines, "", f"Return, mean over {TASKS.value} test tasks and {EPISODES.value} episodes of each."])
+
+
+def draw(drawn: Mapping[str, Trajectories], path: Path) -> None:
+  """Draws a row of panels for each run.
+
+  Raises:
+    ImportError: matplotlib is not installed.
+    OSError: the file cannot be written.
+  """
+  from matplotlib import colormaps
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(4 * len(PANELS), 4 * len(drawn)), layout="constrained")
+  rows = figure.subplots(len(drawn), len(PANELS), squeeze=False, sharex=True, sharey=True)
+  for row, (run, of_run) in zip(rows, drawn.items(), strict=True):
+    for axes, name in zip(row, PANELS, strict=True):
+      for angle, episodes in zip(of_run.angles, of_run.positions[name], strict=True):
+        color = colormaps["hsv"](angle / (2 * np.pi) + 0.5)
+        axes.plot(*np.moveaxis(episodes, -1, 0).swapaxes(1, 2), color=color, alpha=0.6, linewidth=1, marker=".")
+      axes.plot(*GOAL, "k*", markersize=12)
+      axes.set(title=f"{name}: return {of_run.returns[name]:.2f}", aspect="equal")
+      axes.set(xlim=(-1.05 * BORDER, 1.05 * BORDER), ylim=(-1.05 * BORDER, 1.05 * BORDER))
+      axes.grid(alpha=0.3)
+    row[0].set_ylabel(run)
+  figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+  launch_with_arguments(main)
