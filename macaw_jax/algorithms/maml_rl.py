@@ -17,6 +17,7 @@ of the gradient that plain MAML drops. The other surrogates differentiate an exp
 to add.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ from macaw_jax.losses.policy_gradient_steps import (
   reward_of,
   surrogate_loss,
 )
-from macaw_jax.meta_learner import MetaLoss, gradient_of, init_parts, learner, meta_loss
+from macaw_jax.meta_learner import MakeOptimizer, MetaLoss, gradient_of, init_parts, learner, meta_loss
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian, learned_gaussian_policy
 from macaw_jax.policy_gradient_learner import divergence_from_behaviour, linear_decay, with_epochs
 from macaw_jax.types import Adaptation, Algorithm, Array, Episodes, Key, MetaParams, Metrics, Problem, TaskBatch
@@ -83,6 +84,7 @@ def inner(
   check_hidden_sizes(hidden_sizes=hidden_sizes)
   check_shares(lambda_=lambda_, loaded_lambda=loaded_lambda)
   require(step_size >= 0, f"step_size={step_size} must not be negative")
+  require(abs(initial_log_std) < math.inf, f"initial_log_std={initial_log_std} must be finite")
   policy = learned_gaussian_policy(
     problem.observation_size,
     problem.action_size,
@@ -150,6 +152,7 @@ def maml_rl(
   learning_rate: float = 1e-3,
   epochs: int = 1,
   decay_steps: int | None = None,
+  optimizer: MakeOptimizer = optax.adam,
   **arguments: Any,
 ) -> Algorithm:
   """MAML-RL and what is made of it by its arguments; `PROMP` are those of ProMP.
@@ -158,9 +161,10 @@ def maml_rl(
 
   Args:
     problem: Sizes; discount of returns and advantages.
-    learning_rate: Of Adam, for everything that is learned.
+    learning_rate: For everything that is learned.
     epochs: Steps on the episodes of one update, each with the inner steps taken anew.
     decay_steps: Updates over which the learning rate falls to zero on a line; None keeps it.
+    optimizer: Makes the optimiser from its learning rate.
     **arguments: Those of `objective` and `inner`:
       surrogate of the inner loss: 'log_prob', 'ratio', 'dice' or 'loaded_dice' with loaded_lambda; step_size, initial
       value of all step sizes, one for each parameter (Meta-SGD) if learn_step_sizes; first_order; lambda_ of
@@ -179,7 +183,7 @@ def maml_rl(
     init_net=init_parts({"policy": parts.policy.init}),
     adaptation=parts.adaptation,
     meta_gradient=gradient_of(loss),
-    optimizer=optax.adam(linear_decay(learning_rate, decay_steps, epochs)),
+    optimizer=optimizer(linear_decay(learning_rate, decay_steps, epochs)),
     act=act_with_gaussian(parts.policy),
   )
   return with_epochs(algorithm, parts.policy, parts.adaptation, epochs)

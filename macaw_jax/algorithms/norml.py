@@ -16,6 +16,7 @@ Without a learned advantage L_in has the reward advantage in place of A_psi, in 
 ratio 1. That, without the offset, is MAML; without step sizes either, domain randomisation. `ARMS` names these.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ from macaw_jax.losses.policy_gradient_steps import (
   policy_loss,
 )
 from macaw_jax.losses.returns import masked_mean
-from macaw_jax.meta_learner import init_parts, meta_learner
+from macaw_jax.meta_learner import MakeOptimizer, init_parts, meta_learner
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian, learned_gaussian_policy
 from macaw_jax.networks.learned_advantage import learned_advantage_function
 from macaw_jax.policy_gradient_learner import linear_decay, with_epochs
@@ -137,6 +138,7 @@ def objective(
   check_hidden_sizes(hidden_sizes=hidden_sizes, advantage_hidden_sizes=advantage_hidden_sizes)
   require(step_size >= 0, f"step_size={step_size} must not be negative")
   require(clip > 0, f"clip={clip} must be positive")
+  require(abs(initial_log_std) < math.inf, f"initial_log_std={initial_log_std} must be finite")
   if first_order is True and learned_advantage is True:
     raise ValueError(
       "first_order=True with learned_advantage=True: a learned advantage learns through second order alone"
@@ -167,6 +169,7 @@ def norml(
   learning_rate: float = 6e-3,
   epochs: int = 1,
   decay_steps: int | None = None,
+  optimizer: MakeOptimizer = optax.adam,
   **arguments: Any,
 ) -> Algorithm:
   """NoRML, and what it is compared with.
@@ -175,9 +178,10 @@ def norml(
 
   Args:
     problem: Sizes; discount of the returns that advantages are taken from.
-    learning_rate: Of Adam, for everything that is learned.
+    learning_rate: For everything that is learned.
     epochs: Steps on the episodes of one update.
     decay_steps: Updates over which the learning rate falls to zero on a line; None keeps it.
+    optimizer: Makes the optimiser from its learning rate.
     **arguments: Those of `objective`:
       learned_advantage, offset, learn_step_sizes: what distinguishes the arms; step_size, initial value of all step
       sizes, which stay at it unless they are learned, one for each parameter (Meta-SGD); first_order, without a learned
@@ -196,7 +200,7 @@ def norml(
     init_net=parts.init_net,
     adaptation=parts.adaptation,
     outer_loss=parts.outer_loss,
-    optimizer=optax.adam(linear_decay(learning_rate, decay_steps, epochs)),
+    optimizer=optimizer(linear_decay(learning_rate, decay_steps, epochs)),
     act=parts.act,
   )
   algorithm = algorithm._replace(reads_reward=arguments.get("learned_advantage", True) is not True)

@@ -1,5 +1,6 @@
 """What tests of algorithms share."""
 
+import jax
 import pytest
 from small_context_batches import PROBLEM, SMALL
 
@@ -23,3 +24,9 @@ def learner_of(monkeypatch):
     return made[0], algorithm
 
   return build
+
+
+@pytest.fixture
+def double_precision():
+  with jax.enable_x64(True):
+    yield
