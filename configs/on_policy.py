@@ -15,7 +15,8 @@ def on_policy(algorithm: str, family: str, **hyperparameters: Any) -> ml_collect
   config.rollouts = ml_collections.ConfigDict()
   config.rollouts.family = family
   config.rollouts.discount = 0.99
-  config.rollouts.episodes = 25  # of each task of an update, before adaptation (each inner step) and after
+  config.rollouts.episodes = 25  # of each task of an update, before each inner step and after the last
+  config.rollouts.inner_steps = 1  # each adapts to episodes of the policy before it
   config.rollouts.tasks_per_update = 10
   config.rollouts.horizon = config_dict.placeholder(int)  # steps of an episode, where fewer than the family's
   config.rollouts.engine = "native"  # or 'mjx', also of evaluation: MuJoCo bodies in the compiled program
@@ -42,9 +43,7 @@ def on_policy(algorithm: str, family: str, **hyperparameters: Any) -> ml_collect
   config.population = ml_collections.ConfigDict()
   config.population.seeds = 1  # runs of config.seed, config.seed + 1, ... in one program
   config.population.grid = ""  # values of hyper-parameters in it, as 'learning_rate=0.001,0.003;offset=true,false'
-  config.population.arms = (
-    ""  # or 'all', or names in config.arms, whose values then take the place of config.algorithm's
-  )
+  config.population.arms = ""  # or 'all', or names in config.arms; their values take the place of config.algorithm's
   config.arms = ml_collections.ConfigDict()
 
   config.devices = ml_collections.ConfigDict()

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import ml_collections
 
 from experiments.configuration import FIELDS, Field, at_least, hyperparameters, one_of
-from experiments.hyperparameter_checks import can_be_traced, hyperparameter_faults, refusal_of, value_of
+from experiments.hyperparameter_checks import can_be_traced, hyperparameter_faults, refusal_of
 from experiments.population import check_seeds, differing_names, parse_arms, shared
 from experiments.validation import (
   ANY_PROBLEM,
@@ -52,6 +52,7 @@ ON_POLICY_FIELDS: dict[str, Field] = {
   "rollouts.family": one_of(tuple(sorted(envs.FAMILIES))),
   "rollouts.discount": Field(float, lambda value: 0.0 < value <= 1.0, "a number above 0 and at most 1"),
   "rollouts.episodes": at_least(1),
+  "rollouts.inner_steps": at_least(1),
   "rollouts.tasks_per_update": at_least(1),
   "rollouts.horizon": at_least(1)._replace(optional=True),
   "rollouts.engine": one_of(get_args(Engine)),
@@ -62,18 +63,14 @@ ON_POLICY_FIELDS: dict[str, Field] = {
 }
 
 
-def validate_on_policy(config: ml_collections.ConfigDict) -> None:
+def validate_on_policy(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
   """As `experiments.validation.validate`, for a run on episodes that it acts itself.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each.
   """
-  check(config, ON_POLICY_FIELDS, RULES + START_RULES, OnPolicyExamined(config), open_sections=("algorithm", "arms"))
-
-
-def inner_steps_of(config: ml_collections.ConfigDict) -> int:
-  """Inner steps, before each of which the agent acts; one where the algorithm has no number of them."""
-  return value_of("inner_steps", config.algorithm.name, hyperparameters(config)) or 1
+  rules = RULES + START_RULES if starts else RULES
+  check(config, ON_POLICY_FIELDS, rules, OnPolicyExamined(config), open_sections=("algorithm", "arms"))
 
 
 class OnPolicyExamined:

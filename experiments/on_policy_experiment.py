@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 from experiments.experiment import evenly_spaced, make_algorithm
-from experiments.on_policy_configuration import inner_steps_of, problem_of
+from experiments.on_policy_configuration import problem_of
 from experiments.workload import Evaluate
 from macaw_jax import envs
 from macaw_jax.data.statistics import Statistics, no_scaling
@@ -64,12 +64,12 @@ class OnPolicyExperiment(NamedTuple):
     algorithm = make_algorithm(config, problem_of(config, self.family), **changes)
     return collecting(
       algorithm,
-      self._rollout(config, algorithm),
+      self.make_rollout(config, algorithm),
       num_episodes=config.rollouts.episodes,
-      inner_steps=inner_steps_of(config),
+      inner_steps=config.rollouts.inner_steps,
     )
 
-  def _rollout(self, config: ml_collections.ConfigDict, algorithm: Algorithm) -> SampledRollout:
+  def make_rollout(self, config: ml_collections.ConfigDict, algorithm: Algorithm) -> SampledRollout:
     rollouts = config.rollouts
     return make_sampled_rollout(self.family, algorithm.act, horizon=rollouts.horizon, engine=rollouts.engine)
 
@@ -77,10 +77,10 @@ class OnPolicyExperiment(NamedTuple):
     """Adaptation to own episodes in each evaluated task, then fresh ones."""
     protocol = make_on_policy_protocol(
       algorithm,
-      self._rollout(config, algorithm),
+      self.make_rollout(config, algorithm),
       support_episodes=config.evaluation.support_episodes,
       num_episodes=config.evaluation.episodes,
-      inner_steps=inner_steps_of(config),
+      inner_steps=config.rollouts.inner_steps,
     )
 
     def evaluate(params: Params, key: Key) -> tuple[list[Row], Evaluation]:
@@ -97,7 +97,7 @@ class OnPolicyExperiment(NamedTuple):
         "split": "test",
         "task_index": index,
         "task": {name: np.asarray(values[index]).tolist() for name, values in self.family.tasks.items()},
-        "support_episodes": inner_steps_of(config) * config.evaluation.support_episodes,
+        "support_episodes": config.rollouts.inner_steps * config.evaluation.support_episodes,
         **returns_of_task(evaluation, position),
       }
       for position, index in enumerate(self.evaluated)
@@ -106,7 +106,7 @@ class OnPolicyExperiment(NamedTuple):
   def describe(self, config: ml_collections.ConfigDict) -> list[str]:
     """What is acted in."""
     family, rollouts = self.family, config.rollouts
-    num_sets = 1 + inner_steps_of(config)
+    num_sets = 1 + rollouts.inner_steps
     return [
       f"{family.name}: {len(family.train_tasks)} training tasks, {len(self.evaluated)} of {len(family.test_tasks)} "
       f"test tasks; observations of {family.observation_size}, actions of {family.action_size}, episodes of "

@@ -147,7 +147,8 @@ def plot_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, title: st
   returns.set(xlabel="meta-updates", ylabel="return, mean over test tasks")
   for axes in (losses, returns):
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:  # Not every algorithm has a loss.
+      axes.legend()
   figure.savefig(path, dpi=120)
 
 

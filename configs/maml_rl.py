@@ -1,0 +1,46 @@
+"""MAML by policy gradients, with rewards: plain, as ProMP, and as E-MAML.
+
+python -m experiments.run --config=configs/maml_rl.py                                 point agent with rotated actions
+python -m experiments.run --config=configs/maml_rl.py --config.population.arms=promp  low-variance surrogate, five epochs
+python -m experiments.run --config=configs/maml_rl.py --config.population.arms=e_maml credit for the choice of data
+python -m experiments.run --config=configs/maml_rl.py:<family>                        any other family
+python -m experiments.compare_arms runs/maml_rl-point_rotated-*
+
+The arms differ in what the compiled program is, and so each is a run of its own. Their values are the published ones,
+but for the initial standard deviation: published policies act on a range ten times as wide.
+"""
+
+import ml_collections
+
+from configs.on_policy import on_policy
+
+# Rothfuss et al. 2019 (ProMP); Stadie et al. 2018 (E-MAML), with one step of Adam in place of a trust region.
+ARMS = {
+  "maml": {"surrogate": "log_prob", "sampling_credit": False, "epochs": 1, "clip": 0.5, "kl_weight": 0.0},
+  "e_maml": {"surrogate": "log_prob", "sampling_credit": True, "epochs": 1, "clip": 0.5, "kl_weight": 0.0},
+  "promp": {"surrogate": "ratio", "sampling_credit": False, "epochs": 5, "clip": 0.3, "kl_weight": 5e-4},
+}
+
+
+def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
+  """Plain MAML on a family, with the others as arms."""
+  config = on_policy(
+    "maml_rl",
+    family,
+    **ARMS["maml"],
+    loaded_lambda=1.0,  # of the surrogate 'loaded_dice'
+    step_size=0.1,
+    learn_step_sizes=False,
+    first_order=False,
+    lambda_=1.0,
+    learning_rate=1e-3,
+    initial_log_std=-1.2,
+    hidden_sizes=(64, 64),
+    activation="tanh",
+  )
+  config.arms = ml_collections.ConfigDict(ARMS)
+  config.rollouts.episodes = 20
+  config.rollouts.tasks_per_update = 20
+  if family.startswith("point_rotated"):
+    config.rollouts.discount = 0.9
+  return config
