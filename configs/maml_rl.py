@@ -1,7 +1,7 @@
 """MAML by policy gradients, with rewards: plain, as ProMP, and as E-MAML.
 
 python -m experiments.run --config=configs/maml_rl.py                                 point agent with rotated actions
-python -m experiments.run --config=configs/maml_rl.py --config.population.arms=promp  low-variance surrogate, five epochs
+python -m experiments.run --config=configs/maml_rl.py --config.population.arms=promp  a surrogate of less variance
 python -m experiments.run --config=configs/maml_rl.py --config.population.arms=e_maml credit for the choice of data
 python -m experiments.run --config=configs/maml_rl.py:<family>                        any other family
 python -m experiments.compare_arms runs/maml_rl-point_rotated-*

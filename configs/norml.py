@@ -115,5 +115,9 @@ def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
 def arm(name: str, family: str) -> dict[str, float | bool]:
   """The hyper-parameters in which an arm differs from others on a family."""
   learned_advantage, offset = ARMS[name]
-  of_arm = {"learned_advantage": learned_advantage, "offset": offset, "normalise_advantages": learned_advantage}
-  return of_arm | COLUMNS[family][name]._asdict()
+  return {
+    "learned_advantage": learned_advantage,
+    "offset": offset,
+    "normalise_advantages": learned_advantage,
+    **COLUMNS[family][name]._asdict(),
+  }

@@ -112,15 +112,31 @@ def launch_with_config(
     main: checks the configuration and does the work.
     check: what `main` checks it by, see `make_config`.
   """
-  flag = flags.DEFINE_multi_string(
-    "config", [], "Configuration file, as configs/macaw.py; --config.<field>=<value> replaces a field of it."
-  )
-  overrides: list[str] = []
+  flag = ConfigFlag()
+  launch(lambda: main(flag.make(check)), flag.parse)
 
-  def parse(argv: list[str]) -> list[str]:
+
+class ConfigFlag:
+  """The flag `--config`, with the fields of it that a command line replaces; to be made once, before parsing."""
+
+  def __init__(self) -> None:
+    self._flag = flags.DEFINE_multi_string(
+      "config", [], "Configuration file, as configs/macaw.py; --config.<field>=<value> replaces a field of it."
+    )
+    self._overrides: list[str] = []
+
+  def parse(self, argv: list[str]) -> list[str]:
+    """Sets all flags, as `Parse`."""
     program, *arguments = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
     found, others = take_overrides(arguments)
-    overrides.extend(found)
+    self._overrides.extend(found)
     return flags.FLAGS([program, *others])
 
-  launch(lambda: main(make_config(flag.value, overrides, check)), parse)
+  @property
+  def is_given(self) -> bool:
+    """Whether the command line has it, or a field of it."""
+    return bool(self._flag.value or self._overrides)
+
+  def make(self, check: Callable[[ml_collections.ConfigDict], object]) -> ml_collections.ConfigDict:
+    """The configuration, locked; raises `ConfigurationError` as `make_config`."""
+    return make_config(self._flag.value, self._overrides, check)

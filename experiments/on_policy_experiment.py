@@ -70,6 +70,7 @@ class OnPolicyExperiment(NamedTuple):
     )
 
   def make_rollout(self, config: ml_collections.ConfigDict, algorithm: Algorithm) -> SampledRollout:
+    """Episodes of an algorithm in the family's tasks."""
     rollouts = config.rollouts
     return make_sampled_rollout(self.family, algorithm.act, horizon=rollouts.horizon, engine=rollouts.engine)
 
