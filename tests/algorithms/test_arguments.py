@@ -66,6 +66,17 @@ NONSENSE = {
   "queries_per_task": [0],
   "generator_latent_size": [0],
   "generator_hidden_sizes": [(), (0,)],
+  # of agents that act in order to learn
+  "learning_rate": [-1e-3, math.nan],
+  "step_size": [-1.0, math.nan],
+  "initial_log_std": [math.inf, math.nan],
+  "clip": [0.0, math.nan],
+  "epochs": [0],
+  "activation": ["swish"],
+  "advantage_hidden_sizes": [(), (0,)],
+  "advantage_activation": ["swish"],
+  "surrogate": ["best"],
+  "loaded_lambda": [-0.1, 1.5, math.nan],
 }
 # What a core alone reads, and refuses.
 READ_BY = {
@@ -77,6 +88,17 @@ READ_BY = {
   "maximum_penalty": "brac",
   "penalty_rate": "brac",
 }
+SWITCHES = {
+  "learn_step_sizes",
+  "first_order",
+  "rectify_action",
+  "next_observation",
+  "learned_advantage",
+  "offset",
+  "normalise_advantages",
+  "whiten_values",
+  "sampling_credit",
+}
 NUMBERS = [name for name, values in NONSENSE.items() if any(isinstance(value, float) for value in values)]
 
 
@@ -87,8 +109,7 @@ def keywords(name):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_nonsense_is_refused(name):
-  switches = {"learn_step_sizes", "first_order", "rectify_action", "next_observation", "optimizer"}
-  for argument in set(keywords(name)) - switches:
+  for argument in set(keywords(name)) - SWITCHES - {"optimizer"}:
     core = {"core": READ_BY[argument]} if "core" in keywords(name) and argument in READ_BY else {}
     for value in NONSENSE[argument]:
       with pytest.raises(ValueError, match=r"must|unknown"):

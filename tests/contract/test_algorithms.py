@@ -1,13 +1,28 @@
 """What every algorithm of the table keeps, whatever it does inside."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_episodes import tasks as tasks_of_episodes
 
-from macaw_jax.algorithms import ALGORITHMS, corro, focal, macaw, multitask_awr, multitask_bc, pearl_offline
+from macaw_jax.algorithms import (
+  ALGORITHMS,
+  ON_POLICY,
+  corro,
+  focal,
+  macaw,
+  maml_rl,
+  multitask_awr,
+  multitask_bc,
+  norml,
+  pearl_offline,
+)
 from macaw_jax.algorithms.macaw import objective
+from macaw_jax.algorithms.maml_rl import PROMP
 from macaw_jax.types import Problem, TaskBatch, TimeStep, Transition
 
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=4, discount=0.9)
@@ -33,6 +48,8 @@ VARIANTS = {
   "focal, encoder that stops": (focal, {"encoder_steps": 2}),
   "corro": (corro, {"queries_per_task": 4}),
   "corro, generator": (corro, {"queries_per_task": 4, "negatives": "generator"}),
+  "maml_rl, ProMP": (maml_rl, PROMP),
+  "norml, rewards": (norml, {"learned_advantage": False, "step_size": 0.5}),
 }
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -49,22 +66,32 @@ def tasks(seed=1):
   return TaskBatch(transitions(key_support, TASKS, ROWS), transitions(key_query, TASKS, ROWS), jnp.array([3, 0, 2]))
 
 
+def tasks_for(algorithm, name):
+  """`(seed) -> TaskBatch` of what the algorithm learns from."""
+  if name.split(",")[0] not in ON_POLICY:
+    return tasks
+  return partial(tasks_of_episodes, rewards_in_support=algorithm.reads_reward)
+
+
 def timestep(key):
   zero = jnp.zeros(())
   return TimeStep(jax.random.normal(key, (3,)), jnp.zeros((2,)), zero, zero)
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
-def algorithm(request):
+def case(request):
+  """An algorithm, and `(seed) -> TaskBatch` for it."""
   factory, arguments = VARIANTS[request.param]
-  return factory(PROBLEM, **SMALL, **arguments)
+  algorithm = factory(PROBLEM, **SMALL, **arguments)
+  return algorithm, tasks_for(algorithm, request.param)
 
 
 def assert_close(actual, expected):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), actual, expected)
 
 
-def test_contract(algorithm):
+def test_contract(case):
+  algorithm, tasks = case
   state = algorithm.init(KEY)
   update, traces = algorithm.update, []
 
