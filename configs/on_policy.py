@@ -18,7 +18,7 @@ def on_policy(algorithm: str, family: str, **hyperparameters: Any) -> ml_collect
   config.rollouts.episodes = 25  # of each task of an update, before each inner step and after the last
   config.rollouts.inner_steps = 1  # each adapts to episodes of the policy before it
   config.rollouts.tasks_per_update = 10
-  config.rollouts.horizon = config_dict.placeholder(int)  # steps of an episode, where fewer than the family's
+  config.rollouts.horizon = config_dict.placeholder(int)  # steps of a training episode, where fewer than the family's
   config.rollouts.engine = "native"  # or 'mjx', also of evaluation: MuJoCo bodies in the compiled program
 
   config.training = ml_collections.ConfigDict()
@@ -39,6 +39,7 @@ def on_policy(algorithm: str, family: str, **hyperparameters: Any) -> ml_collect
   config.evaluation.tasks = 100  # test tasks, evenly spaced
   config.evaluation.episodes = 4  # of each that count, before adaptation and, fresh ones, after
   config.evaluation.support_episodes = config.rollouts.get_ref("episodes") + 0  # that an inner step adapts to
+  config.evaluation.horizon = config_dict.placeholder(int)  # steps of an episode, where fewer than the family's
 
   config.population = ml_collections.ConfigDict()
   config.population.seeds = 1  # runs of config.seed, config.seed + 1, ... in one program

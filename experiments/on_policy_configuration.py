@@ -58,6 +58,7 @@ ON_POLICY_FIELDS: dict[str, Field] = {
   "rollouts.engine": one_of(get_args(Engine)),
   "evaluation.tasks": at_least(1),
   "evaluation.support_episodes": at_least(1),
+  "evaluation.horizon": at_least(1)._replace(optional=True),
   "population.arms": Field(str, lambda value: True, "all, names in config.arms as 'maml,norml', or ''"),
   **{name: FIELDS[name] for name in SHARED_FIELDS},
 }
@@ -110,11 +111,11 @@ def _evaluated_tasks(examined: OnPolicyExamined) -> Iterator[str]:
     yield f"config.evaluation.tasks = {wanted}: family {examined.family.name!r} has {num_tasks} test tasks"
 
 
-def _horizon(examined: OnPolicyExamined) -> Iterator[str]:
-  wanted, horizon = examined.config.rollouts.horizon, examined.family.horizon
+def _horizon(examined: OnPolicyExamined, section: str) -> Iterator[str]:
+  wanted, horizon = examined.config[section].horizon, examined.family.horizon
   if wanted is not None and wanted > horizon:
     yield (
-      f"config.rollouts.horizon = {wanted}: episodes of family {examined.family.name!r} have at most {horizon} steps"
+      f"config.{section}.horizon = {wanted}: episodes of family {examined.family.name!r} have at most {horizon} steps"
     )
 
 
@@ -182,7 +183,9 @@ RULES = (
     for name in ("steps", "evaluate_every", "checkpoint_every")
   ),
   Rule((*_FAMILY, "rollouts.tasks_per_update"), _tasks_per_update, spoils="rollouts.tasks_per_update"),
-  Rule((*_FAMILY, "rollouts.horizon"), _horizon),
+  *(
+    Rule((*_FAMILY, f"{section}.horizon"), partial(_horizon, section=section)) for section in ("rollouts", "evaluation")
+  ),
   Rule((*_FAMILY, "evaluation.tasks"), _evaluated_tasks),
   Rule(("evaluation.episodes", "evaluation.support_episodes"), _evaluated_episodes),
   Rule((*_FAMILY, "rollouts.discount", "algorithm", "training.steps"), refused_by_algorithm),

@@ -64,21 +64,22 @@ class OnPolicyExperiment(NamedTuple):
     algorithm = make_algorithm(config, problem_of(config, self.family), **changes)
     return collecting(
       algorithm,
-      self.make_rollout(config, algorithm),
+      self.make_rollout(config, algorithm, config.rollouts.horizon),
       num_episodes=config.rollouts.episodes,
       inner_steps=config.rollouts.inner_steps,
     )
 
-  def make_rollout(self, config: ml_collections.ConfigDict, algorithm: Algorithm) -> SampledRollout:
-    """Episodes of an algorithm in the family's tasks."""
-    rollouts = config.rollouts
-    return make_sampled_rollout(self.family, algorithm.act, horizon=rollouts.horizon, engine=rollouts.engine)
+  def make_rollout(
+    self, config: ml_collections.ConfigDict, algorithm: Algorithm, horizon: int | None
+  ) -> SampledRollout:
+    """Episodes of an algorithm in the family's tasks, of at most `horizon` steps; of the family's if None."""
+    return make_sampled_rollout(self.family, algorithm.act, horizon=horizon, engine=config.rollouts.engine)
 
   def make_evaluate(self, config: ml_collections.ConfigDict, algorithm: Algorithm) -> Evaluate:
     """Adaptation to own episodes in each evaluated task, then fresh ones."""
     protocol = make_on_policy_protocol(
       algorithm,
-      self.make_rollout(config, algorithm),
+      self.make_rollout(config, algorithm, config.evaluation.horizon),
       support_episodes=config.evaluation.support_episodes,
       num_episodes=config.evaluation.episodes,
       inner_steps=config.rollouts.inner_steps,

@@ -85,7 +85,7 @@ def _panels(
 ) -> Callable[[MetaParams, Key], dict[str, Episodes]]:
   """The episodes of each panel, `[T, E, H, ...]`, from parameters."""
   algorithm = experiment.make_algorithm(config)
-  rollout = experiment.make_rollout(config, algorithm)
+  rollout = experiment.make_rollout(config, algorithm, config.evaluation.horizon)
 
   def in_task(params: MetaParams, task: Task, key: Key) -> dict[str, Episodes]:
     key_experience, key_episodes = jax.random.split(key)
