@@ -84,10 +84,12 @@ def parse_arms(config: ml_collections.ConfigDict) -> list[str]:
   if config.population.grid.strip():
     raise ConfigurationError("config.population: expected arms or grid, found both")
   known = list(config.get("arms", {}))
+  if not known:
+    raise ConfigurationError(f"config.population.arms = {text!r}: config.arms has none")
   names = known if text == "all" else [name.strip() for name in text.split(",")]
   problems = [
-    f"{name!r}: expected all, or names in config.arms: {', '.join(known) or 'it has none'}"
-    for name in dict.fromkeys(names or [text])
+    f"{name!r}: expected all, or names in config.arms: {', '.join(known)}"
+    for name in dict.fromkeys(names)
     if name not in known
   ]
   problems += [f"{name} is there {names.count(name)} times" for name in dict.fromkeys(names) if names.count(name) > 1]

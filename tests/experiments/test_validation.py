@@ -17,8 +17,9 @@ from configs import macaw
 from experiments.config_file import make_config, take_overrides
 from experiments.configuration import ConfigurationError, flatten
 from experiments.population import members_of
+from experiments.run import check
 from experiments.validation import ANY_PROBLEM, HALVING, validate
-from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.algorithms import ALGORITHMS, ON_POLICY
 from macaw_jax.types import TaskBatch, Transition
 
 
@@ -34,7 +35,7 @@ def problems_of(*arguments):
   """What the command says of its arguments, one line a problem."""
   overrides, others = take_overrides(arguments)
   locations = [each.removeprefix("--config=") for each in others]
-  return problems_raised(lambda: validate(make_config(locations, overrides, validate)))
+  return problems_raised(lambda: check(make_config(locations, overrides, check)))
 
 
 def problems_raised(step):
@@ -108,7 +109,7 @@ def test_what_is_no_configuration_is_one_line_too(arguments, line, workspace):
   assert (process.returncode, process.stdout) == (2, "")
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"corro"}))
+@pytest.mark.parametrize("name", sorted(ALGORITHMS.keys() - {"corro", *ON_POLICY}))
 def test_supports_of_one_transition_are_refused_where_the_algorithm_cannot_halve_them(name):
   rows = lambda *sizes: jnp.zeros((1, 1, *sizes))  # noqa: E731
   transitions = Transition(rows(1), rows(1), rows(), rows(1), rows(), rows(), rows(), rows(1), rows())

@@ -14,6 +14,7 @@ from macaw_jax.data.manifest import document_digest
 REPOSITORY = Path(__file__).parents[2]
 STARTER = REPOSITORY / "starter_data" / "cheetah_dir"
 MACAW = "--config=configs/macaw.py"
+NORML = "--config=configs/norml.py"
 
 
 class Case(NamedTuple):
@@ -30,14 +31,14 @@ def case(what: str, arguments: str, *lines: str) -> Case:
   return Case(what, given if any(each.startswith("--config=") for each in given) else (MACAW, *given), lines)
 
 
-def edited(*edits: str) -> str:
-  """A configuration file that changes MACAW's values in ways that a command line cannot."""
+def edited(*edits: str, name: str = "macaw") -> str:
+  """A configuration file that changes the values of another in ways that a command line cannot."""
   lines = [
     "import ml_collections",
-    "from configs import macaw",
+    f"from configs import {name}",
     "",
     "def get_config():",
-    "  values = macaw.get_config().to_dict()",
+    f"  values = {name}.get_config().to_dict()",
     *(f"  {edit}" for edit in edits),
     "  return ml_collections.ConfigDict(values)",
   ]
@@ -73,6 +74,18 @@ FILES = {
     "values['wandb'] = {'project': 'x'}",
   ),
   "nothing_said.py": edited("values['algorithm'] = {'name': 'macaw'}", "del values['dataset']['split']"),
+  "other_arms.py": edited(
+    "values['arms']['maml']['clipp'] = 0.1",
+    "values['arms']['norml']['offset'] = 'yes'",
+    "values['arms']['norml']['initial_log_std'] = None",
+    "values['arms']['domain_randomisation'] = 0",
+    name="norml",
+  ),
+  "unlike_arms.py": edited(
+    "del values['arms']['maml']['offset']", "values['arms']['maml']['clip'] = 0.1", name="norml"
+  ),
+  "no_arms.py": edited("values['arms'] = 'all'", "values['rollouts']['horizons'] = 5", name="norml"),
+  "two_kinds.py": edited("values['dataset'] = {'directory': 'starter_data/cheetah_dir'}", name="norml"),
 }
 
 # Datasets that are not as they should be, by what differs from the starter data's manifest.
@@ -345,7 +358,7 @@ CASES = [
   case(
     "a dataset of an unknown family",
     "--config.dataset.directory=data/of_no_family",
-    "data/of_no_family: No task family is called 'snake'; known: ant_dir, ant_dir_forward, ant_goal, cheetah_dir, cheetah_vel, hopper_params, humanoid_dir, point_robot, point_robot_sparse, point_robot_wind, walker_params.",
+    "data/of_no_family: No task family is called 'snake'; known: ant_dir, ant_dir_forward, ant_goal, cartpole_bias, cheetah_dir, cheetah_swapped, cheetah_vel, hopper_params, humanoid_dir, point_robot, point_robot_sparse, point_robot_wind, point_rotated, point_rotated_sparse, walker_params.",
   ),
   case(
     "a dataset of other sizes than its family",
@@ -563,6 +576,106 @@ CASES = [
     "config.algorithm.temperature = 0.0: must be positive",
     "config.dataset.directory = 'data/missing': no dataset there. Starter data in this directory: starter_data/cheetah_dir. To collect a full dataset: python -m experiments.collect --config=configs/collect/<family>.py (families: ant_dir, ant_dir_forward, ant_goal, cheetah_dir, cheetah_vel, hopper_params, humanoid_dir, point_robot, point_robot_sparse, point_robot_wind, walker_params)",
     "config.output_directory: notes.txt is a file; expected a place for the folder notes.txt",
+  ),
+]
+
+
+# Of runs on episodes that they act themselves.
+CASES += [
+  case(
+    "an algorithm that acts, on a dataset",
+    "--config.algorithm.name=norml",
+    "config.algorithm.name = 'norml': expected one of macaw, maml_awr, multitask_awr, multitask_bc, pearl, pearl_offline, focal, unicorn, csro, corro",
+  ),
+  case(
+    "an algorithm of data, where it is to act",
+    f"{NORML} --config.algorithm.name=macaw",
+    "config.algorithm.name = 'macaw': expected one of maml_rl, norml, reptile",
+  ),
+  case(
+    "a dataset for a run that acts",
+    "--config=two_kinds.py",
+    "config.dataset is unknown; config has algorithm, rollouts, evaluation, population, seed, output_directory, training, devices",
+  ),
+  case(
+    "an update of more tasks than there are, and an evaluation",
+    f"{NORML}:cheetah_swapped --config.rollouts.tasks_per_update=5 --config.evaluation.tasks=3",
+    "config.rollouts.tasks_per_update = 5: family 'cheetah_swapped' has 4 training tasks, and those of an update are distinct",
+    "config.evaluation.tasks = 3: family 'cheetah_swapped' has 2 test tasks",
+  ),
+  case(
+    "episodes longer than the family's",
+    f"{NORML} --config.rollouts.horizon=11 --config.evaluation.horizon=12",
+    "config.rollouts.horizon = 11: episodes of family 'point_rotated' have at most 10 steps",
+    "config.evaluation.horizon = 12: episodes of family 'point_rotated' have at most 10 steps",
+  ),
+  case(
+    "more episodes to count than to adapt to",
+    f"{NORML} --config.rollouts.episodes=3",
+    "config.evaluation.episodes = 4: expected at most config.evaluation.support_episodes = 3, the episodes that the agent before adaptation is judged by",
+  ),
+  case(
+    "no test task to evaluate",
+    f"{NORML} --config.evaluation.tasks=0",
+    "config.evaluation.tasks = 0: expected an integer of at least 1",
+  ),
+  case(
+    "updates that are no multiple of a call's",
+    f"{NORML} --config.training.evaluate_every=50",
+    "config.training.evaluate_every = 50 is not a multiple of config.training.log_every = 20, the number of updates in one compiled call",
+  ),
+  case(
+    "an arm that is not there, and one twice",
+    f"{NORML} --config.population.arms=maml,mamml,norml,maml",
+    "config.population.arms: 'mamml': expected all, or names in config.arms: domain_randomisation, maml, maml_offset, norml, norml_without_offset",
+    "config.population.arms: maml is there 2 times",
+  ),
+  case(
+    "arms and a grid",
+    f"{NORML} --config.population.arms=all --config.population.grid=learning_rate=0.1,0.2",
+    "config.population: expected arms or grid, found both",
+  ),
+  case(
+    "arms of other programs side by side",
+    "--config=configs/maml_rl.py --config.population.arms=all",
+    "config.population.arms: config.algorithm.epochs = 1 decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
+    "config.population.arms: config.algorithm.surrogate = 'log_prob' decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
+  ),
+  case(
+    "arms where there are none",
+    "--config=configs/reptile.py --config.population.arms=all",
+    "config.population.arms = 'all': config.arms has none",
+  ),
+  case(
+    "an arm with a value that is refused",
+    f"{NORML} --config.arms.maml.learning_rate=-1",
+    "config.arms.maml.learning_rate = -1.0: must not be negative",
+  ),
+  case(
+    "arms with values of other types",
+    "--config=other_arms.py",
+    "config.arms.domain_randomisation = 0: expected hyper-parameters, as config.arms.domain_randomisation.learning_rate",
+    "config.arms.maml.clipp is no hyper-parameter of norml; did you mean config.arms.maml.clip?",
+    "config.arms.norml.initial_log_std = None: expected a finite number",
+    "config.arms.norml.offset = 'yes': expected True or False",
+  ),
+  case(
+    "arms that do not name the same",
+    "--config=unlike_arms.py --config.population.arms=maml,norml",
+    "config.population.arms: config.arms.maml lacks offset, which another of the arms has",
+    "config.population.arms: config.arms.norml lacks clip, which another of the arms has",
+  ),
+  case(
+    "text for the arms, and a misspelt field",
+    "--config=no_arms.py --config.population.arms=norml",
+    "config.rollouts.horizons is unknown; did you mean config.rollouts.horizon?",
+    "config.arms = 'all': expected a section for each arm",
+  ),
+  case(
+    "devices that do not divide tasks or members",
+    f"{NORML} --config.devices.task=3 --config.devices.seed=2",
+    "config.devices.seed = 2 does not divide the 1 members of the population (config.population); choose 1",
+    "config.devices.task = 3 does not divide the 10 tasks of an update (config.rollouts.tasks_per_update); choose 1, 2, 5, 10",
   ),
 ]
 
