@@ -11,9 +11,10 @@ from absl import flags
 
 from experiments.command_line import say
 from experiments.configuration import MAX_SEED, ConfigurationError, collects, is_on_policy
-from experiments.experiment import Experiment, load_experiment, make_algorithm
+from experiments.experiment import Experiment, load_experiment
 from experiments.run_directory import CHECKPOINTS, DATASET, data_identity, load_config
 from experiments.validation import validate
+from experiments.workload import Workload
 from macaw_jax.data.files import sha256
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.training.checkpoint_record import RECORD_FILE
@@ -165,7 +166,7 @@ def newest_checkpoint(directory: Path) -> tuple[int, str]:
 
 
 def load_checkpoint(
-  config: ml_collections.ConfigDict, experiment: Experiment, directory: Path, which: str
+  config: ml_collections.ConfigDict, experiment: Workload, directory: Path, which: str
 ) -> Checkpoint:
   """A checkpoint of a run: `newest`, `best` or the number of an update.
 
@@ -173,7 +174,7 @@ def load_checkpoint(
     ConfigurationError: there is none such, it is damaged, or it has parameters of other shapes, as another version of
       the package may. If the newest is damaged, the next older one that is whole stands in, and this is said.
   """
-  state = initialise(make_algorithm(config, experiment.problem), jax.random.key(config.seed))
+  state = initialise(experiment.make_algorithm(config), jax.random.key(config.seed))
   with Checkpoints(directory / CHECKPOINTS) as checkpoints:
     try:
       step = _find_step(checkpoints, directory, which)
@@ -184,7 +185,7 @@ def load_checkpoint(
       raise ConfigurationError(str(error)) from error
     except ValueError as error:
       raise ConfigurationError(f"{directory}: its checkpoint does not fit its configuration: {error}") from error
-  if note.identity.get(DATASET) != data_identity(config)[DATASET]:
+  if note.identity.get(DATASET) != data_identity(config).get(DATASET):
     say(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
   return checkpoint
 
