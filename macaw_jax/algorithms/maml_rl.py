@@ -131,8 +131,8 @@ def objective(
       divergence = partial(divergence_from_behaviour, policy, adaptation, params)
       metrics["divergence"] = jnp.mean(jax.vmap(divergence)(tasks.support, keys))
       value += kl_weight * metrics["divergence"]
-    if sampling_credit:
-      value += credit_of_sampling(policy, params, tasks)
+    if sampling_credit is not False:
+      value += jnp.where(sampling_credit, credit_of_sampling(policy, params, tasks), 0.0)
     return value, metrics
 
   return parts, loss
