@@ -10,9 +10,9 @@ import numpy as np
 
 from experiments.configuration import ConfigurationError
 from experiments.picture import read_curve
+from experiments.report import AFTER, BEFORE
 from experiments.run_groups import Result, group_by_configuration, rows_on_test_tasks, scores
 
-BEFORE, AFTER = "return_before", "return_after"
 CURVE = f"test/{AFTER}"
 
 

@@ -17,6 +17,7 @@ SUPPORTS = {  # by protocol
   "offline_random_policy": "of a random policy in each task",
   "online": "of the agent's own episodes in each task",
 }
+BEFORE, AFTER = "return_before", "return_after"  # of adaptation; among metrics those of training tasks
 MOST_TASKS_SHOWN = 5
 MOST_TASKS_LISTED = 50  # in a table
 MOST_NUMBERS_SHOWN = 3  # of one parameter of a task
@@ -129,7 +130,7 @@ def draw_episode(family: TaskFamily, states: State, path: str | Path, **options:
 
 
 def plot_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
-  """Draws losses and test returns over updates from the rows of `metrics.jsonl`.
+  """Draws test returns over updates from the rows of `metrics.jsonl`, beside losses or returns in training.
 
   Raises:
     ImportError: matplotlib is not installed.
@@ -137,19 +138,26 @@ def plot_learning_curve(rows: Sequence[Mapping[str, Any]], path: Path, title: st
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(10, 4), layout="constrained")
-  losses, returns = figure.subplots(1, 2)
+  training, test = figure.subplots(1, 2)
   figure.suptitle(title)
-  for name in dict.fromkeys(name for row in rows for name in row if name.endswith("loss")):
-    _draw(losses, rows, name, name)
-  for name, label in (("test/return_before", "before adaptation"), ("test/return_after", "after adaptation")):
-    _draw(returns, rows, name, label)
-  losses.set(xlabel="meta-updates", ylabel="loss", yscale="symlog")
-  returns.set(xlabel="meta-updates", ylabel="return, mean over test tasks")
-  for axes in (losses, returns):
+  if any(BEFORE in row for row in rows):  # An agent that acts in order to learn has no loss that says how it does.
+    _draw_returns(training, rows, "")
+    training.set(xlabel="meta-updates", ylabel="return, mean over the tasks of updates")
+  else:
+    for name in dict.fromkeys(name for row in rows for name in row if name.endswith("loss")):
+      _draw(training, rows, name, name)
+    training.set(xlabel="meta-updates", ylabel="loss", yscale="symlog")
+  _draw_returns(test, rows, "test/")
+  test.set(xlabel="meta-updates", ylabel="return, mean over test tasks")
+  for axes in (training, test):
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:  # Not every algorithm has a loss.
-      axes.legend()
+    axes.legend()
   figure.savefig(path, dpi=120)
+
+
+def _draw_returns(axes: Any, rows: Sequence[Mapping[str, Any]], prefix: str) -> None:
+  for name, label in ((BEFORE, "before adaptation"), (AFTER, "after adaptation")):
+    _draw(axes, rows, f"{prefix}{name}", label)
 
 
 def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], name: str, label: str) -> None:

@@ -165,9 +165,7 @@ def newest_checkpoint(directory: Path) -> tuple[int, str]:
   return step, sha256(directory / CHECKPOINTS / str(step) / RECORD_FILE)
 
 
-def load_checkpoint(
-  config: ml_collections.ConfigDict, experiment: Workload, directory: Path, which: str
-) -> Checkpoint:
+def load_checkpoint(config: ml_collections.ConfigDict, experiment: Workload, directory: Path, which: str) -> Checkpoint:
   """A checkpoint of a run: `newest`, `best` or the number of an update.
 
   Raises:

@@ -283,7 +283,7 @@ def _checksum(data: bytes) -> bytes:
 
 
 class ProgressLine:
-  """One line a row, for people: step, speed, time left, losses, the newest return on the test tasks.
+  """One line a row, for people: step, speed, time left, losses or training returns, the newest return on test tasks.
 
   Each row is a line of its own, so that a log file reads like the terminal. Rows without `steps_per_second` (those of
   an evaluation) show no line; their return is part of the lines that follow.
@@ -309,6 +309,8 @@ class ProgressLine:
       return
     speed = metrics["steps_per_second"]
     losses = [f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")]
+    if "return_after" in metrics:  # of an agent that acts in order to learn
+      losses.append(f"training return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}")
     parts = [
       f"step {step:>{len(str(self._num_steps))}}/{self._num_steps}",
       f"{speed:.1f} steps/s",
