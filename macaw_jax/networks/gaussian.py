@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.networks.linen import forward, init_params
+from macaw_jax.networks.linen import forward_rows, init_params
 from macaw_jax.networks.policy import gaussian_log_prob
 from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.types import Array, Gaussian, Key, Params, TimeStep
@@ -59,7 +59,7 @@ def learned_gaussian_policy(
 
   def distribution(params: Params, observation: Array) -> Gaussian:
     chex.assert_axis_dimension(observation, -1, observation_size)
-    mean = forward(module, params["network"], observation)
+    mean = forward_rows(module, params["network"], observation)
     return Gaussian(mean, jnp.broadcast_to(jnp.maximum(params["log_std"], LOG_STD_FLOOR), mean.shape))
 
   return GaussianPolicy(init, distribution)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import chex
 import jax.numpy as jnp
 
-from macaw_jax.networks.linen import forward, init_params
+from macaw_jax.networks.linen import forward_rows, init_params
 from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.types import Array, Key, Network, Params
 
@@ -26,6 +26,6 @@ def learned_advantage_function(
 
   def apply(params: Params, observation: Array, action: Array, next_observation: Array) -> Array:
     chex.assert_equal_shape([observation, next_observation])
-    return forward(module, params, jnp.concatenate([next_observation, observation, action], axis=-1))[..., 0]
+    return forward_rows(module, params, jnp.concatenate([next_observation, observation, action], axis=-1))[..., 0]
 
   return Network(init, apply)
