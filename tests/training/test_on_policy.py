@@ -192,13 +192,17 @@ def test_members_with_other_switches_equal_the_runs_alone():
 
 @pytest.mark.usefixtures("quick_compile")
 def test_norml_learns_to_adapt_to_rotated_actions_without_a_reward_in_a_new_task():
-  """Standing still is worth -10. Five seeds came to between -4.2 and -6.0, from -14.5 or less before they adapted."""
-  algorithm = norml(PROBLEM)
+  """Standing still is worth -10. The last updates of eight seeds came to between -3.0 and -4.2.
+
+  Steps and batches are such that no seed diverges: with five tasks of ten episodes and the configured step size of ten,
+  some do in 200 updates.
+  """
+  algorithm = norml(PROBLEM, learning_rate=3e-3, step_size=3.0)
   rollout = rollout_of(algorithm)
-  tasks, sample = settings("point_rotated", 5)
-  chunk = make_chunk(collecting(algorithm, rollout, num_episodes=10), sample, 200)
+  tasks, sample = settings("point_rotated", 10)
+  chunk = make_chunk(collecting(algorithm, rollout, num_episodes=20), sample, 200)
   state, _ = jax.jit(chunk)(initialise(algorithm, KEY), tasks, KEY)
-  evaluate = make_on_policy_protocol(algorithm, rollout, support_episodes=10, num_episodes=10)
+  evaluate = make_on_policy_protocol(algorithm, rollout, support_episodes=20, num_episodes=10)
   found = evaluate(state.params, {"angle": jnp.linspace(-3.0, 3.0, 20)}, KEY)
-  assert found.after.mean() > -8.0
-  assert found.after.mean() > found.before.mean() + 5.0
+  assert found.after.mean() > -6.5
+  assert found.after.mean() > found.before.mean() + 4.0
