@@ -24,25 +24,24 @@ from experiments.on_policy_experiment import OnPolicyExperiment, make_on_policy_
 from experiments.picture import check_picture, draw_if_wanted
 from experiments.run_directory import load_config
 from experiments.run_groups import find_runs
-from experiments.trained_run import NEWEST, load_checkpoint
+from experiments.trained_run import EPISODES, NEWEST, SEED, check_seed, load_checkpoint
 from macaw_jax.envs.family import Task
 from macaw_jax.envs.point_rotated import BORDER, GOAL
 from macaw_jax.evaluation.on_policy import episode_returns, experience_task
 from macaw_jax.types import Episodes, Key, MetaParams
 
 TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
-EPISODES = flags.DEFINE_integer("episodes", 4, "Episodes of each.", lower_bound=1)
 
 FAMILIES = ("point_rotated", "point_rotated_sparse")
-SEED = 0  # of the episodes
 PANELS = ("before adaptation", "with the offset", "after the step")
 
 
 def main(arguments: list[str]) -> None:
   """Prints the returns of the runs that the command line names, and draws their episodes."""
   check_picture()
+  check_seed(SEED.value)
   directories = find_runs(arguments, "trajectories")
-  drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value) for directory in directories}
+  drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value, SEED.value) for directory in directories}
   say(table(drawn))
   draw_if_wanted(partial(draw, drawn))
 
@@ -55,8 +54,14 @@ class Trajectories(NamedTuple):
   returns: dict[str, float]  # of each panel, mean over tasks and episodes
 
 
-def act_out(directory: Path, num_tasks: int, num_episodes: int) -> Trajectories:
+def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int) -> Trajectories:
   """The episodes of a run's newest checkpoint.
+
+  Args:
+    directory: of the run.
+    num_tasks: test tasks, evenly spaced.
+    num_episodes: of each; None for those of the run.
+    seed: of the episodes.
 
   Raises:
     ConfigurationError: there is no run of a point agent that acts in order to learn, or no checkpoint of it.
@@ -66,13 +71,13 @@ def act_out(directory: Path, num_tasks: int, num_episodes: int) -> Trajectories:
     raise ConfigurationError(f"{directory}: expected a run of configs/norml.py on {' or '.join(FAMILIES)}")
   try:
     validate_on_policy(config, starts=False)
-    config.evaluation.tasks = num_tasks
+    config.evaluation.tasks, config.evaluation.episodes = num_tasks, num_episodes or config.evaluation.episodes
     validate_on_policy(config, starts=False)
   except ConfigurationError as error:
     raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
   experiment = make_on_policy_experiment(config)
   params = load_checkpoint(config, experiment, directory, NEWEST).state.params
-  panels = jax.jit(_panels(config, experiment, num_episodes))(params, jax.random.key(SEED))
+  panels = jax.jit(_panels(config, experiment))(params, jax.random.key(seed))
   return Trajectories(
     angles=np.asarray(experiment.test_tasks["angle"]),
     positions={name: _positions(episodes) for name, episodes in panels.items()},
@@ -81,7 +86,7 @@ def act_out(directory: Path, num_tasks: int, num_episodes: int) -> Trajectories:
 
 
 def _panels(
-  config: ml_collections.ConfigDict, experiment: OnPolicyExperiment, num_episodes: int
+  config: ml_collections.ConfigDict, experiment: OnPolicyExperiment
 ) -> Callable[[MetaParams, Key], dict[str, Episodes]]:
   """The episodes of each panel, `[T, E, H, ...]`, from parameters."""
   algorithm = experiment.make_algorithm(config)
@@ -107,7 +112,7 @@ def _panels(
       experience(params=params).adapted,
     )
     return {
-      name: rollout(params, adapted, task, key_episodes, num_episodes)
+      name: rollout(params, adapted, task, key_episodes, config.evaluation.episodes)
       for name, adapted in zip(PANELS, agents, strict=True)
     }
 
@@ -129,7 +134,7 @@ def table(drawn: Mapping[str, Trajectories]) -> str:
   lines = [f"| run | {' | '.join(PANELS)} |", "|---" * (len(PANELS) + 1) + "|"]
   for run, of_run in drawn.items():
     lines.append(f"| {run} | {' | '.join(f'{of_run.returns[name]:.2f}' for name in PANELS)} |")
-  return "\n".join([*lines, "", f"Return, mean over {TASKS.value} test tasks and {EPISODES.value} episodes of each."])
+  return "\n".join([*lines, "", "Undiscounted return, mean over the drawn test tasks and their episodes."])
 
 
 def draw(drawn: Mapping[str, Trajectories], path: Path) -> None:
