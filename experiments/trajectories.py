@@ -147,7 +147,7 @@ def draw(drawn: Mapping[str, Trajectories], path: Path) -> None:
   from matplotlib import colormaps
   from matplotlib.figure import Figure
 
-  figure = Figure(figsize=(4 * len(PANELS), 4 * len(drawn)), layout="constrained")
+  figure = Figure(figsize=(4 * len(PANELS), 4.5 * len(drawn)), layout="compressed")
   rows = figure.subplots(len(drawn), len(PANELS), squeeze=False, sharex=True, sharey=True)
   for row, (run, of_run) in zip(rows, drawn.items(), strict=True):
     for axes, name in zip(row, PANELS, strict=True):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from miniature_run import interrupt_at
+from on_policy_miniature import make_miniature
 
 from configs import norml, reptile
 from experiments import compare, training
@@ -24,20 +25,6 @@ from macaw_jax.training.metrics import read_rows
 from macaw_jax.training.population import no_skips
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
-def make_miniature(output, configuration=norml, **population):
-  """A locked configuration of eight updates on two tasks each, with small networks and short episodes."""
-  config = configuration.get_config()
-  config.output_directory = str(output)
-  config.rollouts.update({"episodes": 4, "tasks_per_update": 2, "horizon": 5})
-  config.training.update({"steps": 8, "log_every": 2, "evaluate_every": 4, "checkpoint_every": 4})
-  config.algorithm.hidden_sizes = (8,)
-  if "advantage_hidden_sizes" in config.algorithm:
-    config.algorithm.advantage_hidden_sizes = (8,)
-  config.evaluation.update({"tasks": 3, "episodes": 2})
-  config.population.update(population)
-  return config.lock()
 
 
 def newest_state(config):

@@ -1,0 +1,64 @@
+"""What a point agent is drawn to do before adaptation, with its offset and after its step."""
+
+import numpy as np
+import pytest
+from on_policy_miniature import make_miniature
+
+from experiments.configuration import ConfigurationError
+from experiments.run import run
+from experiments.trajectories import PANELS, act_out, draw, table
+
+pytestmark = pytest.mark.usefixtures("compiled_once", "parsed_flags")
+
+BEFORE, WITH_OFFSET, AFTER = PANELS
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, compiled_once):
+  """The directories of NoRML and of domain randomisation, by name."""
+  folder = tmp_path_factory.mktemp("trained")
+  run(make_miniature(folder, arms="norml,domain_randomisation", seeds=1))
+  return {name: folder / f"{name}-0" for name in ("norml", "domain_randomisation")}
+
+
+def test_an_episode_is_drawn_from_its_start_to_its_last_step(trained):
+  drawn = act_out(trained["norml"], 3, 2, 0)
+  for positions in drawn.positions.values():
+    assert positions.shape == (3, 2, 11, 2)  # of evaluation's ten steps, not of the five that are trained on
+    np.testing.assert_array_equal(positions[..., 0, :], 0.0)
+  distances = np.linalg.norm(drawn.positions[AFTER][..., 1:, :] - [1.0, 0.0], axis=-1)
+  np.testing.assert_allclose(drawn.returns[AFTER], -distances.sum(axis=-1).mean(), rtol=1e-5)
+
+
+def test_offset_and_step_each_change_what_norml_does(trained):
+  positions = act_out(trained["norml"], 2, 2, 0).positions
+  assert not np.allclose(positions[BEFORE], positions[WITH_OFFSET])
+  assert not np.allclose(positions[WITH_OFFSET], positions[AFTER])
+
+
+def test_an_agent_without_offset_and_step_does_the_same_in_all_panels(trained):
+  positions = act_out(trained["domain_randomisation"], 2, 2, 0).positions
+  np.testing.assert_array_equal(positions[BEFORE], positions[WITH_OFFSET])
+  np.testing.assert_array_equal(positions[BEFORE], positions[AFTER])
+
+
+def test_the_table_and_the_picture_have_every_run(trained, tmp_path):
+  drawn = {name: act_out(directory, 2, None, 0) for name, directory in trained.items()}
+  lines = table(drawn).splitlines()
+  assert [line.split(" | ")[0] for line in lines[2:4]] == ["| norml", "| domain_randomisation"]
+  assert f"{drawn['norml'].returns[AFTER]:.2f}" in lines[2]
+  draw(drawn, tmp_path / "picture.png")
+  assert (tmp_path / "picture.png").stat().st_size > 10_000
+
+
+def test_other_runs_are_refused_in_one_line(tmp_path, miniature):
+  with pytest.raises(ConfigurationError, match="no run there"):
+    act_out(tmp_path, 2, 2, 0)
+  run(miniature)
+  with pytest.raises(ConfigurationError, match=r"expected a run of configs/norml\.py on point_rotated or"):
+    act_out(tmp_path / "run", 2, 2, 0)
+
+
+def test_more_tasks_than_there_are_is_refused(trained):
+  with pytest.raises(ConfigurationError, match=r"norml-0: config\.evaluation\.tasks = 101"):
+    act_out(trained["norml"], 101, 2, 0)
