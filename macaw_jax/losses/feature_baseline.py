@@ -39,12 +39,13 @@ def fit_baseline(
 ) -> Array:
   """V = X w with w = argmin |X w - y|^2 + ridge |w|^2 over the valid entries, evaluated on them.
 
-  Solved as the least squares problem of the rows [X; sqrt(ridge) I] against [y; 0], by the QR decomposition of
-  [X y; sqrt(ridge) I 0], whose last column is all that is needed of Q. X^T X is never formed: in single precision it
-  is singular once a ridge of 1e-5 is lost beside sums of thousands, as with an observation that has constant entries.
-  Here each column keeps its own sqrt(ridge) until it is eliminated, so no pivot is smaller than that, and constant or
-  collinear columns give finite weights. Where sqrt(ridge) itself is below the rounding errors of a column x_j, in
-  single precision from |x_j| of about 2650 on, 10 epsilon |x_j| takes its place, where 1 + epsilon follows 1.
+  Solved as the least squares problem of the rows [X; D] against [y; 0], D = sqrt(ridge) I, by modified Gram-Schmidt on
+  the columns of [X y; D 0] (Bjorck 1967): what is left of the last column, once all others are taken out of it, is
+  y - V. X^T X is never formed: in single precision it is singular once a ridge of 1e-5 is lost beside sums of
+  thousands, as with an observation that has constant entries. Here each column keeps its own sqrt(ridge) until it is
+  taken out, so no norm is smaller than that, and constant or collinear columns do no harm. Where sqrt(ridge) itself is
+  below the rounding errors of a column x_j, in single precision from |x_j| of about 2650 on, 10 epsilon |x_j| takes its
+  place, where 1 + epsilon follows 1.
 
   Args:
     features: X, `[..., F]`.
@@ -71,18 +72,27 @@ def fit_baseline(
   valid = mask.reshape(-1) > 0
   rows = jnp.where(valid[:, None], features.reshape(valid.size, -1), 0.0)  # [N, F]
   whitened = jnp.where(valid, (target.reshape(-1) - location) / scale, 0.0)  # [N]
-  values = jnp.matmul(rows, _ridge_weights(rows, whitened, ridge), precision="highest")
+  values = whitened - _ridge_residual(rows, whitened, ridge)
   return jnp.where(valid, location + scale * values, 0.0).reshape(target.shape)
 
 
-def _ridge_weights(rows: Array, target: Array, ridge: float) -> Array:
-  """The weights w of the ridge regression of `target` on `rows`: `[N, F], [N] -> [F]`."""
-  num_features = rows.shape[-1]
+def _ridge_residual(rows: Array, target: Array, ridge: float) -> Array:
+  """What the ridge regression of `target` on `rows` does not explain: `[N, F], [N] -> [N]`.
+
+  Products and sums alone. The library's QR decomposition on a CPU is LAPACK's, and programs in which several of them
+  were due at once stood still now and then.
+  """
+  num_rows, num_features = rows.shape
   resolution = RESOLUTION * jnp.finfo(rows.dtype).eps * jnp.linalg.norm(rows, axis=0)
-  penalty = jnp.pad(jnp.diag(jnp.maximum(ridge**0.5, resolution)), ((0, 0), (0, 1)))
-  system = jnp.concatenate([jnp.column_stack([rows, target]), penalty])  # [N + F, F + 1]
-  triangle = jnp.linalg.qr(system, mode="r")
-  return jax.scipy.linalg.solve_triangular(triangle[:num_features, :num_features], triangle[:num_features, -1])
+  penalty = jnp.pad(jnp.diag(jnp.maximum(ridge**0.5, resolution)), ((0, 1), (0, 0)))
+  system = jnp.concatenate([jnp.column_stack([rows, target]).T, penalty], axis=1)  # [F + 1, N + F], columns as rows
+
+  def take_out(index: Array, columns: Array) -> Array:
+    column = columns[index]
+    shares = jnp.sum(columns * column, axis=1) / jnp.sum(column * column)
+    return columns - jnp.where(jnp.arange(num_features + 1) > index, shares, 0.0)[:, None] * column
+
+  return jax.lax.fori_loop(0, num_features, take_out, system)[-1, :num_rows]
 
 
 def _with_time(columns: list[Array], *, horizon: float) -> Array:
