@@ -7,14 +7,17 @@ python -m experiments.run --config=configs/norml.py:cheetah_swapped       half-c
 python -m experiments.run --config=configs/norml.py --config.population.arms=maml,norml --config.population.seeds=3
 python -m experiments.compare_arms --config=configs/norml.py:point_rotated --seeds=5 --picture=arms.png
 
-Values of the authors' configuration file (Yang et al. 2019), with exceptions:
-- The file has no domain randomisation for the point agents; it takes MAML's values.
-- MAML diverges on `point_rotated` at the file's learning rate of 7e-3, and takes 1e-3.
-- Where every episode counts once, two step sizes of the file do not do on `point_rotated_sparse`: 9 leads NoRML to
-  where no episode arrives any more, and 2e-5 adapts nothing.
-- On the cart-pole all arms take the file's largest learning rate and deviation: episodes that end early are few data.
-- The code of the authors standardises the outer advantages of the last task of a batch alone. Here those of every task
-  are, with a learned advantage, and none are without.
+Values of the authors' configuration file (Yang et al. 2019), but for these, which were chosen on training tasks:
+- `point_rotated`: MAML diverges at the file's learning rate of 7e-3, and takes 1e-3. The file has no domain
+  randomisation for the point agents, which takes MAML's values.
+- `point_rotated_sparse`: where every episode counts once, a step size of 9 leads NoRML to where no episode arrives any
+  more, and one of 2e-5 adapts nothing without the offset. Both arms with a learned advantage take steps that learn, and
+  start, as MAML does, from a log standard deviation of -1.25; without the offset the learning rate is MAML's too.
+- `cartpole_bias`: learning rate 1e-2 and log standard deviation -0.5 for all arms, the largest of the file. Episodes
+  that end early are few data, and with the file's values NoRML had learned nothing after 200 updates. Step sizes
+  start at 1 with a learned advantage, and at 0.01 without.
+- Outer advantages are standardised in each task with a learned advantage, and not without; the code of the authors
+  standardises those of the last task of a batch alone.
 """
 
 from typing import Any, NamedTuple

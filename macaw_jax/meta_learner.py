@@ -1,4 +1,4 @@
-"""Meta-learning from parts: the one place that maps over tasks and steps the optimiser."""
+"""Meta-learning from parts: the one place that steps the optimiser of agents that adapt by gradients."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -78,6 +78,11 @@ def learning_rate(rate: float, decay_steps: int | None) -> float | optax.Schedul
   training at a quiet point rather than at a random one.
   """
   return rate if decay_steps is None else optax.cosine_decay_schedule(rate, decay_steps)
+
+
+def linear_decay(rate: float, decay_steps: int | None) -> float | optax.Schedule:
+  """`rate` throughout, or a line from `rate` at the first step to zero at step `decay_steps`: NoRML's."""
+  return rate if decay_steps is None else optax.linear_schedule(rate, 0.0, decay_steps)
 
 
 def optimize_parts(optimizers: Mapping[str, optax.GradientTransformation]) -> optax.GradientTransformation:

@@ -1,41 +1,33 @@
 """Meta-learning by policy gradients: what is added to `meta_learner` where an agent learns from its own episodes."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import optax
 
 from macaw_jax.losses.returns import masked_mean
 from macaw_jax.networks.gaussian import GaussianPolicy, kl_divergence
 from macaw_jax.types import (
+  ActionDistribution,
   Adaptation,
   Algorithm,
   Array,
-  Episodes,
-  Gaussian,
   Key,
   MetaParams,
   Metrics,
+  Rollouts,
   TaskBatch,
   TrainState,
 )
-
-
-def linear_decay(learning_rate: float | Array, decay_steps: int | None, epochs: int = 1) -> Any:
-  """`learning_rate` throughout, or falling on a line to zero at update `decay_steps`, each of `epochs` steps."""
-  return learning_rate if decay_steps is None else optax.linear_schedule(learning_rate, 0.0, decay_steps * epochs)
 
 
 def distribution_after(
   policy: GaussianPolicy,
   adaptation: Adaptation,
   params: MetaParams,
-  support: Episodes,
+  support: Rollouts,
   steps: int,
   observation: Array,
   key: Key,
-) -> Gaussian:
+) -> ActionDistribution:
   """What the policy makes of observations after the first `steps` inner steps on a support `[K, E, H, ...]`."""
   used = jax.tree.map(lambda leaf: leaf[:steps], support)
   changes, _ = adaptation.apply(params.net, params.rule, used, key)
@@ -50,8 +42,8 @@ def record_behaviour(
   Set k of a support was acted after k inner steps, and the query after all of them.
   """
 
-  def recorded(support: Episodes, query: Episodes, key: Key) -> tuple[Episodes, Episodes]:
-    def after(steps: int, observation: Array) -> Gaussian:
+  def recorded(support: Rollouts, query: Rollouts, key: Key) -> tuple[Rollouts, Rollouts]:
+    def after(steps: int, observation: Array) -> ActionDistribution:
       return distribution_after(policy, adaptation, params, support, steps, observation, key)
 
     num_steps = support.mask.shape[0]
@@ -65,7 +57,7 @@ def record_behaviour(
 
 
 def divergence_from_behaviour(
-  policy: GaussianPolicy, adaptation: Adaptation, params: MetaParams, support: Episodes, key: Key
+  policy: GaussianPolicy, adaptation: Adaptation, params: MetaParams, support: Rollouts, key: Key
 ) -> Array:
   """mean_k mean over valid steps of KL(behaviour_k || policy after k steps), on the support of one task.
 

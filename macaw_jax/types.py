@@ -44,33 +44,30 @@ class Transition(NamedTuple):
   final_discount: Array  # [...]  gamma^(steps to the end), gamma on the last row; 0.0 if the task ended the episode
 
 
-class Gaussian(NamedTuple):
+class ActionDistribution(NamedTuple):
   """A normal distribution of each component of an action, independent of the others."""
 
   mean: Array  # [..., A]
   log_std: Array  # [..., A]  log of the standard deviation
 
 
-class Episodes(NamedTuple):
-  """Whole episodes that one policy acted in one task, of H steps each.
-
-  After its end an episode is masked: its rewards are zero, and what else is there means nothing.
-  """
+class Rollouts(NamedTuple):
+  """Whole episodes that one policy acted in one task, of H steps each. After its end an episode is zero throughout."""
 
   observation: Array  # [..., H, O]
   action: Array  # [..., H, A]  as drawn; the environment clips it
   next_observation: Array  # [..., H, O]
   mask: Array  # [..., H]  1.0 while the episode runs, the step that ends it included
   reward: Array | None  # [..., H]; None where it is not known
-  behaviour: Gaussian | None = None  # [..., H, A]  what the actions were drawn from; None until an update records it
+  behaviour: ActionDistribution | None = None  # [..., H]  that the actions were drawn from; None until it is recorded
 
 
 class TaskBatch(NamedTuple):
   """Data of several tasks: what adaptation reads, and what judges it."""
 
-  support: Any  # Transition [T, B, ...]; of an agent that acts in order to learn, Episodes [T, K, E, H, ...]
-  query: Any  # Transition [T, B, ...], or Episodes [T, E, H, ...]
-  task_index: Array  # [T]  int32 position of the task in its dataset
+  support: Any  # Transition [T, B, ...]; of an agent that acts in order to learn, Rollouts [T, K, E, H, ...]
+  query: Any  # Transition [T, B, ...], or Rollouts [T, E, H, ...]
+  task_index: Array  # [T]  int32 position of the task in its dataset; in the batch, of tasks that were acted in
 
 
 class TimeStep(NamedTuple):
@@ -142,13 +139,13 @@ class Algorithm(NamedTuple):
 
   init:   `(key) -> TrainState`
   update: `(state, tasks, key) -> (TrainState, metrics)`, one meta-update on a `TaskBatch`
-  adapt:  `(params, support, key) -> task`, one task; `support` is a Transition `[B, ...]`, or Episodes `[K, E, H, ...]`
+  adapt:  `(params, support, key) -> task`, one task; `support` is a Transition `[B, ...]`, or Rollouts `[K, E, H, ...]`
           of an agent that acts in order to learn; `task` is what adaptation changed
   act:    `(params, task, timestep, key) -> (action, task)`, one step of one episode. With `key=None` the action
           is the mode of the policy, with a key a sample.
   prior:  `(params, key) -> task`, the agent before it has seen anything of a task. Gradient-based agents act as they
           are, which is `{}`; an agent with a belief about tasks draws one, and keeps it for an episode.
-  reads_reward: whether `adapt` reads the rewards of Episodes; if not, it is given them with reward None.
+  reads_reward: whether `adapt` reads the rewards of Rollouts; if not, it is given them with reward None.
   """
 
   init: Callable[[Key], TrainState]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.hyperparameters import stop_gradient_if
-from macaw_jax.types import Adaptation, Array, Episodes, Key, LossFn, Metrics, Params
+from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Rollouts
 
 
 def policy_gradient_step(
@@ -17,7 +17,7 @@ def policy_gradient_step(
   on: str = "policy",
   step_size: float | Array,
   learn_step_sizes: bool | Array = False,
-  offset: bool | Array = False,
+  offset: bool | Array | None = None,
   first_order: bool | Array = False,
 ) -> Adaptation:
   """As many steps on the part called `on` as the support has sets of episodes.
@@ -27,30 +27,30 @@ def policy_gradient_step(
 
   Step sizes and offset have one number for each parameter. The first are Meta-SGD's (Li et al. 2017): nothing keeps
   them positive. The offset is NoRML's (Yang et al. 2019, equation 5), and is added once, however many steps there
-  are. Nothing is held fixed in differentiation but what the switches say.
+  are. Derivatives by parameters, step sizes and offset go through every step, backwards; episodes and the reported
+  loss are data, and have none.
 
   Args:
-    loss: `(params, episodes, key) -> (scalar, metrics)` of one set of episodes `[E, H, ...]`.
+    loss: `(params, episodes, key) -> (scalar, metrics)` of one set of episodes `[E, H, ...]`. What acts, what is
+      recorded and what learns must come to the same parameters, so it may not depend on the key; nor on anything that
+      is differentiated, but through `params`.
     on: the part that changes.
     step_size: initial value of all step sizes.
     learn_step_sizes: whether meta-training learns them.
-    offset: whether the offset, which starts at zero, is added and learned.
+    offset: whether the offset, which starts at zero, is added and learned; None if there is none.
     first_order: whether meta-gradients ignore how an inner gradient depends on the parameters.
 
-  The support of `apply` is Episodes `[K, E, H, ...]`; of none, K = 0, the part stays as it is and no offset is added.
+  The support of `apply` is Rollouts `[K, E, H, ...]`; of none, K = 0, the part stays as it is and no offset is added.
   """
   descended = _value_and_gradient(loss, on)
 
   def init(net: dict[str, Params]) -> Params:
-    return {
-      "step_size": jax.tree.map(lambda leaf: jnp.full(leaf.shape, step_size, leaf.dtype), net[on]),
-      "offset": jax.tree.map(jnp.zeros_like, net[on]),
-    }
+    rule = {"step_size": jax.tree.map(lambda leaf: jnp.full(leaf.shape, step_size, leaf.dtype), net[on])}
+    return rule if offset is None else rule | {"offset": jax.tree.map(jnp.zeros_like, net[on])}
 
-  def apply(net: dict[str, Params], rule: Params, support: Episodes, key: Key) -> tuple[dict[str, Params], Metrics]:
+  def apply(net: dict[str, Params], rule: Params, support: Rollouts, key: Key) -> tuple[dict[str, Params], Metrics]:
     held = jnp.logical_not(learn_step_sizes)
     step_sizes = jax.tree.map(partial(stop_gradient_if, held), rule["step_size"])
-    added = jax.tree.map(lambda leaf: jnp.where(offset, leaf, 0.0), rule["offset"])
     params, metrics = net[on], {}
     num_steps = support.mask.shape[0]
     for index, step_key in enumerate(jax.random.split(key, num_steps)):
@@ -58,14 +58,14 @@ def policy_gradient_step(
       metrics[f"inner_loss_{index}"], gradient = descended(net | {on: params}, episodes, step_key)
       gradient = jax.tree.map(partial(stop_gradient_if, first_order), gradient)
       params = jax.tree.map(lambda weight, size, slope: weight - size * slope, params, step_sizes, gradient)
-      if index == 0:
-        params = jax.tree.map(jnp.add, params, added)
+      if index == 0 and offset is not None:
+        params = jax.tree.map(lambda weight, added: weight + jnp.where(offset, added, 0.0), params, rule["offset"])
     return {on: params}, metrics
 
   return Adaptation(init, apply)
 
 
-def _value_and_gradient(loss: LossFn, on: str) -> Callable[[dict[str, Params], Episodes, Key], tuple[Array, Params]]:
+def _value_and_gradient(loss: LossFn, on: str) -> Callable[[dict[str, Params], Rollouts, Key], tuple[Array, Params]]:
   """`(net, episodes, key) -> (loss, its gradient g by the part called on)`, to be differentiated backwards.
 
   Second derivatives are symmetric: the gradient of <g, v> by all parts is the derivative, along v, of the loss's
@@ -74,11 +74,11 @@ def _value_and_gradient(loss: LossFn, on: str) -> Callable[[dict[str, Params], E
   gradient.
   """
 
-  def value_and_gradient(net: dict[str, Params], episodes: Episodes, key: Key) -> tuple[Array, Params]:
+  def value_and_gradient(net: dict[str, Params], episodes: Rollouts, key: Key) -> tuple[Array, Params]:
     value, gradient = jax.value_and_grad(lambda part: loss(net | {on: part}, episodes, key)[0])(net[on])
     return value, gradient
 
-  def forwards(net: dict[str, Params], episodes: Episodes, key: Key) -> Any:
+  def forwards(net: dict[str, Params], episodes: Rollouts, key: Key) -> Any:
     return value_and_gradient(net, episodes, key), (net, episodes, key)
 
   def backwards(seen: Any, cotangents: tuple[Array, Params]) -> Any:

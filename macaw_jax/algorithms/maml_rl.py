@@ -12,9 +12,10 @@ Meta-training, on episodes of theta_K:
 theta, and the step sizes if they are learned, descend L_out through all steps. Advantages are those of
 `generalised_advantage` over a value fitted to the episodes of each task and step, standardised.
 
-Two objectives must not be mixed. With `log_prob`, the inner data depend on theta, and `sampling_credit` adds the part
-of the gradient that plain MAML drops. The other surrogates differentiate an expected inner gradient; there is nothing
-to add.
+Two objectives must not be mixed. With `log_prob`, the inner data depend on theta, and `sampling_credit` adds what plain
+MAML drops of the gradient: credit for the choice of D_0 by how well the adapted policy did. As in E-MAML's released
+code, both are standardised, each in its own way, and so their sum is not the gradient of one objective. The other
+surrogates differentiate an expected inner gradient; there is nothing to add.
 """
 
 import math
@@ -46,22 +47,20 @@ from macaw_jax.losses.policy_gradient_steps import (
   reward_of,
   surrogate_loss,
 )
-from macaw_jax.meta_learner import MakeOptimizer, MetaLoss, gradient_of, init_parts, learner, meta_loss
+from macaw_jax.losses.returns import normalise_advantage
+from macaw_jax.meta_learner import MakeOptimizer, MetaLoss, gradient_of, init_parts, learner, linear_decay, meta_loss
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian, learned_gaussian_policy
-from macaw_jax.policy_gradient_learner import divergence_from_behaviour, linear_decay, with_epochs
-from macaw_jax.types import Adaptation, Algorithm, Array, Episodes, Key, MetaParams, Metrics, Problem, TaskBatch
+from macaw_jax.policy_gradient_learner import divergence_from_behaviour, with_epochs
+from macaw_jax.types import Adaptation, Algorithm, Array, Key, MetaParams, Metrics, Problem, Rollouts, TaskBatch
 
 # Which loss trains what.
 TRAINS = {"outer_loss": ("policy", "step_size")}
-
-# Rothfuss et al. 2019: the low-variance surrogate, five clipped steps on the same episodes, and a penalty that keeps
-# the policy near the one that acted.
-PROMP: dict[str, Any] = {"surrogate": "ratio", "epochs": 5, "clip": 0.3, "kl_weight": 5e-4, "learning_rate": 1e-3}
 
 
 class Inner(NamedTuple):
   """A policy, and how episodes change it by their rewards."""
 
+  surrogate: str
   policy: GaussianPolicy
   advantage: OfEpisodes
   adaptation: Adaptation
@@ -101,7 +100,7 @@ def inner(
   adaptation = policy_gradient_step(
     loss, step_size=step_size, learn_step_sizes=learn_step_sizes, first_order=first_order
   )
-  return Inner(policy, advantage, adaptation)
+  return Inner(surrogate, policy, advantage, adaptation)
 
 
 def objective(
@@ -110,16 +109,22 @@ def objective(
   clip: float | None = 0.5,
   kl_weight: float = 0.0,
   sampling_credit: bool = False,
+  epochs: int = 1,
   **arguments: Any,
 ) -> tuple[Inner, MetaLoss]:
   """The parts of MAML-RL, and its loss of a batch of tasks; see `maml_rl` for the arguments."""
-  surrogate = arguments.get("surrogate", "log_prob")
-  if sampling_credit is True and surrogate != "log_prob":
-    raise ValueError(f"sampling_credit=True with surrogate={surrogate!r}: it would credit the choice of data twice")
+  require(
+    (sampling_credit == 0) | (epochs == 1),
+    f"sampling_credit=True with epochs={epochs}: the credit is for data of the policy as it was before the first",
+  )
   require(kl_weight >= 0, f"kl_weight={kl_weight} must not be negative")
   if clip is not None:
     require(clip > 0, f"clip={clip} must be positive")
   parts = inner(problem, **arguments)
+  require(
+    (sampling_credit == 0) | (parts.surrogate == "log_prob"),
+    f"sampling_credit=True with surrogate={parts.surrogate!r}: it would credit the choice of data twice",
+  )
   policy, adaptation = parts.policy, parts.adaptation
   of_query = meta_loss(adaptation, policy_loss(policy, parts.advantage, clip=clip))
 
@@ -139,13 +144,20 @@ def objective(
 
 
 def credit_of_sampling(policy: GaussianPolicy, params: MetaParams, tasks: TaskBatch) -> Array:
-  """The E-MAML loss: by the return after adaptation, of the episodes that the first inner step has seen."""
-  first: Episodes = jax.tree.map(lambda leaf: leaf[:, 0], tasks.support)
+  """`sampling_credit` of the first inner step's episodes, by returns standardised over tasks, for one step of them.
+
+  So that it depends neither on the size of rewards nor on the length of episodes, as the loss that it is added to.
+  """
+  first: Rollouts = jax.tree.map(lambda leaf: leaf[:, 0], tasks.support)
   now = policy_log_prob(policy, params.net, first)  # [T, E, H]
-  return sampling_credit_loss(now, first.mask, jnp.mean(jnp.sum(reward_of(tasks.query), axis=-1), axis=-1))
+  post_return = jnp.mean(jnp.sum(reward_of(tasks.query), axis=-1), axis=-1)  # [T]
+  size = jnp.sqrt(jnp.mean(jnp.square(post_return)))
+  standardised = normalise_advantage(post_return, jnp.ones_like(post_return), size)
+  steps_of_episode = jnp.mean(jnp.sum(first.mask, axis=-1))
+  return sampling_credit_loss(now, first.mask, standardised) / steps_of_episode
 
 
-@passes_arguments_to(objective, inner)
+@passes_arguments_to(objective, inner, but=("epochs",))
 def maml_rl(
   problem: Problem,
   *,
@@ -155,9 +167,9 @@ def maml_rl(
   optimizer: MakeOptimizer = optax.adam,
   **arguments: Any,
 ) -> Algorithm:
-  """MAML-RL and what is made of it by its arguments; `PROMP` are those of ProMP.
+  """MAML-RL and what is made of it by its arguments; those of ProMP and E-MAML are arms of `configs/maml_rl.py`.
 
-  Its data are Episodes with rewards.
+  Its data are Rollouts with rewards.
 
   Args:
     problem: Sizes; discount of returns and advantages.
@@ -171,19 +183,19 @@ def maml_rl(
       advantages; initial_log_std, one for each component of an action; hidden_sizes, activation: 'tanh', 'relu' or
       'identity';
       clip of the outer ratio, None for the plain ratio; kl_weight, read with more epochs than one; sampling_credit
-      (E-MAML), with 'log_prob' alone.
+      (E-MAML), with 'log_prob' and one epoch alone.
 
   Raises:
     TypeError: for an unknown argument. ValueError: for one outside its range, or two that exclude each other.
   """
   check_counts(epochs=epochs)
   check_learning_rates(decay_steps, learning_rate=learning_rate)
-  parts, loss = objective(problem, **arguments)
+  parts, loss = objective(problem, epochs=epochs, **arguments)
   algorithm = learner(
     init_net=init_parts({"policy": parts.policy.init}),
     adaptation=parts.adaptation,
     meta_gradient=gradient_of(loss),
-    optimizer=optimizer(linear_decay(learning_rate, decay_steps, epochs)),
+    optimizer=optimizer(linear_decay(learning_rate, decay_steps and decay_steps * epochs)),
     act=act_with_gaussian(parts.policy),
   )
   return with_epochs(algorithm, parts.policy, parts.adaptation, epochs)

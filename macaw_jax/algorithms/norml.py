@@ -13,14 +13,13 @@ through adaptation. The policies' own dependence of D on theta is left out, as i
 of the episode less a value fitted to the episodes of the task.
 
 Without a learned advantage L_in has the reward advantage in place of A_psi, in ratio form: the clipped objective at
-ratio 1. That, without the offset, is MAML; without step sizes either, domain randomisation. `ARMS` names these.
+ratio 1. That, without the offset, is MAML; with steps of size zero, domain randomisation. `configs/norml.py` has all.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -33,6 +32,7 @@ from macaw_jax.algorithms.arguments import (
 )
 from macaw_jax.hyperparameters import require
 from macaw_jax.losses.feature_baseline import cubic_features
+from macaw_jax.losses.policy_gradient import ratio_surrogate
 from macaw_jax.losses.policy_gradient_steps import (
   OfEpisodes,
   advantage_over,
@@ -41,40 +41,26 @@ from macaw_jax.losses.policy_gradient_steps import (
   policy_loss,
 )
 from macaw_jax.losses.returns import masked_mean
-from macaw_jax.meta_learner import MakeOptimizer, init_parts, meta_learner
+from macaw_jax.meta_learner import MakeOptimizer, init_parts, linear_decay, meta_learner
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian, learned_gaussian_policy
 from macaw_jax.networks.learned_advantage import learned_advantage_function
-from macaw_jax.policy_gradient_learner import linear_decay, with_epochs
+from macaw_jax.policy_gradient_learner import with_epochs
 from macaw_jax.types import (
   Adaptation,
   Algorithm,
   Array,
-  Episodes,
   Key,
   LossFn,
   Metrics,
   Network,
   Params,
   Problem,
+  Rollouts,
   TimeStep,
 )
 
 # Which loss trains what. The inner loss reaches the offset not at all, and trains nothing by itself.
 TRAINS = {"outer_loss": ("policy", "advantage", "offset", "step_size")}
-
-# The compared methods, by what they switch off.
-ARMS: dict[str, dict[str, Any]] = {
-  "domain_randomisation": {
-    "learned_advantage": False,
-    "offset": False,
-    "step_size": 0.0,
-    "learn_step_sizes": False,
-  },
-  "maml": {"learned_advantage": False, "offset": False},
-  "maml_offset": {"learned_advantage": False, "offset": True},
-  "norml_without_offset": {"learned_advantage": True, "offset": False},
-  "norml": {"learned_advantage": True, "offset": True},
-}
 
 
 class Objective(NamedTuple):
@@ -84,6 +70,7 @@ class Objective(NamedTuple):
   policy: GaussianPolicy
   adaptation: Adaptation
   outer_loss: LossFn
+  reads_reward: bool  # whether adaptation does
   act: Callable[[dict[str, Params], TimeStep, Key | None], Array]
 
 
@@ -96,22 +83,21 @@ def inner_loss(
   `learned_advantage` is traced, both are computed and one is chosen.
   """
 
-  def loss(params: dict[str, Params], episodes: Episodes, key: Key) -> tuple[Array, Metrics]:
+  def loss(params: dict[str, Params], episodes: Rollouts, key: Key) -> tuple[Array, Metrics]:
     del key
     now = policy_log_prob(policy, params, episodes)
 
     def learned() -> Array:
       return advantage.apply(params["advantage"], episodes.observation, episodes.action, episodes.next_observation)
 
-    ratio = jnp.exp(now - jax.lax.stop_gradient(now))
     if learned_advantage is True:
       terms = learned() * now
     elif learned_advantage is False:
-      terms = of_rewards(episodes) * ratio
+      terms = ratio_surrogate(now, of_rewards(episodes), episodes.mask)
     else:
       # Factor by factor: a reward that is not finite must not reach the gradient of what is chosen.
-      chosen = jnp.where(learned_advantage, learned(), of_rewards(episodes))
-      terms = chosen * jnp.where(learned_advantage, now, ratio)
+      ratio = ratio_surrogate(now, jnp.ones_like(now), episodes.mask)
+      terms = jnp.where(learned_advantage, learned(), of_rewards(episodes)) * jnp.where(learned_advantage, now, ratio)
     return -masked_mean(terms, episodes.mask), {}
 
   return loss
@@ -159,7 +145,8 @@ def objective(
   judged_by = advantage_over(value, discount=problem.discount, normalise=normalise_advantages)
   init_net = init_parts({"policy": policy.init, "advantage": advantage.init})
   outer_loss = policy_loss(policy, judged_by, clip=clip)
-  return Objective(init_net, policy, adaptation, outer_loss, act_with_gaussian(policy))
+  reads_reward = learned_advantage is not True
+  return Objective(init_net, policy, adaptation, outer_loss, reads_reward, act_with_gaussian(policy))
 
 
 @passes_arguments_to(objective)
@@ -174,7 +161,7 @@ def norml(
 ) -> Algorithm:
   """NoRML, and what it is compared with.
 
-  Its data are Episodes; without a learned advantage adaptation reads their rewards, with one it cannot.
+  Its data are Rollouts; without a learned advantage adaptation reads their rewards, with one it cannot.
 
   Args:
     problem: Sizes; discount of the returns that advantages are taken from.
@@ -200,8 +187,8 @@ def norml(
     init_net=parts.init_net,
     adaptation=parts.adaptation,
     outer_loss=parts.outer_loss,
-    optimizer=optimizer(linear_decay(learning_rate, decay_steps, epochs)),
+    optimizer=optimizer(linear_decay(learning_rate, decay_steps and decay_steps * epochs)),
     act=parts.act,
   )
-  algorithm = algorithm._replace(reads_reward=arguments.get("learned_advantage", True) is not True)
+  algorithm = algorithm._replace(reads_reward=parts.reads_reward)
   return with_epochs(algorithm, parts.policy, parts.adaptation, epochs)

@@ -49,8 +49,8 @@ def evenly_spaced(limit: float, num_train: int, num_test: int) -> tuple[np.ndarr
   Args:
     limit: of the range.
     num_train: training numbers, evenly spaced from -limit to limit.
-    num_test: test numbers, in the middles of as many equal parts of the range. Even, while `num_train` is even too,
-      none of them is a training number.
+    num_test: test numbers, in the middles of as many equal parts of the range. With `num_train` even, none of them is
+      a training number.
 
   Returns:
     The numbers, [num_train + num_test] float32, and their split.

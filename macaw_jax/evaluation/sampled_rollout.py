@@ -1,7 +1,7 @@
 """Episodes of one policy in one task, as the policy-gradient methods learn from them: actions as they were drawn."""
 
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, State, Task, TaskFamily
 from macaw_jax.envs.native_engine import on_native
 from macaw_jax.evaluation.rollout import Act, Engine
-from macaw_jax.types import Array, Episodes, Key, TimeStep
+from macaw_jax.types import Array, Key, Rollouts, TimeStep
 
 
 class SampledRollout(Protocol):
   """Runs several episodes in one task: a pure function, to be mapped over tasks and compiled by the caller."""
 
-  def __call__(self, params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Episodes:
+  def __call__(self, params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Rollouts:
     """E episodes side by side, leaves `[E, H, ...]`.
 
     Args:
@@ -47,26 +47,32 @@ def make_sampled_rollout(
     act: `(params, adapted, timestep, key) -> (action, adapted)`; what it returns as adapted has one structure.
     horizon: steps of an episode that nothing ends sooner; the family's if not given.
     engine: that steps MuJoCo bodies: "native", called from the compiled program once a step for all episodes, or "mjx",
-      inside it. An analytic family is compiled whatever it is.
+      inside it. An analytic family is compiled with either.
+
+  Raises:
+    ValueError: there is no such engine.
   """
+  if engine not in get_args(Engine):
+    raise ValueError(f"engine={engine!r} is unknown; choose one of {', '.join(get_args(Engine))}")
   family = _compiled(family, engine)
   assert isinstance(family.dynamics, AnalyticDynamics)
   dynamics, num_steps = family.dynamics, family.horizon if horizon is None else horizon
 
-  def episode(params: Any, adapted: Any, task: Task, key: Key) -> Episodes:
+  def episode(params: Any, adapted: Any, task: Task, key: Key) -> Rollouts:
     reset_key, act_key = jax.random.split(key)
     start = family.reset(task, reset_key)
 
-    def step(moment: _Moment, t: Array) -> tuple[_Moment, Episodes]:
+    def step(moment: _Moment, t: Array) -> tuple[_Moment, Rollouts]:
       observation = family.observe(task, moment.state)
       timestep = TimeStep(observation, moment.action, moment.reward, (t == 0).astype(float))
       drawn, adapted = act(params, moment.adapted, timestep, jax.random.fold_in(act_key, t))
       action = jnp.clip(drawn, -1.0, 1.0)
       after = dynamics.step(task, moment.state, family.actuate(task, action))
-      reward = jnp.where(moment.runs, family.reward(task, moment.state, action, after), 0.0)
-      # Past its end an episode stands still, so that no state runs away to where numbers are not finite.
+      reward = family.reward(task, moment.state, action, after)
+      row = Rollouts(observation, drawn, family.observe(task, after), jnp.ones(()), reward)
+      # Past its end an episode is zero, and stands still: what nobody reads does not run away beyond what is finite.
+      row = jax.tree.map(lambda leaf: jnp.where(moment.runs, leaf, 0.0), row)
       after = jax.tree.map(partial(jnp.where, moment.runs), after, moment.state)
-      row = Episodes(observation, drawn, family.observe(task, after), moment.runs.astype(float), reward)
       runs = moment.runs & ~family.terminal(task, after)
       return _Moment(after, adapted, action, reward, runs), row
 
@@ -74,7 +80,7 @@ def make_sampled_rollout(
     _, episodes = jax.lax.scan(step, nothing, jnp.arange(num_steps))
     return episodes
 
-  def rollout(params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Episodes:
+  def rollout(params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Rollouts:
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_episodes))
     return jax.vmap(episode, (None, None, None, 0))(params, adapted, task, keys)
 

@@ -1,9 +1,9 @@
 """Policy-gradient surrogates: functions of log-probabilities whose derivatives estimate those of the expected return.
 
 Everything is per step, `[..., H]`, with time as the last axis. The sum over time of one episode is its surrogate, to
-be maximised; `mask` is 1.0 on every step up to and including the one that ends the episode, and what stands where it is
-zero is never read. Write l_t = log pi(a_t|s_t), G_t for the return to go, and f(x) = exp(x - sg x), whose value is 1
-and whose first derivative is that of x; sg holds its argument fixed.
+be maximised; `mask` is 1.0 on every step up to and including the one that ends the episode, and a function that takes
+it reads nothing where it is zero. Write l_t = log pi(a_t|s_t), G_t for the return to go, and f(x) = exp(x - sg x),
+whose value is 1 and whose first derivative is that of x; sg holds its argument fixed.
 
 The surrogates of the inner step have the same first derivative in expectation, sum_t A_t grad l_t. They differ in the
 second one, which a meta-gradient through a policy-gradient step reads:

@@ -12,21 +12,22 @@ from macaw_jax.losses.policy_gradient import (
   loaded_dice_surrogate,
   log_prob_surrogate,
   ratio_objective,
+  ratio_surrogate,
 )
 from macaw_jax.losses.returns import generalised_advantage, masked_mean, normalise_advantage, returns_to_go
 from macaw_jax.networks.gaussian import GaussianPolicy, log_prob
-from macaw_jax.types import Array, Episodes, Key, LossFn, Metrics, Params
+from macaw_jax.types import Array, Key, LossFn, Metrics, Params, Rollouts
 
 SURROGATES = ("log_prob", "ratio", "dice", "loaded_dice")
 
 Features = Callable[[Array], Array]
 """Of observations `[E, H, O]`, as `cubic_features`: `[E, H, F]`."""
 
-OfEpisodes = Callable[[Episodes], Array]
+OfEpisodes = Callable[[Rollouts], Array]
 """`(episodes [E, H, ...]) -> [E, H]`: a number for each step, from rewards; data, held fixed."""
 
 
-def reward_of(episodes: Episodes) -> Array:
+def reward_of(episodes: Rollouts) -> Array:
   """The rewards of episodes. Raises ValueError where they have none."""
   if episodes.reward is None:
     raise ValueError("these episodes have no rewards, and adaptation reads them")
@@ -39,7 +40,7 @@ def fitted_value(features: Features, *, discount: float, whiten: bool | Array = 
   With `whiten` the returns are standardised before the fit.
   """
 
-  def value(episodes: Episodes) -> Array:
+  def value(episodes: Rollouts) -> Array:
     returns = returns_to_go(reward_of(episodes), discount)
     return fit_baseline(features(episodes.observation), returns, episodes.mask, whiten=whiten)
 
@@ -54,20 +55,22 @@ def advantage_over(
   With `normalise` it is standardised over the steps of the episodes.
   """
 
-  def advantage(episodes: Episodes) -> Array:
-    raw = generalised_advantage(reward_of(episodes), value(episodes), episodes.mask, discount, lambda_)
-    return jax.lax.stop_gradient(jnp.where(normalise, normalise_advantage(raw, episodes.mask), raw))
+  def advantage(episodes: Rollouts) -> Array:
+    values = value(episodes)
+    raw = generalised_advantage(reward_of(episodes), values, episodes.mask, discount, lambda_)
+    scale = jnp.sqrt(masked_mean(jnp.square(values), episodes.mask))
+    return jax.lax.stop_gradient(jnp.where(normalise, normalise_advantage(raw, episodes.mask, scale), raw))
 
   return advantage
 
 
-def behaviour_log_prob(episodes: Episodes, now: Array) -> Array:
+def behaviour_log_prob(episodes: Rollouts, now: Array) -> Array:
   """Log of the density that the actions were drawn from, held fixed; `now` where no behaviour is recorded."""
   then = now if episodes.behaviour is None else log_prob(episodes.behaviour, episodes.action)
   return jax.lax.stop_gradient(then)
 
 
-def policy_log_prob(policy: GaussianPolicy, params: dict[str, Params], episodes: Episodes) -> Array:
+def policy_log_prob(policy: GaussianPolicy, params: dict[str, Params], episodes: Rollouts) -> Array:
   """Log pi(a | s) of the part `policy`, `[..., H]`."""
   return log_prob(policy.distribution(params["policy"], episodes.observation), episodes.action)
 
@@ -79,10 +82,10 @@ def policy_loss(policy: GaussianPolicy, advantage: OfEpisodes, *, clip: float | 
   itself, held fixed: rho is 1, and the gradient that of -mean A log pi.
   """
 
-  def loss(params: dict[str, Params], episodes: Episodes, key: Key) -> tuple[Array, Metrics]:
+  def loss(params: dict[str, Params], episodes: Rollouts, key: Key) -> tuple[Array, Metrics]:
     del key
     now = policy_log_prob(policy, params, episodes)
-    then = behaviour_log_prob(episodes, now)
+    then = now if episodes.behaviour is None else log_prob(episodes.behaviour, episodes.action)
     if clip is None:
       terms = ratio_objective(now, then, advantage(episodes))
     else:
@@ -107,7 +110,8 @@ def surrogate_loss(
     policy: whose parameters are the part `policy`.
     name: 'log_prob', 'ratio' (taken from the recorded behaviour where there is one), 'dice' or 'loaded_dice'.
     advantage: of all but 'dice'.
-    value: the baseline of 'dice', which reads rewards, both discounted to the start of the episode.
+    value: the baseline of 'dice', which reads rewards; both as they are, discounted to the start of the episode. A step
+      size that suits standardised advantages does not suit it.
     discount: gamma.
     loaded_lambda: of 'loaded_dice'.
 
@@ -117,17 +121,19 @@ def surrogate_loss(
   if name not in SURROGATES:
     raise ValueError(f"surrogate={name!r} is unknown; choose one of {', '.join(SURROGATES)}")
 
-  def terms(episodes: Episodes, now: Array) -> Array:
+  def terms(episodes: Rollouts, now: Array) -> Array:
     if name == "dice":
       from_start = discount ** jnp.arange(now.shape[-1])
       return dice_surrogate(now, from_start * reward_of(episodes), episodes.mask, from_start * value(episodes))
     if name == "loaded_dice":
       return loaded_dice_surrogate(now, advantage(episodes), episodes.mask, loaded_lambda)
+    if name == "ratio" and episodes.behaviour is not None:
+      return ratio_objective(now, log_prob(episodes.behaviour, episodes.action), advantage(episodes))
     if name == "ratio":
-      return ratio_objective(now, behaviour_log_prob(episodes, now), advantage(episodes))
+      return ratio_surrogate(now, advantage(episodes), episodes.mask)
     return log_prob_surrogate(now, advantage(episodes), episodes.mask)
 
-  def loss(params: dict[str, Params], episodes: Episodes, key: Key) -> tuple[Array, Metrics]:
+  def loss(params: dict[str, Params], episodes: Rollouts, key: Key) -> tuple[Array, Metrics]:
     del key
     return -masked_mean(terms(episodes, policy_log_prob(policy, params, episodes)), episodes.mask), {}
 

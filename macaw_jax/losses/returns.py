@@ -1,7 +1,8 @@
 """Returns and advantages of whole episodes, and statistics over the steps that happened.
 
 Time is the last axis; the leading axes `...` are whatever the caller has, episodes by custom. `mask` is 1.0 on every
-step up to and including the one that ends the episode, 0.0 after it. What stands where it is zero is never read.
+step up to and including the one that ends the episode, 0.0 after it. A function that takes it reads nothing where it
+is zero.
 """
 
 import chex
@@ -10,7 +11,9 @@ import jax.numpy as jnp
 
 from macaw_jax.types import Array
 
-SMALLEST_DEVIATION = 1e-6  # Advantages that differ by less say nothing: divided by it, rounding errors would teach.
+# Of advantages, in units of the numbers that they are differences of: smaller ones are rounding errors, which would
+# teach if they were made as large as others.
+SMALLEST_DEVIATION = 1e-6
 
 
 def decayed_sum(values: Array, decay: float | Array, *, reverse: bool = False) -> Array:
@@ -73,14 +76,15 @@ def masked_mean(values: Array, mask: Array) -> Array:
   return jnp.sum(jnp.where(mask > 0, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1.0)
 
 
-def normalise_advantage(advantage: Array, mask: Array) -> Array:
+def normalise_advantage(advantage: Array, mask: Array, scale: float | Array = 1.0) -> Array:
   """(A - mean) / std over the valid entries of all axes, which belong to one task.
 
-  Where the standard deviation is below 1e-6 all entries are zero: equal advantages prefer no action.
+  Where the standard deviation is below 1e-6 max(1, scale) all entries are zero: equal returns prefer no action.
 
   Args:
     advantage: A, `[...]`.
     mask: `[...]`.
+    scale: The size of the returns and values whose differences A are, `[]`.
 
   Returns:
     `[...]`, of mean 0 and standard deviation 1 over the valid entries, zero where masked. The gradient is finite.
@@ -89,6 +93,6 @@ def normalise_advantage(advantage: Array, mask: Array) -> Array:
   # The mean of equal numbers is rounded; what is left of them is equal again, and small enough to vanish now.
   centred = jnp.where(mask > 0, centred - masked_mean(centred, mask), 0.0)
   variance = masked_mean(jnp.square(centred), mask)
-  informative = variance > SMALLEST_DEVIATION**2
+  informative = variance > jnp.square(SMALLEST_DEVIATION * jnp.maximum(scale, 1.0))
   deviation = jnp.sqrt(jnp.where(informative, variance, 1.0))
   return jnp.where(informative, centred / deviation, 0.0)

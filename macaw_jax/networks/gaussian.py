@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from macaw_jax.networks.linen import forward_rows, init_params
 from macaw_jax.networks.policy import gaussian_log_prob
 from macaw_jax.networks.small_weights import small_weights_mlp
-from macaw_jax.types import Array, Gaussian, Key, Params, TimeStep
+from macaw_jax.types import ActionDistribution, Array, Key, Params, TimeStep
 
 LOG_STD_FLOOR = -13.815511  # log 1e-6: a large inner step would otherwise take a standard deviation to zero
 
@@ -19,11 +19,11 @@ class GaussianPolicy(NamedTuple):
   """A policy as pure functions of its parameters, `{"network": ..., "log_std": [] or [A]}`.
 
   init:         `(key) -> params`
-  distribution: `(params, observation [..., O]) -> Gaussian [..., A]`
+  distribution: `(params, observation [..., O]) -> ActionDistribution [..., A]`
   """
 
   init: Callable[[Key], Params]
-  distribution: Callable[[Params, Array], Gaussian]
+  distribution: Callable[[Params, Array], ActionDistribution]
 
 
 def learned_gaussian_policy(
@@ -57,25 +57,25 @@ def learned_gaussian_policy(
     log_std = jnp.full(() if shared_log_std else (action_size,), initial_log_std, float)
     return {"network": init_params(module, key, jnp.zeros((1, observation_size))), "log_std": log_std}
 
-  def distribution(params: Params, observation: Array) -> Gaussian:
+  def distribution(params: Params, observation: Array) -> ActionDistribution:
     chex.assert_axis_dimension(observation, -1, observation_size)
     mean = forward_rows(module, params["network"], observation)
-    return Gaussian(mean, jnp.broadcast_to(jnp.maximum(params["log_std"], LOG_STD_FLOOR), mean.shape))
+    return ActionDistribution(mean, jnp.broadcast_to(jnp.maximum(params["log_std"], LOG_STD_FLOOR), mean.shape))
 
   return GaussianPolicy(init, distribution)
 
 
-def log_prob(gaussian: Gaussian, action: Array) -> Array:
+def log_prob(gaussian: ActionDistribution, action: Array) -> Array:
   """Log density of an action, summed over its components: `[..., A] -> [...]`."""
   return gaussian_log_prob(gaussian.mean, jnp.exp(gaussian.log_std), action)
 
 
-def sample(gaussian: Gaussian, key: Key) -> Array:
+def sample(gaussian: ActionDistribution, key: Key) -> Array:
   """An action `[..., A]`."""
   return gaussian.mean + jnp.exp(gaussian.log_std) * jax.random.normal(key, gaussian.mean.shape)
 
 
-def kl_divergence(p: Gaussian, q: Gaussian) -> Array:
+def kl_divergence(p: ActionDistribution, q: ActionDistribution) -> Array:
   """KL(p || q) = sum over components of log(s_q / s_p) + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1/2, `[...]`."""
   distance = (jnp.exp(2.0 * p.log_std) + (p.mean - q.mean) ** 2) * jnp.exp(-2.0 * q.log_std)
   return jnp.sum(q.log_std - p.log_std + 0.5 * (distance - 1.0), axis=-1)

@@ -19,15 +19,15 @@ from policy_gradients_by_hand import (
   quadratic,
   redrawn,
 )
-from small_episodes import PROBLEM, TASKS, tasks
+from small_episodes import EPISODES, PROBLEM, TASKS, tasks
 
 from macaw_jax.adaptation.policy_gradient_step import policy_gradient_step
 from macaw_jax.algorithms import maml_rl, reptile
-from macaw_jax.algorithms.maml_rl import PROMP, TRAINS, objective
+from macaw_jax.algorithms.maml_rl import TRAINS, objective
 from macaw_jax.losses.policy_gradient_steps import SURROGATES
 from macaw_jax.meta_learner import gradient_of, learner, meta_loss
 from macaw_jax.policy_gradient_learner import divergence_from_behaviour, record_behaviour
-from macaw_jax.types import Episodes, MetaParams, TaskBatch
+from macaw_jax.types import MetaParams, Rollouts, TaskBatch
 
 pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")
 SMALL = {"hidden_sizes": (4,)}
@@ -117,7 +117,7 @@ def test_the_meta_gradient_is_that_of_the_closed_forms(surrogate):
   assert {"outer_loss": tuple(expected)} == TRAINS
   np.testing.assert_allclose(flat(found.net["policy"]), expected["policy"], rtol=1e-7, atol=1e-9)
   np.testing.assert_allclose(flat(found.rule["step_size"]), expected["step_size"], rtol=1e-7, atol=1e-9)
-  assert largest(found.rule["offset"]) == 0
+  assert found.rule.keys() == {"step_size"}
   assert largest(expected["step_size"]) > 1e-3
 
 
@@ -186,7 +186,7 @@ def test_on_a_quadratic_task_the_meta_gradient_and_its_fixed_point_are_known(fir
     return 0.5 * jnp.sum((params["policy"] - episodes.observation[0, 0]) ** 2), {}
 
   rule = policy_gradient_step(loss, step_size=alpha, first_order=first_order)
-  query = Episodes(centres[:, None, None], *[jnp.zeros((TASKS, 1, 1, 2))] * 2, jnp.ones((TASKS, 1, 1)), None)
+  query = Rollouts(centres[:, None, None], *[jnp.zeros((TASKS, 1, 1, 2))] * 2, jnp.ones((TASKS, 1, 1)), None)
   batch = TaskBatch(jax.tree.map(lambda leaf: leaf[:, None], query), query, jnp.arange(TASKS))
   algorithm = learner(
     init_net=lambda key: {"policy": jnp.array([7.0, 9.0])},
@@ -267,6 +267,22 @@ def test_steps_past_the_end_do_not_matter(steps):
 # E-MAML
 
 
+def test_the_sampling_credit_is_for_one_step_on_the_same_data():
+  with pytest.raises(ValueError, match="sampling_credit=True with epochs=5"):
+    maml_rl(PROBLEM, sampling_credit=True, epochs=5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_the_sampling_credit_does_not_depend_on_the_size_of_rewards(scale):
+  parts, plain = objective(PROBLEM, **SMALL)
+  _, credited = objective(PROBLEM, **SMALL, sampling_credit=True)
+  params, batch = params_of(parts), tasks()
+  scaled = batch._replace(query=batch.query._replace(reward=scale * batch.query.reward))
+  found = [jax.jit(loss)(params, scaled, KEY)[0] for loss in (credited, plain)]
+  expected = [jax.jit(loss)(params, batch, KEY)[0] for loss in (credited, plain)]
+  np.testing.assert_allclose(found[0] - found[1], expected[0] - expected[1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("surrogate", ["ratio", "dice", "loaded_dice"])
 def test_crediting_the_choice_of_data_twice_is_refused(surrogate):
   with pytest.raises(ValueError, match=f"sampling_credit=True with surrogate='{surrogate}'"):
@@ -279,11 +295,13 @@ def test_the_sampling_credit_raises_the_likelihood_of_data_that_led_to_better_re
   params, batch = params_of(parts), tasks(sets=2)
   score = score_of(parts, params, second_order=False)
   returns = np.asarray(batch.query.reward).sum(axis=-1).mean(axis=-1)
+  credits = (returns - returns.mean()) / returns.std()
+  steps_of_episode = np.asarray(batch.support.mask)[:, 0].sum() / (TASKS * EPISODES)
 
   def of_task(index):
     first = one(batch.support, index, 0)
     total = score(params.net["policy"], first).gradient.sum(axis=0)
-    return -(returns[index] - returns.mean()) * total / len(first.mask)
+    return -credits[index] * total / len(first.mask) / steps_of_episode
 
   difference = jax.tree.map(jnp.subtract, gradient(credited, params, batch), gradient(plain, params, batch))
   expected = mean_over_tasks(of_task)
@@ -353,7 +371,7 @@ def test_at_the_first_epoch_promp_has_the_gradient_of_the_plain_ratio_and_later_
 
 
 def test_promp_is_a_step_of_five_epochs():
-  algorithm = maml_rl(PROBLEM, **SMALL, **PROMP)
+  algorithm = maml_rl(PROBLEM, **SMALL, surrogate="ratio", epochs=5, clip=0.3, kl_weight=5e-4)
   state = start(algorithm)
   updated, metrics = jax.jit(algorithm.update)(state, tasks(), KEY)
   assert updated.step == 1

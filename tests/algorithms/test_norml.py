@@ -13,7 +13,7 @@ from policy_gradients_by_hand import advantage, assert_close, cubic, flat, large
 from small_episodes import HORIZON, PROBLEM, TASKS, tasks
 
 from macaw_jax.algorithms import norml
-from macaw_jax.algorithms.norml import ARMS, TRAINS, objective
+from macaw_jax.algorithms.norml import TRAINS, objective
 from macaw_jax.meta_learner import gradient_of, meta_loss
 from macaw_jax.policy_gradient_learner import record_behaviour
 from macaw_jax.types import MetaParams, TaskBatch
@@ -230,7 +230,7 @@ def test_an_advantage_of_zero_leaves_the_offset_alone_to_adapt():
 
 
 def test_domain_randomisation_learns_a_policy_and_nothing_else():
-  algorithm = norml(PROBLEM, **SMALL, **ARMS["domain_randomisation"])
+  algorithm = norml(PROBLEM, **SMALL, learned_advantage=False, offset=False, step_size=0.0)
   state = algorithm.init(KEY)
   update = jax.jit(algorithm.update)
   after = state
@@ -246,11 +246,15 @@ def test_domain_randomisation_learns_a_policy_and_nothing_else():
 
 def test_arms_as_traced_switches_take_the_same_update_step():
   make = partial(norml, PROBLEM, **SMALL, learning_rate=0.01)
-  arms = {
-    name: {"step_size": 0.2, "learn_step_sizes": not values["learned_advantage"], **values}
-    for name, values in ARMS.items()
+  names = ("learned_advantage", "offset", "learn_step_sizes", "step_size")
+  values_of_arms = {
+    "domain_randomisation": (False, False, False, 0.0),
+    "maml": (False, False, True, 0.2),
+    "maml_offset": (False, True, True, 0.2),
+    "norml_without_offset": (True, False, False, 0.2),
+    "norml": (True, True, False, 0.2),
   }
-  assert arms["domain_randomisation"]["step_size"] == 0
+  arms = {name: dict(zip(names, values, strict=True)) for name, values in values_of_arms.items()}
 
   @jax.jit
   def traced(values, state):

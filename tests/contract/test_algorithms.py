@@ -22,7 +22,6 @@ from macaw_jax.algorithms import (
   pearl_offline,
 )
 from macaw_jax.algorithms.macaw import objective
-from macaw_jax.algorithms.maml_rl import PROMP
 from macaw_jax.types import Problem, TaskBatch, TimeStep, Transition
 
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=4, discount=0.9)
@@ -48,7 +47,7 @@ VARIANTS = {
   "focal, encoder that stops": (focal, {"encoder_steps": 2}),
   "corro": (corro, {"queries_per_task": 4}),
   "corro, generator": (corro, {"queries_per_task": 4, "negatives": "generator"}),
-  "maml_rl, ProMP": (maml_rl, PROMP),
+  "maml_rl, ProMP": (maml_rl, {"surrogate": "ratio", "epochs": 5, "clip": 0.3, "kl_weight": 5e-4}),
   "norml, rewards": (norml, {"learned_advantage": False, "step_size": 0.5}),
 }
 pytestmark = pytest.mark.usefixtures("quick_compile")

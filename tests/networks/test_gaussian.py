@@ -15,7 +15,7 @@ from macaw_jax.networks.gaussian import (
   sample,
 )
 from macaw_jax.networks.learned_advantage import learned_advantage_function
-from macaw_jax.types import Gaussian, TimeStep
+from macaw_jax.types import ActionDistribution, TimeStep
 
 KEY = jax.random.key(0)
 OBSERVATION = jax.random.normal(jax.random.key(1), (7, 3))
@@ -23,11 +23,11 @@ OBSERVATION = jax.random.normal(jax.random.key(1), (7, 3))
 
 def gaussian(seed, *shape):
   key_mean, key_std = jax.random.split(jax.random.key(seed))
-  return Gaussian(jax.random.normal(key_mean, shape), 0.5 * jax.random.normal(key_std, shape))
+  return ActionDistribution(jax.random.normal(key_mean, shape), 0.5 * jax.random.normal(key_std, shape))
 
 
 def test_the_log_density_is_that_of_the_raw_action_summed_over_its_components():
-  standard = Gaussian(jnp.zeros(2), jnp.zeros(2))
+  standard = ActionDistribution(jnp.zeros(2), jnp.zeros(2))
   np.testing.assert_allclose(log_prob(standard, jnp.zeros(2)), -np.log(2 * np.pi), rtol=1e-6)
   np.testing.assert_allclose(log_prob(standard, jnp.array([3.0, 4.0])), -np.log(2 * np.pi) - 12.5, rtol=1e-6)
   policy, action = gaussian(2, 5, 2), 4.0 * jax.random.normal(KEY, (5, 2))
@@ -38,9 +38,9 @@ def test_the_log_density_is_that_of_the_raw_action_summed_over_its_components():
 def test_the_divergence_by_hand():
   zero = jnp.zeros(1)
   unit, shifted, wide = (
-    Gaussian(zero, zero),
-    Gaussian(zero + 3.0, zero),
-    Gaussian(zero, zero + jnp.log(2.0)),
+    ActionDistribution(zero, zero),
+    ActionDistribution(zero + 3.0, zero),
+    ActionDistribution(zero, zero + jnp.log(2.0)),
   )
   assert kl_divergence(unit, unit) == 0
   np.testing.assert_allclose(kl_divergence(unit, shifted), 4.5, rtol=1e-6)

@@ -17,7 +17,7 @@ from macaw_jax.policy_gradient_learner import record_behaviour
 from macaw_jax.training.loop import initialise, make_chunk
 from macaw_jax.training.on_policy import collecting, sample_distinct_tasks
 from macaw_jax.training.population import initialise_member, make_population, make_population_chunk, member, stack
-from macaw_jax.types import Gaussian, Problem, TaskBatch
+from macaw_jax.types import ActionDistribution, Problem, TaskBatch
 
 PROBLEM = Problem(observation_size=2, action_size=2, num_tasks=5000, discount=0.9)
 KEY = jax.random.key(0)
@@ -133,7 +133,9 @@ def test_the_recorded_behaviour_has_the_density_of_the_noise_that_was_drawn():
   key_collect, _ = jax.random.split(jax.random.key(5))
   drawn = jax.jit(jax.vmap(noise))(jax.random.split(key_collect, 3))
   behaviour = recorded.query.behaviour
-  expected = log_prob(Gaussian(jnp.zeros_like(drawn), jnp.zeros_like(drawn)), drawn) - behaviour.log_std.sum(axis=-1)
+  expected = log_prob(ActionDistribution(jnp.zeros_like(drawn), jnp.zeros_like(drawn)), drawn) - behaviour.log_std.sum(
+    axis=-1
+  )
   np.testing.assert_allclose(log_prob(behaviour, batch.query.action), expected, rtol=1e-4, atol=1e-4)
   # Each set of a support by the policy that acted it: one after the other moves by what was learned of it.
   log_std = np.asarray(recorded.support.behaviour.log_std)
