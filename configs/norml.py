@@ -127,6 +127,6 @@ def arm(name: str, family: str) -> dict[str, float | bool]:
   return {
     "learned_advantage": learned_advantage,
     "offset": offset,
-    "normalise_advantages": learned_advantage,
+    "normalise_advantages": learned_advantage and family != "point_rotated_sparse",
     **COLUMNS[family][name]._asdict(),
   }
