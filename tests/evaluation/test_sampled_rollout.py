@@ -99,7 +99,8 @@ def test_an_episode_depends_on_its_number_and_the_key_not_on_how_many_there_are(
   assert not np.any((other.action == many.action)[(other.mask == 1) & (many.mask == 1)])
   starts = np.asarray(many.observation[:, 0, 0])
   assert len(set(starts)) == 20
-  assert len(set(np.asarray(many.action).ravel())) == 20 * HORIZON
+  drawn = np.asarray(many.action)[many.mask == 1].ravel()
+  assert len(set(drawn)) == len(drawn)
   assert abs(np.corrcoef(starts, many.action[:, 0, 0])[0, 1]) < 0.7
 
 
