@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses import cubic_features, fit_baseline, quadratic_features, returns_to_go
+from macaw_jax.losses import (
+  cubic_features,
+  fit_baseline,
+  generalised_advantage,
+  normalise_advantage,
+  quadratic_features,
+  returns_to_go,
+)
 
 RIDGE = 1e-5
 
@@ -172,3 +179,16 @@ def test_what_cannot_be_fitted():
     fit(jnp.ones((3, 1)))
   with pytest.raises(AssertionError):
     fit_baseline(jnp.ones((4, 2)), jnp.ones(3), jnp.ones(3))
+
+
+@pytest.mark.parametrize("value", [1.0, 1000.0, -33.3])
+def test_what_a_fit_leaves_of_equal_returns_is_no_advantage(value):
+  """It is a rounding error, and standardised it would be as large as any."""
+  observation = jax.random.normal(jax.random.key(0), (25, 50, 3))
+  reward = jnp.zeros((25, 50)).at[:, -1].set(value)  # undiscounted: every return is the same
+  mask = jnp.ones((25, 50))
+  fitted = fit_baseline(cubic_features(observation), returns_to_go(reward, 1.0), mask)
+  advantage = generalised_advantage(reward, fitted, mask, 1.0, 1.0)
+  size = jnp.sqrt(jnp.mean(jnp.square(fitted)))
+  assert jnp.any(advantage != 0)
+  np.testing.assert_array_equal(normalise_advantage(advantage, mask, size), jnp.zeros_like(advantage))
