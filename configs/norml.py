@@ -11,8 +11,9 @@ Values of the authors' configuration file (Yang et al. 2019), but for these, whi
 - `point_rotated`: MAML diverges at the file's learning rate of 7e-3, and takes 1e-3. The file has no domain
   randomisation for the point agents, which takes MAML's values.
 - `point_rotated_sparse`: where every episode counts once, a step size of 9 leads NoRML to where no episode arrives any
-  more, 3 did so for some seeds, and 2e-5 adapts nothing without the offset. Both arms with a learned advantage take steps
-  of 1, and start, as MAML does, from a log standard deviation of -1.25; without the offset the learning rate is MAML's.
+  more, 3 did so for some seeds, and 2e-5 adapts nothing without the offset. Both arms with a learned advantage take
+  steps of 1, and start, as MAML does, from a log standard deviation of -1.25; without the offset the learning rate is
+  MAML's.
 - `cartpole_bias`: learning rate 1e-2 and log standard deviation -0.5 for all arms, the largest of the file. Episodes
   that end early are few data, and with the file's values NoRML had learned nothing after 200 updates. Step sizes
   start at 1 with a learned advantage, and at 0.01 without.
