@@ -137,6 +137,10 @@ class ConfigFlag:
     """Whether the command line has it, or a field of it."""
     return bool(self._flag.value or self._overrides)
 
-  def make(self, check: Callable[[ml_collections.ConfigDict], object]) -> ml_collections.ConfigDict:
-    """The configuration, locked; raises `ConfigurationError` as `make_config`."""
-    return make_config(self._flag.value, self._overrides, check)
+  def make(
+    self,
+    check: Callable[[ml_collections.ConfigDict], object],
+    prepare: Callable[[ml_collections.ConfigDict], object] = lambda config: None,
+  ) -> ml_collections.ConfigDict:
+    """The configuration, locked; as `make_config`, which raises `ConfigurationError`."""
+    return make_config(self._flag.value, self._overrides, check, prepare)

@@ -4,9 +4,13 @@ python -m experiments.compare_arms --config=configs/norml.py:point_rotated --see
 python -m experiments.compare_arms runs/norml-point_rotated-* --picture=arms.png
 
 With a configuration all its arms, or those of --config.population.arms, are trained first, in one program, as
-`experiments.run` would; the same command again continues. With directories, finished runs are read.
+`experiments.run` would; the same command again continues. With directories, finished
+runs are read. Further seeds are trained by themselves, as --config.seed=5 --seeds=3; then directories show all.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -32,39 +36,51 @@ def main(arguments: list[str], flag: ConfigFlag) -> None:
   if flag.is_given:
     if arguments:
       raise ConfigurationError(f"command line: expected --config or directories, found both ({arguments[0]!r})")
-    results = train_arms(flag.make(run.check), SEEDS.value)
+    with naming_the_flag():
+      results = train_arms(flag.make(run.check, partial(choose_arms, seeds=SEEDS.value)))
   else:
+    if SEEDS.value is not None:
+      raise ConfigurationError("--seeds: expected beside --config; of directories every run is shown")
     results = read_arms(arguments)
     say(arms_report.table(arms_report.group_runs(results)))
   draw_if_wanted(partial(arms_report.draw, arms_report.group_runs(results)))
 
 
-def train_arms(config: ml_collections.ConfigDict, seeds: int | None) -> dict[Path, Result]:
+def train_arms(config: ml_collections.ConfigDict) -> dict[Path, Result]:
   """Runs the arms of a configuration, which shows their table, and reads what they have written.
 
-  Args:
-    config: of the runs; all arms if it names none.
-    seeds: of each arm; None for those of the configuration.
-
   Raises:
-    ConfigurationError: it has no arms; and as `experiments.run.run`.
+    ConfigurationError: as `experiments.run.run`.
   """
-  run.check(config)
-  config = with_arms(config, seeds)
-  run.main(config)
+  run.train(config)
   directories = [directory_of(member.config) for member in members_of(config)]
   return {directory: read_result(directory / RESULTS) for directory in directories}
 
 
-def with_arms(config: ml_collections.ConfigDict, seeds: int | None) -> ml_collections.ConfigDict:
-  """The configuration with so many seeds of its arms."""
+def choose_arms(config: ml_collections.ConfigDict, seeds: int | None) -> None:
+  """Sets so many seeds, those of the configuration if None, of the arms that it names, or else of all.
+
+  Raises:
+    ConfigurationError: it has no arms.
+  """
   if not is_on_policy(config) or not config.get("arms"):
     raise ConfigurationError("config.arms: expected arms to compare, as configs/norml.py has them")
-  config = config.copy_and_resolve_references()
-  config.population.arms = config.population.arms or "all"
-  if seeds is not None:
-    config.population.seeds = seeds
-  return config
+  if isinstance(config.get("population"), ml_collections.ConfigDict):  # else damaged, as the check will say
+    config.population.arms = config.population.get("arms") or "all"
+    if seeds is not None:
+      config.population.seeds = seeds
+
+
+@contextmanager
+def naming_the_flag() -> Iterator[None]:
+  """Calls `config.population.seeds` by the flag that set it, where one did, in what the block says to be wrong."""
+  try:
+    yield
+  except ConfigurationError as error:
+    if SEEDS.value is None:
+      raise
+    renamed = (re.sub(r"(--)?config\.population\.seeds", "--seeds", problem) for problem in error.problems)
+    raise ConfigurationError(*renamed) from error
 
 
 def read_arms(arguments: list[str]) -> dict[Path, Result]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import ml_collections
 
+from experiments.arms import replaced_by_arms
 from experiments.configuration import ConfigurationError
 from experiments.hyperparameter_checks import suggestion
 
@@ -48,7 +49,10 @@ def take_overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def make_config(
-  locations: Sequence[str], overrides: Sequence[str], check: Callable[[ml_collections.ConfigDict], object]
+  locations: Sequence[str],
+  overrides: Sequence[str],
+  check: Callable[[ml_collections.ConfigDict], object],
+  prepare: Callable[[ml_collections.ConfigDict], object] = lambda config: None,
 ) -> ml_collections.ConfigDict:
   """The locked configuration of a command.
 
@@ -57,6 +61,7 @@ def make_config(
     overrides: as `take_overrides` gives them; of two for one field the last is taken.
     check: raises `ConfigurationError` for a configuration that cannot be used. It is called here only where an override
       is wrong, so that what is wrong besides is said with it.
+    prepare: sets fields as flags beside `--config` say; raises `ConfigurationError` where it cannot.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each.
@@ -72,6 +77,12 @@ def make_config(
       _override(config, override)
     except ConfigurationError as error:
       problems += (f"command line: {problem}" for problem in error.problems)
+  try:
+    prepare(config)
+  except ConfigurationError as error:
+    problems += error.problems
+  replaced = replaced_by_arms(config, (_path(override) for override in overrides))
+  problems += (f"command line: {problem}" for problem in replaced)
   config.lock()
   if problems:
     try:
@@ -119,9 +130,14 @@ def _attempt(location: str, step: Callable[[], Any]) -> Any:
     raise ConfigurationError(f"--config={location}: {place}{type(error).__name__}: {message}") from error
 
 
+def _path(override: str) -> str:
+  """The field of `--config.<field>=<value>`."""
+  return override.removeprefix("--config.").partition("=")[0]
+
+
 def _override(config: ml_collections.ConfigDict, override: str) -> None:
   """Replaces a field by `--config.<field>=<value>`."""
-  path, _, text = override.removeprefix("--config.").partition("=")
+  path, text = _path(override), override.partition("=")[2]
   names, field = path.split("."), config
   for depth, name in enumerate(names):
     section, place = field, ".".join(["config", *names[:depth]])

@@ -1,6 +1,6 @@
 """The fields of a configuration and what each may hold; `experiments.validation` checks a configuration as a whole."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -91,12 +91,12 @@ FIELDS: dict[str, Field] = {
 }
 
 
-def collects(config: ml_collections.ConfigDict) -> bool:
+def collects(config: Container[str]) -> bool:
   """Whether the run collects its own data (`experiments.online_run`), and has no dataset."""
   return "collection" in config
 
 
-def is_on_policy(config: ml_collections.ConfigDict) -> bool:
+def is_on_policy(config: Container[str]) -> bool:
   """Whether every update learns from episodes that it has acted itself (`experiments.on_policy_experiment`)."""
   return "rollouts" in config
 

@@ -1,5 +1,6 @@
 """The directories of a population's members: where each continues, and what is written into each."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from experiments.configuration import ConfigurationError
 from experiments.population import Member
 from experiments.run_directory import (
   CHECKPOINTS,
+  CONFIG_FILE,
   CONFIGURATION,
   DATASET,
   METRICS,
@@ -28,6 +30,7 @@ from experiments.run_directory import (
   directory_of,
   record_start,
 )
+from experiments.run_groups import kind_of_run
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.evaluation.protocols import Row
 from macaw_jax.training import devices
@@ -79,16 +82,37 @@ def open_members(
   Of several processes the first makes them, and the others find them. Nothing is written before all are claimed.
 
   Raises:
-    ConfigurationError: a directory belongs to another run, or to none, or its run is going on.
+    ConfigurationError: a directory belongs to another run, or to none, or its run is going on, or some members have
+      checkpoints and others are new.
   """
   with devices.main_process_first("directories"):
     if devices.is_main_process():
+      require_same_beginning(members)
       for each in members:
         claim_directory(directory_of(each.config), resources)
       for each in members:
         begin_or_continue(directory_of(each.config), each.config, continue_changed=continue_changed)
   of_data = data_identity(members[0].config)  # Members have the same.
   return tuple(_member_run(each, of_data, resources) for each in members)
+
+
+def require_same_beginning(members: Sequence[Member]) -> None:
+  """Raises `ConfigurationError`, which says what to do, if some members have checkpoints and others are new."""
+  directories = {directory_of(each.config): each.config for each in members}
+  begun = {path: config for path, config in directories.items() if any((path / CHECKPOINTS).glob("[0-9]*"))}
+  new = {path: config for path, config in directories.items() if not (path / CONFIG_FILE).is_file()}
+  if not begun or not new:
+    return
+  of_begun, of_new = ({config.seed for config in each.values()} for each in (begun, new))
+  how = "start those that are new alone"
+  if not of_begun & of_new:
+    how += f" (--config.seed={min(of_new)} --config.population.seeds={max(of_new) - min(of_new) + 1})"
+  command = kind_of_run(members[0].config)[1]
+  prefix = os.path.commonprefix([str(path) for path in directories])  # noqa: RUF071 (of names, not of folders)
+  raise ConfigurationError(
+    f"config.population: {', '.join(map(str, begun))} went on without {', '.join(map(str, new))}; {how}, then show all "
+    f"with python -m experiments.{command} {prefix}*"
+  )
 
 
 def _member_run(each: Member, of_data: dict[str, str], resources: ExitStack) -> MemberRun:

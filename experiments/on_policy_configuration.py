@@ -10,9 +10,10 @@ from typing import Any, get_args
 
 import ml_collections
 
+from experiments.arms import differing_names, parse_arms
 from experiments.configuration import FIELDS, Field, at_least, hyperparameters, one_of
 from experiments.hyperparameter_checks import can_be_traced, hyperparameter_faults, refusal_of
-from experiments.population import check_seeds, differing_names, parse_arms, shared
+from experiments.population import check_seeds, shared
 from experiments.validation import (
   ANY_PROBLEM,
   START_RULES,
@@ -165,13 +166,15 @@ def _chosen_arms(examined: OnPolicyExamined) -> Iterator[str]:
         yield f"config.population.arms: config.arms.{arm} lacks {', '.join(missing)}, which another of the arms has"
     return
   for name in differing_names(config, arms) if arms else ():
-    values = [config.arms[arm][name] for arm in arms]
-    if not all(
-      isinstance(value, bool | int | float)
-      and can_be_traced(config.algorithm.name, ANY_PROBLEM, hyperparameters(config) | {name: value}, name)
-      for value in values
-    ):
-      yield f"config.population.arms: {shared(name, values[0])}"
+    untraced = [arm for arm in arms if not _can_be_traced(config, name, config.arms[arm][name])]
+    if untraced:
+      value = config.arms[untraced[0]][name]
+      yield f"config.population.arms: {shared(f'arms.{untraced[0]}.{name}', value)}"
+
+
+def _can_be_traced(config: ml_collections.ConfigDict, name: str, value: Any) -> bool:
+  of_algorithm = hyperparameters(config) | {name: value}
+  return isinstance(value, bool | int | float) and can_be_traced(config.algorithm.name, ANY_PROBLEM, of_algorithm, name)
 
 
 _FAMILY = ("rollouts.family",)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from experiments.arms import differing_names, parse_arms
 from experiments.configuration import MAX_SEED, ConfigurationError
 from experiments.run_directory import default_directory
 
@@ -72,38 +73,6 @@ def _arm(name: str, values: dict[str, Any], differing: Sequence[str]) -> Variant
   return Variant((name,), values, of_member, name)
 
 
-def parse_arms(config: ml_collections.ConfigDict) -> list[str]:
-  """The arms that `config.population.arms` names, all for `all`; none where there are no arms.
-
-  Raises:
-    ConfigurationError: one is not in `config.arms`, or is there twice, or there is a grid too.
-  """
-  text = config.population.get("arms", "").strip()
-  if not text:
-    return []
-  if config.population.grid.strip():
-    raise ConfigurationError("config.population: expected arms or grid, found both")
-  known = list(config.get("arms", {}))
-  if not known:
-    raise ConfigurationError(f"config.population.arms = {text!r}: config.arms has none")
-  names = known if text == "all" else [name.strip() for name in text.split(",")]
-  problems = [
-    f"{name!r}: expected all, or names in config.arms: {', '.join(known)}"
-    for name in dict.fromkeys(names)
-    if name not in known
-  ]
-  problems += [f"{name} is there {names.count(name)} times" for name in dict.fromkeys(names) if names.count(name) > 1]
-  if problems:
-    raise ConfigurationError(*(f"config.population.arms: {problem}" for problem in problems))
-  return names
-
-
-def differing_names(config: ml_collections.ConfigDict, arms: Sequence[str]) -> list[str]:
-  """The hyper-parameters in which some arms, which name the same ones, differ."""
-  values = [config.arms[name].to_dict() for name in arms]
-  return [name for name in values[0] if any(of_arm[name] != values[0][name] for of_arm in values)]
-
-
 def check_seeds(config: ml_collections.ConfigDict) -> None:
   """Raises `ConfigurationError` if the seeds of the population go beyond the largest."""
   last = config.seed + config.population.seeds - 1
@@ -144,7 +113,7 @@ def _parse_part(part: str, hyperparameters: Mapping[str, Any]) -> tuple[str, lis
     raise ConfigurationError(f"config.algorithm has no field {name!r}")
   kind = type(hyperparameters[name])
   if kind not in (float, bool):
-    raise ConfigurationError(shared(name, hyperparameters[name]))
+    raise ConfigurationError(shared(f"algorithm.{name}", hyperparameters[name]))
   parsed = {text.strip(): _parse_value(kind, text.strip()) for text in texts.split(",")}
   wrong = [text for text, value in parsed.items() if value is None]
   if wrong:
@@ -156,10 +125,10 @@ def _parse_part(part: str, hyperparameters: Mapping[str, Any]) -> tuple[str, lis
   return name, values
 
 
-def shared(name: str, value: Any) -> str:
-  """Says that members cannot differ in a hyper-parameter."""
+def shared(field: str, value: Any) -> str:
+  """Says that members cannot differ in a hyper-parameter, a field as `algorithm.layers`."""
   return (
-    f"config.algorithm.{name} = {value!r} decides the shape of the program, which members share; only numbers with a "
+    f"config.{field} = {value!r} decides the shape of the program, which members share; only numbers with a "
     "fraction and switches that do not can differ. Start a run for each value"
   )
 

@@ -31,7 +31,7 @@ from experiments.online_configuration import validate_online
 from experiments.online_run import run_online
 from experiments.population import Member, members_of
 from experiments.program import make_mesh
-from experiments.run_results import finish
+from experiments.run_results import finish, next_command
 from experiments.training import Session, train_and_evaluate
 from experiments.validation import validate
 from experiments.workload import Workload
@@ -139,6 +139,13 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 def main(config: ml_collections.ConfigDict) -> None:
+  """Runs what the command line says, and says what can be done with it."""
+  train(config)
+  if devices.is_main_process() and not collects(config):
+    say(next_command(config))
+
+
+def train(config: ml_collections.ConfigDict) -> None:
   """Runs what the command line says, and answers signals."""
   interruption = Interruption()
   interruption.listen()

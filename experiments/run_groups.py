@@ -4,13 +4,13 @@ import glob
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.configuration import ConfigurationError, flatten
+from experiments.configuration import ConfigurationError, collects, flatten, is_on_policy
 from experiments.run_directory import RESULTS, read_json
 from macaw_jax.evaluation.statistics import Statistic, stratified_bootstrap
 
@@ -77,16 +77,16 @@ def read_result(path: Path) -> Result:
 def require_kind(results: Mapping[Path, Result], command: str) -> None:
   """Raises `ConfigurationError` if a result is of a run that another command than this compares."""
   for directory, result in results.items():
-    kind, its_command = _kind(result["config"])
+    kind, its_command = kind_of_run(result["config"])
     if its_command != command:
       raise ConfigurationError(f"{directory}: {kind}; see python -m experiments.{its_command}")
 
 
-def _kind(config: Mapping[str, Any]) -> tuple[str, str]:
+def kind_of_run(config: Container[str]) -> tuple[str, str]:
   """What a run is, and the command that compares such runs."""
-  if "collection" in config:
+  if collects(config):
     return "it collected its own data", "online_report"
-  if "rollouts" in config:
+  if is_on_policy(config):
     return "it learned from episodes that it acted itself", "compare_arms"
   return "a run on a dataset", "compare"
 

@@ -10,6 +10,7 @@ from experiments import arms_report, compare, report, training
 from experiments.command_line import say
 from experiments.configuration import is_on_policy
 from experiments.member_runs import MemberRun
+from experiments.population import members_of
 from experiments.run_directory import (
   CHECKPOINTS,
   CODE,
@@ -20,6 +21,7 @@ from experiments.run_directory import (
   ROLLOUT,
   STARTS,
   TENSORBOARD,
+  directory_of,
   read_json,
   write_json,
 )
@@ -57,10 +59,14 @@ def finish(
   else:
     written = {each.directory: read_json(each.directory / RESULTS, dict) for each in runs}
     say(f"\n{comparison(config, written)}\n")
+
+
+def next_command(config: ml_collections.ConfigDict) -> str:
+  """What can be done with the first run of a population that has finished."""
+  directory = directory_of(members_of(config)[0].config)
   if is_on_policy(config):
-    say(f"compare runs, with a picture: python -m experiments.compare_arms {runs[0].directory} ... --picture=arms.png")
-  else:
-    say(f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={runs[0].directory}")
+    return f"compare runs, with a picture: python -m experiments.compare_arms {directory} ... --picture=arms.png"
+  return f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={directory}"
 
 
 def comparison(config: ml_collections.ConfigDict, written: Mapping[Path, Result]) -> str:

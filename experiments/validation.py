@@ -337,7 +337,7 @@ def values_of_grid(examined: Any) -> Iterator[str]:
     if name in not_read:
       yield f"config.population.grid: {name} is not read with {not_read[name]}; members would be identical"
     if not can_be_traced(config.algorithm.name, ANY_PROBLEM, hyperparameters(config), name):
-      yield f"config.population.grid: {shared(name, config.algorithm[name])}"
+      yield f"config.population.grid: {shared(f'algorithm.{name}', config.algorithm[name])}"
     for value in values:
       if refusal := refusal_of(config.algorithm.name, ANY_PROBLEM, {name: value}):
         yield f"config.population.grid: {refusal}"

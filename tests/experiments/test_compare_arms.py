@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from absl.testing import flagsaver
 from configs import macaw, norml, reptile
 from experiments import arms_report, compare_arms, online_report
 from experiments.command_line import ConfigFlag
-from experiments.compare_arms import read_arms, with_arms
+from experiments.compare_arms import choose_arms, read_arms
 from experiments.configuration import ConfigurationError
+from experiments.interruption import Interruption
 from experiments.run_groups import group_by_configuration
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
@@ -114,22 +116,58 @@ def test_runs_that_cannot_stand_beside_each_other(tmp_path):
 
 
 def test_a_configuration_has_all_its_arms_unless_it_names_some():
-  config = with_arms(norml.get_config().lock(), 5)
+  config = norml.get_config().lock()
+  choose_arms(config, 5)
   assert (config.population.arms, config.population.seeds) == ("all", 5)
   config.population.arms = "maml,norml"
-  config = with_arms(config, None)
+  choose_arms(config, None)
   assert (config.population.arms, config.population.seeds) == ("maml,norml", 5)
   for other in (macaw, reptile):
     with pytest.raises(ConfigurationError, match=r"^config.arms: expected arms to compare, as configs/norml.py has"):
-      with_arms(other.get_config(), None)
+      choose_arms(other.get_config(), None)
 
 
-def test_a_configuration_and_directories_at_once_are_refused(tmp_path):
-  class Given(ConfigFlag):
-    is_given = True
+class Given(ConfigFlag):
+  """`--config`, given as these arguments."""
 
-    def __init__(self):
-      pass
+  def __init__(self, location, *overrides):
+    self._flag, self._overrides = SimpleNamespace(value=[location]), list(overrides)
 
+
+def test_a_configuration_and_directories_at_once_are_refused():
   with pytest.raises(ConfigurationError, match=r"expected --config or directories, found both \('runs/a'\)"):
-    compare_arms.main(["runs/a"], Given())
+    compare_arms.main(["runs/a"], Given("configs/norml.py"))
+  with flagsaver.flagsaver(seeds=3), pytest.raises(ConfigurationError, match=r"^--seeds: expected beside --config"):
+    compare_arms.main(["runs/a"], NoConfig())
+
+
+def test_all_that_is_wrong_with_a_command_is_said_at_once():
+  flag = Given("configs/norml.py", "--config.algorithm.offset=true", "--config.training.steps=-1")
+  with flagsaver.flagsaver(seeds=0), pytest.raises(ConfigurationError) as raised:
+    compare_arms.main([], flag)
+  replaced, *others = raised.value.problems
+  assert replaced.startswith("command line: config.algorithm.offset: config.arms.domain_randomisation.offset, config.")
+  assert sorted(problem.partition(":")[0] for problem in others) == ["--seeds = 0", "config.training.steps = -1"]
+
+
+CONFIGURATION = """
+from on_policy_miniature import make_miniature
+
+def get_config():
+  return make_miniature({output!r})
+"""
+
+
+def test_the_arms_of_a_configuration_are_trained_and_drawn_side_by_side(tmp_path, capsys, monkeypatch, compiled_once):
+  pytest.importorskip("matplotlib")
+  (tmp_path / "tiny.py").write_text(CONFIGURATION.format(output=str(tmp_path / "arms")))
+  flag = Given(str(tmp_path / "tiny.py"), "--config.population.arms=maml,norml")
+  monkeypatch.setattr(Interruption, "listen", lambda self: None)  # Signals are for pytest to answer.
+  with flagsaver.flagsaver(picture=str(tmp_path / "arms.png"), seeds=1):
+    compare_arms.main([], flag)
+  said = capsys.readouterr().out
+  assert said.count("| maml | ") == said.count("| norml | ") == 1
+  assert said.endswith(f"drawn to {tmp_path / 'arms.png'}\n")
+  assert "compare runs" not in said
+  assert sorted(path.name for path in (tmp_path / "arms").iterdir()) == ["maml-0", "norml-0"]
+  assert (tmp_path / "arms.png").read_bytes().startswith(b"\x89PNG")

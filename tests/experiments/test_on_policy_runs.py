@@ -154,9 +154,17 @@ def test_a_population_finds_what_an_arm_has_done_alone(tmp_path, monkeypatch):
   population = alone.copy_and_resolve_references()
   population.population.arms = "maml,norml"
   population.training.steps = 8
-  with pytest.raises(ConfigurationError, match="no checkpoint of one step in common"):
+  with pytest.raises(ConfigurationError, match=r"norml-0 went on without runs/norml-point_rotated-maml-0; start those"):
     run(population)
-  assert {path.name for path in Path("runs").iterdir()} == {"norml-point_rotated-maml-0", "norml-point_rotated-norml-0"}
+  population.population.arms, population.population.seeds = "norml", 3
+  with pytest.raises(ConfigurationError) as raised:
+    run(population)
+  assert raised.value.problems == (
+    "config.population: runs/norml-point_rotated-norml-0 went on without runs/norml-point_rotated-norml-1, "
+    "runs/norml-point_rotated-norml-2; start those that are new alone (--config.seed=1 --config.population.seeds=2), "
+    "then show all with python -m experiments.compare_arms runs/norml-point_rotated-norml-*",
+  )
+  assert [path.name for path in Path("runs").iterdir()] == ["norml-point_rotated-norml-0"]
 
 
 def test_reptile_takes_several_inner_steps_and_has_no_loss(tmp_path):

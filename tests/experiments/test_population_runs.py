@@ -1,6 +1,7 @@
 """Populations from the command line: their members, and runs of several at once."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -146,6 +147,16 @@ def test_a_population_is_its_members_alone_and_continues(miniature, tmp_path, mo
 def test_members_without_a_common_checkpoint_are_not_continued(miniature, tmp_path):
   alone = copy_of(miniature, tmp_path / "population" / "0")
   run(alone)
+  with pytest.raises(ConfigurationError, match=r"0 went on without \S+/1; start .* alone \(--config\.seed=1 "):
+    run(copy_of(miniature, tmp_path / "population", seeds=2))
+  assert not (tmp_path / "population" / "1").exists()
+  other = copy_of(miniature, tmp_path / "population" / "1")
+  other.seed = 1
+  run(other)
+  for name, kept in (("0", 20), ("1", 40)):
+    checkpoints = tmp_path / "population" / name / "checkpoints"
+    for step in {path.name for path in checkpoints.iterdir()} - {str(kept)}:
+      shutil.rmtree(checkpoints / step)
   with pytest.raises(ConfigurationError, match=r"members have no checkpoint of one step in common"):
     run(copy_of(miniature, tmp_path / "population", seeds=2))
 

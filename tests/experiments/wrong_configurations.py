@@ -638,8 +638,13 @@ CASES += [
   case(
     "arms of other programs side by side",
     "--config=configs/maml_rl.py --config.population.arms=all",
-    "config.population.arms: config.algorithm.epochs = 1 decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
-    "config.population.arms: config.algorithm.surrogate = 'log_prob' decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
+    "config.population.arms: config.arms.e_maml.epochs = 1 decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
+    "config.population.arms: config.arms.e_maml.surrogate = 'log_prob' decides the shape of the program, which members share; only numbers with a fraction and switches that do not can differ. Start a run for each value",
+  ),
+  case(
+    "values that those of the chosen arms take the place of",
+    f"{NORML} --config.population.arms=maml,norml --config.algorithm.step_size=0.5 --config.algorithm.clip=0.1",
+    "command line: config.algorithm.step_size: config.arms.maml.step_size, config.arms.norml.step_size take its place; set those",
   ),
   case(
     "arms where there are none",
