@@ -6,8 +6,8 @@ python -m experiments.run --config=configs/maml_rl.py --config.population.arms=e
 python -m experiments.run --config=configs/maml_rl.py:<family>                        any other family
 python -m experiments.compare_arms runs/maml_rl-point_rotated-*
 
-The arms differ in what the compiled program is, and so each is a run of its own. Their values are the published ones,
-but for the initial standard deviation: published policies act on a range ten times as wide.
+MAML and E-MAML can be members of one program; ProMP is another program, and so a run of its own. Their values are the
+published ones, but for the initial standard deviation: published policies act on a range ten times as wide.
 """
 
 import ml_collections
@@ -27,6 +27,7 @@ def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
   config = on_policy(
     "maml_rl",
     family,
+    tasks_per_update=20,
     **ARMS["maml"],
     loaded_lambda=1.0,  # of the surrogate 'loaded_dice'
     step_size=0.1,
@@ -40,7 +41,6 @@ def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
   )
   config.arms = ml_collections.ConfigDict(ARMS)
   config.rollouts.episodes = 20
-  config.rollouts.tasks_per_update = 20
   if family.startswith("point_rotated"):
     config.rollouts.discount = 0.9
   return config

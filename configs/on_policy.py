@@ -5,9 +5,23 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+from macaw_jax import envs
 
-def on_policy(algorithm: str, family: str, **hyperparameters: Any) -> ml_collections.ConfigDict:
-  """The configuration of `algorithm` with these hyper-parameters in the tasks of a family."""
+TASKS_PER_UPDATE = 10
+EVALUATED_TASKS = 100
+
+
+def on_policy(
+  algorithm: str, family: str, *, tasks_per_update: int = TASKS_PER_UPDATE, **hyperparameters: Any
+) -> ml_collections.ConfigDict:
+  """The configuration of `algorithm` with these hyper-parameters in the tasks of a family.
+
+  An update has `tasks_per_update` tasks, and an evaluation a hundred, or all where the family has fewer.
+
+  Raises:
+    ValueError: no family has this name.
+  """
+  tasks = envs.make(family)
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.output_directory = config_dict.placeholder(str)  # none: runs/<algorithm>-<family>-<arm, if any>-<seed>
@@ -17,7 +31,7 @@ def on_policy(algorithm: str, family: str, **hyperparameters: Any) -> ml_collect
   config.rollouts.discount = 0.99
   config.rollouts.episodes = 25  # of each task of an update, before each inner step and after the last
   config.rollouts.inner_steps = 1  # each adapts to episodes of the policy before it
-  config.rollouts.tasks_per_update = 10
+  config.rollouts.tasks_per_update = min(tasks_per_update, len(tasks.train_tasks))
   config.rollouts.horizon = config_dict.placeholder(int)  # steps of a training episode, where fewer than the family's
   config.rollouts.engine = "native"  # or 'mjx', also of evaluation: MuJoCo bodies in the compiled program
 
@@ -36,7 +50,7 @@ def on_policy(algorithm: str, family: str, **hyperparameters: Any) -> ml_collect
   config.algorithm.decay_steps = config.training.get_ref("steps") + 0
 
   config.evaluation = ml_collections.ConfigDict()
-  config.evaluation.tasks = 100  # test tasks, evenly spaced
+  config.evaluation.tasks = min(EVALUATED_TASKS, len(tasks.test_tasks))  # test tasks, evenly spaced
   config.evaluation.episodes = 4  # of each that count, before adaptation and, fresh ones, after
   config.evaluation.support_episodes = config.rollouts.get_ref("episodes") + 0  # that an inner step adapts to
   config.evaluation.horizon = config_dict.placeholder(int)  # steps of an episode, where fewer than the family's

@@ -9,6 +9,7 @@ import pytest
 from experiments.configuration import collects, hyperparameters
 from experiments.population import members_of
 from experiments.run import check
+from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS, ON_POLICY
 from macaw_jax.algorithms.macaw import macaw, objective
 from macaw_jax.types import Problem
@@ -66,6 +67,18 @@ def test_every_arm_of_maml_rl_is_right(arm):
   check(config)
   (member,) = members_of(config)
   assert member.config.algorithm.sampling_credit == (arm == "e_maml")
+
+
+def test_maml_and_e_maml_can_be_members_of_one_program():
+  config = get_config("maml_rl")
+  config.population.arms = "maml,e_maml"
+  check(config)
+
+
+@pytest.mark.parametrize("family", sorted(envs.FAMILIES))
+@pytest.mark.parametrize("name", ["maml_rl", "reptile"])
+def test_agents_that_learn_with_rewards_have_a_configuration_of_every_family(name, family):
+  check(get_config(name, family))
 
 
 @pytest.mark.parametrize("family", ["point_robot", "point_robot_sparse", "cheetah_dir", "cheetah_vel"])
