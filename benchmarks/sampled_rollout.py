@@ -14,7 +14,8 @@ timed call begins with the first parameters.
 
 Steps a second are by the clock, on all the cores that this process may use (`taskset -c 0` keeps it on one). They count
 steps of episodes that have not ended; where that is less, simulated steps count all that are computed. Ratios are of
-the former, to the baseline of the same family and the same work. `start` is the first call less a later
+the former, to the baseline of the same family, which does the same work: but for `MJX x N`, which acts N episodes of
+each task beside a baseline of --cheetah_episodes. `start` is the first call less a later
 one: compilation. The physics of NumPy is compared with the family's before anything is timed.
 """
 
@@ -192,7 +193,9 @@ def updates(name: str, arm: str) -> Comparison:
 
   def compiled_count(result: Any) -> Counts:
     _, metrics = result
-    return Counts(UPDATES.value * float(metrics["environment_steps"]), UPDATES.value * episodes * family.horizon)
+    return Counts(
+      UPDATES.value * float(metrics["environment_steps_of_update"]), UPDATES.value * episodes * family.horizon
+    )
 
   loop_update = make_loop_update(algorithm, family, num_episodes)
   batches = np.random.default_rng(0).permuted(np.tile(family.train_tasks, (UPDATES.value, 1)), axis=1)[:, : TASKS.value]

@@ -120,7 +120,7 @@ def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
   return config
 
 
-def arm(name: str, family: str) -> dict[str, float | bool]:
+def arm(name: str, family: str) -> dict[str, Any]:
   """The hyper-parameters in which an arm differs from others on a family."""
   learned_advantage, offset = ARMS[name]
   return {

@@ -11,9 +11,10 @@ import numpy as np
 from experiments.configuration import ConfigurationError
 from experiments.picture import read_curve
 from experiments.report import AFTER, BEFORE
-from experiments.run_groups import Result, group_by_configuration, rows_on_test_tasks, scores
+from experiments.run_groups import Result, group_by_configuration, rows_on_test_tasks, scores, spread
 
 CURVE = f"test/{AFTER}"
+MOST_CHARACTERS_INSIDE = 30  # of a label in a legend among the curves
 
 
 class Arm(NamedTuple):
@@ -46,7 +47,7 @@ def group_runs(results: Mapping[Path, Result]) -> list[Arm]:
 def table(arms: Sequence[Arm]) -> str:
   """The table, with what its columns mean below it."""
   lines = ["| arm | return before | return after | seeds |", "|---|---|---|---|"]
-  lines += [f"| {arm.label} | {_spread(arm.before)} | {_spread(arm.after)} | {len(arm.after)} |" for arm in arms]
+  lines += [f"| {arm.label} | {spread(arm.before, 2)} | {spread(arm.after, 2)} | {len(arm.after)} |" for arm in arms]
   return "\n".join(
     [
       *lines,
@@ -55,11 +56,6 @@ def table(arms: Sequence[Arm]) -> str:
       "deviation over seeds.",
     ]
   )
-
-
-def _spread(values: np.ndarray) -> str:
-  spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-  return f"{np.mean(values):.2f}{spread}"
 
 
 def curve(arm: Arm) -> tuple[np.ndarray, np.ndarray]:
@@ -92,5 +88,8 @@ def draw(arms: Sequence[Arm], path: Path) -> None:
     axes.fill_between(steps, returns.min(axis=0), returns.max(axis=0), color=f"C{number}", alpha=0.2, linewidth=0)
   axes.set(title=arms[0].family, xlabel="meta-updates", ylabel="return after adaptation, mean over test tasks")
   axes.grid(alpha=0.3)
-  axes.legend()
+  if max(len(arm.label) for arm in arms) > MOST_CHARACTERS_INSIDE:
+    figure.legend(loc="outside lower center")
+  else:
+    axes.legend()
   figure.savefig(path, dpi=120)

@@ -38,7 +38,7 @@ class Group(NamedTuple):
 
 def main(arguments: list[str]) -> None:
   """Prints the table of the runs that the command line names."""
-  results = find_results(arguments, "compare")
+  results = find_results(arguments, "compare runs/macaw-*")
   require_kind(results, "compare")
   for directory, result in results.items():
     require_fields(directory / RESULTS, result, [*SCORES, "return_after", "task"])

@@ -23,7 +23,7 @@ from experiments.configuration import ConfigurationError, is_on_policy
 from experiments.picture import check_picture, draw_if_wanted
 from experiments.population import members_of
 from experiments.run_directory import RESULTS, directory_of
-from experiments.run_groups import Result, find_results, read_result, require_fields, require_kind
+from experiments.run_groups import Result, find_results, read_result, require_kind, require_numbers
 
 SEEDS = flags.DEFINE_integer(
   "seeds", None, "Seeds of each arm, from config.seed on; config.population.seeds if not given."
@@ -89,10 +89,10 @@ def read_arms(arguments: list[str]) -> dict[Path, Result]:
   Raises:
     ConfigurationError: there are none, or some are damaged or of another kind of run.
   """
-  results = find_results(arguments, "compare_arms")
+  results = find_results(arguments, "compare_arms runs/norml-*")
   require_kind(results, "compare_arms")
   for directory, result in results.items():
-    require_fields(directory / RESULTS, result, [arms_report.BEFORE, arms_report.AFTER])
+    require_numbers(directory / RESULTS, result, [arms_report.BEFORE, arms_report.AFTER])
   return results
 
 

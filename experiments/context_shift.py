@@ -73,7 +73,7 @@ Columns = Mapping[str, np.ndarray]
 def main(arguments: list[str]) -> None:
   """Evaluates the runs that the command line names, and prints the table."""
   check_picture()
-  directories = find_runs(arguments, "context_shift")
+  directories = find_runs(arguments, "context_shift runs/macaw-*")
   configs = check_all(directories, EPISODES.value, SEED.value, CONTEXT_SHIFT)
   group_by_configuration(
     {directory: {"config": config.to_dict(), "seed": config.seed, "rows": []} for directory, config in configs.items()}

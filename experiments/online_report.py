@@ -25,6 +25,7 @@ from experiments.run_groups import (
   require_fields,
   require_kind,
   rows_on_test_tasks,
+  spread,
 )
 
 # Of an evaluation, whatever its number of episodes: a run that goes on may have been evaluated on fewer before.
@@ -42,7 +43,7 @@ class OnlineRun(NamedTuple):
 def main(arguments: list[str]) -> None:
   """Prints the table of the runs that the command line names, and draws their curves."""
   check_picture()
-  results = find_results(arguments, "online_report")
+  results = find_results(arguments, "online_report runs/pearl-*")
   require_kind(results, "online_report")
   for directory, result in results.items():
     require_fields(directory / RESULTS, result, ["returns_by_episodes", ENVIRONMENT_STEPS])
@@ -70,15 +71,10 @@ def table(groups: Mapping[str, Sequence[OnlineRun]]) -> str:
     if len({len(run.returns) for run in runs}) > 1:
       raise ConfigurationError(f"{label}: not all seeds have the same number of episodes")
     returns = np.stack([run.returns for run in runs])  # [S, K + 1]
-    cells = [_spread(of_episode) for of_episode in returns.T] + [""] * (most - returns.shape[1])
+    cells = [spread(of_episode, 1) for of_episode in returns.T] + [""] * (most - returns.shape[1])
     lines.append(f"| {label} | {' | '.join(cells)} | {len(runs)} | {max(run.environment_steps for run in runs)} |")
   lines += ["", "Return of each episode in a new task, mean over test tasks and seeds ± standard deviation over seeds."]
   return "\n".join(lines)
-
-
-def _spread(values: np.ndarray) -> str:
-  spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-  return f"{np.mean(values):.1f}{spread}"
 
 
 def draw(groups: Mapping[str, Sequence[OnlineRun]], path: Path) -> None:

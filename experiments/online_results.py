@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.report import MOST_TASKS_SHOWN, by_split, describe_task, task_name
+from experiments.report import MOST_TASKS_SHOWN, by_split, describe_task, metrics_of_tasks, task_name
 from macaw_jax.evaluation.protocols import Row
 
 ENVIRONMENT_STEPS = "environment_steps"  # of the run's collection, when it was evaluated
@@ -19,16 +19,14 @@ def mean_returns(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
 def evaluation_metrics(rows: Sequence[Row]) -> dict[str, float]:
   """An evaluation as metrics: `<split>/return_episode_<n>`, of the first and the last episode by their other names too.
 
-  These are `<split>/return_before` and `<split>/return_after`; and `<split>/task_<index>/return_after`.
+  These are `<split>/return_before` and `<split>/return_after`; and `metrics_of_tasks`.
   """
   metrics = {ENVIRONMENT_STEPS: float(rows[0][ENVIRONMENT_STEPS])}
   for split, of_split in by_split(rows).items():
     returns = mean_returns(of_split)
     metrics |= {f"{split}/return_before": float(returns[0]), f"{split}/return_after": float(returns[-1])}
     metrics |= {f"{split}/return_episode_{number}": float(value) for number, value in enumerate(returns, start=1)}
-  for row in rows:
-    metrics[f"{row['split']}/task_{row['task_index']}/return_after"] = row["return_after"]
-  return metrics
+  return metrics | metrics_of_tasks(rows)
 
 
 def summary(rows: Sequence[Row]) -> str:

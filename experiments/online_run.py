@@ -361,4 +361,4 @@ def finish(session: Session, rows: list[Row]) -> None:
   except ImportError:
     say('no learning curve: matplotlib is not installed (pip install "macaw_jax[plot]")')
   say(f"\n{results_table(rows)}\n")
-  say_files(directory)
+  say_files(directory, config)

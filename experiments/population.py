@@ -162,6 +162,11 @@ def _member(config: ml_collections.ConfigDict, variant: Variant, seed: int, alon
   return Member(", ".join([*settings, f"seed {seed}"]), member, variant.differing)
 
 
+def arm_of(member: ml_collections.ConfigDict) -> str:
+  """The arm that the configuration of a member is; '' where it is none."""
+  return member.population.get("arms", "")
+
+
 def _keep_arm(member: ml_collections.ConfigDict, arm: str) -> None:
   """Leaves the other arms out: a change of theirs makes no other run of this member."""
   member.population.arms = arm

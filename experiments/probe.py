@@ -65,7 +65,7 @@ TRUE, CONSTANT = "", "_constant_rewards"
 
 def main(arguments: list[str]) -> None:
   """Probes the runs that the command line names, and prints a table."""
-  directories = find_runs(arguments, "probe")
+  directories = find_runs(arguments, "probe runs/macaw-*")
   for directory, config in check_all(directories, EPISODES.value, SEED.value, PROBE).items():
     check_training_tasks(directory, config)
   found = {directory: probe_run(directory, EPISODES.value, SEED.value) for directory in directories}

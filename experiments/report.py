@@ -19,7 +19,7 @@ SUPPORTS = {  # by protocol
 }
 BEFORE, AFTER = "return_before", "return_after"  # of adaptation; among metrics those of training tasks
 MOST_TASKS_SHOWN = 5
-MOST_TASKS_LISTED = 50  # in a table
+MOST_TASKS_LISTED = 50  # in a table, and as metrics of their own
 MOST_NUMBERS_SHOWN = 3  # of one parameter of a task
 
 
@@ -35,13 +35,21 @@ def means_by_split(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def evaluation_metrics(rows: Sequence[Row]) -> dict[str, float]:
-  """An evaluation as metrics: `<split>/<mean>` and `<split>/task_<index>/return_after`."""
+  """An evaluation as metrics: `<split>/<mean>`, and `metrics_of_tasks`."""
   metrics: dict[str, float] = {}
   for split, means in means_by_split(rows).items():
     metrics |= {f"{split}/{name}": value for name, value in means.items()}
-  for row in rows:
-    metrics[f"{row['split']}/task_{row['task_index']}/return_after"] = row["return_after"]
-  return metrics
+  return metrics | metrics_of_tasks(rows)
+
+
+def metrics_of_tasks(rows: Sequence[Row]) -> dict[str, float]:
+  """`<split>/task_<index>/return_after` of each task, of splits of few."""
+  return {
+    f"{split}/task_{row['task_index']}/return_after": row["return_after"]
+    for split, of_split in by_split(rows).items()
+    if len(of_split) <= MOST_TASKS_LISTED
+    for row in of_split
+  }
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -23,28 +23,36 @@ Result = Mapping[str, Any]
 """What a file of a run says: its `config`, its `seed`, and `rows` of numbers, one a task."""
 
 
-def find_runs(arguments: Sequence[str], command: str) -> list[Path]:
+def find_runs(arguments: Sequence[str], example: str) -> list[Path]:
   """The directories that a command line names, itself or by patterns.
+
+  Args:
+    arguments: of the command line.
+    example: a command that names some, as `compare runs/macaw-*`.
 
   Raises:
     ConfigurationError: there are none, or a name or pattern stands for none.
   """
   if not arguments:
-    raise ConfigurationError(f"no runs; expected directories, as: python -m experiments.{command} runs/macaw-*")
+    raise ConfigurationError(f"no runs; expected directories, as: python -m experiments.{example}")
   found = {pattern: sorted(glob.glob(pattern)) for pattern in arguments}
   if missing := [pattern for pattern, paths in found.items() if not paths]:
     raise ConfigurationError(*(f"{pattern}: no such run" for pattern in missing))
   return list(dict.fromkeys(Path(path) for paths in found.values() for path in paths))
 
 
-def find_results(arguments: Sequence[str], command: str) -> dict[Path, Result]:
+def find_results(arguments: Sequence[str], example: str) -> dict[Path, Result]:
   """The `results.json` of each run that a command line names; those without one are left out, which is said.
+
+  Args:
+    arguments: of the command line.
+    example: as of `find_runs`.
 
   Raises:
     ConfigurationError: as `find_runs` and `read_result`, or no run has one.
   """
   results = {}
-  for directory in find_runs(arguments, command):
+  for directory in find_runs(arguments, example):
     if (directory / RESULTS).is_file():
       results[directory] = read_result(directory / RESULTS)
     else:
@@ -58,12 +66,18 @@ def read_result(path: Path) -> Result:
   """A file of a run, as `Result` says.
 
   Raises:
-    ConfigurationError: it is damaged: not JSON, without one of these, or without a row of a test task.
+    ConfigurationError: it is damaged: not JSON, without one of these, or without a row of a test task; or what its
+      configuration says of arms and of a family to act in is no text.
   """
   result = read_json(path, dict)
   config, rows = result.get("config"), result.get("rows")
   if not isinstance(config, dict) or not isinstance(config.get("algorithm"), dict) or "name" not in config["algorithm"]:
     raise ConfigurationError(f"{path}: expected config.algorithm.name")
+  population, rollouts = config.get("population", {}), config.get("rollouts", {"family": ""})
+  if not isinstance(population, dict) or not isinstance(population.get("arms", ""), str):
+    raise ConfigurationError(f"{path}: expected config.population, its arms a text")
+  if not isinstance(rollouts, dict) or not isinstance(rollouts.get("family"), str):
+    raise ConfigurationError(f"{path}: expected config.rollouts.family, a text")
   if not isinstance(result.get("seed"), int):
     raise ConfigurationError(f"{path}: expected seed, an integer")
   if not isinstance(rows, list) or not all(isinstance(row, dict) and "split" in row for row in rows):
@@ -71,6 +85,9 @@ def read_result(path: Path) -> Result:
   if not any(row["split"] == "test" for row in rows):
     raise ConfigurationError(f"{path}: rows: expected one of a test task")
   require_fields(path, result, ["task_index"])
+  for number, row in enumerate(rows):
+    if row["split"] == "test" and not isinstance(row["task_index"], int):
+      raise ConfigurationError(f"{path}: rows[{number}].task_index = {row['task_index']!r}: expected an integer")
   return result
 
 
@@ -96,6 +113,15 @@ def require_fields(path: Path, result: Result, names: Sequence[str]) -> None:
   for number, row in enumerate(result["rows"]):
     if row["split"] == "test" and (missing := [name for name in names if name not in row]):
       raise ConfigurationError(f"{path}: rows[{number}]: expected {', '.join(missing)}")
+
+
+def require_numbers(path: Path, result: Result, names: Sequence[str]) -> None:
+  """As `require_fields`, and each of them a number, or null where it was not finite."""
+  require_fields(path, result, names)
+  for number, row in enumerate(result["rows"]):
+    for name in names:
+      if row["split"] == "test" and not isinstance(row[name], float | int | None):
+        raise ConfigurationError(f"{path}: rows[{number}].{name} = {row[name]!r}: expected a number")
 
 
 def group_by_configuration(results: Mapping[Path, Result]) -> dict[str, list[Path]]:
@@ -142,20 +168,38 @@ def estimate(scores: np.ndarray, statistic: Statistic) -> str:
   return f"{interval.estimate:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 
+def spread(values: np.ndarray, digits: int) -> str:
+  """The mean over seeds, `[S]`, ± their standard deviation; one seed has none."""
+  deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+  return f"{np.mean(values):.{digits}f}{deviation}"
+
+
 def _identity(config: Mapping[str, Any]) -> str:
   compared = {name: value for name, value in config.items() if name not in NOT_COMPARED}
   arm = config.get("population", {}).get("arms")
-  return json.dumps(flatten(compared) | ({ARM: arm} if arm else {}), sort_keys=True)
+  fields = flatten(compared) | ({ARM: arm} if arm else {})
+  # A field that says nothing is as one that a run from before it does not have.
+  return json.dumps({name: value for name, value in fields.items() if value is not None}, sort_keys=True)
 
 
 def _labels(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-  """The arm's or else the algorithm's name, with the fields in which configurations differ where it is not enough."""
-  names = [config.get(ARM, config["algorithm.name"]) for config in configs]
+  """The arm's or else the algorithm's name, both where algorithms differ, with differing fields where it is not enough.
+
+  A configuration is not told apart by what others have and it has not.
+  """
+  several = len({config["algorithm.name"] for config in configs}) > 1
+  names = [_names(config, several) for config in configs]
   labels = []
-  for name, config in zip(names, configs, strict=True):
-    rivals = [other for other, of_other in zip(configs, names, strict=True) if of_other == name]
-    fields = sorted({field for rival in rivals for field in rival})
-    differing = [field for field in fields if any(rival.get(field) != config.get(field) for rival in rivals)]
-    details = ", ".join(f"{field.removeprefix('algorithm.')}={config.get(field)}" for field in differing)
-    labels.append(f"{name} ({details})" if details else name)
+  for of_config, config in zip(names, configs, strict=True):
+    rivals = [other for other, of_other in zip(configs, names, strict=True) if of_other == of_config]
+    differing = [field for field in sorted(config) if any(rival.get(field) != config[field] for rival in rivals)]
+    name, *details = [*of_config, *(f"{field.removeprefix('algorithm.')}={config[field]}" for field in differing)]
+    labels.append(f"{name} ({', '.join(details)})" if details else name)
   return labels
+
+
+def _names(config: Mapping[str, Any], several_algorithms: bool) -> list[str]:
+  algorithm, arm = config["algorithm.name"], config.get(ARM)
+  if arm is None:
+    return [algorithm]
+  return [algorithm, arm] if several_algorithms else [arm]

@@ -8,9 +8,9 @@ import ml_collections
 
 from experiments import arms_report, compare, report, training
 from experiments.command_line import say
-from experiments.configuration import is_on_policy
+from experiments.configuration import collects, is_on_policy
 from experiments.member_runs import MemberRun
-from experiments.population import members_of
+from experiments.population import arm_of, members_of
 from experiments.run_directory import (
   CHECKPOINTS,
   CODE,
@@ -41,6 +41,13 @@ FILES = {
   STARTS: "commands, versions and commit of each start",
   CODE: "packages and source files of the last start",
 }
+# Where these differ from those of a run on a dataset.
+FILES_ON_POLICY = {
+  RESULTS: "final returns, one row a task",
+  METRICS: "returns over time",
+  CHECKPOINTS: "parameters, to continue",
+}
+FILES_ONLINE = {RESULTS: "final returns, one row a task", CHECKPOINTS: "parameters and memories, to continue"}
 
 
 def finish(
@@ -55,7 +62,7 @@ def finish(
   if len(runs) == 1:
     (each,), (result,) = runs, results
     say(f"\n{report.results_table(result.rows)}\n")
-    say_files(each.directory)
+    say_files(each.directory, config)
   else:
     written = {each.directory: read_json(each.directory / RESULTS, dict) for each in runs}
     say(f"\n{comparison(config, written)}\n")
@@ -76,10 +83,11 @@ def comparison(config: ml_collections.ConfigDict, written: Mapping[Path, Result]
   return f"{compare.comparison_table(compare.group_runs(written))}\n\n{compare.runs_table(written)}"
 
 
-def say_files(directory: Path) -> None:
-  """Says what a run's directory holds."""
+def say_files(directory: Path, config: ml_collections.ConfigDict) -> None:
+  """Says what the directory of a run of this configuration holds."""
+  contents = FILES | (FILES_ON_POLICY if is_on_policy(config) else FILES_ONLINE if collects(config) else {})
   say(f"files in {directory}:")
-  for name, content in FILES.items():
+  for name, content in contents.items():
     if (directory / name).exists():
       say(f"  {name:<20} {content}")
 
@@ -89,6 +97,7 @@ def write_results(workload: Workload, each: MemberRun, result: training.Result) 
   config = each.member.config
   values = {
     "algorithm": config.algorithm.name,
+    **({"arm": arm} if (arm := arm_of(config)) else {}),
     "family": workload.family.name,
     "seed": config.seed,
     "step": result.step,
@@ -105,7 +114,8 @@ def draw(config: ml_collections.ConfigDict, workload: Workload, directory: Path,
 
   Says what cannot be drawn here.
   """
-  title = f"{config.algorithm.name}, {workload.family.name}, seed {config.seed}"
+  arm = arm_of(config)
+  title = f"{config.algorithm.name}{f' ({arm})' if arm else ''}, {workload.family.name}, seed {config.seed}"
   try:
     report.plot_learning_curve(read_rows(directory / METRICS), directory / LEARNING_CURVE, title)
   except ImportError:

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
   """Prints the returns of the runs that the command line names, and draws their episodes."""
   check_picture()
   check_seed(SEED.value)
-  directories = find_runs(arguments, "trajectories")
+  directories = find_runs(arguments, "trajectories runs/norml-point_rotated-*")
   drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value, SEED.value) for directory in directories}
   say(table(drawn))
   draw_if_wanted(partial(draw, drawn))
@@ -71,7 +71,9 @@ def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int
     raise ConfigurationError(f"{directory}: expected a run of configs/norml.py on {' or '.join(FAMILIES)}")
   try:
     validate_on_policy(config, starts=False)
-    config.evaluation.tasks, config.evaluation.episodes = num_tasks, num_episodes or config.evaluation.episodes
+    config.evaluation.tasks = num_tasks
+    if num_episodes is not None:
+      config.evaluation.episodes = num_episodes
     validate_on_policy(config, starts=False)
   except ConfigurationError as error:
     raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error

@@ -125,10 +125,10 @@ def objective(
   require(step_size >= 0, f"step_size={step_size} must not be negative")
   require(clip > 0, f"clip={clip} must be positive")
   require(abs(initial_log_std) < math.inf, f"initial_log_std={initial_log_std} must be finite")
-  if first_order is True and learned_advantage is True:
-    raise ValueError(
-      "first_order=True with learned_advantage=True: a learned advantage learns through second order alone"
-    )
+  require(
+    (first_order & learned_advantage) == 0,
+    "first_order=True with learned_advantage=True: a learned advantage learns through second order alone",
+  )
   sizes = (problem.observation_size, problem.action_size)
   policy = learned_gaussian_policy(*sizes, hidden_sizes, activation=activation, initial_log_std=initial_log_std)
   advantage = learned_advantage_function(*sizes, advantage_hidden_sizes, activation=advantage_activation)

@@ -105,7 +105,8 @@ def describe(diagnosis: Diagnosis, update: BadUpdate, task_names: Sequence[Any] 
     )
     if of_these
   ] or ["finite when it is repeated by itself, so rounding has decided"]
-  found.append(f"tasks {', '.join(names)}")
+  named = isinstance(update.tasks, TaskBatch)
+  found.append(f"tasks {', '.join(names)}" if named else f"with all {len(names)} tasks of the batch")
   if 0 < len(diagnosis.tasks) < len(names):
     found.append(f"not finite either with one of these alone: {', '.join(names[index] for index in diagnosis.tasks)}")
   if diagnosis.batch:

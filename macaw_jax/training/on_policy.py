@@ -26,7 +26,7 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
 
   In each task: `num_episodes` episodes before each of the `inner_steps` inner steps, the support, and as many with the
   adapted policy, the query. Metrics get `return_before` and `return_after`, the mean undiscounted returns before the
-  first inner step and after the last, and `environment_steps`, those of the update.
+  first inner step and after the last, and `environment_steps_of_update`, summed over its tasks.
   """
 
   def act_in(params: object, task: Task, key: Key) -> tuple[Rollouts, Rollouts, Metrics]:
@@ -38,7 +38,7 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
     metrics = {
       "return_before": jnp.mean(experience.returns[0]),
       "return_after": jnp.mean(episode_returns(query)),
-      "environment_steps": jnp.sum(experience.support.mask) + jnp.sum(query.mask),
+      "environment_steps_of_update": jnp.sum(experience.support.mask) + jnp.sum(query.mask),
     }
     return experience.support, query, metrics
 
@@ -57,5 +57,5 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
 
 
 def _of_all_tasks(metrics: Metrics) -> dict[str, Array]:
-  steps = metrics["environment_steps"]
-  return {name: jnp.mean(values) for name, values in metrics.items()} | {"environment_steps": jnp.sum(steps)}
+  steps = metrics["environment_steps_of_update"]
+  return {name: jnp.mean(values) for name, values in metrics.items()} | {"environment_steps_of_update": jnp.sum(steps)}

@@ -30,7 +30,7 @@ def write_run(directory, arm, seed, returns, curve=(), **settings):
   directory.mkdir()
   config = {
     "seed": seed,
-    "algorithm": {"name": "norml", "step_size": settings.get("step_size", 1.0)},
+    "algorithm": {"name": settings.get("algorithm", "norml"), "step_size": settings.get("step_size", 1.0)},
     "rollouts": {"family": settings.get("family", "point_rotated")},
     "population": {"arms": arm, "seeds": 1, "grid": ""},
     "arms": {arm: {"step_size": 1.0}},
@@ -75,6 +75,17 @@ def test_runs_without_an_arm_are_called_by_their_algorithm_and_what_differs_is_n
   ]
   # The arms beside which a run was configured are no setting of it.
   assert len(group_by_configuration(read_arms([str(tmp_path / "a"), str(tmp_path / "c")]))) == 2
+
+
+def test_arms_of_several_algorithms_are_called_by_both(tmp_path):
+  write_run(tmp_path / "a", "maml", 0, [-1.0])
+  write_run(tmp_path / "b", "maml", 0, [-2.0], algorithm="maml_rl", step_size=None)
+  write_run(tmp_path / "c", "maml", 0, [-3.0], algorithm="maml_rl", step_size=2.0)
+  assert [line.split(" | ")[0] for line in table_of(tmp_path / "*")[2:5]] == [
+    "| norml (maml)",
+    "| maml_rl (maml)",
+    "| maml_rl (maml, step_size=2.0)",
+  ]
 
 
 def test_curves_are_those_steps_that_all_seeds_have(tmp_path):

@@ -30,6 +30,9 @@ def test_evaluation_metrics():
   assert metrics["test/return_after"] == -15.0
   assert metrics["test/task_4/return_after"] == -20.0
   assert metrics["train/score_after"] == 50.0
+  many = report.evaluation_metrics([ROW | {"task_index": index} for index in range(51)] + ROWS[2:])
+  assert many["test/return_after"] == -10.0
+  assert [name for name in many if "task_" in name] == ["train/task_3/return_after"]
 
 
 def test_every_protocol_says_what_is_adapted_to():

@@ -59,6 +59,11 @@ def test_other_runs_are_refused_in_one_line(tmp_path, miniature):
     act_out(tmp_path / "run", 2, 2, 0)
 
 
+def test_no_episodes_are_refused(trained):
+  with pytest.raises(ConfigurationError, match=r"norml-0: config\.evaluation\.episodes = 0: expected"):
+    act_out(trained["norml"], 2, 0, 0)
+
+
 def test_more_tasks_than_there_are_is_refused(trained):
   with pytest.raises(ConfigurationError, match=r"norml-0: config\.evaluation\.tasks = 101"):
     act_out(trained["norml"], 101, 2, 0)

@@ -109,7 +109,7 @@ def test_episodes_are_acted_by_the_very_parameters_that_the_loss_adapts_to(make,
       steps += expected.mask.sum()
   np.testing.assert_allclose(metrics["return_before"], np.mean(before), rtol=1e-5)
   np.testing.assert_allclose(metrics["return_after"], batch.query.reward.sum(axis=-1).mean(), rtol=1e-5)
-  assert metrics["environment_steps"] == steps == batch.support.mask.sum() + batch.query.mask.sum()
+  assert metrics["environment_steps_of_update"] == steps == batch.support.mask.sum() + batch.query.mask.sum()
 
 
 @pytest.mark.usefixtures("quick_compile")
@@ -152,7 +152,7 @@ def test_an_update_that_collects_is_the_update_on_what_was_collected():
   update = jax.jit(collecting(algorithm, rollout_of(algorithm), num_episodes=EPISODES).update)
   found, more = update(state, TASKS, jax.random.key(5))
   jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), found, expected)
-  assert set(more) == set(metrics) | {"return_before", "return_after", "environment_steps"}
+  assert set(more) == set(metrics) | {"return_before", "return_after", "environment_steps_of_update"}
   again, _ = update(state, TASKS, jax.random.key(5))
   jax.tree.map(np.testing.assert_array_equal, again, found)
 
