@@ -18,7 +18,8 @@ Values of the authors' configuration file (Yang et al. 2019), but for these, whi
   that end early are few data, and with the file's values NoRML had learned nothing after 200 updates. Step sizes
   start at 1 with a learned advantage, and at 0.01 without.
 - Outer advantages are standardised in each task with a learned advantage, and not without; the code of the authors
-  standardises those of the last task of a batch alone.
+  standardises those of the last task of a batch alone. On `point_rotated_sparse` no arm's are: in a task in which no
+  episode arrives, what would be made as large as anywhere is the error of the value fit.
 """
 
 from typing import Any, NamedTuple
@@ -126,6 +127,6 @@ def arm(name: str, family: str) -> dict[str, Any]:
   return {
     "learned_advantage": learned_advantage,
     "offset": offset,
-    "normalise_advantages": learned_advantage,
+    "normalise_advantages": learned_advantage and family != "point_rotated_sparse",
     **COLUMNS[family][name]._asdict(),
   }
