@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.configuration import ConfigurationError
-from experiments.picture import read_curve
 from experiments.report import AFTER, BEFORE
-from experiments.run_groups import Result, group_by_configuration, rows_on_test_tasks, scores, spread
+from experiments.run_groups import Result, group_by_configuration, read_curve, rows_on_test_tasks, scores, spread
 
 CURVE = f"test/{AFTER}"
 MOST_CHARACTERS_INSIDE = 30  # of a label in a legend among the curves

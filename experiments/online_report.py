@@ -17,11 +17,12 @@ import numpy as np
 from experiments.command_line import launch_with_arguments, say
 from experiments.configuration import ConfigurationError
 from experiments.online_results import ENVIRONMENT_STEPS, mean_returns
-from experiments.picture import check_picture, draw_if_wanted, read_curve
+from experiments.picture import check_picture, draw_if_wanted
 from experiments.run_directory import RESULTS
 from experiments.run_groups import (
   find_results,
   group_by_configuration,
+  read_curve,
   require_fields,
   require_kind,
   rows_on_test_tasks,

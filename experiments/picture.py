@@ -1,15 +1,12 @@
 """The picture that a command draws of many runs, if it is asked to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from experiments.command_line import say
 from experiments.configuration import ConfigurationError
-from experiments.run_directory import METRICS
-from macaw_jax.training.metrics import read_rows
 
 PICTURE = flags.DEFINE_string("picture", None, "PNG of a picture; none if not given.")
 
@@ -25,19 +22,6 @@ def check_picture() -> None:
     raise ConfigurationError(f"--picture={path}: expected a file, found a folder")
   if not path.parent.is_dir():
     raise ConfigurationError(f"--picture={path}: there is no folder {path.parent}")
-
-
-def read_curve(directory: Path, names: Sequence[str]) -> list[Mapping[str, Any]]:
-  """The rows of a run's metrics that have all of these.
-
-  Raises:
-    ConfigurationError: the metrics are damaged.
-    OSError: they cannot be read.
-  """
-  try:
-    return [row for row in read_rows(directory / METRICS) if set(names) <= row.keys()]
-  except ValueError as error:
-    raise ConfigurationError(str(error)) from error
 
 
 def draw_if_wanted(draw: Callable[[Path], None]) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from experiments.configuration import ConfigurationError, collects, flatten, is_on_policy
-from experiments.run_directory import RESULTS, read_json
+from experiments.run_directory import METRICS, RESULTS, read_json
 from macaw_jax.evaluation.statistics import Statistic, stratified_bootstrap
+from macaw_jax.training.metrics import read_rows
 
 # What may differ between runs of one group. Where a run was trained, and beside which others, is no setting of it; runs
 # from before there were populations say neither.
@@ -122,6 +123,19 @@ def require_numbers(path: Path, result: Result, names: Sequence[str]) -> None:
     for name in names:
       if row["split"] == "test" and not isinstance(row[name], float | int | None):
         raise ConfigurationError(f"{path}: rows[{number}].{name} = {row[name]!r}: expected a number")
+
+
+def read_curve(directory: Path, names: Sequence[str]) -> list[Mapping[str, Any]]:
+  """The rows of a run's metrics that have all of these.
+
+  Raises:
+    ConfigurationError: the metrics are damaged.
+    OSError: they cannot be read.
+  """
+  try:
+    return [row for row in read_rows(directory / METRICS) if set(names) <= row.keys()]
+  except ValueError as error:
+    raise ConfigurationError(str(error)) from error
 
 
 def group_by_configuration(results: Mapping[Path, Result]) -> dict[str, list[Path]]:

@@ -22,7 +22,7 @@ from experiments.experiment import load_experiment, make_algorithm
 from experiments.interruption import Interrupted, Interruption
 from experiments.run import run
 from experiments.run_directory import load_config, write_json
-from experiments.run_results import draw
+from experiments.run_results import draw, next_command
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.evaluation.protocols import Evaluation
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints
@@ -67,7 +67,8 @@ def test_what_a_run_says(finished):
   config, shown = finished
   for said in ("loading", "compiling", "evaluat", "step 40/40", "protocol offline", "test mean of 2 tasks"):
     assert said in shown
-  assert shown.endswith(f"python -m experiments.evaluate --run={config.output_directory}\n")
+  assert shown.endswith("packages and source files of the last start\n")
+  assert next_command(config).endswith(f"python -m experiments.evaluate --run={config.output_directory}")
 
 
 def test_what_a_run_writes(finished):
