@@ -2,6 +2,9 @@
 
 python -m experiments.run --config=configs/reptile.py            point agent with rotated actions
 python -m experiments.run --config=configs/reptile.py:<family>   any other family
+
+Values are not tuned: on the point agent a run of 500 updates was not seen to do better after its steps than standing
+still.
 """
 
 import ml_collections
