@@ -79,8 +79,8 @@ def fit_baseline(
 def _ridge_residual(rows: Array, target: Array, ridge: float) -> Array:
   """What the ridge regression of `target` on `rows` does not explain: `[N, F], [N] -> [N]`.
 
-  Products and sums alone. The library's QR decomposition on a CPU is LAPACK's, and programs in which several of them
-  were due at once stood still now and then.
+  Products and sums alone. With the library's QR decomposition, on a CPU LAPACK's, 3 of 22 runs on a loaded machine
+  stood still; why was not found, and it was not seen again.
   """
   num_rows, num_features = rows.shape
   resolution = RESOLUTION * jnp.finfo(rows.dtype).eps * jnp.linalg.norm(rows, axis=0)

@@ -64,12 +64,6 @@ def advantage_over(
   return advantage
 
 
-def behaviour_log_prob(episodes: Rollouts, now: Array) -> Array:
-  """Log of the density that the actions were drawn from, held fixed; `now` where no behaviour is recorded."""
-  then = now if episodes.behaviour is None else log_prob(episodes.behaviour, episodes.action)
-  return jax.lax.stop_gradient(then)
-
-
 def policy_log_prob(policy: GaussianPolicy, params: dict[str, Params], episodes: Rollouts) -> Array:
   """Log pi(a | s) of the part `policy`, `[..., H]`."""
   return log_prob(policy.distribution(params["policy"], episodes.observation), episodes.action)

@@ -29,33 +29,27 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
   first inner step and after the last, and `environment_steps_of_update`, summed over its tasks.
   """
 
-  def act_in(params: object, task: Task, key: Key) -> tuple[Rollouts, Rollouts, Metrics]:
+  def act_in(params: object, task: Task, key: Key) -> tuple[Rollouts, Rollouts, Array]:
     key_experience, key_query = jax.random.split(key)
     experience = experience_task(
       algorithm, rollout, params, task, key_experience, num_episodes=num_episodes, inner_steps=inner_steps
     )
     query = rollout(params, experience.adapted, task, key_query, num_episodes)
-    metrics = {
-      "return_before": jnp.mean(experience.returns[0]),
-      "return_after": jnp.mean(episode_returns(query)),
-      "environment_steps_of_update": jnp.sum(experience.support.mask) + jnp.sum(query.mask),
-    }
-    return experience.support, query, metrics
+    return experience.support, query, experience.returns[0]
 
   def update(state: TrainState, tasks: Task, key: Key) -> tuple[TrainState, Metrics]:
     num_tasks = len(jax.tree.leaves(tasks)[0])
     key_collect, key_update = jax.random.split(key)
     with jax.named_scope("collecting"):
-      support, query, collected = jax.vmap(act_in, (None, 0, 0))(
+      support, query, returns_before = jax.vmap(act_in, (None, 0, 0))(
         state.params, tasks, jax.random.split(key_collect, num_tasks)
       )
     batch = TaskBatch(support, query, jnp.arange(num_tasks))
     state, metrics = algorithm.update(state, batch, key_update)
-    return state, metrics | _of_all_tasks(collected)
+    return state, metrics | {
+      "return_before": jnp.mean(returns_before),
+      "return_after": jnp.mean(episode_returns(query)),
+      "environment_steps_of_update": jnp.sum(support.mask) + jnp.sum(query.mask),
+    }
 
   return algorithm._replace(update=update)
-
-
-def _of_all_tasks(metrics: Metrics) -> dict[str, Array]:
-  steps = metrics["environment_steps_of_update"]
-  return {name: jnp.mean(values) for name, values in metrics.items()} | {"environment_steps_of_update": jnp.sum(steps)}
