@@ -33,7 +33,7 @@ from ml_collections import ConfigDict
 from benchmarks.measure import Spread, show, spread, table, write_results
 from experiments.collect import make_manifest, read_config
 from macaw_jax import envs
-from macaw_jax.data import collect as collector
+from macaw_jax.collection import collect as collector
 from macaw_jax.data.dataset import write_dataset
 
 FAMILIES = flags.DEFINE_list("families", ["point_robot", "cheetah_dir"], "Task families, a table row each.")

@@ -4,11 +4,11 @@ python -m benchmarks.memory
 python -m benchmarks.memory --tasks=20 --inner_steps=5 --batch=1000
 
   plain                          `macaw_jax.algorithms.macaw.macaw` as it comes
-  rematerialised                 `rematerialise='inner_steps'`
+  rematerialised                 `remat='inner_steps'`
   rematerialised, barriers kept  the same, on a CPU, compiled so that XLA does not merge the second computation of an
                                  inner step with the first
   first order                    `first_order=True`: other meta-gradients
-  bfloat16 products              `matrix_products='bfloat16'`: rounded; meant for hardware that multiplies such numbers
+  bfloat16 products              `matmul_precision='bfloat16'`: rounded; meant for hardware that multiplies such numbers
 
 Memory is what the compiled update asks for: temporary arrays, arguments (state and batch) and outputs, which take the
 place of the old state. Milliseconds of processor time of an update on a fixed batch, on one core, median and quartiles
@@ -45,7 +45,7 @@ REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each version.", low
 OUTPUT = flags.DEFINE_string("output", None, "JSON file for the rows.")
 
 PLAIN = "plain"
-REMATERIALISED = {"rematerialise": "inner_steps"}
+REMATERIALISED = {"remat": "inner_steps"}
 
 
 class Version(NamedTuple):
@@ -71,7 +71,7 @@ def versions() -> dict[str, Version]:
     "rematerialised": Version(REMATERIALISED, {}),
     **(kept if jax.default_backend() == "cpu" else {}),
     "first order": Version({"first_order": True}, {}),
-    "bfloat16 products": Version({"matrix_products": "bfloat16"}, {}),
+    "bfloat16 products": Version({"matmul_precision": "bfloat16"}, {}),
   }
 
 

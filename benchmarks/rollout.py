@@ -30,7 +30,7 @@ from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.envs.cheetah import XML_PATH
 from macaw_jax.envs.family import MujocoDynamics, Physics, TaskFamily
 from macaw_jax.envs.native import NativeSimulator
-from macaw_jax.evaluation.rollout import Engine, make_rollout
+from macaw_jax.envs.rollout import Engine, make_rollout
 from macaw_jax.types import Array, MetaParams, Problem, TimeStep
 
 EPISODES = flags.DEFINE_integer("episodes", 20, "Episodes of each of the two tasks.", lower_bound=1)

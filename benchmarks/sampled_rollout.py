@@ -35,10 +35,10 @@ from experiments.configuration import hyperparameters
 from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.envs.family import TaskFamily
-from macaw_jax.evaluation.rollout import Engine, make_rollout
-from macaw_jax.evaluation.sampled_rollout import make_sampled_rollout
+from macaw_jax.envs.rollout import Engine, make_rollout
+from macaw_jax.envs.sampled_rollout import make_sampled_rollout
+from macaw_jax.sources.on_policy import collecting, sample_distinct_tasks
 from macaw_jax.training.loop import compiler_options, initialise, make_chunk
-from macaw_jax.training.on_policy import collecting, sample_distinct_tasks
 from macaw_jax.types import Algorithm, Problem
 
 CHEETAH = "cheetah_swapped"
@@ -89,7 +89,7 @@ class Comparison(NamedTuple):
 def make_algorithm(family: TaskFamily, arm: str) -> Algorithm:
   """An arm of NoRML's configuration for the family."""
   config = get_config(family.name)
-  config.algorithm.update(config.arms[arm])
+  config.algorithm.update(config.variants[arm])
   problem = Problem(
     family.observation_size, family.action_size, len(family.train_tasks), discount=config.rollouts.discount
   )

@@ -21,6 +21,7 @@ from macaw_jax.algorithms.macaw import ADVANTAGE_COEFFICIENT, macaw
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.hyperparameters import inverse_softplus
+from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, meta_learner, optimize_parts
 from macaw_jax.losses import (
   add,
   advantage_of,
@@ -30,7 +31,6 @@ from macaw_jax.losses import (
   scale,
   value_regression,
 )
-from macaw_jax.meta_learner import RULE, MakeOptimizer, init_parts, meta_learner, optimize_parts
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.training.loop import Chunk, compile_chunk, make_chunk

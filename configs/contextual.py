@@ -21,12 +21,12 @@ def contextual_defaults(algorithm: str, family: str, **hyperparameters: Any) -> 
     reward_scale=100.0,  # on returns of size one
     expectile=0.8,
     temperature=1.0,
-    maximum_weight=100.0,
+    max_weight=100.0,
     behaviour_penalty=1.0,
     divergence_target=config_dict.placeholder(float),  # none: the penalty keeps its ratio to the values
-    maximum_penalty=2000.0,
+    max_penalty=2000.0,
     penalty_rate=1.0,
-    target_rate=0.005,
+    tau=0.005,
     agent_learning_rate=1e-3,
     encoder_learning_rate=1e-3,
     encoder_steps=config_dict.placeholder(int),  # none: the encoder learns throughout

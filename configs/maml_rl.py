@@ -1,10 +1,10 @@
 """MAML by policy gradients, with rewards: plain, as ProMP, and as E-MAML.
 
 python -m experiments.run --config=configs/maml_rl.py                                 point agent with rotated actions
-python -m experiments.run --config=configs/maml_rl.py --config.population.arms=promp  a surrogate of less variance
-python -m experiments.run --config=configs/maml_rl.py --config.population.arms=e_maml credit for the choice of data
+python -m experiments.run --config=configs/maml_rl.py --config.population.variants=promp  a surrogate of less variance
+python -m experiments.run --config=configs/maml_rl.py --config.population.variants=e_maml credit for the choice of data
 python -m experiments.run --config=configs/maml_rl.py:<family>                        any other family
-python -m experiments.compare_arms runs/maml_rl-point_rotated-*
+python -m experiments.compare_variants runs/maml_rl-point_rotated-*
 
 MAML and E-MAML can be members of one program; ProMP is another program, and so a run of its own. Their values are the
 published ones, but for the initial standard deviation: published policies act on a range ten times as wide.
@@ -39,7 +39,7 @@ def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
     hidden_sizes=(64, 64),
     activation="tanh",
   )
-  config.arms = ml_collections.ConfigDict(ARMS)
+  config.variants = ml_collections.ConfigDict(ARMS)
   config.rollouts.episodes = 20
   if family.startswith("point_rotated"):
     config.rollouts.discount = 0.9

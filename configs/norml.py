@@ -4,8 +4,8 @@ python -m experiments.run --config=configs/norml.py                       point 
 python -m experiments.run --config=configs/norml.py:point_rotated_sparse  the same, reward until it arrives alone
 python -m experiments.run --config=configs/norml.py:cartpole_bias         cart-pole with a biased sensor
 python -m experiments.run --config=configs/norml.py:cheetah_swapped       half-cheetah with two motors exchanged
-python -m experiments.run --config=configs/norml.py --config.population.arms=maml,norml --config.population.seeds=3
-python -m experiments.compare_arms --config=configs/norml.py:point_rotated --seeds=5 --picture=arms.png
+python -m experiments.run --config=configs/norml.py --config.population.variants=maml,norml --config.population.seeds=3
+python -m experiments.compare_variants --config=configs/norml.py:point_rotated --seeds=5 --picture=arms.png
 
 Values of the authors' configuration file (Yang et al. 2019), but for these, which were chosen on training tasks:
 - `point_rotated`: MAML diverges at the file's learning rate of 7e-3, and takes 1e-3. The file has no domain
@@ -115,7 +115,7 @@ def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
     advantage_hidden_sizes=(50, 50),
     advantage_activation="tanh",
   )
-  config.arms = ml_collections.ConfigDict({name: arm(name, family) for name in ARMS})
+  config.variants = ml_collections.ConfigDict({name: arm(name, family) for name in ARMS})
   for section, values in SHARED[family].items():
     config[section].update(values)
   return config

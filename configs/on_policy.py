@@ -58,8 +58,10 @@ def on_policy(
   config.population = ml_collections.ConfigDict()
   config.population.seeds = 1  # runs of config.seed, config.seed + 1, ... in one program
   config.population.grid = ""  # values of hyper-parameters in it, as 'learning_rate=0.001,0.003;offset=true,false'
-  config.population.arms = ""  # or 'all', or names in config.arms; their values take the place of config.algorithm's
-  config.arms = ml_collections.ConfigDict()
+  config.population.variants = (
+    ""  # or 'all', or names in config.variants; their values take the place of config.algorithm's
+  )
+  config.variants = ml_collections.ConfigDict()
 
   config.devices = ml_collections.ConfigDict()
   config.devices.seed = 1  # devices that the members of a population are laid along

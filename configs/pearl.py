@@ -53,7 +53,7 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
       "kl_reduction": "sum",
       "hidden_sizes": (64, 64),
       "reward_scale": 300.0,
-      "target_rate": 0.005,
+      "tau": 0.005,
       "agent_learning_rate": 1e-3,
       "encoder_learning_rate": 1e-3,
       "encoder_steps": config_dict.placeholder(int),

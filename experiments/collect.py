@@ -3,7 +3,7 @@
   python -m experiments.collect --config=configs/collect/cheetah_dir.py [--config.seed=1 ...]
 
 One agent learns all tasks of the family on native MuJoCo, and the whole of its experience is the dataset
-(`macaw_jax.data.collect`). Ends with a table of the returns of a random policy and of the final agent, which the
+(`macaw_jax.collection.collect`). Ends with a table of the returns of a random policy and of the final agent, which the
 manifest keeps as scores 0 and 100. The dataset appears under its name when it is complete, and never replaces another.
 """
 
@@ -26,7 +26,7 @@ from experiments.hyperparameter_checks import suggestion
 from experiments.provenance import git_commit, package_versions
 from experiments.report import draw_episode
 from macaw_jax import envs
-from macaw_jax.data.collect import Collection, CollectSettings, Progress, collect, examine_settings, thin_episodes
+from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings, thin_episodes
 from macaw_jax.data.dataset import write_dataset
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily

@@ -1,9 +1,9 @@
 """Compares methods that learn from episodes of their own: returns before and after adaptation, over seeds.
 
-python -m experiments.compare_arms --config=configs/norml.py:point_rotated --seeds=5 --picture=arms.png
-python -m experiments.compare_arms runs/norml-point_rotated-* --picture=arms.png
+python -m experiments.compare_variants --config=configs/norml.py:point_rotated --seeds=5 --picture=arms.png
+python -m experiments.compare_variants runs/norml-point_rotated-* --picture=arms.png
 
-With a configuration all its arms, or those of --config.population.arms, are trained first, in one program, as
+With a configuration all its arms, or those of --config.population.variants, are trained first, in one program, as
 `experiments.run` would; the same command again continues. With directories, finished
 runs are read. Further seeds are trained by themselves, as --config.seed=5 --seeds=3; then directories show all.
 """
@@ -64,9 +64,9 @@ def choose_arms(config: ml_collections.ConfigDict, seeds: int | None) -> None:
     ConfigurationError: it has no arms.
   """
   if not is_on_policy(config) or not config.get("arms"):
-    raise ConfigurationError("config.arms: expected arms to compare, as configs/norml.py has them")
+    raise ConfigurationError("config.variants: expected arms to compare, as configs/norml.py has them")
   if isinstance(config.get("population"), ml_collections.ConfigDict):  # else damaged, as the check will say
-    config.population.arms = config.population.get("arms") or "all"
+    config.population.variants = config.population.get("arms") or "all"
     if seeds is not None:
       config.population.seeds = seeds
 
@@ -89,8 +89,8 @@ def read_arms(arguments: list[str]) -> dict[Path, Result]:
   Raises:
     ConfigurationError: there are none, or some are damaged or of another kind of run.
   """
-  results = find_results(arguments, "compare_arms runs/norml-*")
-  require_kind(results, "compare_arms")
+  results = find_results(arguments, "compare_variants runs/norml-*")
+  require_kind(results, "compare_variants")
   for directory, result in results.items():
     require_numbers(directory / RESULTS, result, [arms_report.BEFORE, arms_report.AFTER])
   return results

@@ -10,8 +10,8 @@ from macaw_jax.algorithms import ALGORITHMS, ON_POLICY
 from macaw_jax.data.dataset import Quality
 from macaw_jax.data.manifest import MANIFEST_FILE
 from macaw_jax.data.sampling import Order
+from macaw_jax.envs.rollout import Engine
 from macaw_jax.evaluation.protocols import PROTOCOLS, SUPPORT_ORDERS
-from macaw_jax.evaluation.rollout import Engine
 
 MAX_SEED = 2**32 - 1
 MOST_SEEDS = 10_000  # of a population; each has its own directory

@@ -1,7 +1,7 @@
 """What the configuration of a run on episodes that it acts itself may hold, and what its fields must fulfil together.
 
 It has a section `rollouts` where that of a run on a dataset has `dataset`; and it may have a section `arms`, of values
-of hyper-parameters by the name of the arm, which `config.population.arms` chooses from.
+of hyper-parameters by the name of the arm, which `config.population.variants` chooses from.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ from experiments.validation import (
 from macaw_jax import envs
 from macaw_jax.algorithms import ON_POLICY
 from macaw_jax.envs.family import TaskFamily
-from macaw_jax.evaluation.rollout import Engine
+from macaw_jax.envs.rollout import Engine
 from macaw_jax.types import Problem
 
 SHARED_FIELDS = (
@@ -60,7 +60,7 @@ ON_POLICY_FIELDS: dict[str, Field] = {
   "evaluation.tasks": at_least(1),
   "evaluation.support_episodes": at_least(1),
   "evaluation.horizon": at_least(1)._replace(optional=True),
-  "population.arms": Field(str, lambda value: True, "all, names in config.arms as 'maml,norml', or ''"),
+  "population.variants": Field(str, lambda value: True, "all, names in config.variants as 'maml,norml', or ''"),
   **{name: FIELDS[name] for name in SHARED_FIELDS},
 }
 
@@ -134,10 +134,10 @@ def _arms(examined: OnPolicyExamined) -> Iterable[str]:
   config = examined.config
   arms = config.get("arms", {})
   if not isinstance(arms, Mapping | ml_collections.ConfigDict):
-    yield f"config.arms = {arms!r}: expected a section for each arm"
+    yield f"config.variants = {arms!r}: expected a section for each arm"
     return
   for name, arm in arms.items():
-    place = f"config.arms.{name}"
+    place = f"config.variants.{name}"
     if not isinstance(arm, ml_collections.ConfigDict):
       yield f"{place} = {arm!r}: expected hyper-parameters, as {place}.learning_rate"
     else:
@@ -159,17 +159,17 @@ def _values_of_arm(config: ml_collections.ConfigDict, values: dict[str, Any], pl
 def _chosen_arms(examined: OnPolicyExamined) -> Iterator[str]:
   config = examined.config
   arms = parse_arms(config)
-  names = {arm: sorted(config.arms[arm]) for arm in arms}
+  names = {arm: sorted(config.variants[arm]) for arm in arms}
   if len(set(map(tuple, names.values()))) > 1:
     for arm, of_arm in names.items():
       if missing := sorted(set().union(*names.values()) - set(of_arm)):
-        yield f"config.population.arms: config.arms.{arm} lacks {', '.join(missing)}, which another of the arms has"
+        yield f"config.population.variants: config.variants.{arm} lacks {', '.join(missing)}, which another of the arms has"
     return
   for name in differing_names(config, arms) if arms else ():
-    untraced = [arm for arm in arms if not _can_be_traced(config, name, config.arms[arm][name])]
+    untraced = [arm for arm in arms if not _can_be_traced(config, name, config.variants[arm][name])]
     if untraced:
-      value = config.arms[untraced[0]][name]
-      yield f"config.population.arms: {shared(f'arms.{untraced[0]}.{name}', value)}"
+      value = config.variants[untraced[0]][name]
+      yield f"config.population.variants: {shared(f'arms.{untraced[0]}.{name}', value)}"
 
 
 def _can_be_traced(config: ml_collections.ConfigDict, name: str, value: Any) -> bool:
@@ -178,7 +178,7 @@ def _can_be_traced(config: ml_collections.ConfigDict, name: str, value: Any) -> 
 
 
 _FAMILY = ("rollouts.family",)
-_ARMS = ("population.arms", "population.grid", "algorithm", "training.steps")
+_ARMS = ("population.variants", "population.grid", "algorithm", "training.steps")
 
 RULES = (
   *(
@@ -194,8 +194,8 @@ RULES = (
   Rule((*_FAMILY, "rollouts.discount", "algorithm", "training.steps"), refused_by_algorithm),
   Rule(("seed", "population.seeds"), raised_by(lambda examined: check_seeds(examined.config)), "population.seeds"),
   Rule(("population.grid", "algorithm"), values_of_grid, spoils="population.grid"),
-  Rule(("algorithm", "training.steps"), _arms, spoils="population.arms"),
-  Rule(_ARMS, _chosen_arms, spoils="population.arms"),
+  Rule(("algorithm", "training.steps"), _arms, spoils="population.variants"),
+  Rule(_ARMS, _chosen_arms, spoils="population.variants"),
   Rule(
     (*_ARMS, "seed", "population.seeds", "rollouts.tasks_per_update", "devices.seed", "devices.task"),
     lambda examined: undivided_axes(

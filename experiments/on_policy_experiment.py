@@ -13,11 +13,11 @@ from experiments.workload import Evaluate
 from macaw_jax import envs
 from macaw_jax.data.statistics import Statistics, no_scaling
 from macaw_jax.envs.family import Task, TaskFamily
+from macaw_jax.envs.sampled_rollout import SampledRollout, make_sampled_rollout
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol
 from macaw_jax.evaluation.protocols import Evaluation, Row, returns_of_task
-from macaw_jax.evaluation.sampled_rollout import SampledRollout, make_sampled_rollout
+from macaw_jax.sources.on_policy import collecting, sample_distinct_tasks
 from macaw_jax.training.loop import Sample
-from macaw_jax.training.on_policy import collecting, sample_distinct_tasks
 from macaw_jax.types import Algorithm, Key, Params
 
 PROTOCOL = "on_policy"

@@ -15,7 +15,7 @@ from experiments.configuration import FIELDS, Field, at_least, one_of
 from experiments.validation import Rule, check, divided_into_calls, refused_by_algorithm, unwritable_directory
 from macaw_jax import envs
 from macaw_jax.envs.family import TaskFamily
-from macaw_jax.evaluation.rollout import Engine
+from macaw_jax.envs.rollout import Engine
 from macaw_jax.types import Problem
 
 # Those that learn from what is known before an episode has ended: no Monte-Carlo returns.

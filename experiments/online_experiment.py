@@ -18,8 +18,8 @@ from macaw_jax.data.statistics import Statistics
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.online import OnlineProtocol, make_online_protocol
 from macaw_jax.evaluation.protocols import PROTOCOLS, Row, returns_of_task
+from macaw_jax.sources.replay import CollectionSettings, Collector, make_collector
 from macaw_jax.training.loop import Sample
-from macaw_jax.training.online import CollectionSettings, Collector, make_collector
 from macaw_jax.types import Algorithm, Key, Params
 
 # What the memories' sizes follow from, and which iteration an update belongs to.

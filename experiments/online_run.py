@@ -45,10 +45,10 @@ from experiments.run_directory import (
 from experiments.run_results import say_files
 from macaw_jax.data.statistics import Statistics, no_scaling
 from macaw_jax.evaluation.protocols import Row
+from macaw_jax.sources.replay import OnlineState, collection_order, replays_for
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, OtherRun
 from macaw_jax.training.loop import Chunk, compile_chunk, initialise, make_chunk
 from macaw_jax.training.metrics import ProgressLine, read_rows
-from macaw_jax.training.online import OnlineState, collection_order, replays_for
 from macaw_jax.training.population import Population, no_skips
 from macaw_jax.types import Key, TrainState
 

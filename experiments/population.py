@@ -2,7 +2,7 @@
 
 --config.population.seeds=8                                   seeds config.seed to config.seed + 7
 --config.population.grid="temperature=0.5,1;first_order=true,false"   every combination of these hyper-parameters
---config.population.arms=maml,norml                           the values of config.arms.maml and of config.arms.norml
+--config.population.variants=maml,norml                           the values of config.variants.maml and of config.variants.norml
 """
 
 import itertools
@@ -61,7 +61,7 @@ def variants_of(config: ml_collections.ConfigDict) -> list[Variant]:
   """Every arm, or every combination of the grid; one variant without values where there is neither."""
   if arms := parse_arms(config):
     differing = differing_names(config, arms)
-    return [_arm(name, config.arms[name].to_dict(), differing) for name in arms]
+    return [_arm(name, config.variants[name].to_dict(), differing) for name in arms]
   grid = parse_grid(config.population.grid, config.algorithm)
   combinations = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
   return [Variant(tuple(f"{name}={value}" for name, value in each.items()), each, each) for each in combinations]
@@ -169,7 +169,7 @@ def arm_of(member: ml_collections.ConfigDict) -> str:
 
 def _keep_arm(member: ml_collections.ConfigDict, arm: str) -> None:
   """Leaves the other arms out: a change of theirs makes no other run of this member."""
-  member.population.arms = arm
+  member.population.variants = arm
   with member.unlocked():
     for name in set(member.arms) - {arm}:
       del member.arms[name]

@@ -52,7 +52,7 @@ Value = TypeVar("Value", dict[str, Any], list[Any])
 
 def default_directory(config: ml_collections.ConfigDict, settings: Sequence[str] = ()) -> Path:
   """runs/<algorithm>-<dataset or family>-<seed>, with the arm, if the run is one, and `settings` before the seed."""
-  arm = [config.population.arms] if is_on_policy(config) and config.population.arms else []
+  arm = [config.population.variants] if is_on_policy(config) and config.population.variants else []
   return Path("runs") / "-".join([config.algorithm.name, _data_of(config), *arm, *settings, str(config.seed)])
 
 

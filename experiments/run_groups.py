@@ -18,7 +18,7 @@ from macaw_jax.training.metrics import read_rows
 # What may differ between runs of one group. Where a run was trained, and beside which others, is no setting of it; runs
 # from before there were populations say neither.
 NOT_COMPARED = ("seed", "output_directory", "population", "devices", "arms")
-ARM = "population.arms"
+ARM = "population.variants"
 
 Result = Mapping[str, Any]
 """What a file of a run says: its `config`, its `seed`, and `rows` of numbers, one a task."""
@@ -105,7 +105,7 @@ def kind_of_run(config: Container[str]) -> tuple[str, str]:
   if collects(config):
     return "it collected its own data", "online_report"
   if is_on_policy(config):
-    return "it learned from episodes that it acted itself", "compare_arms"
+    return "it learned from episodes that it acted itself", "compare_variants"
   return "a run on a dataset", "compare"
 
 

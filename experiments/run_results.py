@@ -72,7 +72,7 @@ def next_command(config: ml_collections.ConfigDict) -> str:
   """What can be done with the first run of a population that has finished."""
   directory = directory_of(members_of(config)[0].config)
   if is_on_policy(config):
-    return f"compare runs, with a picture: python -m experiments.compare_arms {directory} ... --picture=arms.png"
+    return f"compare runs, with a picture: python -m experiments.compare_variants {directory} ... --picture=arms.png"
   return f"evaluate again, also after other numbers of steps: python -m experiments.evaluate --run={directory}"
 
 

@@ -56,7 +56,7 @@ def checked_config(directory: Path, evaluation: Mapping[str, Any]) -> ml_collect
     )
   if is_on_policy(config):
     raise ConfigurationError(
-      f"{directory}: a run on episodes that it acts itself; python -m experiments.compare_arms reads what it ended in"
+      f"{directory}: a run on episodes that it acts itself; python -m experiments.compare_variants reads what it ended in"
     )
   if isinstance(config.get("evaluation"), ml_collections.ConfigDict):  # else damaged, as `validate` will say
     config.evaluation.update({name: value for name, value in evaluation.items() if value is not None})

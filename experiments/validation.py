@@ -69,7 +69,7 @@ def validate(config: ml_collections.ConfigDict, *, starts: bool = True) -> None:
   if is_on_policy(config):
     raise ConfigurationError(
       "config.rollouts: the run learns from episodes that it acts itself; experiments.run and "
-      "experiments.compare_arms take it"
+      "experiments.compare_variants take it"
     )
   check(config, FIELDS, RULES + START_RULES if starts else RULES, Examined(config))
 
@@ -349,7 +349,7 @@ def _not_read(values: Mapping[str, Any]) -> dict[str, str]:
   if values.get("negatives") == "generator":
     ignored["reward_noise"] = "config.algorithm.negatives = 'generator'"
   if "divergence_target" in values and values["divergence_target"] is None:
-    ignored |= dict.fromkeys(("maximum_penalty", "penalty_rate"), "config.algorithm.divergence_target = None")
+    ignored |= dict.fromkeys(("max_penalty", "penalty_rate"), "config.algorithm.divergence_target = None")
   if (core := values.get("core")) in CORES:
     ignored |= dict.fromkeys(arguments_not_read_by(core), f"config.algorithm.core = {core!r}")
   return ignored

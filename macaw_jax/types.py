@@ -10,8 +10,8 @@ Axes, used in every shape comment:
 
 Everything here is a pytree of arrays or a tuple of pure functions. One transition has no leading axis; a
 batch of one task has `[B]`; a batch of tasks has `[T, B]`. Gradient-based agents are written for one task and mapped
-over tasks in one visible place, `macaw_jax.meta_learner`; the networks of context-based agents are shared by all
-tasks, and their losses, some of which compare tasks, see a whole batch (`macaw_jax.context_learner`).
+over tasks in one visible place, `macaw_jax.learners.gradient`; the networks of context-based agents are shared by all
+tasks, and their losses, some of which compare tasks, see a whole batch (`macaw_jax.learners.context`).
 """
 
 from collections.abc import Callable, Mapping

@@ -48,13 +48,13 @@ def test_hyperparameters_are_those_of_the_algorithm(name, family):
 def test_every_arm_of_norml_is_right_on_every_family(family):
   config = get_config("norml", family)
   check(config)
-  config.population.arms, config.population.seeds = "all", 2
+  config.population.variants, config.population.seeds = "all", 2
   check(config)
   members = members_of(config)
   assert len(members) == 10
   for member in members:
     check(member.config)
-    arm = member.config.population.arms
+    arm = member.config.population.variants
     assert member.config.algorithm.learned_advantage == arm.startswith("norml")
     assert member.config.algorithm.offset == (arm in ("norml", "maml_offset"))
     assert (member.config.algorithm.step_size == 0.0) == (arm == "domain_randomisation")
@@ -63,7 +63,7 @@ def test_every_arm_of_norml_is_right_on_every_family(family):
 @pytest.mark.parametrize("arm", ["maml", "e_maml", "promp"])
 def test_every_arm_of_maml_rl_is_right(arm):
   config = get_config("maml_rl")
-  config.population.arms = arm
+  config.population.variants = arm
   check(config)
   (member,) = members_of(config)
   assert member.config.algorithm.sampling_credit == (arm == "e_maml")
@@ -71,7 +71,7 @@ def test_every_arm_of_maml_rl_is_right(arm):
 
 def test_maml_and_e_maml_can_be_members_of_one_program():
   config = get_config("maml_rl")
-  config.population.arms = "maml,e_maml"
+  config.population.variants = "maml,e_maml"
   check(config)
 
 

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 
 def defaults(family: str, **values: Any) -> ConfigDict:
-  """The collection of a family; the fields are described in `macaw_jax.data.collect.CollectSettings`.
+  """The collection of a family; the fields are described in `macaw_jax.collection.collect.CollectSettings`.
 
   Args:
     family: name of the task family.
@@ -27,7 +27,7 @@ def defaults(family: str, **values: Any) -> ConfigDict:
   config.hidden_sizes = (128, 128)
   config.learning_rate = 1e-3
   config.discount = 0.99
-  config.target_rate = 0.005
+  config.tau = 0.005
   config.reward_scale = 1.0
   config.ignored_observations = ()
   config.update(values)

@@ -27,10 +27,10 @@ def make_actor_critic(
   reward_scale: float = 100.0,
   expectile: float = 0.8,
   temperature: float = 1.0,
-  maximum_weight: float = 100.0,
+  max_weight: float = 100.0,
   behaviour_penalty: float = 1.0,
   divergence_target: float | None = None,
-  maximum_penalty: float = 2000.0,
+  max_penalty: float = 2000.0,
   penalty_rate: float = 1.0,
 ) -> ActorCritic:
   """The actor-critic called `core`.
@@ -46,12 +46,12 @@ def make_actor_critic(
     reward_scale: Factor on the rewards of the Bellman target. Data are scaled such that returns have size one.
     expectile: Of the state values, in (0, 1). Read by 'iql'.
     temperature: By which advantages are divided in weights of rows. Read by 'iql' and 'awac'.
-    maximum_weight: Upper bound of a row's weight. Read by 'iql'.
+    max_weight: Upper bound of a row's weight. Read by 'iql'.
     behaviour_penalty: Factor on the divergence from the data, in units of the mean |Q|; with a divergence target, the
       factor to start from. Read by 'brac'.
     divergence_target: Divergence per state that an adaptive factor aims at; None keeps the ratio to |Q| fixed. Read by
       'brac'.
-    maximum_penalty: Upper bound of an adaptive factor. Read by 'brac'.
+    max_penalty: Upper bound of an adaptive factor. Read by 'brac'.
     penalty_rate: Rate of an adaptive factor. Read by 'brac'.
 
   Raises:
@@ -65,10 +65,10 @@ def make_actor_critic(
     "reward_scale": reward_scale,
     "expectile": expectile,
     "temperature": temperature,
-    "maximum_weight": maximum_weight,
+    "max_weight": max_weight,
     "behaviour_penalty": behaviour_penalty,
     "divergence_target": divergence_target,
-    "maximum_penalty": maximum_penalty,
+    "max_penalty": max_penalty,
     "penalty_rate": penalty_rate,
   }
   factory = CORES[core]

@@ -48,7 +48,7 @@ def behaviour_regularised_actor_critic(
   reward_scale: float,
   behaviour_penalty: float,
   divergence_target: float | None,
-  maximum_penalty: float,
+  max_penalty: float,
   penalty_rate: float,
 ) -> ActorCritic:
   """The parts of `soft_actor_critic`, `discriminator`, and `multiplier` (alpha) where it is adaptive.
@@ -61,7 +61,7 @@ def behaviour_regularised_actor_critic(
     behaviour_penalty: alpha in units of the mean |Q|; with a divergence target, the alpha to start from.
     divergence_target: The divergence per state at which an adaptive alpha rests; None keeps alpha in its fixed ratio to
       the values.
-    maximum_penalty: Upper bound of an adaptive alpha.
+    max_penalty: Upper bound of an adaptive alpha.
     penalty_rate: eta, the rate of an adaptive alpha.
 
   Raises:
@@ -70,7 +70,7 @@ def behaviour_regularised_actor_critic(
   """
   for name, number in (
     ("behaviour_penalty", behaviour_penalty),
-    ("maximum_penalty", maximum_penalty),
+    ("max_penalty", max_penalty),
     ("penalty_rate", penalty_rate),
     ("divergence_target", 0.0 if divergence_target is None else divergence_target),
   ):
@@ -121,8 +121,8 @@ def behaviour_regularised_actor_critic(
   if divergence_target is None:
     return core
   require(
-    behaviour_penalty <= maximum_penalty,
-    f"behaviour_penalty={behaviour_penalty} must not exceed maximum_penalty={maximum_penalty}",
+    behaviour_penalty <= max_penalty,
+    f"behaviour_penalty={behaviour_penalty} must not exceed max_penalty={max_penalty}",
   )
 
   def multiplier_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
@@ -136,6 +136,6 @@ def behaviour_regularised_actor_critic(
     init={**core.init, "multiplier": lambda key: jnp.asarray(behaviour_penalty, jnp.float32)},
     losses={**core.losses, "multiplier_loss": multiplier_loss},
     trains={**core.trains, **TRAINS_ADAPTIVE},
-    project={"multiplier": lambda multiplier: jnp.clip(multiplier, 0.0, maximum_penalty)},
+    project={"multiplier": lambda multiplier: jnp.clip(multiplier, 0.0, max_penalty)},
     learning_rates={"multiplier": penalty_rate},
   )

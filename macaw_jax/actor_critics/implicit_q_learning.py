@@ -5,7 +5,7 @@ the data, u = min_j Qbar_j(s, a, z) - V(s, z), Qbar the slow copy of Q and kappa
 
   critic_loss  sum_j mean (Q_j(s, a, z) - y)^2,  y = kappa r + gamma (1 - terminal) V(s', z)
   value_loss   mean |expectile - 1{u < 0}| u^2
-  policy_loss  mean -w log pi(a|s, z),  w = min(exp(u / temperature), maximum_weight)
+  policy_loss  mean -w log pi(a|s, z),  w = min(exp(u / temperature), max_weight)
 
 The policy is a tanh-Gaussian, unlike the paper's, so that all actor-critics of the package act in the same way.
 """
@@ -42,7 +42,7 @@ def implicit_q_learning(
   reward_scale: float,
   expectile: float,
   temperature: float,
-  maximum_weight: float,
+  max_weight: float,
 ) -> ActorCritic:
   """Parts `critic` (two critics) with its slow copy `target_critic`, `value` and `policy`.
 
@@ -53,7 +53,7 @@ def implicit_q_learning(
     reward_scale: kappa, on the rewards of the Bellman target alone.
     expectile: Of the state values, in (0, 1); above one half they favour good actions.
     temperature: How much a better action counts, in units of kappa times the return.
-    maximum_weight: Upper bound of a row's weight.
+    max_weight: Upper bound of a row's weight.
 
   Raises:
     ValueError: for a reward scale or a temperature that is not positive, an expectile outside (0, 1), or a largest
@@ -61,7 +61,7 @@ def implicit_q_learning(
   """
   check_positive(reward_scale=reward_scale, temperature=temperature)
   require((expectile > 0.0) & (expectile < 1.0), f"expectile={expectile} must lie between 0 and 1")
-  require(maximum_weight >= 1.0, f"maximum_weight={maximum_weight} must be at least 1")
+  require(max_weight >= 1.0, f"max_weight={max_weight} must be at least 1")
   input_size = problem.observation_size + latent_size
   policy = latent_policy(problem, latent_size, hidden_sizes)
   critic = twin_critic(input_size, problem.action_size, hidden_sizes)
@@ -84,7 +84,7 @@ def implicit_q_learning(
     del key
     inputs = beside(batch.observation, latents)
     advantage = best_known(params, inputs, batch) - value.apply(params["value"], inputs)
-    weights = exponential_weights(advantage, temperature=temperature, maximum_weight=maximum_weight)
+    weights = exponential_weights(advantage, temperature=temperature, max_weight=max_weight)
     mean, log_std = policy.apply(params["policy"], inputs)
     log_prob = recorded_log_prob(mean, log_std, batch.action)
     loss = weighted_negative_log_likelihood(log_prob, weights)

@@ -53,17 +53,17 @@ class Stepper(NamedTuple):
   step: Callable[..., Any]  # (unit, step_size, trail, gradient) -> trail
 
 
-def products_per_step(slow_decay: float | Array | None) -> int:
+def products_per_step(ema_decay: float | Array | None) -> int:
   """How many products with a generator one step makes: M^T g, M z, and M z for the slow copy if there is one."""
-  return 2 if slow_decay is None else 3
+  return 2 if ema_decay is None else 3
 
 
-def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float | Array | None) -> Stepper:
-  products = products_per_step(slow_decay)
+def _weight_transform_stepper(held: Callable[[Array], Array], ema_decay: float | Array | None) -> Stepper:
+  products = products_per_step(ema_decay)
 
   def init(unit: Params) -> WeightTransformTrail:
     weights = {"weights": shared_weights(unit) + unit["generator_bias"]}
-    slow_weights = None if slow_decay is None else weights
+    slow_weights = None if ema_decay is None else weights
     return WeightTransformTrail((unit["latent"],), (), weights, unit["latent"], slow_weights)
 
   def step(unit: Params, step_size: Params, trail: WeightTransformTrail, gradient: Params) -> WeightTransformTrail:
@@ -84,9 +84,9 @@ def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float 
       return {"weights": weights}
 
     slow_latent, slow_weights = latent, None
-    if slow_decay is not None:
-      slow_latent = slow_decay * trail.slow_latent + (1.0 - slow_decay) * latent
-      slow_counts = [1.0 - slow_decay ** (len(gradients) - index) for index in range(len(gradients))]
+    if ema_decay is not None:
+      slow_latent = ema_decay * trail.slow_latent + (1.0 - ema_decay) * latent
+      slow_counts = [1.0 - ema_decay ** (len(gradients) - index) for index in range(len(gradients))]
       slow_weights = weights_at(slow_latent, slow_counts, first_product + 2)
     return WeightTransformTrail(
       latents=(*trail.latents, latent),
@@ -99,16 +99,16 @@ def _weight_transform_stepper(held: Callable[[Array], Array], slow_decay: float 
   return Stepper(init, step)
 
 
-def _plain_stepper(held: Callable[[Array], Array], slow_decay: float | Array | None) -> Stepper:
+def _plain_stepper(held: Callable[[Array], Array], ema_decay: float | Array | None) -> Stepper:
   def init(unit: Array) -> PlainTrail:
-    return PlainTrail(unit, None if slow_decay is None else unit)
+    return PlainTrail(unit, None if ema_decay is None else unit)
 
   def step(unit: Array, step_size: Array, trail: PlainTrail, gradient: Array) -> PlainTrail:
     del unit
     weights = trail.weights - step_size * held(gradient)
-    if slow_decay is None or trail.slow_weights is None:
+    if ema_decay is None or trail.slow_weights is None:
       return PlainTrail(weights, None)
-    return PlainTrail(weights, slow_decay * trail.slow_weights + (1.0 - slow_decay) * weights)
+    return PlainTrail(weights, ema_decay * trail.slow_weights + (1.0 - ema_decay) * weights)
 
   return Stepper(init, step)
 
@@ -128,16 +128,16 @@ class GradientDescent(NamedTuple):
   slow_weights: Callable[[Params, Descent], Params]
 
 
-def gradient_descent(*, first_order: bool | Array = False, slow_decay: float | Array | None = None) -> GradientDescent:
+def gradient_descent(*, first_order: bool | Array = False, ema_decay: float | Array | None = None) -> GradientDescent:
   """Gradient descent in the factored form above.
 
   Args:
     first_order: Hold every inner gradient fixed when differentiating through the steps.
-    slow_decay: The decay d of the slow copy; None keeps no slow copy.
+    ema_decay: The decay d of the slow copy; None keeps no slow copy.
   """
   held = functools.partial(stop_gradient_if, first_order)
-  weight_transform = _weight_transform_stepper(held, slow_decay)
-  plain = _plain_stepper(held, slow_decay)
+  weight_transform = _weight_transform_stepper(held, ema_decay)
+  plain = _plain_stepper(held, ema_decay)
 
   def stepper_of(unit: Any) -> Stepper:
     return weight_transform if is_weight_transform(unit) else plain

@@ -28,7 +28,7 @@ def split_rows(batch: Transition, parts: int) -> list[Transition]:
   return [jax.tree.map(lambda x, i=i: x[i * size : (i + 1) * size], batch) for i in range(parts)]
 
 
-def slow_name(part: str) -> str:
+def target_name(part: str) -> str:
   """The name under which a part's slow copy is handed to losses."""
   return f"slow_{part}"
 
@@ -41,9 +41,9 @@ def gradient_step(
   learn_step_size: bool | Array = True,
   steps: int = 1,
   first_order: bool | Array = False,
-  slow_decay: float | Array | None = None,
+  ema_decay: float | Array | None = None,
   learned: Mapping[str, float | Array] | None = None,
-  rematerialise: str = "nothing",
+  remat: str = "nothing",
 ) -> Adaptation:
   """`steps` steps of gradient descent on the part called `on`, each on its own share of the support.
 
@@ -58,28 +58,28 @@ def gradient_step(
     learn_step_size: Whether meta-training learns them; they are kept positive by a softplus, and otherwise held.
     steps: Number of steps K; the support is cut into K equal shares, in order.
     first_order: Whether meta-gradients ignore how an inner gradient depends on the parameters.
-    slow_decay: If set, a slow copy of the part, `slow_<on>`, is kept beside it (decay times itself plus the rest
+    ema_decay: If set, a slow copy of the part, `slow_<on>`, is kept beside it (decay times itself plus the rest
       times the adapted parameters after each step). Losses see it, and it is returned with the change.
     learned: Scalars that the loss reads from its params by name, with their initial values, learned with the rule.
-    rematerialise: What is computed again when differentiating through the steps, rather than kept: 'nothing', or
+    remat: What is computed again when differentiating through the steps, rather than kept: 'nothing', or
       'inner_steps', each step's loss and gradient from the weights that it started from. The numbers are the same.
       On a CPU, XLA as it comes merges both computations again, and nothing is saved (`benchmarks.memory`).
 
   Raises:
-    ValueError: for fewer than one step, a step size that is not positive or an unknown `rematerialise`.
+    ValueError: for fewer than one step, a step size that is not positive or an unknown `remat`.
   """
   if steps < 1:
     raise ValueError(f"steps={steps} must be at least 1")
   require(step_size > 0, f"step_size={step_size} must be positive")
-  if rematerialise not in REMATERIALISATIONS:
+  if remat not in REMATERIALISATIONS:
     known = ", ".join(sorted(REMATERIALISATIONS))
-    raise ValueError(f"rematerialise={rematerialise!r} is unknown; choose one of {known}")
-  descent_rule = gradient_descent(first_order=first_order, slow_decay=slow_decay)
+    raise ValueError(f"remat={remat!r} is unknown; choose one of {known}")
+  descent_rule = gradient_descent(first_order=first_order, ema_decay=ema_decay)
 
   def loss_at(weights: Params, others: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     return loss(others | {on: weights}, batch, key)
 
-  loss_and_gradient = REMATERIALISATIONS[rematerialise](jax.value_and_grad(loss_at, has_aux=True))
+  loss_and_gradient = REMATERIALISATIONS[remat](jax.value_and_grad(loss_at, has_aux=True))
 
   def init(net: dict[str, Params]) -> Params:
     # A scalar with a type of its own, not a weak one, so that the state keeps its types from update to update.
@@ -97,8 +97,8 @@ def gradient_step(
 
     def changes_at(descent: Params) -> dict[str, Params]:
       changes = {on: descent_rule.weights(params, descent)}
-      if slow_decay is not None:
-        changes[slow_name(on)] = descent_rule.slow_weights(params, descent)
+      if ema_decay is not None:
+        changes[target_name(on)] = descent_rule.slow_weights(params, descent)
       return changes
 
     descent = descent_rule.init(params)
@@ -113,4 +113,4 @@ def gradient_step(
       metrics[f"inner_{on}_loss_{index}"] = value
     return changes, metrics
 
-  return Adaptation(init, apply, generator_products={on: steps * products_per_step(slow_decay)})
+  return Adaptation(init, apply, generator_products={on: steps * products_per_step(ema_decay)})

@@ -20,7 +20,7 @@ from macaw_jax.algorithms.arguments import (
   check_shares,
   passes_arguments_to,
 )
-from macaw_jax.context_learner import (
+from macaw_jax.learners.context import (
   ContextLearner,
   Infer,
   Net,
@@ -29,8 +29,8 @@ from macaw_jax.context_learner import (
   given_latents,
   split_update_key,
 )
+from macaw_jax.learners.gradient import MakeOptimizer, learning_rate
 from macaw_jax.losses.values import squared_error
-from macaw_jax.meta_learner import MakeOptimizer, learning_rate
 from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
 from macaw_jax.types import Algorithm, Array, Key, Params, Problem, TaskBatch, Transition
 
@@ -168,7 +168,7 @@ def contextual_agent(
   *,
   core: str = "iql",
   hidden_sizes: Sequence[int] = (128, 128),
-  target_rate: float = 0.005,
+  tau: float = 0.005,
   agent_learning_rate: float = 1e-3,
   encoder_learning_rate: float = 1e-3,
   encoder_steps: int | None = None,
@@ -185,7 +185,7 @@ def contextual_agent(
       trains parts of the encoder as well; the rest of the table is the actor-critic's own.
     core: The actor-critic, 'sac', 'iql', 'awac' or 'brac'.
     hidden_sizes: Of every network of the actor-critic.
-    target_rate: Share of a part that enters its slow copy at each update.
+    tau: Share of a part that enters its slow copy at each update.
     agent_learning_rate: Of the actor-critic.
     encoder_learning_rate: Of the encoder's parts.
     encoder_steps: Updates after which what embeds a transition stands still; None trains it throughout. The running
@@ -194,15 +194,15 @@ def contextual_agent(
     decay_steps: Updates over which the learning rates fall to zero (`meta_learner.learning_rate`); None keeps them.
     optimizer: Makes a part's optimiser from its learning rate.
     **core_arguments: Those of `macaw_jax.actor_critics.make_actor_critic`, which says who reads them: reward_scale;
-      expectile, temperature and maximum_weight of advantage weights; behaviour_penalty, divergence_target,
-      maximum_penalty and penalty_rate of 'brac'.
+      expectile, temperature and max_weight of advantage weights; behaviour_penalty, divergence_target,
+      max_penalty and penalty_rate of 'brac'.
 
   Raises:
     TypeError: for an unknown argument. ValueError: for one outside its range that the core reads, and for a part or a
       loss of the encoder that is called like one of the actor-critic.
   """
   check_hidden_sizes(hidden_sizes=hidden_sizes)
-  check_shares(target_rate=target_rate)
+  check_shares(tau=tau)
   check_learning_rates(
     decay_steps, agent_learning_rate=agent_learning_rate, encoder_learning_rate=encoder_learning_rate
   )
@@ -223,7 +223,7 @@ def contextual_agent(
       losses=all_of("losses", encoder.losses, agent_losses),
       trains=table,
       targets=agent.targets,
-      target_rate=target_rate,
+      tau=tau,
       follows={**encoder.follows, **{part: _projected(part, project) for part, project in agent.project.items()}},
       act=agent.act,
     ),

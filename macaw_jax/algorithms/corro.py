@@ -32,8 +32,8 @@ from macaw_jax.algorithms.contextual import (
   known_latents,
   reading,
 )
-from macaw_jax.context_learner import Net, split_update_key
 from macaw_jax.hyperparameters import require
+from macaw_jax.learners.context import Net, split_update_key
 from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal
 from macaw_jax.networks.encoders import (
   Gaussian,

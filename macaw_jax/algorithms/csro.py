@@ -22,8 +22,8 @@ from macaw_jax.algorithms.arguments import check_hidden_sizes, passes_arguments_
 from macaw_jax.algorithms.contextual import contextual_agent
 from macaw_jax.algorithms.focal import TRAINS as FOCAL_TRAINS
 from macaw_jax.algorithms.focal import metric_encoder
-from macaw_jax.context_learner import Net
 from macaw_jax.hyperparameters import require
+from macaw_jax.learners.context import Net
 from macaw_jax.losses.embeddings import club_upper_bound, gaussian_negative_log_likelihood
 from macaw_jax.networks.encoders import transition_encoder
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch

@@ -27,8 +27,8 @@ from macaw_jax.algorithms.contextual import (
   known_latents,
   reading,
 )
-from macaw_jax.context_learner import Net
 from macaw_jax.hyperparameters import require
+from macaw_jax.learners.context import Net
 from macaw_jax.losses.embeddings import pairwise_metric
 from macaw_jax.networks.encoders import mean_pool, transition_encoder
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch, Transition

@@ -18,7 +18,7 @@ import jax
 import optax
 
 from macaw_jax.adaptation import chain, gradient_step
-from macaw_jax.adaptation.gradient_step import slow_name
+from macaw_jax.adaptation.gradient_step import target_name
 from macaw_jax.algorithms.arguments import (
   check_hidden_sizes,
   check_learning_rates,
@@ -26,15 +26,15 @@ from macaw_jax.algorithms.arguments import (
   passes_arguments_to,
 )
 from macaw_jax.hyperparameters import inverse_softplus
+from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
 from macaw_jax.losses import (
   add,
   advantage_of,
   advantage_weighted_regression,
-  enriched_advantage_weighted_regression,
+  macaw_policy_loss,
   value_regression,
 )
 from macaw_jax.losses.values import Target, make_target
-from macaw_jax.meta_learner import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Adaptation, Algorithm, Array, Key, LossFn, Params, Problem, TimeStep
@@ -49,7 +49,7 @@ TRAINS = {"value_loss": ("value",), "policy_loss": ("policy",)}
 RELEASED = {
   "outer_value_target": "bootstrapped",
   "advantage_target": "bootstrapped",
-  "slow_decay": 0.9,
+  "ema_decay": 0.9,
   "inner_value_step_size": 1e-3,
   "inner_policy_step_size": 1e-3,
   "value_learning_rate": 1e-5,
@@ -74,7 +74,7 @@ def objective(
   layer: str = "weight_transform",
   standard_deviation: float = 0.2,
   advantage_coefficient: float | None = 0.01,
-  rectify_action: bool = True,
+  relu_action: bool = True,
   inner_steps: int = 1,
   inner_value_step_size: float = 0.01,
   inner_policy_step_size: float = 0.01,
@@ -84,39 +84,39 @@ def objective(
   outer_value_target: str = "monte_carlo",
   advantage_target: str = "monte_carlo",
   lambda_: float = 0.95,
-  slow_decay: float | None = None,
+  ema_decay: float | None = None,
   temperature: float = 1.0,
-  maximum_weight: float = 20.0,
-  matrix_products: str = "float32",
-  rematerialise: str = "nothing",
+  max_weight: float = 20.0,
+  matmul_precision: str = "float32",
+  remat: str = "nothing",
 ) -> Objective:
   """The parts of MACAW; see `macaw` for the arguments."""
   check_hidden_sizes(hidden_sizes=hidden_sizes)
-  check_shares(lambda_=lambda_, **({} if slow_decay is None else {"slow_decay": slow_decay}))
+  check_shares(lambda_=lambda_, **({} if ema_decay is None else {"ema_decay": ema_decay}))
   policy = gaussian_policy(
     problem.observation_size,
     problem.action_size,
     hidden_sizes,
     layer=layer,
-    matrix_products=matrix_products,
+    matmul_precision=matmul_precision,
     standard_deviation=standard_deviation,
     advantage_head=advantage_coefficient is not None,
-    rectify_action=rectify_action,
+    relu_action=relu_action,
   )
-  value = value_network(problem.observation_size, hidden_sizes, layer=layer, matrix_products=matrix_products)
+  value = value_network(problem.observation_size, hidden_sizes, layer=layer, matmul_precision=matmul_precision)
 
   def target(name: str, part: str = "value") -> Target:
     return make_target(name, value, part=part, discount=problem.discount, lambda_=lambda_)
 
-  bootstrap_part = "value" if slow_decay is None else slow_name("value")
+  bootstrap_part = "value" if ema_decay is None else target_name("value")
   advantage = advantage_of(value, target(advantage_target))
-  weighting: dict[str, Any] = {"temperature": temperature, "maximum_weight": maximum_weight}
+  weighting: dict[str, Any] = {"temperature": temperature, "max_weight": max_weight}
   policy_loss = advantage_weighted_regression(policy, advantage, **weighting)
 
   inner_policy_loss, learned = policy_loss, {}
   if advantage_coefficient is not None:
     learned = {ADVANTAGE_COEFFICIENT: inverse_softplus(advantage_coefficient)}
-    inner_policy_loss = enriched_advantage_weighted_regression(
+    inner_policy_loss = macaw_policy_loss(
       policy, advantage, lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), **weighting
     )
   inner_step = functools.partial(
@@ -124,14 +124,14 @@ def objective(
     learn_step_size=learn_step_sizes,
     steps=inner_steps,
     first_order=first_order,
-    rematerialise=rematerialise,
+    remat=remat,
   )
   adaptation = chain(
     inner_step(
       value_regression(value, target(inner_value_target, bootstrap_part)),
       on="value",
       step_size=inner_value_step_size,
-      slow_decay=slow_decay,
+      ema_decay=ema_decay,
     ),
     inner_step(inner_policy_loss, on="policy", step_size=inner_policy_step_size, learned=learned),
   )
@@ -164,16 +164,16 @@ def macaw(
     **arguments: Those of `objective`:
       hidden_sizes, layer ('weight_transform', 'bias_transform', 'dense'), standard_deviation of the policy;
       advantage_coefficient, initial weight of the advantage regression, learned; None drops it and the head;
-      rectify_action, whether the head sees only positive action components, as in the released code;
+      relu_action, whether the head sees only positive action components, as in the released code;
       inner_steps K, each on its share of the support; the initial step sizes inner_value_step_size and
       inner_policy_step_size, learned per array unless learn_step_sizes is False; first_order;
       inner_value_target, outer_value_target, advantage_target: 'monte_carlo' (the paper), 'bootstrapped' (the
       released code bootstraps the last two at the episode's end) or 'td_lambda' with lambda_, which needs
-      consecutive rows; slow_decay of the slow value copy that value targets bootstrap from, None for the value
-      network itself; temperature and maximum_weight of the advantage weights;
-      matrix_products, 'float32' or 'bfloat16': the precision to which layers round inputs and weights before they
+      consecutive rows; ema_decay of the slow value copy that value targets bootstrap from, None for the value
+      network itself; temperature and max_weight of the advantage weights;
+      matmul_precision, 'float32' or 'bfloat16': the precision to which layers round inputs and weights before they
       multiply them (`networks.products`); parameters, sums, losses and optimisers stay in float32;
-      rematerialise, 'nothing' or 'inner_steps': whether inner steps are computed again in the backward pass, which
+      remat, 'nothing' or 'inner_steps': whether inner steps are computed again in the backward pass, which
       keeps less of them but, on a CPU, needs a compiler option to save memory (`adaptation.gradient_step`).
 
   Raises:

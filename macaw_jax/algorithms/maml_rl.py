@@ -36,6 +36,16 @@ from macaw_jax.algorithms.arguments import (
   passes_arguments_to,
 )
 from macaw_jax.hyperparameters import require
+from macaw_jax.learners.gradient import (
+  MakeOptimizer,
+  MetaLoss,
+  gradient_of,
+  init_parts,
+  learner,
+  linear_decay,
+  meta_loss,
+)
+from macaw_jax.learners.policy_gradient import divergence_from_behaviour, with_epochs
 from macaw_jax.losses.feature_baseline import quadratic_features
 from macaw_jax.losses.policy_gradient import sampling_credit as sampling_credit_loss
 from macaw_jax.losses.policy_gradient_steps import (
@@ -48,9 +58,7 @@ from macaw_jax.losses.policy_gradient_steps import (
   surrogate_loss,
 )
 from macaw_jax.losses.returns import normalise_advantage
-from macaw_jax.meta_learner import MakeOptimizer, MetaLoss, gradient_of, init_parts, learner, linear_decay, meta_loss
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian, learned_gaussian_policy
-from macaw_jax.policy_gradient_learner import divergence_from_behaviour, with_epochs
 from macaw_jax.types import Adaptation, Algorithm, Array, Key, MetaParams, Metrics, Problem, Rollouts, TaskBatch
 
 # Which loss trains what.

@@ -13,8 +13,8 @@ import optax
 
 from macaw_jax.adaptation import fine_tune, identity
 from macaw_jax.hyperparameters import require
+from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
 from macaw_jax.losses import add
-from macaw_jax.meta_learner import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
 from macaw_jax.types import (
   Algorithm,
   Array,

@@ -13,9 +13,9 @@ import optax
 
 from macaw_jax.algorithms.arguments import check_hidden_sizes, check_learning_rates, check_shares
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
+from macaw_jax.learners.gradient import MakeOptimizer
 from macaw_jax.losses import advantage_of, advantage_weighted_regression, value_regression
 from macaw_jax.losses.values import make_target
-from macaw_jax.meta_learner import MakeOptimizer
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import Algorithm, Problem
@@ -31,7 +31,7 @@ def multitask_awr(
   advantage_target: str = "monte_carlo",
   lambda_: float = 0.95,
   temperature: float = 1.0,
-  maximum_weight: float = 20.0,
+  max_weight: float = 20.0,
   task_dropout: float = 0.0,
   value_learning_rate: float = 3e-4,
   policy_learning_rate: float = 3e-4,
@@ -52,7 +52,7 @@ def multitask_awr(
     advantage_target: Likewise.
     lambda_: Of TD(lambda).
     temperature: Of the advantage weights.
-    maximum_weight: Of the advantage weights.
+    max_weight: Of the advantage weights.
     task_dropout: Probability that a training task hides its task vector, so that the zeros of a new task are known.
     value_learning_rate: In training.
     policy_learning_rate: In training.
@@ -85,9 +85,7 @@ def multitask_awr(
     init={"value": value.init, "policy": policy.init},
     losses={  # Each part by its own loss alone: the policy's loss holds the value network fixed.
       "value": value_regression(value, target(value_target)),
-      "policy": advantage_weighted_regression(
-        policy, advantage, temperature=temperature, maximum_weight=maximum_weight
-      ),
+      "policy": advantage_weighted_regression(policy, advantage, temperature=temperature, max_weight=max_weight),
     },
     act=act_with(policy),
     learning_rates={"value": value_learning_rate, "policy": policy_learning_rate},

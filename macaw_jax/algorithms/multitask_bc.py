@@ -10,8 +10,8 @@ import optax
 
 from macaw_jax.algorithms.arguments import check_hidden_sizes, check_learning_rates
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
+from macaw_jax.learners.gradient import MakeOptimizer
 from macaw_jax.losses import behaviour_cloning
-from macaw_jax.meta_learner import MakeOptimizer
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.types import Algorithm, Problem
 

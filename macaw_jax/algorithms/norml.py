@@ -31,6 +31,8 @@ from macaw_jax.algorithms.arguments import (
   passes_arguments_to,
 )
 from macaw_jax.hyperparameters import require
+from macaw_jax.learners.gradient import MakeOptimizer, init_parts, linear_decay, meta_learner
+from macaw_jax.learners.policy_gradient import with_epochs
 from macaw_jax.losses.feature_baseline import cubic_features
 from macaw_jax.losses.policy_gradient import ratio_surrogate
 from macaw_jax.losses.policy_gradient_steps import (
@@ -41,10 +43,8 @@ from macaw_jax.losses.policy_gradient_steps import (
   policy_loss,
 )
 from macaw_jax.losses.returns import masked_mean
-from macaw_jax.meta_learner import MakeOptimizer, init_parts, linear_decay, meta_learner
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian, learned_gaussian_policy
 from macaw_jax.networks.learned_advantage import learned_advantage_function
-from macaw_jax.policy_gradient_learner import with_epochs
 from macaw_jax.types import (
   Adaptation,
   Algorithm,

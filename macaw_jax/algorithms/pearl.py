@@ -1,7 +1,7 @@
 """PEARL, which collects its own data: the belief of `pearl_offline` beside soft actor-critic.
 
 Rakelly et al. 2019. The update is that of `pearl_offline`; what differs is where its batches come from, the agent's own
-recent episodes for the context and all of its episodes for the actor-critic (`macaw_jax.training.online`).
+recent episodes for the context and all of its episodes for the actor-critic (`macaw_jax.sources.replay`).
 """
 
 from typing import Any

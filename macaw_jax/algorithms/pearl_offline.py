@@ -21,8 +21,8 @@ import jax.numpy as jnp
 
 from macaw_jax.algorithms.arguments import check_counts, check_hidden_sizes, passes_arguments_to
 from macaw_jax.algorithms.contextual import SCALE, ContextEncoder, contextual_agent, reading
-from macaw_jax.context_learner import Net
 from macaw_jax.hyperparameters import require
+from macaw_jax.learners.context import Net
 from macaw_jax.losses.embeddings import kl_to_standard_normal
 from macaw_jax.networks.encoders import (
   Gaussian,

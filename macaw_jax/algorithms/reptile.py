@@ -17,7 +17,7 @@ import optax
 
 from macaw_jax.algorithms.arguments import check_learning_rates, passes_arguments_to
 from macaw_jax.algorithms.maml_rl import inner
-from macaw_jax.meta_learner import MakeOptimizer, init_parts, learner, linear_decay
+from macaw_jax.learners.gradient import MakeOptimizer, init_parts, learner, linear_decay
 from macaw_jax.networks.gaussian import act_with_gaussian
 from macaw_jax.types import Algorithm, Key, MetaParams, Metrics, Params, Problem, Rollouts, TaskBatch
 

@@ -16,13 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.data.collect import one_episode
+from macaw_jax.collection.collect import one_episode
 from macaw_jax.data.dataset import Dataset, dataset_of
 from macaw_jax.data.sampling import gather
 from macaw_jax.data.statistics import Statistics, normalise
 from macaw_jax.envs.family import Task, TaskFamily
+from macaw_jax.envs.rollout import Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.evaluation.protocols import Evaluation, act_on_raw_timesteps, make_draw_priors
-from macaw_jax.evaluation.rollout import Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Algorithm, Key, Params, Transition
 
 NUM_EPISODES = 5  # of experience before the last score

@@ -26,7 +26,7 @@ from macaw_jax.data.sampling import gather, random_slice, random_subset
 from macaw_jax.data.scores import normalised_score
 from macaw_jax.data.statistics import Statistics, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
-from macaw_jax.evaluation.rollout import Act, Engine, Trajectory, episode_return, make_rollout
+from macaw_jax.envs.rollout import Act, Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep
 
 # By whose episodes an agent adapts to: those acted for the task itself, for others, at random, or by the agent.

@@ -9,10 +9,10 @@ from functools import partial
 import jax
 import numpy as np
 
-from macaw_jax.data.collect import join_episodes, one_episode, uniform_act
+from macaw_jax.collection.collect import join_episodes, one_episode, uniform_act
 from macaw_jax.data.dataset import Dataset, Episodes, dataset_of
 from macaw_jax.envs.family import Task, TaskFamily
-from macaw_jax.evaluation.rollout import Engine, make_rollout
+from macaw_jax.envs.rollout import Engine, make_rollout
 
 # Part of the protocol: all runs are evaluated on the same random episodes, whatever their seeds.
 RANDOM_POLICY_SEED = 20_240_229

@@ -6,7 +6,7 @@ from macaw_jax.losses.advantage_weighting import (
   advantage_weighted_regression,
   advantage_weights,
   behaviour_cloning,
-  enriched_advantage_weighted_regression,
+  macaw_policy_loss,
   weighted_negative_log_likelihood,
 )
 from macaw_jax.losses.combinators import add, scale
@@ -51,7 +51,6 @@ __all__ = [
   "club_upper_bound",
   "cubic_features",
   "dice_surrogate",
-  "enriched_advantage_weighted_regression",
   "fit_baseline",
   "gaussian_negative_log_likelihood",
   "generalised_advantage",
@@ -59,6 +58,7 @@ __all__ = [
   "kl_to_standard_normal",
   "loaded_dice_surrogate",
   "log_prob_surrogate",
+  "macaw_policy_loss",
   "masked_mean",
   "monte_carlo",
   "normalise_advantage",

@@ -22,12 +22,12 @@ Advantage = Callable[[dict[str, Params], Transition], Array]
 SMALLEST_DEVIATION = 1e-8  # Advantages that are all equal then weigh 1, and the loss is behaviour cloning.
 
 
-def exponential_weights(advantage: Array, *, temperature: float, maximum_weight: float) -> Array:
-  """W = min(exp(A / temperature), maximum_weight), without overflow: `[...] -> [...]`.
+def exponential_weights(advantage: Array, *, temperature: float, max_weight: float) -> Array:
+  """W = min(exp(A / temperature), max_weight), without overflow: `[...] -> [...]`.
 
   Implicit Q-learning weighs so (Kostrikov et al. 2021, arXiv:2110.06169, equation 7).
   """
-  return jnp.exp(jnp.minimum(advantage / temperature, jnp.log(maximum_weight)))
+  return jnp.exp(jnp.minimum(advantage / temperature, jnp.log(max_weight)))
 
 
 def softmax_weights(advantage: Array, *, temperature: float) -> Array:
@@ -39,25 +39,25 @@ def softmax_weights(advantage: Array, *, temperature: float) -> Array:
 
 
 def advantage_weights(
-  advantage: Array, *, temperature: float = 1.0, maximum_weight: float = 20.0, normalise: bool = True
+  advantage: Array, *, temperature: float = 1.0, max_weight: float = 20.0, normalise: bool = True
 ) -> Array:
-  """W = exp(min(A' / temperature, log maximum_weight)), A' = (A - mean A) / std A over the batch.
+  """W = exp(min(A' / temperature, log max_weight)), A' = (A - mean A) / std A over the batch.
 
   The standard deviation is the unbiased one, as in the released code. Only large weights are clipped.
 
   Args:
     advantage: A, `[B]`.
     temperature: How much a better action counts; towards infinity every weight is 1.
-    maximum_weight: Upper bound of a weight.
-    normalise: False uses A itself, cut below at -log maximum_weight as well.
+    max_weight: Upper bound of a weight.
+    normalise: False uses A itself, cut below at -log max_weight as well.
   """
   chex.assert_rank(advantage, 1)
   if normalise:
     deviation = jnp.maximum(jnp.std(advantage, ddof=1), SMALLEST_DEVIATION)
     advantage = (advantage - jnp.mean(advantage)) / deviation
   else:
-    advantage = jnp.maximum(advantage, -jnp.log(maximum_weight) * temperature)
-  return exponential_weights(advantage, temperature=temperature, maximum_weight=maximum_weight)
+    advantage = jnp.maximum(advantage, -jnp.log(max_weight) * temperature)
+  return exponential_weights(advantage, temperature=temperature, max_weight=max_weight)
 
 
 def weighted_negative_log_likelihood(log_prob: Array, weights: Array) -> Array:
@@ -80,7 +80,7 @@ def advantage_weighted_regression(
   advantage: Advantage,
   *,
   temperature: float = 1.0,
-  maximum_weight: float = 20.0,
+  max_weight: float = 20.0,
   normalise: bool = True,
   part: str = "policy",
 ) -> LossFn:
@@ -88,7 +88,7 @@ def advantage_weighted_regression(
 
   Raises ValueError unless the temperature is positive and the largest weight at least one.
   """
-  weigh = _weighting(temperature, maximum_weight, normalise)
+  weigh = _weighting(temperature, max_weight, normalise)
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     del key
@@ -119,13 +119,13 @@ def advantage_regression(policy: Policy, advantage: Advantage, *, part: str = "p
   return loss
 
 
-def enriched_advantage_weighted_regression(
+def macaw_policy_loss(
   policy: Policy,
   advantage: Advantage,
   coefficient: Callable[[dict[str, Params]], Array],
   *,
   temperature: float = 1.0,
-  maximum_weight: float = 20.0,
+  max_weight: float = 20.0,
   normalise: bool = True,
   part: str = "policy",
 ) -> LossFn:
@@ -139,7 +139,7 @@ def enriched_advantage_weighted_regression(
     advantage: A(s, a), held fixed.
     coefficient: Reads the weight of the advantage regression from the params.
     temperature: See `advantage_weights`.
-    maximum_weight: Likewise.
+    max_weight: Likewise.
     normalise: Likewise.
     part: The name of the policy's parameters.
 
@@ -149,7 +149,7 @@ def enriched_advantage_weighted_regression(
   if policy.log_prob_and_advantage is None:
     raise ValueError("advantage regression needs a policy with an advantage head")
   log_prob_and_advantage = policy.log_prob_and_advantage
-  weigh = _weighting(temperature, maximum_weight, normalise)
+  weigh = _weighting(temperature, max_weight, normalise)
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     del key
@@ -175,10 +175,8 @@ def behaviour_cloning(policy: Policy, *, part: str = "policy") -> LossFn:
   return loss
 
 
-def _weighting(temperature: float, maximum_weight: float, normalise: bool) -> Callable[[Array], Array]:
+def _weighting(temperature: float, max_weight: float, normalise: bool) -> Callable[[Array], Array]:
   """`advantage_weights` with these arguments. Raises ValueError for those that make no sense."""
   require(temperature > 0, f"temperature={temperature} must be positive")
-  require(maximum_weight >= 1, f"maximum_weight={maximum_weight} must be at least 1")
-  return functools.partial(
-    advantage_weights, temperature=temperature, maximum_weight=maximum_weight, normalise=normalise
-  )
+  require(max_weight >= 1, f"max_weight={max_weight} must be at least 1")
+  return functools.partial(advantage_weights, temperature=temperature, max_weight=max_weight, normalise=normalise)

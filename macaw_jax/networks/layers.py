@@ -133,11 +133,11 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def make_layer(name: str, matrix_products: str = "float32") -> Callable[..., nn.Module]:
+def make_layer(name: str, matmul_precision: str = "float32") -> Callable[..., nn.Module]:
   """The layer called `name`, `(features, name=...) -> module`, with products of that precision.
 
   Raises ValueError, with the known names, for any other layer or precision.
   """
   if name not in LAYERS:
     raise ValueError(f"layer={name!r} is unknown; choose one of {', '.join(sorted(LAYERS))}")
-  return functools.partial(LAYERS[name], product=make_matrix_product(matrix_products))
+  return functools.partial(LAYERS[name], product=make_matrix_product(matmul_precision))

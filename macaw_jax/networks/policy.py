@@ -41,14 +41,14 @@ class PolicyModule(nn.Module):
 
   With h the trunk's last layer before its ReLU: mean = tanh(layer(relu(h))), and the head predicts the advantage
   of an action a from relu([h, a]) through one hidden layer of 32. The rectified concatenation is the released
-  code's: the head sees only the positive part of each action component. `rectify_action=False` shows it all.
+  code's: the head sees only the positive part of each action component. `relu_action=False` shows it all.
   """
 
   action_size: int
   hidden_sizes: Sequence[int]
   layer: Callable[..., nn.Module]
   advantage_head: bool
-  rectify_action: bool
+  relu_action: bool
 
   def setup(self) -> None:
     """Names the layers."""
@@ -83,7 +83,7 @@ class PolicyModule(nn.Module):
     return jnp.tanh(self.output(features))
 
   def _advantage(self, features: Array, action: Array) -> Array:
-    action = jnp.where(self.rectify_action, nn.relu(action), action)
+    action = jnp.where(self.relu_action, nn.relu(action), action)
     return self.head(jnp.concatenate([features, action], axis=-1))[..., 0]
 
 
@@ -98,10 +98,10 @@ def gaussian_policy(
   hidden_sizes: Sequence[int],
   *,
   layer: str,
-  matrix_products: str = "float32",
+  matmul_precision: str = "float32",
   standard_deviation: float = 0.2,
   advantage_head: bool = False,
-  rectify_action: bool = True,
+  relu_action: bool = True,
 ) -> Policy:
   """pi(a | s) = Normal(tanh mean, standard_deviation^2 I) with a standard deviation that is never learned.
 
@@ -109,8 +109,8 @@ def gaussian_policy(
   Raises ValueError for an unknown layer or precision of products, or a standard deviation that is not positive.
   """
   require(standard_deviation > 0, f"standard_deviation={standard_deviation} must be positive")
-  layers = make_layer(layer, matrix_products)
-  module = PolicyModule(action_size, tuple(hidden_sizes), layers, advantage_head, rectify_action)
+  layers = make_layer(layer, matmul_precision)
+  module = PolicyModule(action_size, tuple(hidden_sizes), layers, advantage_head, relu_action)
 
   def init(key: Key) -> Params:
     return init_params(module, key, jnp.zeros((1, observation_size)), jnp.zeros((1, action_size)))

@@ -46,5 +46,5 @@ MATRIX_PRODUCTS: dict[str, MatrixProduct] = {"float32": jnp.matmul, "bfloat16": 
 def make_matrix_product(name: str) -> MatrixProduct:
   """The product called `name`. Raises ValueError, with the known names, for any other."""
   if name not in MATRIX_PRODUCTS:
-    raise ValueError(f"matrix_products={name!r} is unknown; choose one of {', '.join(sorted(MATRIX_PRODUCTS))}")
+    raise ValueError(f"matmul_precision={name!r} is unknown; choose one of {', '.join(sorted(MATRIX_PRODUCTS))}")
   return MATRIX_PRODUCTS[name]

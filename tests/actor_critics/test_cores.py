@@ -8,7 +8,7 @@ import pytest
 
 from macaw_jax.actor_critics import CORES, make_actor_critic
 from macaw_jax.actor_critics.core import beside
-from macaw_jax.context_learner import train_only
+from macaw_jax.learners.context import train_only
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
 from macaw_jax.types import Problem, Transition
 
@@ -21,7 +21,7 @@ ARGUMENTS = {
   "reward_scale": 5.0,
   "expectile": 0.8,
   "temperature": 0.5,
-  "maximum_weight": 100.0,
+  "max_weight": 100.0,
   "behaviour_penalty": 0.7,
 }
 # By name, and the one core that an argument changes in its parts.
@@ -314,7 +314,7 @@ def test_policies_act_within_bounds_by_the_latent(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_numbers_may_be_traced(variant):
   numbers = {name: value for name, value in (ARGUMENTS | VARIANTS[variant]).items() if isinstance(value, float)}
-  numbers |= {"maximum_penalty": 9.0, "penalty_rate": 2.0}
+  numbers |= {"max_penalty": 9.0, "penalty_rate": 2.0}
 
   params = parts_of(variant)
 
@@ -336,14 +336,14 @@ def test_numbers_may_be_traced(variant):
     ("iql", "expectile", 1.0),
     ("iql", "expectile", 0.0),
     ("iql", "temperature", 0.0),
-    ("iql", "maximum_weight", 0.5),
+    ("iql", "max_weight", 0.5),
     ("awac", "reward_scale", 0.0),
     ("awac", "temperature", -0.1),
     ("brac", "reward_scale", 0.0),
     ("brac", "behaviour_penalty", -0.1),
     ("brac_adaptive", "divergence_target", -0.1),
     ("brac_adaptive", "penalty_rate", -1.0),
-    ("brac_adaptive", "maximum_penalty", 0.5),
+    ("brac_adaptive", "max_penalty", 0.5),
   ],
 )
 def test_arguments_outside_their_range_are_refused(variant, name, value):

@@ -46,7 +46,7 @@ def test_each_step_reads_its_own_rows_in_order():
 
 
 def test_slow_copy_by_hand():
-  rule = gradient_step(pull("x"), on="x", step_size=0.5, steps=2, learn_step_size=False, slow_decay=0.9)
+  rule = gradient_step(pull("x"), on="x", step_size=0.5, steps=2, learn_step_size=False, ema_decay=0.9)
   net = {"x": jnp.asarray(0.0)}
   changes, _ = rule.apply(net, rule.init(net), batch_of([4.0, 10.0]), KEY)
   np.testing.assert_allclose(changes["slow_x"], 0.9 * (0.1 * 2.0) + 0.1 * 6.0, rtol=1e-6)

@@ -53,7 +53,7 @@ def plain(params, rates, support, steps, first_order):
 
 
 def factored(params, rates, support, steps, first_order):
-  rule = gradient_descent(first_order=first_order, slow_decay=SLOW_DECAY)
+  rule = gradient_descent(first_order=first_order, ema_decay=SLOW_DECAY)
   descent = rule.init(params)
   for k in range(steps):
     weights = rule.weights(params, descent)

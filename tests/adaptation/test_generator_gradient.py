@@ -9,7 +9,7 @@ import pytest
 
 from macaw_jax.adaptation import chain, gradient_step
 from macaw_jax.adaptation.generator_gradient import attach_taps, open_taps
-from macaw_jax.meta_learner import meta_loss
+from macaw_jax.learners.gradient import meta_loss
 from macaw_jax.networks.layers import generate
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import MetaParams, TaskBatch, Transition
@@ -51,13 +51,13 @@ def assert_same(gradient, expected):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("slow_decay", [None, 0.8])
+@pytest.mark.parametrize("ema_decay", [None, 0.8])
 @pytest.mark.parametrize("first_order", [False, True])
-def test_meta_gradient_is_that_without_taps(steps, slow_decay, first_order):
+def test_meta_gradient_is_that_without_taps(steps, ema_decay, first_order):
   with jax.enable_x64(True):
-    rule = gradient_step(loss, on="first", step_size=0.1, steps=steps, slow_decay=slow_decay, first_order=first_order)
+    rule = gradient_step(loss, on="first", step_size=0.1, steps=steps, ema_decay=ema_decay, first_order=first_order)
     judged = loss
-    if slow_decay is not None:
+    if ema_decay is not None:
       judged = lambda params, batch, key: loss(params | {"second": params["slow_first"]}, batch, key)  # noqa: E731
     gradient = meta_gradient(rule, judged)
     expected = meta_gradient(rule._replace(generator_products={}), judged)

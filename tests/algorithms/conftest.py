@@ -5,7 +5,7 @@ import pytest
 from small_context_batches import PROBLEM, SMALL
 
 from macaw_jax.algorithms import contextual
-from macaw_jax.context_learner import context_learner
+from macaw_jax.learners.context import context_learner
 
 
 @pytest.fixture

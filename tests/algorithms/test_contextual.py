@@ -10,7 +10,7 @@ from macaw_jax.actor_critics import CORES
 from macaw_jax.algorithms import corro, csro, focal, pearl, pearl_offline, unicorn
 from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, all_of, reading
 from macaw_jax.algorithms.corro import LATENT_SCALE, noisy_rewards
-from macaw_jax.context_learner import LATENT, total_loss, train_only
+from macaw_jax.learners.context import LATENT, total_loss, train_only
 from macaw_jax.networks.running_scale import initial_scale, standardise
 
 AGENT = {"critic_loss": {"critic"}, "value_loss": {"value"}, "policy_loss": {"policy"}}  # of 'sac' and 'iql'
@@ -101,7 +101,7 @@ def test_an_encoder_without_weight_on_its_losses_stays_bit_for_bit(name):
 
 
 def test_slow_copies_start_equal_and_follow_by_the_target_rate():
-  algorithm = pearl(PROBLEM, **SMALL, target_rate=0.25)
+  algorithm = pearl(PROBLEM, **SMALL, tau=0.25)
   state = algorithm.init(KEY)
   jax.tree.map(np.testing.assert_array_equal, state.params.net["target_value"], state.params.net["value"])
   after, _ = algorithm.update(state, tasks(), KEY)

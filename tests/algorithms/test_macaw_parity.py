@@ -81,7 +81,7 @@ class Step:
       "inner_steps": meta["inner_steps"],
       "inner_value_target": "bootstrapped" if meta["inner_bootstrap"] else "monte_carlo",
       "standard_deviation": meta["action_std"],
-      "maximum_weight": meta["weight_clip"],
+      "max_weight": meta["weight_clip"],
       "temperature": meta["temperature"],
     } | RELEASED
     rates = read_net(self.file, "raw_rate", meta, dtype)

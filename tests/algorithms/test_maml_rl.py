@@ -24,9 +24,9 @@ from small_episodes import EPISODES, PROBLEM, TASKS, tasks
 from macaw_jax.adaptation.policy_gradient_step import policy_gradient_step
 from macaw_jax.algorithms import maml_rl, reptile
 from macaw_jax.algorithms.maml_rl import TRAINS, objective
+from macaw_jax.learners.gradient import gradient_of, learner, meta_loss
+from macaw_jax.learners.policy_gradient import divergence_from_behaviour, record_behaviour
 from macaw_jax.losses.policy_gradient_steps import SURROGATES
-from macaw_jax.meta_learner import gradient_of, learner, meta_loss
-from macaw_jax.policy_gradient_learner import divergence_from_behaviour, record_behaviour
 from macaw_jax.types import MetaParams, Rollouts, TaskBatch
 
 pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")

@@ -14,8 +14,8 @@ from small_episodes import HORIZON, PROBLEM, TASKS, tasks
 
 from macaw_jax.algorithms import norml
 from macaw_jax.algorithms.norml import TRAINS, objective
-from macaw_jax.meta_learner import gradient_of, meta_loss
-from macaw_jax.policy_gradient_learner import record_behaviour
+from macaw_jax.learners.gradient import gradient_of, meta_loss
+from macaw_jax.learners.policy_gradient import record_behaviour
 from macaw_jax.types import MetaParams, TaskBatch
 
 pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")

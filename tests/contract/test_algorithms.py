@@ -38,7 +38,7 @@ VARIANTS = {
   "macaw, two inner steps": (macaw, {"inner_steps": 2}),
   "macaw, fixed step sizes": (macaw, {"learn_step_sizes": False}),
   "macaw, TD(lambda)": (macaw, {"inner_value_target": "td_lambda", "advantage_target": "td_lambda"}),
-  "macaw, slow copy": (macaw, {"outer_value_target": "bootstrapped", "slow_decay": 0.9}),
+  "macaw, slow copy": (macaw, {"outer_value_target": "bootstrapped", "ema_decay": 0.9}),
   "multitask_awr, weight transform": (multitask_awr, {"layer": "weight_transform", "task_dropout": 0.5}),
   "pearl_offline, soft actor-critic": (pearl_offline, {"core": "sac", "kl_reduction": "mean"}),
   "pearl_offline, AWAC": (pearl_offline, {"core": "awac"}),
@@ -169,7 +169,7 @@ def largest(tree):
   return max((float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree)), default=0.0)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"outer_value_target": "bootstrapped", "slow_decay": 0.9}])
+@pytest.mark.parametrize("arguments", [{}, {"outer_value_target": "bootstrapped", "ema_decay": 0.9}])
 def test_macaw_outer_losses_train_the_parts_that_its_table_names(arguments):
   from macaw_jax.algorithms.macaw import TRAINS
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from macaw_jax.envs.cartpole import CartPole, cartpole_bias, fallen, reset, step
-from macaw_jax.evaluation.rollout import episode_return, make_rollout
+from macaw_jax.envs.rollout import episode_return, make_rollout
 
 FAMILY = cartpole_bias()
 UNBIASED = {"bias": np.float32(0.0)}

@@ -9,7 +9,7 @@ from macaw_jax.envs.cheetah_swapped import cheetah_swapped, observe, reward, tip
 from macaw_jax.envs.family import Physics
 from macaw_jax.envs.mjx_engine import on_mjx
 from macaw_jax.envs.native_engine import on_native
-from macaw_jax.evaluation.rollout import episode_return, make_rollout
+from macaw_jax.envs.rollout import episode_return, make_rollout
 
 FAMILY = cheetah_swapped()
 EXCHANGED = [3, 1, 2, 0, 4, 5]

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
-from macaw_jax.data.collect import uniform_act
+from macaw_jax.collection.collect import uniform_act
 from macaw_jax.envs.mjx_engine import on_mjx
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.envs.randomised import MULTIPLIER_BASES, sample_multipliers
-from macaw_jax.evaluation.rollout import episode_return, make_rollout
+from macaw_jax.envs.rollout import episode_return, make_rollout
 
 # One family of each body, that which derives most from its states: compiling MJX takes half a minute a body.
 SLOWEST = pytest.param("humanoid_dir", marks=pytest.mark.slow)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
-from macaw_jax.data.collect import uniform_act
+from macaw_jax.collection.collect import uniform_act
 from macaw_jax.envs.family import Physics
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.envs.native_engine import on_native
-from macaw_jax.evaluation.rollout import episode_return, make_rollout
+from macaw_jax.envs.rollout import episode_return, make_rollout
 
 
 def first_tasks(family, count):

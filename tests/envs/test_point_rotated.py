@@ -7,7 +7,7 @@ import pytest
 
 from macaw_jax import envs
 from macaw_jax.envs.point_rotated import point_rotated, point_rotated_sparse, step
-from macaw_jax.evaluation.rollout import episode_return, make_rollout
+from macaw_jax.envs.rollout import episode_return, make_rollout
 
 SHAPED, SPARSE = point_rotated(), point_rotated_sparse()
 ANGLES = np.float32([0.0, math.pi / 2, -2.5, math.pi])

@@ -10,8 +10,8 @@ import pytest
 from macaw_jax import envs
 from macaw_jax.algorithms import maml_rl, norml
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
+from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.evaluation.on_policy import experience_task, make_on_policy_protocol
-from macaw_jax.evaluation.sampled_rollout import make_sampled_rollout
 from macaw_jax.types import Algorithm, Problem
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

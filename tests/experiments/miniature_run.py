@@ -12,7 +12,7 @@ from configs import macaw
 from macaw_jax import envs
 from macaw_jax.data.dataset import Episodes, write_dataset
 from macaw_jax.data.manifest import Manifest, TaskEntry
-from macaw_jax.evaluation.rollout import episode_return, make_rollout
+from macaw_jax.envs.rollout import episode_return, make_rollout
 from macaw_jax.training.metrics import ProgressLine
 
 TRAIN_TASKS, TEST_TASKS = (0, 1, 2), (3, 4)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from experiments.compare_variants import choose_arms, read_arms
 
 from configs import macaw, norml, reptile
-from experiments import arms_report, compare_arms, online_report
+from experiments import arms_report, compare_variants, online_report
 from experiments.command_line import ConfigFlag
-from experiments.compare_arms import choose_arms, read_arms
 from experiments.configuration import ConfigurationError
 from experiments.interruption import Interruption
 from experiments.run_groups import group_by_configuration
@@ -103,10 +103,10 @@ def test_the_picture_and_a_machine_that_cannot_draw_it(tmp_path, capsys, monkeyp
     for seed in range(2):
       write_run(tmp_path / f"{arm}-{seed}", arm, seed, [-1.0], curve=[(0, -10.0), (100, -5.0 - seed)])
   with flagsaver.flagsaver(picture=str(tmp_path / "arms.png")):
-    compare_arms.main([str(tmp_path / "*-?")], NoConfig())
+    compare_variants.main([str(tmp_path / "*-?")], NoConfig())
     assert (tmp_path / "arms.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    compare_arms.main([str(tmp_path / "*-?")], NoConfig())
+    compare_variants.main([str(tmp_path / "*-?")], NoConfig())
   said = capsys.readouterr().out
   assert said.count("| norml | -10.00 ± 0.00 | -1.00 ± 0.00 | 2 |") == 2
   assert "no picture: matplotlib is not installed" in said
@@ -117,7 +117,7 @@ def test_runs_that_cannot_stand_beside_each_other(tmp_path):
   write_run(tmp_path / "b", "maml", 0, [-1.0], family="cartpole_bias")
   with pytest.raises(ConfigurationError, match="expected runs on one family, found point_rotated, cartpole_bias"):
     table_of(tmp_path / "*")
-  with pytest.raises(ConfigurationError, match=r"acted itself; see python -m experiments.compare_arms"):
+  with pytest.raises(ConfigurationError, match=r"acted itself; see python -m experiments.compare_variants"):
     online_report.main([str(tmp_path / "a")])
   results = json.loads((tmp_path / "a" / "results.json").read_text())
   del results["config"]["rollouts"]
@@ -129,12 +129,14 @@ def test_runs_that_cannot_stand_beside_each_other(tmp_path):
 def test_a_configuration_has_all_its_arms_unless_it_names_some():
   config = norml.get_config().lock()
   choose_arms(config, 5)
-  assert (config.population.arms, config.population.seeds) == ("all", 5)
-  config.population.arms = "maml,norml"
+  assert (config.population.variants, config.population.seeds) == ("all", 5)
+  config.population.variants = "maml,norml"
   choose_arms(config, None)
-  assert (config.population.arms, config.population.seeds) == ("maml,norml", 5)
+  assert (config.population.variants, config.population.seeds) == ("maml,norml", 5)
   for other in (macaw, reptile):
-    with pytest.raises(ConfigurationError, match=r"^config.arms: expected arms to compare, as configs/norml.py has"):
+    with pytest.raises(
+      ConfigurationError, match=r"^config.variants: expected arms to compare, as configs/norml.py has"
+    ):
       choose_arms(other.get_config(), None)
 
 
@@ -147,17 +149,19 @@ class Given(ConfigFlag):
 
 def test_a_configuration_and_directories_at_once_are_refused():
   with pytest.raises(ConfigurationError, match=r"expected --config or directories, found both \('runs/a'\)"):
-    compare_arms.main(["runs/a"], Given("configs/norml.py"))
+    compare_variants.main(["runs/a"], Given("configs/norml.py"))
   with flagsaver.flagsaver(seeds=3), pytest.raises(ConfigurationError, match=r"^--seeds: expected beside --config"):
-    compare_arms.main(["runs/a"], NoConfig())
+    compare_variants.main(["runs/a"], NoConfig())
 
 
 def test_all_that_is_wrong_with_a_command_is_said_at_once():
   flag = Given("configs/norml.py", "--config.algorithm.offset=true", "--config.training.steps=-1")
   with flagsaver.flagsaver(seeds=0), pytest.raises(ConfigurationError) as raised:
-    compare_arms.main([], flag)
+    compare_variants.main([], flag)
   replaced, *others = raised.value.problems
-  assert replaced.startswith("command line: config.algorithm.offset: config.arms.domain_randomisation.offset, config.")
+  assert replaced.startswith(
+    "command line: config.algorithm.offset: config.variants.domain_randomisation.offset, config."
+  )
   assert sorted(problem.partition(":")[0] for problem in others) == ["--seeds = 0", "config.training.steps = -1"]
 
 
@@ -172,10 +176,10 @@ def get_config():
 def test_the_arms_of_a_configuration_are_trained_and_drawn_side_by_side(tmp_path, capsys, monkeypatch, compiled_once):
   pytest.importorskip("matplotlib")
   (tmp_path / "tiny.py").write_text(CONFIGURATION.format(output=str(tmp_path / "arms")))
-  flag = Given(str(tmp_path / "tiny.py"), "--config.population.arms=maml,norml")
+  flag = Given(str(tmp_path / "tiny.py"), "--config.population.variants=maml,norml")
   monkeypatch.setattr(Interruption, "listen", lambda self: None)  # Signals are for pytest to answer.
   with flagsaver.flagsaver(picture=str(tmp_path / "arms.png"), seeds=1):
-    compare_arms.main([], flag)
+    compare_variants.main([], flag)
   said = capsys.readouterr().out
   assert said.count("| maml | ") == said.count("| norml | ") == 1
   assert said.endswith(f"drawn to {tmp_path / 'arms.png'}\n")

@@ -19,7 +19,7 @@ from macaw_jax.training.population import Population, Skips
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
-def stopped_run(config, directory, maximum_weight=20.0):
+def stopped_run(config, directory, max_weight=20.0):
   """A member that has skipped updates 5 and 6, the last two, after five that were applied."""
   experiment = load_experiment(config)
   make = partial(make_algorithm, config, experiment.problem)
@@ -27,14 +27,14 @@ def stopped_run(config, directory, maximum_weight=20.0):
   keys = Keys(*jax.random.split(jax.random.key(0), 3))
   state = initialise(make(), keys.init)._replace(step=jnp.int32(7))
   directory.mkdir()
-  stopped = Population({"maximum_weight": jnp.float32(maximum_weight)}, state, Skips(jnp.int32(4), jnp.int32(2)))
+  stopped = Population({"max_weight": jnp.float32(max_weight)}, state, Skips(jnp.int32(4), jnp.int32(2)))
   return experiment, make, MemberRun(member, directory, keys, None), jax.device_get(stopped)
 
 
 def test_a_stop_is_explained_and_its_batch_kept(miniature, tmp_path, capsys):
   directory = tmp_path / "member"
   # The loss takes its logarithm; a number that is not traced would be refused.
-  experiment, make, run, stopped = stopped_run(miniature, directory, maximum_weight=-1.0)
+  experiment, make, run, stopped = stopped_run(miniature, directory, max_weight=-1.0)
   report_stop(miniature, experiment, make, run, stopped, name_operation=True)
   first, batch, why, operation = capsys.readouterr().out.splitlines()
   assert first == (

@@ -90,15 +90,15 @@ def test_the_same_command_continues_an_interrupted_run_bit_for_bit(finished, tmp
 
 def test_members_of_arms_are_written_where_each_arm_would_be_alone():
   config = norml.get_config()
-  config.population.arms, config.population.seeds, config.seed = "maml, norml", 2, 3
+  config.population.variants, config.population.seeds, config.seed = "maml, norml", 2, 3
   members = members_of(config)
   assert [member.label for member in members] == ["maml, seed 3", "maml, seed 4", "norml, seed 3", "norml, seed 4"]
   assert str(directory_of(members[3].config)) == "runs/norml-point_rotated-norml-4"
-  assert members[0].hyperparameters == {**config.arms.maml.to_dict()}
-  assert list(members[3].config.arms) == ["norml"]
+  assert members[0].hyperparameters == {**config.variants.maml.to_dict()}
+  assert list(members[3].config.variants) == ["norml"]
 
   alone = norml.get_config()
-  alone.population.arms, alone.seed = "norml", 4
+  alone.population.variants, alone.seed = "norml", 4
   (member,) = members_of(alone)
   assert member.config.to_dict() == members[3].config.to_dict()
   assert (member.label, member.hyperparameters) == ("", {})
@@ -117,10 +117,10 @@ def test_members_of_arms_are_written_where_each_arm_would_be_alone():
 
 def test_only_what_differs_between_arms_differs_in_the_program():
   config = norml.get_config()
-  config.population.arms = "maml,maml_offset"
+  config.population.variants = "maml,maml_offset"
   assert set(members_of(config)[0].hyperparameters) == {"offset", "step_size", "learning_rate"}
-  config.arms.maml.step_size = config.arms.maml_offset.step_size = 1
-  config.arms.maml_offset.learning_rate = 0
+  config.variants.maml.step_size = config.variants.maml_offset.step_size = 1
+  config.variants.maml_offset.learning_rate = 0
   assert members_of(config)[1].hyperparameters == {"offset": True, "learning_rate": 0.0}
 
 
@@ -135,7 +135,7 @@ def test_a_population_of_arms_is_its_members_alone(tmp_path, capsys):
   assert [result["arm"] for result in written] == ["maml", "maml", "norml", "norml"]
   assert without_times(metrics_of(members[0].config)) != without_times(metrics_of(members[2].config))
   for member in members:
-    alone = make_miniature(tmp_path / "alone" / member.label, arms=member.config.population.arms)
+    alone = make_miniature(tmp_path / "alone" / member.label, arms=member.config.population.variants)
     alone.seed = member.config.seed
     run(alone)
     ours, theirs = metrics_of(member.config), metrics_of(alone)
@@ -155,17 +155,17 @@ def test_a_population_finds_what_an_arm_has_done_alone(tmp_path, monkeypatch):
   alone.algorithm.decay_steps = 8
   run(alone)
   population = alone.copy_and_resolve_references()
-  population.population.arms = "maml,norml"
+  population.population.variants = "maml,norml"
   population.training.steps = 8
   with pytest.raises(ConfigurationError, match=r"norml-0 went on without runs/norml-point_rotated-maml-0; start those"):
     run(population)
-  population.population.arms, population.population.seeds = "norml", 3
+  population.population.variants, population.population.seeds = "norml", 3
   with pytest.raises(ConfigurationError) as raised:
     run(population)
   assert raised.value.problems == (
     "config.population: runs/norml-point_rotated-norml-0 went on without runs/norml-point_rotated-norml-1, "
     "runs/norml-point_rotated-norml-2; start those that are new alone (--config.seed=1 --config.population.seeds=2), "
-    "then show all with python -m experiments.compare_arms runs/norml-point_rotated-norml-*",
+    "then show all with python -m experiments.compare_variants runs/norml-point_rotated-norml-*",
   )
   assert [path.name for path in Path("runs").iterdir()] == ["norml-point_rotated-norml-0"]
 
@@ -195,7 +195,7 @@ def test_numbers_that_are_not_finite_stop_a_run_which_says_in_what_tasks(tmp_pat
 
 
 def test_commands_for_runs_on_datasets_say_so(finished):
-  with pytest.raises(ConfigurationError, match=r"acts itself; python -m experiments.compare_arms reads"):
+  with pytest.raises(ConfigurationError, match=r"acts itself; python -m experiments.compare_variants reads"):
     evaluate_run(Path(finished.output_directory), steps=None, episodes=None, seed=0)
-  with pytest.raises(ConfigurationError, match=r"acted itself; see python -m experiments.compare_arms"):
+  with pytest.raises(ConfigurationError, match=r"acted itself; see python -m experiments.compare_variants"):
     compare.main([finished.output_directory])

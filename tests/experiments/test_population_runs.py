@@ -57,7 +57,7 @@ def test_members_are_written_where_they_would_be_alone():
     ("first_order=1,0", r"first_order=1: expected true or false"),
     ("inner_steps=1,2", r"config.algorithm.inner_steps = 1 decides the shape of the program"),
     ("layer=dense,weight_transform", r"config.algorithm.layer = 'weight_transform' decides the shape"),
-    ("slow_decay=0.9,0.99", r"config.algorithm.slow_decay = None decides the shape"),
+    ("ema_decay=0.9,0.99", r"config.algorithm.ema_decay = None decides the shape"),
     ("temperature=1;temperature=2", r"temperature is there twice"),
     ("temperature=1,1.0", r"temperature has a value twice"),
     ("temperature=1,nan", r"temperature=nan: expected a number"),

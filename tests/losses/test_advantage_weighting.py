@@ -10,7 +10,7 @@ from macaw_jax.losses import (
   advantage_weighted_regression,
   advantage_weights,
   behaviour_cloning,
-  enriched_advantage_weighted_regression,
+  macaw_policy_loss,
   monte_carlo,
   scale,
   value_regression,
@@ -47,13 +47,13 @@ def test_weights_by_hand():
 
 def test_only_large_weights_are_clipped():
   advantage = jnp.array([-100.0] + [0.0] * 98 + [100.0])
-  weights = advantage_weights(advantage, maximum_weight=20.0)
+  weights = advantage_weights(advantage, max_weight=20.0)
   np.testing.assert_allclose(weights[-1], 20.0, rtol=1e-6)
   assert weights[0] < 1.0 / 20.0
 
 
 def test_raw_advantages_are_cut_on_both_sides():
-  weights = advantage_weights(jnp.array([-9.0, 0.5, 9.0]), normalise=False, maximum_weight=4.0)
+  weights = advantage_weights(jnp.array([-9.0, 0.5, 9.0]), normalise=False, max_weight=4.0)
   np.testing.assert_allclose(weights, [0.25, np.exp(0.5), 4.0], rtol=1e-6)
 
 
@@ -62,7 +62,7 @@ def test_equal_advantages_weigh_one():
 
 
 def test_exponential_weights_have_an_upper_bound_alone():
-  weights = exponential_weights(jnp.array([[-9.0, 0.0], [0.5, 1e6]]), temperature=0.5, maximum_weight=100.0)
+  weights = exponential_weights(jnp.array([[-9.0, 0.0], [0.5, 1e6]]), temperature=0.5, max_weight=100.0)
   np.testing.assert_allclose(weights, [[np.exp(-18.0), 1.0], [np.e, 100.0]], rtol=1e-5)
 
 
@@ -137,7 +137,7 @@ def test_losses_that_report_the_same_metric_cannot_be_added():
 def test_enriched_regression_is_the_sum_of_its_two_losses():
   params, rows = parts() | {"coefficient": jnp.array(0.3)}, batch()
   coefficient = lambda params: params["coefficient"]  # noqa: E731
-  together = enriched_advantage_weighted_regression(POLICY, ADVANTAGE, coefficient, temperature=0.7)
+  together = macaw_policy_loss(POLICY, ADVANTAGE, coefficient, temperature=0.7)
   apart = add(
     advantage_weighted_regression(POLICY, ADVANTAGE, temperature=0.7),
     scale(coefficient, advantage_regression(POLICY, ADVANTAGE)),
@@ -158,10 +158,10 @@ def test_advantage_regression_needs_a_head():
   with pytest.raises(ValueError, match="advantage head"):
     advantage_regression(gaussian_policy(3, 2, (8,), layer="dense"), ADVANTAGE)
   with pytest.raises(ValueError, match="advantage head"):
-    enriched_advantage_weighted_regression(gaussian_policy(3, 2, (8,), layer="dense"), ADVANTAGE, lambda params: 1.0)
+    macaw_policy_loss(gaussian_policy(3, 2, (8,), layer="dense"), ADVANTAGE, lambda params: 1.0)
 
 
-@pytest.mark.parametrize("arguments", [{"temperature": 0.0}, {"maximum_weight": 0.5}])
+@pytest.mark.parametrize("arguments", [{"temperature": 0.0}, {"max_weight": 0.5}])
 def test_bad_weighting_is_refused(arguments):
   with pytest.raises(ValueError, match=next(iter(arguments))):
     advantage_weighted_regression(POLICY, ADVANTAGE, **arguments)

@@ -65,7 +65,7 @@ def test_policy_mean_is_bounded_and_samples_scatter_by_the_standard_deviation():
 def test_rectified_head_ignores_negative_action_components():
   down, further_down = -jnp.ones((4, 2)), -2 * jnp.ones((4, 2))
   for rectify in (True, False):
-    policy = gaussian_policy(3, 2, (6,), layer="dense", advantage_head=True, rectify_action=rectify)
+    policy = gaussian_policy(3, 2, (6,), layer="dense", advantage_head=True, relu_action=rectify)
     params = policy.init(KEY)
     same = np.allclose(policy.advantage(params, INPUTS, down), policy.advantage(params, INPUTS, further_down))
     assert same == rectify

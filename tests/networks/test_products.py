@@ -104,13 +104,13 @@ def test_float32_is_the_plain_product_bit_for_bit():
 
 
 def test_networks_pass_the_precision_on():
-  value = {name: value_network(30, (20, 20), layer="dense", matrix_products=name) for name in ("float32", "bfloat16")}
+  value = {name: value_network(30, (20, 20), layer="dense", matmul_precision=name) for name in ("float32", "bfloat16")}
   params = value["float32"].init(KEY)
   outputs = {name: network.apply(params, INPUTS) for name, network in value.items()}
   assert 1e-4 < relative_difference(outputs["bfloat16"], outputs["float32"]) < 3e-2
 
   heads = {"layer": "weight_transform", "advantage_head": True}
-  policy = {name: gaussian_policy(30, 2, (20,), matrix_products=name, **heads) for name in ("float32", "bfloat16")}
+  policy = {name: gaussian_policy(30, 2, (20,), matmul_precision=name, **heads) for name in ("float32", "bfloat16")}
   params, actions = policy["float32"].init(KEY), jnp.ones((5, 16, 2))
   for function in ("mean", "advantage"):
     inputs = (INPUTS,) if function == "mean" else (INPUTS, actions)
@@ -119,5 +119,5 @@ def test_networks_pass_the_precision_on():
 
 
 def test_another_precision_is_refused():
-  with pytest.raises(ValueError, match="matrix_products='float16' is unknown; choose one of bfloat16, float32"):
-    macaw(Problem(3, 2, 4, 0.9), matrix_products="float16")
+  with pytest.raises(ValueError, match="matmul_precision='float16' is unknown; choose one of bfloat16, float32"):
+    macaw(Problem(3, 2, 4, 0.9), matmul_precision="float16")

@@ -12,7 +12,7 @@ from linear_cloning import make_dataset, sample
 from poisoned_cloning import LOUD, WELL, cloning, poisoned, reference, run
 
 from macaw_jax.adaptation import identity
-from macaw_jax.meta_learner import meta_learner, optimize_parts
+from macaw_jax.learners.gradient import meta_learner, optimize_parts
 from macaw_jax.training.diagnosis import (
   describe,
   diagnose,

@@ -30,8 +30,8 @@ from macaw_jax.data.dataset import discounted_returns
 from macaw_jax.data.replay import Replay, add_episodes, clear
 from macaw_jax.data.statistics import Statistics, fit_scales, no_scaling, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
+from macaw_jax.envs.rollout import Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.evaluation.protocols import act_on_raw_timesteps, make_draw_priors
-from macaw_jax.evaluation.rollout import Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep, TrainState
 
 Reward = Callable[[Task, State, Array, State], Array]

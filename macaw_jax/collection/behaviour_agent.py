@@ -85,7 +85,7 @@ def behaviour_agent(
   hidden_sizes: Sequence[int],
   learning_rate: float,
   discount: float,
-  target_rate: float,
+  tau: float,
   reward_scale: float,
 ) -> BehaviourAgent:
   """Builds the agent (Haarnoja et al. 2018, arXiv:1812.05905, with tasks as in multi-task SAC).
@@ -98,7 +98,7 @@ def behaviour_agent(
     hidden_sizes: widths of the hidden layers of policy and critics.
     learning_rate: of Adam, for policy, critics and temperatures alike.
     discount: gamma.
-    target_rate: tau in `target <- (1 - tau) target + tau critic` after every update.
+    tau: tau in `target <- (1 - tau) target + tau critic` after every update.
     reward_scale: factor on rewards inside the agent; the stored rewards are not touched.
   """
   task_input = standardise_tasks(tasks)
@@ -177,7 +177,7 @@ def behaviour_agent(
     params = params._replace(
       policy=policy_params,
       critic=critic_params,
-      target_critic=optax.incremental_update(critic_params, params.target_critic, target_rate),
+      target_critic=optax.incremental_update(critic_params, params.target_critic, tau),
       log_temperature=log_temperature,
     )
     metrics = {

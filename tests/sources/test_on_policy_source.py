@@ -10,12 +10,12 @@ import pytest
 from macaw_jax import envs
 from macaw_jax.algorithms import maml_rl, norml, reptile
 from macaw_jax.algorithms.maml_rl import inner
+from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol
-from macaw_jax.evaluation.sampled_rollout import make_sampled_rollout
+from macaw_jax.learners.policy_gradient import record_behaviour
 from macaw_jax.networks.gaussian import log_prob
-from macaw_jax.policy_gradient_learner import record_behaviour
+from macaw_jax.sources.on_policy import collecting, sample_distinct_tasks
 from macaw_jax.training.loop import initialise, make_chunk
-from macaw_jax.training.on_policy import collecting, sample_distinct_tasks
 from macaw_jax.training.population import initialise_member, make_population, make_population_chunk, member, stack
 from macaw_jax.types import ActionDistribution, Problem, TaskBatch
 

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
-from macaw_jax.data import collect as collect_module
-from macaw_jax.data.collect import CollectSettings, check_settings, collect, make_relabel, thin_episodes, uniform_act
+from macaw_jax.collection import collect as collect_module
+from macaw_jax.collection.collect import (
+  CollectSettings,
+  check_settings,
+  collect,
+  make_relabel,
+  thin_episodes,
+  uniform_act,
+)
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
-from macaw_jax.evaluation.rollout import make_rollout
+from macaw_jax.envs.rollout import make_rollout
 
 SETTINGS = CollectSettings(
   seed=0,
@@ -23,7 +30,7 @@ SETTINGS = CollectSettings(
   hidden_sizes=(8,),
   learning_rate=1e-3,
   discount=0.9,
-  target_rate=0.01,
+  tau=0.01,
   reward_scale=1.0,
   ignored_observations=(),
   reference_episodes=3,
@@ -207,7 +214,7 @@ def test_thinning_to_a_count_that_there_is_not_fails(count):
     ("learning_rate", 0.0, "positive"),
     ("learning_rate", float("nan"), "positive"),
     ("discount", 0.0, "above 0"),
-    ("target_rate", 1.5, "at most 1"),
+    ("tau", 1.5, "at most 1"),
     ("reward_scale", float("inf"), "positive"),
     ("ignored_observations", (1,), "from 0 to 0"),
     ("reference_episodes", 0, "at least 1"),

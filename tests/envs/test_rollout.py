@@ -5,7 +5,7 @@ import pytest
 
 from macaw_jax import envs
 from macaw_jax.envs.family import AnalyticDynamics, Physics, TaskFamily
-from macaw_jax.evaluation.rollout import episode_return, make_rollout
+from macaw_jax.envs.rollout import episode_return, make_rollout
 
 
 def countdown():

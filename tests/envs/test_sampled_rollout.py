@@ -9,7 +9,7 @@ import pytest
 
 from macaw_jax import envs
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
-from macaw_jax.evaluation.sampled_rollout import make_sampled_rollout
+from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)

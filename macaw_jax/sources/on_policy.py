@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.envs.family import Task
+from macaw_jax.envs.sampled_rollout import SampledRollout
 from macaw_jax.evaluation.on_policy import episode_returns, experience_task
-from macaw_jax.evaluation.sampled_rollout import SampledRollout
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Rollouts, TaskBatch, TrainState
 
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from macaw_jax.data.behaviour_agent import behaviour_agent, standardise_tasks
+from macaw_jax.collection.behaviour_agent import behaviour_agent, standardise_tasks
 from macaw_jax.data.replay import Experience
 from macaw_jax.losses import soft_actor_critic as losses
 from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy, twin_critic
@@ -20,7 +20,7 @@ def make_agent(tasks=TASKS, **changes):
     "hidden_sizes": (16, 16),
     "learning_rate": 3e-3,
     "discount": 0.9,
-    "target_rate": 0.1,
+    "tau": 0.1,
     "reward_scale": 1.0,
   }
   return behaviour_agent(tasks, **(settings | changes))

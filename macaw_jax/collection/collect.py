@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.data.behaviour_agent import AgentState, BehaviourAgent, behaviour_agent
+from macaw_jax.collection.behaviour_agent import AgentState, BehaviourAgent, behaviour_agent
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.replay import Replay, add_episodes, empty_replay, sample_relabelled
 from macaw_jax.envs.family import State, TaskFamily
-from macaw_jax.evaluation.rollout import RolloutFn, Trajectory, episode_return, make_rollout
+from macaw_jax.envs.rollout import RolloutFn, Trajectory, episode_return, make_rollout
 from macaw_jax.types import Array, Key, Metrics, TimeStep
 
 
@@ -39,7 +39,7 @@ class CollectSettings:
     hidden_sizes: widths of the hidden layers of policy and critics.
     learning_rate: of Adam, for policy, critics and temperatures.
     discount: of the agent and of the returns stored with the data.
-    target_rate: share of the critic that enters its slow copy at each update.
+    tau: share of the critic that enters its slow copy at each update.
     reward_scale: factor on rewards inside the agent.
     ignored_observations: observation entries that the agent does not see; they are stored all the same.
     reference_episodes: episodes per task behind the random and the expert return.
@@ -57,7 +57,7 @@ class CollectSettings:
   hidden_sizes: tuple[int, ...]
   learning_rate: float
   discount: float
-  target_rate: float
+  tau: float
   reward_scale: float
   ignored_observations: tuple[int, ...]
   reference_episodes: int
@@ -306,7 +306,7 @@ def examine_settings(settings: CollectSettings, family: TaskFamily) -> list[str]
     "hidden_sizes": (bool(settings.hidden_sizes) and min(settings.hidden_sizes) >= 1, "one or more positive widths"),
     "learning_rate": (0.0 < settings.learning_rate < math.inf, "a positive number"),
     "discount": (0.0 < settings.discount <= 1.0, "a number above 0 and at most 1"),
-    "target_rate": (0.0 < settings.target_rate <= 1.0, "a number above 0 and at most 1"),
+    "tau": (0.0 < settings.tau <= 1.0, "a number above 0 and at most 1"),
     "reward_scale": (0.0 < settings.reward_scale < math.inf, "a positive number"),
     "ignored_observations": (
       all(0 <= index <= last_observation for index in settings.ignored_observations),
@@ -334,7 +334,7 @@ def _agent(family: TaskFamily, settings: CollectSettings) -> BehaviourAgent:
     hidden_sizes=settings.hidden_sizes,
     learning_rate=settings.learning_rate,
     discount=settings.discount,
-    target_rate=settings.target_rate,
+    tau=settings.tau,
     reward_scale=settings.reward_scale,
   )
 

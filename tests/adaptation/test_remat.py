@@ -7,12 +7,12 @@ import pytest
 
 from macaw_jax.algorithms import macaw, maml_awr
 from macaw_jax.algorithms.macaw import objective
+from macaw_jax.learners.gradient import meta_loss
 from macaw_jax.losses import add
-from macaw_jax.meta_learner import meta_loss
 from macaw_jax.types import MetaParams, Problem, TaskBatch, Transition
 
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=2, discount=0.9)
-SLOW_COPY = {"slow_decay": 0.8, "outer_value_target": "bootstrapped", "advantage_target": "bootstrapped"}
+SLOW_COPY = {"ema_decay": 0.8, "outer_value_target": "bootstrapped", "advantage_target": "bootstrapped"}
 KEY = jax.random.key(0)
 
 
@@ -23,9 +23,9 @@ def batch(key, rows):
   return Transition(draw(3), draw(2), draw(), draw(3), zeros, zeros, draw(), draw(3), 0.5 + zeros)
 
 
-def loss_and_params(rematerialise, rows, **arguments):
+def loss_and_params(remat, rows, **arguments):
   """The meta-training objective as a function of all that it trains, and initial values."""
-  parts = objective(PROBLEM, hidden_sizes=(5, 4), rematerialise=rematerialise, **arguments)
+  parts = objective(PROBLEM, hidden_sizes=(5, 4), remat=remat, **arguments)
   net = parts.init_net(KEY)
   tasks = TaskBatch(batch(jax.random.key(1), rows), batch(jax.random.key(2), rows), jnp.arange(PROBLEM.num_tasks))
   loss = meta_loss(parts.adaptation, add(parts.value_loss, parts.policy_loss))
@@ -38,8 +38,8 @@ def loss_and_params(rematerialise, rows, **arguments):
 def test_losses_and_meta_gradients_are_those_of_steps_that_are_kept(inner_steps, slow_copy):
   results = []
   with jax.enable_x64(True):
-    for rematerialise in ("nothing", "inner_steps"):
-      loss, params = loss_and_params(rematerialise, 6, inner_steps=inner_steps, **slow_copy)
+    for remat in ("nothing", "inner_steps"):
+      loss, params = loss_and_params(remat, 6, inner_steps=inner_steps, **slow_copy)
       results.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(params))
   expected, actual = results
   assert actual[0][0].dtype == np.float64
@@ -50,16 +50,16 @@ def test_losses_and_meta_gradients_are_those_of_steps_that_are_kept(inner_steps,
     np.testing.assert_allclose(value, reference, rtol=1e-10, atol=1e-14, err_msg=jax.tree_util.keystr(path))
 
 
-def kept_bytes(rematerialise, rows, **arguments):
+def kept_bytes(remat, rows, **arguments):
   """Size of everything that the backward pass takes over from the forward pass, before any compiler."""
-  loss, params = loss_and_params(rematerialise, rows, **arguments)
+  loss, params = loss_and_params(remat, rows, **arguments)
   backward = jax.eval_shape(lambda params: jax.vjp(lambda params: loss(params)[0], params)[1], params)
   return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(backward))
 
 
-def growth(rematerialise, **arguments):
+def growth(remat, **arguments):
   """Kept bytes per transition of support and query."""
-  small, large = (kept_bytes(rematerialise, rows, **arguments) for rows in (40, 80))
+  small, large = (kept_bytes(remat, rows, **arguments) for rows in (40, 80))
   return (large - small) / 40
 
 
@@ -70,5 +70,5 @@ def test_much_less_is_kept_of_every_transition(inner_steps):
 
 @pytest.mark.parametrize("factory", [macaw, maml_awr])
 def test_anything_else_is_refused(factory):
-  with pytest.raises(ValueError, match="rematerialise='all' is unknown; choose one of inner_steps, nothing"):
-    factory(PROBLEM, rematerialise="all")
+  with pytest.raises(ValueError, match="remat='all' is unknown; choose one of inner_steps, nothing"):
+    factory(PROBLEM, remat="all")

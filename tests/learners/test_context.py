@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from macaw_jax.context_learner import ContextLearner, context_learner
+from macaw_jax.learners.context import ContextLearner, context_learner
 
 KEY = jax.random.key(0)
 NO_TASKS = None  # the losses here read none
@@ -21,7 +21,7 @@ def learner(**changes):
     losses={"loss": loss},
     trains={"loss": ("a",)},
     targets={},
-    target_rate=0.1,
+    tau=0.1,
     follows={},
     act=lambda net, observation, latent, key: observation,
   )._replace(**changes)

@@ -57,7 +57,7 @@ class ContextLearner(NamedTuple):
   prior:   `(net, key) -> latent [L]`, drawn before there is any context
   losses:  by name
   trains:  for each loss, the parts that it trains; every other part is held fixed in it
-  targets: for each slow copy, the part that it follows by `target_rate` an update
+  targets: for each slow copy, the part that it follows by `tau` an update
   follows: for each part that moves without a gradient or is brought back into its range, `(net, tasks, key) -> params`
            after a step of the optimisers
   act:     `(net, observation [O], latent [L], key) -> action [A]`; the mode without a key
@@ -69,7 +69,7 @@ class ContextLearner(NamedTuple):
   losses: Mapping[str, TaskLossFn]
   trains: Mapping[str, tuple[str, ...]]
   targets: Mapping[str, str]
-  target_rate: float | Array
+  tau: float | Array
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
   act: Callable[[Net, Array, Array, Key | None], Array]
 
@@ -147,8 +147,7 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
       updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
       net = net | optax.apply_updates(trained, updates)
     net = net | {
-      slow: optax.incremental_update(net[part], net[slow], learner.target_rate)
-      for slow, part in learner.targets.items()
+      slow: optax.incremental_update(net[part], net[slow], learner.tau) for slow, part in learner.targets.items()
     }
     net = net | {part: follow(net, tasks, key) for part, follow in learner.follows.items()}
     return TrainState(MetaParams(net, {}), opt_state, state.step + 1), metrics

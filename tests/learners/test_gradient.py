@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from macaw_jax.adaptation import fine_tune, gradient_step, identity
-from macaw_jax.meta_learner import RULE, learning_rate, meta_learner, meta_loss, optimize_parts
+from macaw_jax.learners.gradient import RULE, learning_rate, meta_learner, meta_loss, optimize_parts
 from macaw_jax.types import MetaParams, TaskBatch, TimeStep, Transition
 
 KEY = jax.random.key(0)

@@ -10,8 +10,8 @@ from macaw_jax import envs
 from macaw_jax.data.statistics import Statistics, normalise_observation
 from macaw_jax.envs import point_robot
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
-from macaw_jax.evaluation.rollout import Trajectory, make_rollout
-from macaw_jax.training.online import (
+from macaw_jax.envs.rollout import Trajectory, make_rollout
+from macaw_jax.sources.replay import (
   CollectionSettings,
   collection_order,
   fit_to_episodes,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, State, Task, TaskFamily
 from macaw_jax.envs.native_engine import on_native
-from macaw_jax.evaluation.rollout import Act, Engine
+from macaw_jax.envs.rollout import Act, Engine
 from macaw_jax.types import Array, Key, Rollouts, TimeStep
 
 

@@ -1,0 +1,103 @@
+"""The result of an evaluation, as arrays and as typed rows: one `Evaluation` and one `Row` for every protocol."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from macaw_jax.data.scores import normalised_score
+from macaw_jax.envs.family import State
+
+
+class Evaluation(NamedTuple):
+  """Undiscounted returns of E episodes on each of T tasks, at K + 1 stages of adaptation; stage 0 is the prior."""
+
+  returns: np.ndarray  # [T, E, K + 1]
+  states: State | None = (
+    None  # leaves [T, H + 1, ...], of a first episode of each task at the last stage; None: not kept
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """What an agent reached in one task.
+
+  Attributes:
+    protocol: by which data the agent adapted, a name in `protocols.PROTOCOLS`.
+    split: "test" or "train".
+    task_index: of the task, in its dataset or its family.
+    task: its parameters by name.
+    support: data that the last stage adapted to, in `support_unit`.
+    support_unit: "transitions" or "episodes".
+    stages: what each stage had, in `stage_unit`, beginning with 0: `(0, 1)` is before and after adaptation.
+    stage_unit: "adaptations", "episodes" of the agent's own, or gradient "steps".
+    episodes: E, from which means and deviations are taken at each stage.
+    returns: mean undiscounted return at each stage.
+    stds: standard deviation of the returns over episodes.
+    scores: normalised returns, 0 that of a random policy and 100 the task's expert; None where these are not known.
+  """
+
+  protocol: str
+  split: str
+  task_index: int
+  task: Mapping[str, Any]
+  support: int
+  support_unit: str
+  stages: tuple[int, ...]
+  stage_unit: str
+  episodes: int
+  returns: tuple[float, ...]
+  stds: tuple[float, ...]
+  scores: tuple[float, ...] | None = None
+
+
+def make_rows(
+  evaluation: Evaluation,
+  *,
+  protocol: str,
+  split: str,
+  indices: Sequence[int],
+  tasks: Sequence[Mapping[str, Any]],
+  support: int,
+  support_unit: str,
+  stages: Sequence[int] = (0, 1),
+  stage_unit: str = "adaptations",
+  references: Sequence[tuple[float, float]] | None = None,
+) -> list[Row]:
+  """One row a task.
+
+  Args:
+    evaluation: of the tasks, in their order.
+    protocol, split, support, support_unit, stages, stage_unit: as `Row` has them.
+    indices: `task_index` of each task.
+    tasks: parameters of each task.
+    references: returns of a random policy and of the expert in each task, for scores; None without.
+
+  Raises:
+    ValueError: the evaluation has not as many tasks or stages as are named.
+  """
+  num_tasks, _, num_stages = evaluation.returns.shape
+  if num_tasks != len(indices) or num_stages != len(stages):
+    raise ValueError(f"returns of shape {evaluation.returns.shape}: expected [{len(indices)}, E, {len(stages)}]")
+  rows = []
+  for position, (index, parameters) in enumerate(zip(indices, tasks, strict=True)):
+    returns = evaluation.returns[position]  # [E, K + 1]
+    means = returns.mean(axis=0)
+    rows.append(
+      Row(
+        protocol=protocol,
+        split=split,
+        task_index=int(index),
+        task=dict(parameters),
+        support=support,
+        support_unit=support_unit,
+        stages=tuple(stages),
+        stage_unit=stage_unit,
+        episodes=len(returns),
+        returns=tuple(means.tolist()),
+        stds=tuple(returns.std(axis=0).tolist()),
+        scores=None if references is None else tuple(normalised_score(means, *references[position]).tolist()),
+      )
+    )
+  return rows
