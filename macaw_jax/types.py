@@ -42,6 +42,7 @@ class Transition(NamedTuple):
   mc_return: Array  # [...]  discounted return from here to the end of the episode, nothing bootstrapped
   final_observation: Array  # [..., O]  observation after the last transition of the episode
   final_discount: Array  # [...]  gamma^(steps to the end), gamma on the last row; 0.0 if the task ended the episode
+  mask: Array | None = None  # [...]  1.0 where the row counts, 0.0 where it only fills a place; None: all rows count
 
 
 class ActionDistribution(NamedTuple):
@@ -146,6 +147,8 @@ class Algorithm(NamedTuple):
   prior:  `(params, key) -> task`, the agent before it has seen anything of a task. Gradient-based agents act as they
           are, which is `{}`; an agent with a belief about tasks draws one, and keeps it for an episode.
   reads_reward: whether `adapt` reads the rewards of Rollouts; if not, it is given them with reward None.
+  support_parts: into how many equal parts `adapt` cuts a support; the number of inner steps, each on its own part.
+  consecutive_rows: whether batches must hold consecutive rows of an episode, as TD(lambda) reads them.
   """
 
   init: Callable[[Key], TrainState]
@@ -154,3 +157,5 @@ class Algorithm(NamedTuple):
   act: Callable[[Params, dict[str, Params], TimeStep, Key | None], tuple[Array, dict[str, Params]]]
   prior: Callable[[Params, Key], dict[str, Params]] = no_prior
   reads_reward: bool = True
+  support_parts: int = 1
+  consecutive_rows: bool = False

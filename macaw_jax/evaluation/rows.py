@@ -69,7 +69,12 @@ def make_rows(
 
   Args:
     evaluation: of the tasks, in their order.
-    protocol, split, support, support_unit, stages, stage_unit: as `Row` has them.
+    protocol: as `Row` has it; so are `split`, `support`, `support_unit`, `stages` and `stage_unit`.
+    split: see `Row`.
+    support: see `Row`.
+    support_unit: see `Row`.
+    stages: see `Row`.
+    stage_unit: see `Row`.
     indices: `task_index` of each task.
     tasks: parameters of each task.
     references: returns of a random policy and of the expert in each task, for scores; None without.
