@@ -1,17 +1,50 @@
-"""Meta-training of agents that act in order to learn: every update begins with episodes of the present policy.
+"""Tasks to act in as a source: every update begins with episodes of the present policy.
 
-Collecting is part of the update, and so in the compiled loop with it: what the loop calls a dataset is the training
-tasks of a family, and a batch is some of them. Populations, checkpoints and everything else that knows the contract of
-an algorithm then hold for these agents as they stand.
+Collecting is part of the update, and so in the compiled loop with it: the data of this source are the training tasks of
+a family, and a batch is some of them. Populations, checkpoints and everything else that knows the contract of an
+algorithm then hold for on-policy agents as they stand.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from macaw_jax.envs.family import Task
+from macaw_jax.data.statistics import Statistics, no_scaling
+from macaw_jax.envs.family import Task, TaskFamily
 from macaw_jax.envs.sampled_rollout import SampledRollout
 from macaw_jax.evaluation.on_policy import episode_returns, experience_task
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Rollouts, TaskBatch, TrainState
+from macaw_jax.sources.source import Source
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Rollouts, TaskBatch, TrainState
+
+
+def on_policy(family: TaskFamily, *, tasks_per_update: int) -> Source:
+  """A source of distinct training tasks of a family, for an algorithm that `collecting` has wrapped.
+
+  An agent that acts before there are data sees observations and rewards as they are.
+
+  Args:
+    family: whose training tasks are learned.
+    tasks_per_update: how many of them an update acts in.
+  """
+  chosen = np.asarray(family.train_tasks)
+
+  def init(params: Params, key: Key) -> Task:
+    del params, key
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], family.tasks)
+
+  def statistics(data: Task) -> Statistics:
+    del data
+    return no_scaling(family.observation_size)
+
+  return Source(
+    init=init,
+    sample=partial(sample_distinct_tasks, num_tasks=tasks_per_update),
+    statistics=statistics,
+    tasks_per_update=tasks_per_update,
+    task_names=family.train_tasks,
+  )
 
 
 def sample_distinct_tasks(tasks: Task, key: Key, *, num_tasks: int) -> Task:

@@ -1,8 +1,8 @@
-"""Online meta-training of agents that infer a task from a context: an agent collects the data that it learns from.
+"""Replay buffers as a source: an agent that infers a task from a context collects the data that it learns from.
 
 Before the first update every training task gets episodes under the prior. Then, iteration after iteration, some tasks
-are collected for, and the agent takes many updates in one compiled call (`macaw_jax.training.loop`). A task that is
-collected for loses its old contexts, and gets, a task variable being fixed for an episode,
+are collected for, and the agent takes many updates in one compiled call. A task that is collected for loses its old
+contexts, and gets, a task variable being fixed for an episode,
 
   episodes under the prior          into contexts and experience, as an agent begins in a new task
   episodes under the posterior      into contexts and experience, each with a context drawn from what is there by then
@@ -25,17 +25,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.data.context_replay import ContextReplays, empty_context_replays, sample_rows
+from macaw_jax.data.context_replay import ContextReplays, empty_context_replays, sample_context_batch, sample_rows
 from macaw_jax.data.dataset import discounted_returns
 from macaw_jax.data.replay import Replay, add_episodes, clear
 from macaw_jax.data.statistics import Statistics, fit_scales, no_scaling, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
 from macaw_jax.envs.rollout import Engine, Trajectory, episode_return, make_rollout
 from macaw_jax.evaluation.protocols import act_on_raw_timesteps, make_draw_priors
-from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep, TrainState
+from macaw_jax.sources.source import Source
+from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep
 
 Reward = Callable[[Task, State, Array, State], Array]
 """`TaskFamily.reward`: `(task, state, action, next_state) -> []`."""
+
+ENVIRONMENT_STEPS = "environment_steps"  # the metric that counts them, over all tasks since the run began
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,7 @@ class CollectionSettings:
     posterior_episodes: under the posterior, into contexts and experience.
     extra_episodes: under the posterior, into the experience alone.
     context_size: transitions that the posterior of an episode sees.
-    iterations: how often tasks are collected for.
+    iterations: how often tasks are collected for; the buffers have room for so many.
     ignored_observations: observation entries that the agent sees as zero. Scales are fitted before it has learned
       anything; one that grows with what it learns, such as a position, would be far out of them.
   """
@@ -64,57 +67,36 @@ class CollectionSettings:
   ignored_observations: tuple[int, ...] = ()
 
 
-class OnlineState(NamedTuple):
-  """What the next iteration needs."""
+class ReplayData(NamedTuple):
+  """What has been collected, and what the next iteration needs to know."""
 
-  train: TrainState
   replays: ContextReplays
-  environment_steps: Array  # [] int32, taken so far over all tasks
-
-
-class Beginning(NamedTuple):
-  """What is there before the first update."""
-
   statistics: Statistics
-  replays: ContextReplays
-  environment_steps: int
+  turns: Array  # [T]  int32, how often each task was collected for since the beginning
+  environment_steps: Array  # []  int32, taken so far over all tasks
 
 
-class Collected(NamedTuple):
-  """What one iteration brought."""
+class ReplayKeys(NamedTuple):
+  """The draws of this source."""
 
-  replays: ContextReplays
-  environment_steps: int
-  metrics: dict[str, float]  # mean return under the prior, and under the posterior where it acted
-
-
-class Collector(NamedTuple):
-  """Collection on the host, of tasks by their position among the training tasks.
-
-  begin:   `(params, key) -> Beginning`
-  collect: `(params, statistics, replays, tasks [n], key) -> Collected`; the replays that go in cannot be read again
-  """
-
-  begin: Callable[[Params, Key], Beginning]
-  collect: Callable[[Params, Statistics, ContextReplays, np.ndarray, Key], Collected]
+  begin: Key  # episodes before the first update
+  collect: Key
+  order: Key  # of tasks that have had equally many turns
 
 
-def collection_order(key: Key, num_tasks: int, settings: CollectionSettings) -> np.ndarray:
-  """The tasks of each iteration, `[iterations, tasks_per_iteration]`: those with the fewest turns, ties at random.
+def split_replay_key(key: Key) -> ReplayKeys:
+  """The draws that belong to the key of a run, whose first three parts are those of the training session."""
+  return ReplayKeys(*jax.random.split(key, 6)[3:])
 
-  Tasks of one iteration differ, numbers of turns differ by at most one, and a longer order begins with the shorter.
-  """
-  turns = np.zeros(num_tasks, int)
-  order = np.empty((settings.iterations, settings.tasks_per_iteration), np.int32)
-  for iteration, chosen in enumerate(order):
-    ties = np.asarray(jax.random.uniform(jax.random.fold_in(key, iteration), (num_tasks,)))
-    chosen[:] = np.lexsort((ties, turns))[: len(chosen)]
-    turns[chosen] += 1
-  return order
+
+def next_tasks(key: Key, turns: np.ndarray, count: int) -> np.ndarray:
+  """Positions of the `count` tasks with the fewest turns `[T]`, ties at random: `[count]` int32, all different."""
+  ties = np.asarray(jax.random.uniform(key, (len(turns),)))
+  return np.lexsort((ties, turns))[:count].astype(np.int32)
 
 
 def replays_for(family: TaskFamily, settings: CollectionSettings) -> ContextReplays:
-  """Empty memories with room for all that is collected of a family's training tasks."""
+  """Empty buffers with room for all that is collected of a family's training tasks."""
   num_tasks = len(family.train_tasks)
   of_context = settings.prior_episodes + settings.posterior_episodes
   most_turns = -(-settings.iterations * settings.tasks_per_iteration // num_tasks)
@@ -127,26 +109,31 @@ def replays_for(family: TaskFamily, settings: CollectionSettings) -> ContextRepl
   )
 
 
-def make_collector(
+def replayed(
   algorithm: Algorithm,
   family: TaskFamily,
   settings: CollectionSettings,
   *,
   discount: float,
+  tasks_per_update: int,
+  batch_size: int,
   critic_reward: Reward | None = None,
   engine: Engine = "native",
-) -> Collector:
-  """A collector for a family's training tasks.
+) -> Source:
+  """A source of contexts and batches from episodes that the agent collects in a family's training tasks.
 
   Args:
     algorithm: acts, by its prior and by what it adapts to a context.
     family: whose reward the context sees.
     settings: numbers of episodes.
     discount: of the returns that the return scale is fitted to.
+    tasks_per_update: tasks of a batch, drawn with replacement.
+    batch_size: transitions of a task that the critic learns from.
     critic_reward: what the critic learns from in the same states; the family's own reward if not given.
     engine: that steps MuJoCo bodies, as in `make_rollout`.
   """
   train_tasks = np.asarray(family.train_tasks)
+  everyone = np.arange(len(train_tasks))
   all_tasks = jax.tree.map(itemgetter(train_tasks), family.tasks)
   rollout = make_rollout(family, _act_scaled(algorithm), engine)
   draw_priors = make_draw_priors(algorithm)
@@ -182,23 +169,32 @@ def make_collector(
     adapted = from_posterior(params, context, positions, key_posterior)
     return act(params, statistics, adapted, positions, key_act)
 
-  def begin(params: Params, key: Key) -> Beginning:
-    everyone = np.arange(len(train_tasks))
-    positions = np.tile(everyone, settings.initial_episodes)
-    trajectory, rewards = prior_episodes(params, no_scaling(family.observation_size), positions, key)
-    statistics = ignore(fit_to_episodes(trajectory, rewards, discount), settings.ignored_observations)
-    empty = replays_for(family, settings)
-    replays = ContextReplays(
-      context=remember(empty.context, statistics, everyone, trajectory, np.asarray(trajectory.reward)),
-      experience=remember(empty.experience, statistics, everyone, trajectory, rewards),
+  def empty() -> ReplayData:
+    scales = jax.tree.map(jnp.asarray, no_scaling(family.observation_size))
+    return ReplayData(
+      replays_for(family, settings), scales, jnp.zeros(len(everyone), jnp.int32), jnp.zeros((), jnp.int32)
     )
-    return Beginning(statistics, replays, int(trajectory.mask.sum()))
 
-  def collect(
-    params: Params, statistics: Statistics, replays: ContextReplays, tasks: np.ndarray, key: Key
-  ) -> Collected:
-    key_prior, key_posterior, key_extra = jax.random.split(key, 3)
-    context, experience = clear(replays.context, jnp.asarray(tasks)), replays.experience
+  def init(params: Params, key: Key) -> ReplayData:
+    positions = np.tile(everyone, settings.initial_episodes)
+    unscaled = no_scaling(family.observation_size)
+    trajectory, rewards = prior_episodes(params, unscaled, positions, split_replay_key(key).begin)
+    statistics = ignore(fit_to_episodes(trajectory, rewards, discount), settings.ignored_observations)
+    data = empty()
+    replays = ContextReplays(
+      context=remember(data.replays.context, statistics, everyone, trajectory, np.asarray(trajectory.reward)),
+      experience=remember(data.replays.experience, statistics, everyone, trajectory, rewards),
+    )
+    steps = jnp.asarray(trajectory.mask.sum(), jnp.int32)
+    return data._replace(replays=replays, statistics=jax.tree.map(jnp.asarray, statistics), environment_steps=steps)
+
+  def refresh(params: Params, data: ReplayData, key: Key) -> tuple[ReplayData, dict[str, float]]:
+    turns, statistics = np.asarray(data.turns), data.statistics
+    iteration = int(turns.sum()) // settings.tasks_per_iteration
+    keys = split_replay_key(key)
+    tasks = next_tasks(jax.random.fold_in(keys.order, iteration), turns, settings.tasks_per_iteration)
+    key_prior, key_posterior, key_extra = jax.random.split(jax.random.fold_in(keys.collect, iteration), 3)
+    context, experience = clear(data.replays.context, jnp.asarray(tasks)), data.replays.experience
     steps = 0
     returns: dict[str, list[np.ndarray]] = {"prior": [], "posterior": []}
 
@@ -218,10 +214,27 @@ def make_collector(
     if settings.extra_episodes:
       positions = np.tile(tasks, settings.extra_episodes)
       keep("posterior", *posterior_episodes(params, statistics, context, positions, key_extra), as_context=False)
+    turns = turns.copy()
+    turns[tasks] += 1
+    total = data.environment_steps + steps
     metrics = {f"collect/return_{kind}": float(np.mean(np.concatenate(of))) for kind, of in returns.items() if of}
-    return Collected(ContextReplays(context, experience), steps, metrics)
+    refreshed = ReplayData(ContextReplays(context, experience), statistics, jnp.asarray(turns), total)
+    return refreshed, metrics | {ENVIRONMENT_STEPS: float(total)}
 
-  return Collector(begin, collect)
+  def sample(data: ReplayData, key: Key) -> Any:
+    return sample_context_batch(
+      data.replays, key, num_tasks=tasks_per_update, context_size=settings.context_size, batch_size=batch_size
+    )
+
+  return Source(
+    init=init,
+    sample=sample,
+    statistics=lambda data: data.statistics,
+    tasks_per_update=tasks_per_update,
+    task_names=family.train_tasks,
+    refresh=refresh,
+    empty=empty,
+  )
 
 
 def _act_scaled(algorithm: Algorithm) -> Callable[..., tuple[Array, Any]]:

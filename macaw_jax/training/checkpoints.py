@@ -43,6 +43,7 @@ from macaw_jax.training.checkpoint_record import (
   write_record,
 )
 from macaw_jax.training.population import Skips
+from macaw_jax.types import TrainState
 
 __all__ = [
   "Checkpoint",
@@ -63,9 +64,10 @@ OVERHEAD = 1 << 20  # bytes of a checkpoint that are not its arrays, at most; an
 class Checkpoint(NamedTuple):
   """What a run needs to go on, or to act; every leaf is an array."""
 
-  state: Any  # a `TrainState`, or what else a run needs to go on; a pytree of arrays
+  state: TrainState
   statistics: Any  # how observations and returns of the run's data are scaled; a pytree of arrays
   skips: Skips
+  data: Any = None  # of a source that changes them, see `macaw_jax.sources.source`
 
 
 class SaveError(OSError):

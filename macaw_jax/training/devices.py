@@ -145,7 +145,9 @@ def shard_tasks(sample: Sample, mesh: Mesh) -> Sample:
   return sharded_sample
 
 
-def compile_on_mesh(chunk: Chunk[State], mesh: Mesh, members: State, dataset: Dataset, keys: Key) -> Chunk[State]:
+def compile_on_mesh(
+  chunk: Chunk[State], mesh: Mesh, members: State, dataset: Dataset, keys: Key, *, own_data: bool = False
+) -> Chunk[State]:
   """Compiles a population's chunk; what comes out of a call lies as what went in, and takes its memory.
 
   The result takes no other shapes and no other layout, so nothing can be traced or moved again unseen.
@@ -155,11 +157,13 @@ def compile_on_mesh(chunk: Chunk[State], mesh: Mesh, members: State, dataset: Da
       its sampler from `shard_tasks`.
     mesh: of `make_mesh`.
     members: the states `[M, ...]`, laid out by `by_member`; donated in a call.
-    dataset: laid out by `replicated`.
+    dataset: laid out by `replicated`, or by `by_member` where each member has its own.
     keys: `[M]`, laid out by `by_member`.
+    own_data: whether each member has data of its own.
   """
   split, copied = by_member(mesh), replicated(mesh)
-  jitted = jax.jit(chunk, in_shardings=(split, copied, split), out_shardings=(split, split), donate_argnums=0)
+  layout = (split, split if own_data else copied, split)
+  jitted = jax.jit(chunk, in_shardings=layout, out_shardings=(split, split), donate_argnums=0)
   return jitted.lower(members, dataset, keys).compile(compiler_options())
 
 

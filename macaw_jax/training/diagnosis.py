@@ -39,14 +39,14 @@ class Diagnosis(NamedTuple):
   tasks: tuple[int, ...]  # positions in the batch of those that give it also when updated on by themselves
 
 
-def first_bad_update(member: Population, sample: Sample, dataset: Dataset, key: Key) -> BadUpdate:
-  """The first of the updates that a member has skipped without one applied since.
+def last_skipped_update(member: Population, sample: Sample, dataset: Dataset, key: Key) -> BadUpdate:
+  """The last update of a member, which was skipped.
 
   Args:
     member: one member, its leaves without the axis `[M]`. Skipped updates change no parameter, so its state is the one
       that the update began with.
     sample: of the run.
-    dataset: of the run.
+    dataset: as the update had it.
     key: of the member's updates.
 
   Raises:
@@ -54,7 +54,7 @@ def first_bad_update(member: Population, sample: Sample, dataset: Dataset, key: 
   """
   if member.skips.in_a_row < 1:
     raise ValueError("expected a member whose last update was skipped, found none skipped since the last applied one")
-  step = jnp.asarray(member.state.step - member.skips.in_a_row, jnp.int32)
+  step = jnp.asarray(member.state.step - 1, jnp.int32)
   tasks, key_update = jax.jit(lambda dataset, key, step: draw(sample, dataset, key, step))(dataset, key, step)
   return BadUpdate(member.hyperparameters, member.state._replace(step=step), tasks, key_update)
 
@@ -146,7 +146,8 @@ def entries_of(tasks: Any) -> dict[str, Array]:
     return {f"task.{name}": values for name, values in tasks.items()}
   entries: dict[str, Array] = {}
   for name in ("support", "query"):
-    entries |= {f"{name}.{field}": values for field, values in getattr(tasks, name)._asdict().items()}
+    fields = getattr(tasks, name)._asdict()
+    entries |= {f"{name}.{field}": values for field, values in fields.items() if values is not None}
   return entries | {"task_index": tasks.task_index}
 
 

@@ -3,8 +3,8 @@
 A disk that is full, or gone, must not end a run of days: the writers here keep in memory what it refuses and try again.
 """
 
+import datetime
 import json
-import math
 import os
 import platform
 import struct
@@ -20,6 +20,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
 from macaw_jax.durable import write_durably
+from macaw_jax.json_files import to_json
 
 
 class MetricWriter(Protocol):
@@ -34,17 +35,6 @@ class MetricWriter(Protocol):
 
   def close(self) -> None:
     """Puts everything on the disk."""
-
-
-def to_json(value: Any) -> Any:
-  """`value` with each number that JSON cannot express (NaN, infinities) as None."""
-  if isinstance(value, Mapping):
-    return {key: to_json(item) for key, item in value.items()}
-  if isinstance(value, list | tuple):
-    return [to_json(item) for item in value]
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
 
 
 class AppendedFile:
@@ -283,7 +273,7 @@ def _checksum(data: bytes) -> bytes:
 
 
 class ProgressLine:
-  """One line a row, for people: step, speed, time left, losses or training returns, the newest return on test tasks.
+  """One line a row: step, speed, time left, losses or training returns, the newest return on test tasks.
 
   Each row is a line of its own, so that a log file reads like the terminal. Rows without `steps_per_second` (those of
   an evaluation) show no line; their return is part of the lines that follow.
@@ -309,12 +299,12 @@ class ProgressLine:
       return
     speed = metrics["steps_per_second"]
     losses = [f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")]
-    if "return_after" in metrics:  # of an agent that acts in order to learn
+    if "return_after" in metrics:  # of an on-policy agent, whose loss says nothing
       losses.append(f"training return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}")
     parts = [
       f"step {step:>{len(str(self._num_steps))}}/{self._num_steps}",
       f"{speed:.1f} steps/s",
-      f"{duration((self._num_steps - step) / speed)} left",
+      f"{datetime.timedelta(seconds=round((self._num_steps - step) / speed))} left",
       *losses,
       f"{skipped:.4g} skipped" if (skipped := metrics.get("skipped_updates", 0)) else "",
       self._test_return,
@@ -351,14 +341,3 @@ class WriterGroup:
     """Closes each writer."""
     for writer in self._writers:
       writer.close()
-
-
-def duration(seconds: float) -> str:
-  """Seconds as `h:mm:ss`.
-
-  >>> duration(3725.4)
-  '1:02:05'
-  """
-  minutes, second = divmod(round(seconds), 60)
-  hour, minute = divmod(minutes, 60)
-  return f"{hour}:{minute:02d}:{second:02d}"

@@ -48,7 +48,7 @@ class Attempt(NamedTuple):
 
 
 def make_guarded_chunk(
-  make_algorithm: MakeAlgorithm, sample: Sample, num_steps: int, *, max_skips_in_a_row: int
+  make_algorithm: MakeAlgorithm, sample: Sample, num_steps: int, *, max_skips_in_a_row: int, own_data: bool = False
 ) -> Chunk[Attempt]:
   """Makes the function that repeats `num_steps` updates with a test after each, still to be compiled.
 
@@ -57,6 +57,7 @@ def make_guarded_chunk(
     sample: `(dataset, key) -> TaskBatch`, pure.
     num_steps: updates in one call.
     max_skips_in_a_row: once a member has skipped so many in a row, it has stopped and does the rest of them no more.
+    own_data: as of `make_population_chunk`.
 
   Returns:
     `(attempt, dataset, keys [M]) -> (attempt, {})`. Members that have their new state, or have stopped, stay as they
@@ -85,9 +86,9 @@ def make_guarded_chunk(
 
   def chunk(attempt: Attempt, dataset: Dataset, keys: Key) -> tuple[Attempt, Metrics]:
     population, attempted = attempt
-    state, skips, metrics = jax.vmap(repeat, in_axes=(0, 0, 0, 0, None, 0), spmd_axis_name=MEMBER_AXIS)(
-      population.hyperparameters, population.state, population.skips, attempted, dataset, keys
-    )
+    state, skips, metrics = jax.vmap(
+      repeat, in_axes=(0, 0, 0, 0, 0 if own_data else None, 0), spmd_axis_name=MEMBER_AXIS
+    )(population.hyperparameters, population.state, population.skips, attempted, dataset, keys)
     return Attempt(population._replace(state=state, skips=skips), metrics), {}
 
   return chunk
@@ -102,6 +103,8 @@ def compile_with_skips(
   population: Population,
   dataset: Dataset,
   keys: Key,
+  *,
+  own_data: bool = False,
 ) -> PopulationChunk:
   """Compiles `num_steps` updates of every member, those skipped after which not every number is finite.
 
@@ -115,17 +118,15 @@ def compile_with_skips(
     population: in the shapes and the layout that it will have; so are `dataset` and `keys`.
     dataset: of all members.
     keys: `[M]`.
+    own_data: as of `make_population_chunk`.
 
   Returns:
     `(population, dataset, keys) -> (population, metrics [M])`, which donates the population. The metrics are those of
     the algorithm and `skipped_updates`. Of several processes, all must call it.
   """
-  normal = compile_chunk(
-    make_population_chunk(make_algorithm, sample, num_steps, max_skips_in_a_row=max_skips_in_a_row),
-    population,
-    dataset,
-    keys,
-  )
+  options = {"max_skips_in_a_row": max_skips_in_a_row, "own_data": own_data}
+  attempted = make_population_chunk(make_algorithm, sample, num_steps, **options)
+  normal = compile_chunk(attempted, population, dataset, keys)
   guarded: Chunk[Attempt] | None = None
 
   def chunk(population: Population, dataset: Dataset, keys: Key) -> tuple[Population, Metrics]:
@@ -134,7 +135,7 @@ def compile_with_skips(
     kept, skips = devices.fetch((attempt.metrics[KEPT], attempt.population.skips))
     if not (kept | has_stopped(skips, max_skips_in_a_row)).all():
       if guarded is None:
-        repeat = make_guarded_chunk(make_algorithm, sample, num_steps, max_skips_in_a_row=max_skips_in_a_row)
+        repeat = make_guarded_chunk(make_algorithm, sample, num_steps, **options)
         guarded = compile_chunk(repeat, attempt, dataset, keys)
       attempt, _ = guarded(attempt, dataset, keys)
     return attempt.population, {name: values for name, values in attempt.metrics.items() if name != KEPT}

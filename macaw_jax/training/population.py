@@ -7,7 +7,6 @@ the same random numbers, up to the rounding of batched products. A single run is
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -90,7 +89,7 @@ def initialise_member(make_algorithm: MakeAlgorithm, hyperparameters: Hyperparam
 
 
 def make_population_chunk(
-  make_algorithm: MakeAlgorithm, sample: Sample, num_steps: int, *, max_skips_in_a_row: int
+  make_algorithm: MakeAlgorithm, sample: Sample, num_steps: int, *, max_skips_in_a_row: int, own_data: bool = False
 ) -> PopulationChunk:
   """Makes the function that does `num_steps` updates of every member, still to be compiled.
 
@@ -102,6 +101,7 @@ def make_population_chunk(
     sample: `(dataset, key) -> TaskBatch`, pure; each member draws its own batches.
     num_steps: updates in one call.
     max_skips_in_a_row: a member that has skipped so many updates in a row has stopped, see `has_stopped`.
+    own_data: whether each member has data of its own, leaves `[M, ...]`; else they share them.
 
   Returns:
     `(population, dataset, keys [M]) -> (population, metrics [M])`, as `make_chunk` for each member, with two metrics
@@ -124,9 +124,9 @@ def make_population_chunk(
     return state, skips, means | {SKIPPED_UPDATES: skips.total, KEPT: kept}
 
   def chunk(population: Population, dataset: Dataset, keys: Key) -> tuple[Population, Metrics]:
-    state, skips, metrics = jax.vmap(advance, in_axes=(0, 0, 0, None, 0), spmd_axis_name=MEMBER_AXIS)(
-      population.hyperparameters, population.state, population.skips, dataset, keys
-    )
+    state, skips, metrics = jax.vmap(
+      advance, in_axes=(0, 0, 0, 0 if own_data else None, 0), spmd_axis_name=MEMBER_AXIS
+    )(population.hyperparameters, population.state, population.skips, dataset, keys)
     return population._replace(state=state, skips=skips), metrics
 
   return chunk
@@ -150,10 +150,13 @@ class MemberParams(NamedTuple):
   params: Params
 
 
-def with_hyperparameters(
-  make_algorithm: MakeAlgorithm, hyperparameters: Hyperparameters = MappingProxyType({})
-) -> Algorithm:
-  """The algorithm whose params are `MemberParams`, to adapt and act for any member with one compiled program.
+def member_params(hyperparameters: dict[str, Array], params: Params) -> Params | MemberParams:
+  """What `acting_algorithm` takes for one member: its parameters alone, where members do not differ."""
+  return MemberParams(hyperparameters, params) if hyperparameters else params
+
+
+def acting_algorithm(make_algorithm: MakeAlgorithm, hyperparameters: Hyperparameters) -> Algorithm:
+  """The algorithm that adapts and acts for any member with one compiled program, by what `member_params` gives.
 
   It is not trained by itself: `init` and `update` are those of one member.
 
@@ -161,18 +164,20 @@ def with_hyperparameters(
     make_algorithm: what the members have in common.
     hyperparameters: in which they differ, of one of them.
   """
+  # As arrays, so that what the algorithm says of itself holds for members with other values too.
+  algorithm = make_algorithm(**{name: jnp.asarray(value) for name, value in hyperparameters.items()})
+  if not hyperparameters:
+    return algorithm
 
   def adapt(params: MemberParams, support: Transition, key: Key) -> dict[str, Params]:
     return make_algorithm(**params.hyperparameters).adapt(params.params, support, key)
 
   def act(
-    params: MemberParams, task: dict[str, Params], timestep: TimeStep, key: Key | None
+    params: MemberParams, adapted: dict[str, Params], timestep: TimeStep, key: Key | None
   ) -> tuple[Array, dict[str, Params]]:
-    return make_algorithm(**params.hyperparameters).act(params.params, task, timestep, key)
+    return make_algorithm(**params.hyperparameters).act(params.params, adapted, timestep, key)
 
   def prior(params: MemberParams, key: Key) -> dict[str, Params]:
     return make_algorithm(**params.hyperparameters).prior(params.params, key)
 
-  # As arrays, so that what it says of itself holds for members with other values too.
-  of_member = {name: jnp.asarray(value) for name, value in hyperparameters.items()}
-  return make_algorithm(**of_member)._replace(adapt=adapt, act=act, prior=prior)
+  return algorithm._replace(adapt=adapt, act=act, prior=prior)

@@ -6,8 +6,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
-from importlib import metadata, resources
-from importlib.resources.abc import Traversable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ PACKAGES = (
   "brax",
   "orbax-checkpoint",
 )
-SOURCES = ("macaw_jax", "experiments")
 SUFFIXES = (".py", ".xml")  # code, and the models of bodies
 DIGEST_DIGITS = 16
 MOST_DIFFERENCES = 10
@@ -57,10 +55,12 @@ def code_identity() -> dict[str, Any]:
   repository is needed. A comment counts like code: which edits leave every number as it is cannot be told from the
   text, and a question too many costs less than a run of which one half was computed otherwise.
   """
+  package = Path(__file__).parents[1]
+  commands = package.parent / "experiments"  # in a checkout; a wheel has them in the package
   files = {
     name: hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_DIGITS]
-    for package in SOURCES
-    for name, file in _source_files(resources.files(package), package)
+    for folder in (package, *([commands] if commands.is_dir() else []))
+    for name, file in _source_files(folder)
   }
   return {"versions": package_versions(), "files": dict(sorted(files.items()))}
 
@@ -88,18 +88,15 @@ def _differences(before: Mapping[str, str], now: Mapping[str, str], changed: str
   return lines
 
 
-def _source_files(folder: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
-  """The files below a folder with their names; nothing hidden, which editors leave behind."""
-  for item in folder.iterdir():
-    if item.name.startswith("."):
-      continue
-    if item.is_dir():
-      yield from _source_files(item, f"{name}/{item.name}")
-    elif item.name.endswith(SUFFIXES):
-      yield f"{name}/{item.name}", item
+def _source_files(folder: Path) -> Iterator[tuple[str, Path]]:
+  """The files below a folder, each with its path from beside it; nothing hidden, which editors leave behind."""
+  for path in folder.rglob("*"):
+    name = path.relative_to(folder.parent)
+    if path.suffix in SUFFIXES and path.is_file() and not any(part.startswith(".") for part in name.parts):
+      yield name.as_posix(), path
 
 
-# Of JAX, what its numbers follow from beside the program.
+# The settings of JAX that its numbers follow from beside the program.
 JAX_SETTINGS = (
   "jax_default_matmul_precision",
   "jax_default_prng_impl",

@@ -1,0 +1,56 @@
+"""Recorded data as a source: distinct tasks, with a disjoint support and query of each."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from macaw_jax.data.dataset import Dataset
+from macaw_jax.data.sampling import Order, check_sizes, sample_tasks
+from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
+from macaw_jax.sources.source import Source
+from macaw_jax.types import Key, Params
+
+
+def recorded(
+  dataset: Dataset,
+  *,
+  tasks_per_update: int,
+  support_size: int,
+  query_size: int,
+  order: Order = "uniform",
+  statistics: Statistics | None = None,
+  task_names: Sequence[int] | None = None,
+) -> Source:
+  """A source of batches `[T, B, ...]` from the training tasks' data.
+
+  Args:
+    dataset: of the training tasks, as loaded, nothing scaled.
+    tasks_per_update: T; all tasks, where there are fewer.
+    support_size: transitions of a task that adaptation sees.
+    query_size: transitions that judge it; no row of the support is among them.
+    order: which rows belong together, see `data.sampling.sample_task`.
+    statistics: scales of the run; fitted to the dataset if not given.
+    task_names: of the tasks; their positions if not given.
+
+  Raises:
+    ValueError: a task has fewer transitions than support and query take.
+  """
+  check_sizes(dataset, support_size, query_size)
+  num_tasks = len(dataset.size)
+  scales = fit_statistics(dataset) if statistics is None else statistics
+  chosen = min(tasks_per_update, num_tasks)
+
+  def init(params: Params, key: Key) -> Dataset:
+    del params, key
+    return normalise_dataset(scales, dataset)
+
+  def statistics_of(data: Dataset) -> Statistics:
+    del data
+    return scales
+
+  return Source(
+    init=init,
+    sample=partial(sample_tasks, num_tasks=chosen, support_size=support_size, query_size=query_size, order=order),
+    statistics=statistics_of,
+    tasks_per_update=chosen,
+    task_names=tuple(range(num_tasks)) if task_names is None else tuple(task_names),
+  )
