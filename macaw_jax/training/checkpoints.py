@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 ARRAYS = "arrays"
+DATA = ".data"  # how the paths of leaves of `Checkpoint.data` begin
 SAVING, REPLACED, REMOVING, DAMAGED = "saving-", "replaced-", "removing-", "damaged-"
 OVERHEAD = 1 << 20  # bytes of a checkpoint that are not its arrays, at most; and arrays may grow by a 32nd if packed
 
@@ -195,7 +196,7 @@ class Checkpoints:
     return self._verified(step).note
 
   def restore(
-    self, like: Checkpoint, step: int | None = None, *, may_differ: Collection[str] = ()
+    self, like: Checkpoint, step: int | None = None, *, may_differ: Collection[str] = (), with_data: bool = True
   ) -> tuple[Checkpoint, Note]:
     """The checkpoint of `step`, the newest if not given, with NumPy arrays in the structure of `like`; and its note.
 
@@ -203,6 +204,7 @@ class Checkpoints:
       like: leaves with the shapes and dtypes to expect.
       step: which.
       may_differ: names of the identity that are not compared.
+      with_data: whether to hand back what the source has collected; if not, `like` has none.
 
     Raises:
       FileNotFoundError: there is none.
@@ -215,6 +217,9 @@ class Checkpoints:
       raise FileNotFoundError(f"{self._directory}: no checkpoint")
     record = self._verified(step)
     self._check_identity(step, record.note, may_differ)
+    if not with_data:
+      wanted = {path: leaf for path, leaf in record.leaves.items() if not path.startswith(DATA)}
+      record = record._replace(leaves=wanted)
     self._check_leaves(step, record, like)
     return self._load(step, record, like), record.note
 
@@ -317,7 +322,7 @@ class Checkpoints:
     """The arrays of a checkpoint whose record fits `like`. Raises `DamagedCheckpoint` if they are not those saved."""
     empty = {path: np.empty(leaf.shape, leaf.dtype) for path, leaf in record.leaves.items() if 0 in leaf.shape}
     as_numpy = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path in record.leaves if path not in empty}
-    arguments = ocp.args.PyTreeRestore(restore_args=as_numpy)
+    arguments = ocp.args.PyTreeRestore(item={path: 0 for path in as_numpy}, restore_args=as_numpy, partial_restore=True)
     try:
       with _orbax_silent():
         leaves = empty | self._checkpointer.restore(self._path(step) / ARRAYS, args=arguments)

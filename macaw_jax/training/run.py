@@ -1,26 +1,14 @@
 """A run as values: all that a training session is handed. Nobody behind it reads a configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from macaw_jax.data.statistics import Statistics
-from macaw_jax.envs.family import State, Task, TaskFamily
-from macaw_jax.evaluation.rows import Row
+from macaw_jax.envs.family import TaskFamily
+from macaw_jax.evaluation.evaluate import Evaluate
 from macaw_jax.sources.source import Source
 from macaw_jax.training.population import Hyperparameters, MakeAlgorithm
-from macaw_jax.types import Key, Params
-
-
-class Evaluated(NamedTuple):
-  """What an evaluation of one agent gives."""
-
-  rows: list[Row]
-  episode: tuple[State, Task] | None = None  # an adapted episode on the first test task, if there is one to show
-
-
-Evaluate = Callable[[Params, Statistics, Key], Evaluated]
-"""`(params, statistics, key) -> Evaluated`; params as `population.member_params` gives them."""
 
 
 class Schedule(NamedTuple):
@@ -41,8 +29,8 @@ class Member(NamedTuple):
   seed: int = 0
   label: str = ""  # in what it differs from the others, as "temperature=0.5, seed 3"
   variant: str = ""
-  hyperparameters: Hyperparameters = {}  # its values of what differs between members, seeds apart
-  config: Mapping[str, Any] = {}  # of the run alone, as its files record it
+  hyperparameters: Hyperparameters = MappingProxyType({})  # its values of what differs between members, seeds apart
+  config: Mapping[str, Any] = MappingProxyType({})  # of the run alone, as its files record it
 
 
 class Devices(NamedTuple):
@@ -78,8 +66,8 @@ class Run(NamedTuple):
   schedule: Schedule
   evaluate: Evaluate | None = None
   family: TaskFamily | None = None
-  agent: Mapping[str, Any] = {}
-  identity: Mapping[str, str] = {}
+  agent: Mapping[str, Any] = MappingProxyType({})
+  identity: Mapping[str, str] = MappingProxyType({})
   may_change: Sequence[str] = ()
   devices: Devices = Devices()
   description: Sequence[str] = ()

@@ -97,8 +97,8 @@ def read_document(directory: Path) -> dict[str, Any]:
   version = document.get("format_version", 1)
   if version != FORMAT_VERSION:
     raise ConfigurationError(
-      f"{directory / CONFIG_FILE}: a run in format {version!r:.20}, this release reads {FORMAT_VERSION}; train it anew, "
-      "or use the release that wrote it"
+      f"{directory / CONFIG_FILE}: a run in format {version!r:.20}, this release reads {FORMAT_VERSION}; train it "
+      "anew, or use the release that wrote it"
     )
   if not isinstance(document.get("config"), dict):
     raise ConfigurationError(f"{directory / CONFIG_FILE}: expected the key 'config' with the run's configuration")

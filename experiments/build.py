@@ -1,0 +1,239 @@
+"""From a configuration to a run: the one place where a configuration is read.
+
+`build(config)` checks it, says all that is wrong with it at once, and gives values: nothing behind it sees the
+configuration again. `rebuild(directory)` does the same for a run that was trained, with its newest parameters.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from experiments import on_policy, recorded, replayed
+from experiments.configuration import MAX_SEED, settings_of
+from experiments.kind import Kind, Parts
+from experiments.validation import START_RULES, check
+from experiments.variants import members_of
+from macaw_jax.algorithms.settings import make_algorithm
+from macaw_jax.console import log
+from macaw_jax.data.statistics import Statistics
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.evaluate import Evaluate, Evaluated
+from macaw_jax.training.checkpoints import Checkpoint
+from macaw_jax.training.population import MakeAlgorithm, acting_algorithm
+from macaw_jax.training.run import Devices, Run, Schedule
+from macaw_jax.training.run_directory import DATASET, read_document
+from macaw_jax.training.trained import NEWEST, load_checkpoint
+from macaw_jax.types import Algorithm, Key, Params
+
+KINDS: dict[str, Kind] = {
+  "dataset": recorded.KIND,
+  "collection": replayed.KIND,
+  "rollouts": on_policy.KIND,
+}
+
+# A longer run is the same run, continued, unless something follows its length, as a decay of learning rates does. So is
+# a run on other devices, or in a directory that was moved, or with its data in another place: their digest is compared.
+MAY_CHANGE = ("output_directory", "training.keep_checkpoints", "devices.seed", "devices.task", "devices.distributed")
+
+
+def kind_of(config: ml_collections.ConfigDict) -> Kind:
+  """The kind of run that a configuration describes. Raises `ConfigurationError` unless it has just one of the sections."""
+  found = [section for section in KINDS if section in config]
+  if len(found) != 1:
+    raise ConfigurationError(f"config: expected one of the sections {', '.join(KINDS)}, found {' and '.join(found) or 'none'}")
+  return KINDS[found[0]]
+
+
+def examine(config: ml_collections.ConfigDict, *, starts: bool = True) -> Any:
+  """Checks everything that can be known of a run without its arrays and its devices.
+
+  Args:
+    config: of the run.
+    starts: whether the run is to be started or continued, which writes into its directory.
+
+  Returns:
+    What `assemble` of its kind takes.
+
+  Raises:
+    ConfigurationError: with all that is wrong, one line each.
+  """
+  kind = kind_of(config)
+  examined = kind.examine(config)
+  check(config, kind.fields, (*kind.rules, *(START_RULES if starts else ())), examined)
+  return examined
+
+
+def build(config: ml_collections.ConfigDict) -> Run:
+  """The run of a configuration.
+
+  Raises:
+    ConfigurationError, DatasetError: the configuration or the data cannot be used; nothing has been compiled.
+  """
+  return assemble(examine(config))
+
+
+def assemble(examined: Any) -> Run:
+  """The run of a configuration that `examine` has found to be right; loads its data. Raises as `build`."""
+  config = examined.config
+  kind, training = kind_of(config), config.training
+  members = members_of(config, kind.data_name(config))
+  who = f"seed {members[0].seed}" if len(members) == 1 else f"{len(members)} members"
+  log(f"{config.algorithm.name} on {kind.data_name(config)}, {who}")
+  for each in members if len(members) > 1 else ():
+    log(f"  {each.label}")
+  parts = kind.assemble(examined)
+  settings = settings_of(ml_collections.ConfigDict(members[0].config))
+  make = _make(config.algorithm.name, parts, settings)
+  for each in members:
+    make(**each.hyperparameters)  # While its values are numbers: traced, they cannot be refused.
+  acting = acting_algorithm(make, members[0].hyperparameters)
+  return Run(
+    algorithm=config.algorithm.name,
+    make_algorithm=make,
+    source=parts.source(acting),
+    members=members,
+    schedule=Schedule(
+      steps=training.steps,
+      steps_per_call=training[kind.call],
+      evaluate_every=training.evaluate_every,
+      checkpoint_every=training.checkpoint_every,
+      keep_checkpoints=training.keep_checkpoints,
+      max_skips_in_a_row=training.max_skips_in_a_row,
+    ),
+    evaluate=parts.evaluate(acting),
+    family=parts.family,
+    agent={"algorithm": config.algorithm.name, "settings": settings, "problem": parts.problem._asdict()},
+    identity=parts.identity,
+    may_change=(*MAY_CHANGE, *kind.may_change),
+    devices=Devices(config.devices.seed, config.devices.task, config.devices.distributed),
+    description=tuple(parts.description),
+  )
+
+
+def _make(name: str, parts: Parts, settings: Mapping[str, Any]) -> MakeAlgorithm:
+  """`(**overrides) -> Algorithm`; raises `ConfigurationError` for settings that the algorithm refuses."""
+
+  def make(**overrides: Any) -> Algorithm:
+    try:
+      return parts.wrap(make_algorithm(name, parts.problem, settings, overrides))
+    except (TypeError, ValueError) as error:
+      raise ConfigurationError(f"config.algorithm ({name}): {error}") from error
+
+  return make
+
+
+class Trained(NamedTuple):
+  """A run that was trained: what an evaluation of it needs."""
+
+  directory: Path
+  examined: Any
+  parts: Parts
+  algorithm: Algorithm
+  evaluate: Evaluate
+  checkpoint: Checkpoint
+
+  @property
+  def config(self) -> ml_collections.ConfigDict:
+    """Of the run, with what was changed for the evaluation."""
+    return self.examined.config
+
+  @property
+  def params(self) -> Params:
+    """Of the agent."""
+    return self.checkpoint.state.params
+
+  @property
+  def statistics(self) -> Statistics:
+    """By which the agent sees observations and rewards."""
+    return self.checkpoint.statistics
+
+  @property
+  def step(self) -> int:
+    """Updates that the checkpoint has had."""
+    return int(self.checkpoint.state.step)
+
+
+def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> ml_collections.ConfigDict:
+  """The configuration of a run, with fields replaced where a value is not None; checked.
+
+  Args:
+    directory: of the run.
+    changes: values by dotted name.
+
+  Raises:
+    ConfigurationError: there is no run, or its configuration is wrong with these values; each line names the run.
+  """
+  document = read_document(directory)["config"]
+  if not document:
+    raise ConfigurationError(f"{directory}: a run of a script; macaw_jax.load_run reads it, given its algorithm")
+  config = ml_collections.ConfigDict(document)
+  try:
+    kind = kind_of(config)
+    for name, value in (changes or {}).items():
+      if value is not None and name in kind.fields:
+        config.update_from_flattened_dict({name: value})
+    examine(config, starts=False)
+  except ConfigurationError as error:
+    raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
+  return config
+
+
+def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEWEST) -> Trained:
+  """A trained run from its configuration, as `saved_config` gives it, and a checkpoint.
+
+  Args:
+    directory: of the run.
+    config: of the run.
+    which: checkpoint, `newest`, `best` or the number of an update.
+
+  Raises:
+    ConfigurationError: there is no such checkpoint, or it does not fit.
+    DatasetError: its data cannot be read.
+  """
+  kind = kind_of(config)
+  examined = kind.examine(config)
+  parts = kind.assemble(examined)
+  algorithm = _make(config.algorithm.name, parts, settings_of(config))()
+  checkpoint, note = load_checkpoint(directory, algorithm, parts.family.observation_size, which)
+  if DATASET in parts.identity and note.identity.get(DATASET) != parts.identity[DATASET]:
+    log(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
+  return Trained(directory, examined, parts, algorithm, parts.evaluate(algorithm), checkpoint)
+
+
+def evaluate_with(trained: Trained, changes: Mapping[str, Any], key: Key) -> Evaluated:
+  """Evaluates a trained run under another configuration of its evaluation or adaptation, with the same parameters.
+
+  Args:
+    trained: the run.
+    changes: fields of its configuration by dotted name.
+    key: decides supports and starts.
+
+  Returns:
+    `Evaluated`, of the test tasks and the training tasks that the configuration wants.
+  """
+  config = trained.config.copy_and_resolve_references()
+  with config.unlocked():
+    config.update_from_flattened_dict(dict(changes))
+  kind = kind_of(config)
+  parts = kind.assemble(kind.examine(config), trained.parts.train)
+  algorithm = _make(config.algorithm.name, parts, settings_of(config))()
+  return parts.evaluate(algorithm)(trained.params, trained.statistics, key)
+
+
+def check_seed(seed: int) -> None:
+  """Raises `ConfigurationError` unless `--seed` is one."""
+  if not 0 <= seed <= MAX_SEED:
+    raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
+
+
+def check_writable(path: Path) -> None:
+  """Raises `ConfigurationError` if a file in the directory of a run cannot be written."""
+  if path.is_dir():
+    raise ConfigurationError(f"{path}: expected a file to write, found a folder")
+  if not os.access(path.parent, os.W_OK):
+    raise ConfigurationError(f"{path}: its folder cannot be written")

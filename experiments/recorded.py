@@ -1,0 +1,517 @@
+"""Runs on recorded data: what their configurations must fulfil, and what they are made into."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from experiments.configuration import RECORDED_FIELDS, settings_of
+from experiments.kind import Kind, Parts
+from experiments.validation import Rule, member_rules, refused_by_algorithm
+from macaw_jax import envs
+from macaw_jax.algorithms.settings import make_algorithm
+from macaw_jax.data.dataset import Dataset, examine_files, load_dataset
+from macaw_jax.data.manifest import (
+  MANIFEST_FILE,
+  DatasetError,
+  Manifest,
+  content_digest,
+  examine_manifest,
+  read_manifest,
+)
+from macaw_jax.data.statistics import fit_statistics
+from macaw_jax.envs.family import TaskFamily, TaskSplit
+from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online
+from macaw_jax.evaluation.protocols import tasks_of
+from macaw_jax.evaluation.random_policy import random_policy_dataset
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.sources.recorded import recorded
+from macaw_jax.training.run_directory import DATASET, SUPPORT
+from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition
+
+STARTER_DATA = Path("starter_data")
+COLLECT_CONFIGS = Path("configs/collect")
+
+
+class Examined:
+  """A configuration and what the manifest of its dataset says. Whatever is not as it should be, is raised when read."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    self.config = config
+
+  @cached_property
+  def manifest(self) -> Manifest:
+    """Of the dataset."""
+    return read_manifest(self.config.dataset.directory)
+
+  @cached_property
+  def family(self) -> TaskFamily:
+    """That the dataset belongs to."""
+    return family_of(self.manifest, self.config.dataset.directory)
+
+  @cached_property
+  def split(self) -> TaskSplit:
+    """Tasks to train and to test on."""
+    return task_split(self.config, self.manifest, self.family)
+
+  @property
+  def problem(self) -> Problem:
+    """What an algorithm must know of the data."""
+    manifest = self.manifest
+    return Problem(manifest.observation_size, manifest.action_size, len(self.split.train), manifest.discount)
+
+  @property
+  def tasks_per_update(self) -> int:
+    """Tasks of one update: all, where there are fewer than configured."""
+    return min(self.config.training.tasks_per_update, len(self.split.train))
+
+  @property
+  def evaluated_train_tasks(self) -> tuple[int, ...]:
+    """Training tasks that are evaluated too."""
+    return evenly_spaced(self.split.train, self.config.evaluation.train_tasks)
+
+  @cached_property
+  def algorithm(self) -> Algorithm:
+    """As configured, for what it says of itself."""
+    return make_algorithm(self.config.algorithm.name, self.problem, settings_of(self.config))
+
+  def sizes(self, tasks: Iterable[int]) -> dict[int, int]:
+    """Transitions of tasks, by index: exactly where all are used, and at most where episodes decide."""
+    skip = self.config.dataset.skip
+    return {task: -(-self.manifest.tasks[task].num_transitions // skip) for task in tasks}
+
+
+def evenly_spaced(tasks: Sequence[int], count: int) -> tuple[int, ...]:
+  """`count` of the tasks, from the first to the last."""
+  return tuple(tasks[position] for position in np.linspace(0, len(tasks) - 1, count).round().astype(int))
+
+
+def family_of(manifest: Manifest, directory: str) -> TaskFamily:
+  """The family that a dataset belongs to. Raises `ConfigurationError` if there is none, or it has other sizes."""
+  try:
+    family = envs.make(manifest.family)
+  except ValueError as error:
+    raise ConfigurationError(f"{directory}: {error}") from error
+  problems = [
+    f"{directory}: the dataset's {name} is {getattr(manifest, name)}, that of its family {family.name!r} is "
+    f"{getattr(family, name)}"
+    for name in ("observation_size", "action_size")
+    if getattr(manifest, name) != getattr(family, name)
+  ]
+  if problems:
+    raise ConfigurationError(*problems)
+  return family
+
+
+def task_split(config: ml_collections.ConfigDict, manifest: Manifest, family: TaskFamily) -> TaskSplit:
+  """The tasks to train and to test on: as the manifest splits them, or as the family does for extrapolation.
+
+  Raises:
+    ConfigurationError: there are none, or the family or the dataset does not have that split.
+    DatasetError: the tasks of the manifest are not tasks of the family.
+  """
+  directory = config.dataset.directory
+  if config.dataset.split == "in_distribution":
+    split = TaskSplit(manifest.train_tasks, manifest.test_tasks)
+    if problems := [
+      f"{directory}: its manifest names no {name} tasks"
+      for name, indices in zip(("train", "test"), split, strict=True)
+      if not indices
+    ]:
+      raise ConfigurationError(*problems)
+    try:
+      tasks_of(manifest, family, split.train + split.test)
+    except DatasetError as error:
+      raise DatasetError(f"{directory}: {error}") from error
+    return split
+  place = "config.dataset.split = 'extrapolation'"
+  if family.extrapolation is None:
+    raise ConfigurationError(f"{place}: family {family.name!r} has no such split")
+  wanted, available = 1 + max(family.extrapolation.train + family.extrapolation.test), len(manifest.tasks)
+  if available < wanted:
+    raise ConfigurationError(f"{place}: it splits {wanted} tasks, {directory} has {available}")
+  stated = tasks_of(manifest, family, range(wanted))
+  for name, values in family.tasks.items():
+    if not np.allclose(stated[name], values[:wanted], rtol=1e-5):
+      raise ConfigurationError(
+        f"{place}: the tasks of {directory} are not those of family {family.name!r}: {name} differs"
+      )
+  return family.extrapolation
+
+
+def other_policies_directory(directory: str) -> str:
+  """Where the episodes are that a collection's final agent acted for other tasks, beside the dataset itself."""
+  return f"{directory.rstrip('/')}_other_policies"
+
+
+def support_directory(config: ml_collections.ConfigDict) -> Path:
+  """The dataset that evaluation draws supports from."""
+  directory = config.dataset.directory
+  return Path(other_policies_directory(directory) if config.evaluation.support == "other_policies" else directory)
+
+
+def missing_dataset(directory: Path) -> str:
+  """Says what there is instead, and how to make it."""
+  starters = sorted(str(path.parent) for path in STARTER_DATA.glob(f"*/{MANIFEST_FILE}"))
+  configs = {
+    path.stem: path for path in sorted(COLLECT_CONFIGS.glob("*.py")) if path.stem not in ("__init__", "defaults")
+  }
+  chosen = configs.get(directory.name)
+  command = f"python -m experiments.collect --config={chosen or COLLECT_CONFIGS / '<family>.py'}"
+  if not chosen and configs:
+    command += f" (families: {', '.join(configs)})"
+  return (
+    f"config.dataset.directory = {str(directory)!r}: no dataset there. "
+    f"Starter data in this directory: {', '.join(starters) or 'none'}. To collect a full dataset: {command}"
+  )
+
+
+# Rules.
+
+
+def _parts_of_support(examined: Examined, section: str) -> Iterator[str]:
+  size, parts = examined.config[section].support_size, examined.algorithm.support_parts
+  if size % parts:
+    yield (
+      f"config.{section}.support_size = {size} is not a multiple of {parts}, the inner steps of "
+      f"{examined.config.algorithm.name}, each of which takes an equal share of the support"
+    )
+
+
+def _consecutive_rows(examined: Examined) -> Iterator[str]:
+  config = examined.config
+  orders = (config.training.order, config.evaluation.order)
+  if examined.algorithm.consecutive_rows and orders != ("contiguous", "contiguous"):
+    yield (
+      "config.algorithm: targets of 'td_lambda' need consecutive transitions: set config.training.order and "
+      "config.evaluation.order to 'contiguous'"
+    )
+
+
+def _update_on_shapes(examined: Examined) -> Iterator[str]:
+  """What an update on batches of the configured sizes refuses, found without computing it."""
+  config, problem = examined.config, examined.problem
+
+  def rows(size: int) -> Transition:
+    zeros = partial(jnp.zeros, (examined.tasks_per_update, size))
+    observation = jnp.zeros((examined.tasks_per_update, size, problem.observation_size))
+    action = jnp.zeros((examined.tasks_per_update, size, problem.action_size))
+    return Transition(
+      observation, action, zeros(), observation, zeros(), zeros(), zeros(), observation, zeros()
+    )
+
+  def update() -> object:
+    algorithm, key = examined.algorithm, jax.random.key(0)
+    index = jnp.arange(examined.tasks_per_update)
+    batch = TaskBatch(rows(config.training.support_size), rows(config.training.query_size), index)
+    return algorithm.update(algorithm.init(key), batch, key)
+
+  try:
+    jax.eval_shape(update)
+  except ValueError as error:
+    yield f"config.training.support_size = {config.training.support_size}: {error}"
+
+
+def _part_of_data(examined: Examined) -> Iterator[str]:
+  dataset = examined.config.dataset
+  if (dataset.quality == "all") != (dataset.transitions_per_task is None):
+    yield (
+      f"config.dataset.quality = {dataset.quality!r} with config.dataset.transitions_per_task = "
+      f"{dataset.transitions_per_task}: a part of the data needs its size, and 'all' has none"
+    )
+
+
+def _dataset(examined: Examined) -> Iterable[str]:
+  directory = Path(examined.config.dataset.directory)
+  if not (directory / MANIFEST_FILE).is_file():
+    return [missing_dataset(directory)]
+  return examine_manifest(directory)[1]
+
+
+def _files(examined: Examined) -> Iterable[str]:
+  return examine_files(examined.config.dataset.directory, examined.manifest)
+
+
+def _size_of_part(examined: Examined) -> Iterator[str]:
+  wanted = examined.config.dataset.transitions_per_task
+  if wanted is None:
+    return
+  sizes = {task: examined.manifest.tasks[task].num_transitions for task in set().union(*examined.split)}
+  smallest = min(sizes, key=sizes.__getitem__)
+  if sizes[smallest] < wanted:
+    yield f"config.dataset.transitions_per_task = {wanted}: task {smallest} of the dataset has {sizes[smallest]}"
+
+
+def _batches(examined: Examined) -> None:
+  check_batches(examined.config, examined.sizes(examined.split.train))
+
+
+def check_batches(config: ml_collections.ConfigDict, sizes: Mapping[int, int]) -> None:
+  """Raises `ConfigurationError` unless every training task has transitions for a disjoint support and query.
+
+  Args:
+    config: of the run.
+    sizes: transitions of each training task, by its index in the manifest.
+  """
+  support, query = config.training.support_size, config.training.query_size
+  smallest = min(sizes, key=sizes.__getitem__)
+  if sizes[smallest] < support + query:
+    raise ConfigurationError(
+      f"config.training.support_size = {support} and config.training.query_size = {query} take {support + query} "
+      f"transitions of a task: task {smallest} has {sizes[smallest]}"
+    )
+
+
+def _train_tasks(examined: Examined) -> Iterator[str]:
+  wanted, found = examined.config.evaluation.train_tasks, len(examined.split.train)
+  if wanted > found:
+    yield f"config.evaluation.train_tasks = {wanted}: the dataset has {found} training tasks"
+
+
+def _supports(examined: Examined) -> Iterable[str]:
+  config = examined.config
+  if config.evaluation.support != "other_policies":
+    return ()
+  directory = support_directory(config)
+  if not (directory / MANIFEST_FILE).is_file():
+    return [
+      f"config.evaluation.support = {config.evaluation.support!r}: no dataset at {directory}; experiments.collect "
+      "writes it beside the family's own data"
+    ]
+  indices = examined.split.test + examined.evaluated_train_tasks
+  return examine_files(directory, read_supports(config, examined.family, indices))
+
+
+def read_supports(config: ml_collections.ConfigDict, family: TaskFamily, indices: Sequence[int]) -> Manifest:
+  """The manifest of the episodes that were collected by other tasks' policies.
+
+  Raises:
+    DatasetError: there is none that can be read.
+    ConfigurationError: it does not have these tasks of the family.
+  """
+  directory = other_policies_directory(config.dataset.directory)
+  manifest = read_manifest(directory)
+  if manifest.family != family.name or max(indices) >= len(manifest.tasks):
+    raise ConfigurationError(
+      f"{directory}: expected task {max(indices)} of family {family.name!r}, got {len(manifest.tasks)} tasks of "
+      f"{manifest.family!r}"
+    )
+  return manifest
+
+
+def _support_sizes(examined: Examined) -> Iterator[str]:
+  evaluation = examined.config.evaluation
+  if evaluation.support not in ("own", "other_policies"):
+    return
+  own = evaluation.support == "own"
+  supports = examined.manifest if own else read_manifest(support_directory(examined.config))
+  for name, tasks in (("test", examined.split.test), ("train", examined.evaluated_train_tasks)):
+    sizes = examined.sizes(tasks) if own else {task: supports.tasks[task].num_transitions for task in tasks}
+    yield from missing_rows(evaluation.support_size, name, sizes)
+
+
+def missing_rows(support_size: int, split: str, sizes: Mapping[int, int]) -> Iterator[str]:
+  """A task of a split that has fewer than `support_size` transitions; `sizes` by its index in the manifest."""
+  smallest = min(sizes, key=sizes.__getitem__, default=None)
+  if smallest is not None and sizes[smallest] < support_size:
+    yield f"config.evaluation.support_size = {support_size}: task {smallest} ({split}) has {sizes[smallest]}"
+
+
+def _own_episodes(examined: Examined) -> Iterator[str]:
+  parts, horizon = examined.algorithm.support_parts, examined.family.horizon
+  if examined.config.evaluation.support == "online" and parts > horizon:
+    yield (
+      f"config.evaluation.support = 'online': an episode has {horizon} steps, fewer than the {parts} inner steps that "
+      "share it"
+    )
+
+
+_DATA = ("dataset.directory",)
+_TASKS = (*_DATA, "dataset.split")
+_PART = (*_TASKS, "dataset.quality", "dataset.transitions_per_task", "dataset.skip")
+_SUPPORTS = ("evaluation.support", "evaluation.train_tasks")
+_ALGORITHM = (*_TASKS, "algorithm", "training.steps")  # A decay may follow training.steps.
+
+RULES = (
+  Rule(("dataset.quality", "dataset.transitions_per_task"), _part_of_data, spoils="dataset.quality"),
+  Rule(_DATA, _dataset, spoils="dataset.directory"),
+  Rule(_DATA, _files),
+  Rule(_DATA, lambda examined: examined.family and None, spoils="dataset.directory"),
+  Rule(_TASKS, lambda examined: examined.split and None, spoils="dataset.split"),
+  Rule(_ALGORITHM, refused_by_algorithm, spoils="algorithm"),
+  *(
+    Rule((f"{section}.support_size", *_ALGORITHM), partial(_parts_of_support, section=section), f"{section}.support_size")
+    for section in ("training", "evaluation")
+  ),
+  Rule(("training.order", "evaluation.order", *_ALGORITHM), _consecutive_rows),
+  Rule((*_ALGORITHM, "training.support_size", "training.query_size", "training.tasks_per_update"), _update_on_shapes),
+  Rule(_PART, _size_of_part, spoils="dataset.transitions_per_task"),
+  Rule((*_PART, "training.support_size", "training.query_size"), _batches),
+  Rule((*_TASKS, "evaluation.train_tasks"), _train_tasks, spoils="evaluation.train_tasks"),
+  Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
+  Rule((*_PART, *_SUPPORTS, "evaluation.support_size"), _support_sizes),
+  Rule((*_ALGORITHM, "evaluation.support"), _own_episodes),
+  *member_rules("training.tasks_per_update", *_TASKS, call="log_every"),
+)
+
+
+# What a configuration is made into.
+
+
+def assemble(examined: Examined, train: Split | None = None) -> Parts:
+  """Loads the data, and makes the parts of the run.
+
+  Args:
+    examined: the configuration.
+    train: the training tasks, if their data are loaded already.
+
+  Raises:
+    DatasetError: the files are not as they should be.
+    ConfigurationError: the data do not fit the configuration.
+  """
+  config, manifest, family = examined.config, examined.manifest, examined.family
+  train = train or load_split(examined, "train", examined.split.train)
+  assert train.data is not None
+  check_batches(config, dict(zip(train.indices, train.data.size, strict=True)))
+  statistics = fit_statistics(train.data)
+  source = recorded(
+    train.data,
+    tasks_per_update=config.training.tasks_per_update,
+    support_size=config.training.support_size,
+    query_size=config.training.query_size,
+    order=config.training.order,
+    statistics=statistics,
+    task_names=train.indices,
+  )
+  splits = evaluated_splits(examined, train)
+  sizes, test = train.data.size, splits[0]
+  shared = ", the same tasks" if train.indices == test.indices else ""
+  return Parts(
+    family=family,
+    problem=examined.problem,
+    source=lambda acting: source,
+    evaluate=lambda acting: make_evaluate(examined, acting, splits),
+    identity={
+      DATASET: content_digest(manifest),
+      SUPPORT: content_digest(read_manifest(support_directory(config))),
+    },
+    description=(
+      f"{family.name}: {len(train.indices)} training tasks, {len(test.indices)} test tasks{shared}; observations of "
+      f"{family.observation_size}, actions of {family.action_size}, episodes of {family.horizon} steps",
+      f"training data: {int(np.sum(sizes))} transitions, {int(np.min(sizes))} to {int(np.max(sizes))} a task, quality "
+      f"'{config.dataset.quality}'; returns are divided by {float(statistics.return_scale):.4g}",
+    ),
+    train=train,
+    splits=splits,
+  )
+
+
+def load_split(examined: Examined, name: str, indices: Sequence[int]) -> Split:
+  """Tasks of the dataset with the configured part of their own data."""
+  dataset = examined.config.dataset
+  data = load_dataset(
+    dataset.directory,
+    tasks=indices,
+    quality=dataset.quality,
+    transitions_per_task=dataset.transitions_per_task,
+    skip=dataset.skip,
+  )
+  return _split(examined, name, indices, data)
+
+
+def _split(examined: Examined, name: str, indices: Sequence[int], data: Dataset | None) -> Split:
+  entries = [examined.manifest.tasks[index].reference_returns for index in indices]
+  references = tuple((entry["random"], entry["expert"]) for entry in entries)
+  return Split(name, tuple(indices), tasks_of(examined.manifest, examined.family, indices), references, data)
+
+
+def evaluated_splits(examined: Examined, train: Split | None = None) -> tuple[Split, ...]:
+  """The test tasks and the wanted training tasks, with the data that evaluation adapts to.
+
+  Args:
+    examined: the configuration.
+    train: all training tasks with their own data, if they are loaded.
+
+  Raises:
+    ConfigurationError: a task has too few transitions.
+  """
+  wanted = {"test": examined.split.test, "train": examined.evaluated_train_tasks}
+  splits = tuple(_with_support(examined, name, indices, train) for name, indices in wanted.items() if indices)
+  if examined.config.evaluation.support in ("own", "other_policies"):
+    for split in splits:
+      assert split.data is not None
+      sizes = dict(zip(split.indices, split.data.size, strict=True))
+      if problems := list(missing_rows(examined.config.evaluation.support_size, split.name, sizes)):
+        raise ConfigurationError(*problems)
+  return splits
+
+
+def _with_support(examined: Examined, name: str, indices: Sequence[int], train: Split | None) -> Split:
+  evaluation = examined.config.evaluation
+  if evaluation.support == "own":
+    if train is not None and set(indices) <= set(train.indices):  # One copy in memory, where tasks are shared.
+      return _some_tasks(train, name, indices)
+    return load_split(examined, name, indices)
+  if evaluation.support == "other_policies":
+    directory = other_policies_directory(examined.config.dataset.directory)
+    return _split(examined, name, indices, load_dataset(directory, tasks=indices))
+  split = _split(examined, name, indices, None)
+  if evaluation.support == "random":
+    data = random_policy_dataset(
+      examined.family,
+      split.tasks,
+      discount=examined.manifest.discount,
+      support_size=evaluation.support_size,
+      engine=evaluation.engine,
+    )
+    return split._replace(data=data)
+  return split
+
+
+def _some_tasks(split: Split, name: str, indices: Sequence[int]) -> Split:
+  """Some tasks of a split under another name; all of them share its arrays."""
+  if tuple(indices) == split.indices:
+    return split._replace(name=name)
+  chosen = np.array([split.indices.index(index) for index in indices])
+  references = None if split.references is None else tuple(split.references[position] for position in chosen)
+  tasks, data = jax.tree.map(lambda leaf: leaf[chosen], (split.tasks, split.data))
+  return Split(name, tuple(indices), tasks, references, data)
+
+
+def make_evaluate(examined: Examined, acting: Algorithm, splits: Sequence[Split]) -> Evaluate:
+  """The configured protocol on the evaluated splits."""
+  evaluation = examined.config.evaluation
+  if evaluation.support == "online":
+    return online(
+      acting,
+      examined.family,
+      splits,
+      discount=examined.manifest.discount,
+      repetitions=evaluation.episodes,
+      engine=evaluation.engine,
+    )
+  return offline(
+    acting,
+    examined.family,
+    splits,
+    support=evaluation.support,
+    support_size=evaluation.support_size,
+    episodes=evaluation.episodes,
+    order=evaluation.order,
+    engine=evaluation.engine,
+  )
+
+
+KIND = Kind(
+  fields=RECORDED_FIELDS,
+  rules=RULES,
+  examine=Examined,
+  assemble=assemble,
+  data_name=lambda config: Path(config.dataset.directory).name,
+  call="log_every",
+  may_change=("dataset.directory", "training.steps"),
+)

@@ -1,0 +1,162 @@
+"""Runs that collect their own data into replay buffers: what their configurations must fulfil, and what they become."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
+
+import jax
+import ml_collections
+import numpy as np
+
+from experiments.configuration import REPLAYED_FIELDS
+from experiments.kind import Kind, Parts
+from experiments.recorded import evenly_spaced
+from experiments.validation import Rule, member_rules, refused_by_algorithm
+from macaw_jax import envs
+from macaw_jax.envs.family import TaskFamily
+from macaw_jax.evaluation.evaluate import Split, online
+from macaw_jax.sources.replay import CollectionSettings, replayed
+from macaw_jax.types import Problem
+
+
+class Examined:
+  """A configuration, and the family that it names."""
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    self.config = config
+
+  @cached_property
+  def family(self) -> TaskFamily:
+    """Whose tasks are learned."""
+    return envs.make(self.config.collection.family)
+
+  @property
+  def problem(self) -> Problem:
+    """What an algorithm must know of it."""
+    family = self.family
+    return Problem(
+      family.observation_size, family.action_size, len(family.train_tasks), self.config.collection.discount
+    )
+
+  @property
+  def tasks_per_update(self) -> int:
+    """Tasks of one update, drawn with replacement."""
+    return self.config.training.tasks_per_update
+
+
+def _tasks_per_iteration(examined: Examined) -> Iterator[str]:
+  wanted, num_tasks = examined.config.collection.tasks_per_iteration, len(examined.family.train_tasks)
+  if wanted > num_tasks:
+    yield (
+      f"config.collection.tasks_per_iteration = {wanted}: family {examined.family.name!r} has {num_tasks} training "
+      "tasks, and each is collected for once an iteration"
+    )
+
+
+def _train_tasks(examined: Examined) -> Iterator[str]:
+  wanted, num_tasks = examined.config.evaluation.train_tasks, len(examined.family.train_tasks)
+  if wanted > num_tasks:
+    yield f"config.evaluation.train_tasks = {wanted}: family {examined.family.name!r} has {num_tasks} training tasks"
+
+
+def _ignored_observations(examined: Examined) -> Iterator[str]:
+  indices, size = examined.config.collection.ignored_observations, examined.family.observation_size
+  if any(index >= size for index in indices):
+    yield (
+      f"config.collection.ignored_observations = {indices}: family {examined.family.name!r} has observations of {size}"
+    )
+
+
+def _critic_reward(examined: Examined) -> Iterator[str]:
+  other = examined.config.collection.critic_reward
+  if other is None:
+    return
+  family = examined.family
+  task = {name: np.asarray(values[0]) for name, values in family.tasks.items()}
+  key, action = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((family.action_size,), np.float32)
+  state = jax.eval_shape(family.reset, task, key)
+  try:
+    jax.eval_shape(envs.make(other).reward, task, state, action, state)
+  except Exception:  # Whatever a reward raises that is given tasks or states of another kind.
+    yield (
+      f"config.collection.critic_reward = {other!r}: its reward cannot be computed from tasks and states of family "
+      f"{family.name!r}"
+    )
+
+
+_FAMILY = ("collection.family",)
+
+RULES = (
+  Rule((*_FAMILY, "collection.tasks_per_iteration"), _tasks_per_iteration),
+  Rule((*_FAMILY, "evaluation.train_tasks"), _train_tasks),
+  Rule((*_FAMILY, "collection.critic_reward"), _critic_reward),
+  Rule((*_FAMILY, "collection.ignored_observations"), _ignored_observations),
+  Rule((*_FAMILY, "collection.discount", "algorithm", "training.steps"), refused_by_algorithm),
+  *member_rules("training.tasks_per_update", call="updates_per_iteration"),
+)
+
+
+def split_of(family: TaskFamily, name: str, indices: Sequence[int]) -> Split:
+  """Some tasks of a family, without data."""
+  return Split(name, tuple(indices), jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(indices)], family.tasks))
+
+
+def assemble(examined: Examined, train: Split | None = None) -> Parts:
+  """The parts of a run, from a configuration that is right; there are no recorded training tasks."""
+  del train
+  config, family = examined.config, examined.family
+  collection, training, evaluation = config.collection, config.training, config.evaluation
+  settings = CollectionSettings(
+    initial_episodes=collection.initial_episodes,
+    tasks_per_iteration=collection.tasks_per_iteration,
+    prior_episodes=collection.prior_episodes,
+    posterior_episodes=collection.posterior_episodes,
+    extra_episodes=collection.extra_episodes,
+    context_size=training.support_size,
+    iterations=training.steps // training.updates_per_iteration,
+    ignored_observations=tuple(collection.ignored_observations),
+  )
+  wanted = {"test": family.test_tasks, "train": evenly_spaced(family.train_tasks, evaluation.train_tasks)}
+  splits = tuple(split_of(family, name, indices) for name, indices in wanted.items() if indices)
+  episodes = settings.prior_episodes + settings.posterior_episodes + settings.extra_episodes
+  return Parts(
+    family=family,
+    problem=examined.problem,
+    source=partial(
+      replayed,
+      family=family,
+      settings=settings,
+      discount=collection.discount,
+      tasks_per_update=training.tasks_per_update,
+      batch_size=training.query_size,
+      critic_reward=envs.make(collection.critic_reward).reward if collection.critic_reward else None,
+      engine=evaluation.engine,
+    ),
+    evaluate=partial(
+      online,
+      family=family,
+      splits=splits,
+      discount=collection.discount,
+      repetitions=evaluation.episodes,
+      num_episodes=evaluation.exploration_episodes + evaluation.adapted_episodes - 1,
+      exploration_episodes=evaluation.exploration_episodes,
+      engine=evaluation.engine,
+    ),
+    description=(
+      f"{family.name}, which it collects from: {len(family.train_tasks)} training tasks, {len(family.test_tasks)} test "
+      f"tasks; observations of {family.observation_size}, actions of {family.action_size}, episodes of "
+      f"{family.horizon} steps",
+      f"{settings.initial_episodes} episodes of each training task, then {settings.iterations} iterations: {episodes} "
+      f"episodes of each of {settings.tasks_per_iteration} tasks, {training.updates_per_iteration} updates",
+    ),
+    splits=splits,
+  )
+
+
+KIND = Kind(
+  fields=REPLAYED_FIELDS,
+  rules=RULES,
+  examine=Examined,
+  assemble=assemble,
+  data_name=lambda config: config.collection.family,
+  call="updates_per_iteration",  # The buffers have room for so many iterations, so the number of steps is fixed too.
+)

@@ -1,0 +1,201 @@
+"""An agent evaluated on splits of tasks by a protocol: what a run, or a script, calls now and then."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from macaw_jax.data.dataset import Dataset
+from macaw_jax.data.statistics import Statistics, normalise_dataset
+from macaw_jax.envs.family import State, Task, TaskFamily
+from macaw_jax.envs.rollout import Engine
+from macaw_jax.envs.sampled_rollout import make_sampled_rollout
+from macaw_jax.evaluation.on_policy import make_on_policy_protocol
+from macaw_jax.evaluation.online import NUM_EPISODES, make_online_protocol, num_rows
+from macaw_jax.evaluation.protocols import PROTOCOLS, make_offline_protocol
+from macaw_jax.evaluation.rows import Evaluation, Row, make_rows
+from macaw_jax.types import Algorithm, Key, Params
+
+
+class Split(NamedTuple):
+  """Some tasks of a family, with what is recorded of them."""
+
+  name: str  # "train" or "test"
+  indices: tuple[int, ...]  # in the dataset, or in the family
+  tasks: Task  # the family's tasks, leaves [T, ...]
+  references: tuple[tuple[float, float], ...] | None = None  # returns of a random policy and of the task's expert
+  data: Dataset | None = None  # to adapt to, as recorded: nothing scaled
+
+
+class Evaluated(NamedTuple):
+  """What an evaluation of one agent gives."""
+
+  rows: list[Row]
+  episode: tuple[State, Task] | None = None  # an adapted episode on the first task, where there is one to show
+
+
+Evaluate = Callable[[Params, Statistics, Key], Evaluated]
+"""`(params, statistics, key) -> Evaluated`."""
+
+
+def offline(
+  algorithm: Algorithm,
+  family: TaskFamily,
+  splits: Sequence[Split],
+  *,
+  support: str,
+  support_size: int,
+  episodes: int,
+  order: str = "uniform",
+  engine: Engine = "native",
+) -> Evaluate:
+  """Adaptation to recorded rows of each task, then episodes: see `protocols.make_offline_protocol`.
+
+  Args:
+    algorithm: adapts and acts.
+    family: where episodes are run.
+    splits: with their data; the first one's first task gives the episode.
+    support: whose episodes the data are, a name in `PROTOCOLS`.
+    support_size: transitions that an adaptation sees.
+    episodes: of each task, before adaptation and after.
+    order: how the rows of a support are drawn.
+    engine: that steps MuJoCo bodies.
+  """
+  protocol = make_offline_protocol(
+    algorithm, family, support_size=support_size, num_episodes=episodes, order=order, engine=engine
+  )
+  scaled: dict[str, Any] = {"statistics": None, "data": []}
+
+  def data_of(statistics: Statistics) -> list[Dataset]:
+    """The data of the splits, scaled; those of the last call again where a run's statistics are fixed."""
+    if scaled["statistics"] is not statistics:
+      scaled.update(statistics=statistics, data=[normalise_dataset(statistics, split.data) for split in splits])
+    return scaled["data"]
+
+  def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
+    evaluations = [
+      protocol(params, statistics, data, split.tasks, key)
+      for split, data in zip(splits, data_of(statistics), strict=True)
+    ]
+    return _evaluated(
+      splits, evaluations, protocol=PROTOCOLS[support], support=support_size, support_unit="transitions"
+    )
+
+  return evaluate
+
+
+def online(
+  algorithm: Algorithm,
+  family: TaskFamily,
+  splits: Sequence[Split],
+  *,
+  discount: float,
+  repetitions: int,
+  num_episodes: int = NUM_EPISODES,
+  exploration_episodes: int = 1,
+  engine: Engine = "native",
+) -> Evaluate:
+  """Episode after episode of the agent's own in each task: see `online.make_online_protocol`.
+
+  Args:
+    algorithm: adapts and acts.
+    family: where episodes are run.
+    splits: of tasks; what is recorded of them is not read.
+    discount: of the returns in supports.
+    repetitions: of it all in each task.
+    num_episodes: K, episodes of experience before the last score.
+    exploration_episodes: episodes that the prior acts.
+    engine: that steps MuJoCo bodies.
+  """
+  parts = algorithm.support_parts
+  protocol = make_online_protocol(
+    algorithm,
+    family,
+    discount=discount,
+    num_repetitions=repetitions,
+    num_episodes=num_episodes,
+    exploration_episodes=exploration_episodes,
+    inner_steps=parts,
+    engine=engine,
+  )
+
+  def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
+    evaluations = [protocol(params, statistics, split.tasks, key) for split in splits]
+    return _evaluated(
+      splits,
+      evaluations,
+      protocol=PROTOCOLS["online"],
+      support=num_rows(family.horizon, num_episodes, parts),
+      support_unit="transitions",
+      stages=tuple(range(num_episodes + 1)),
+      stage_unit="episodes",
+    )
+
+  return evaluate
+
+
+def on_policy(
+  algorithm: Algorithm,
+  family: TaskFamily,
+  splits: Sequence[Split],
+  *,
+  support_episodes: int,
+  episodes: int,
+  inner_steps: int = 1,
+  horizon: int | None = None,
+  engine: Engine = "native",
+) -> Evaluate:
+  """Stochastic episodes, adaptation to them, and fresh ones: see `on_policy.make_on_policy_protocol`.
+
+  Args:
+    algorithm: adapts and acts.
+    family: where episodes are run.
+    splits: of tasks.
+    support_episodes: that each inner step sees.
+    episodes: that count, before adaptation and after.
+    inner_steps: of adaptation.
+    horizon: steps of an episode; the family's if not given.
+    engine: that steps MuJoCo bodies.
+  """
+  protocol = make_on_policy_protocol(
+    algorithm,
+    make_sampled_rollout(family, algorithm.act, horizon=horizon, engine=engine),
+    support_episodes=support_episodes,
+    num_episodes=episodes,
+    inner_steps=inner_steps,
+  )
+
+  def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
+    evaluations = [protocol(params, statistics, split.tasks, key) for split in splits]
+    return _evaluated(
+      splits,
+      evaluations,
+      protocol=PROTOCOLS["on_policy"],
+      support=inner_steps * support_episodes,
+      support_unit="episodes",
+    )
+
+  return evaluate
+
+
+def _evaluated(splits: Sequence[Split], evaluations: Sequence[Evaluation], **common: Any) -> Evaluated:
+  rows: list[Row] = []
+  for split, evaluation in zip(splits, evaluations, strict=True):
+    rows += make_rows(
+      evaluation,
+      split=split.name,
+      indices=split.indices,
+      tasks=parameters_of(split.tasks, len(split.indices)),
+      references=split.references,
+      **common,
+    )
+  states = evaluations[0].states
+  first = partial(jax.tree.map, lambda leaf: leaf[0])
+  return Evaluated(rows, None if states is None else (first(states), first(splits[0].tasks)))
+
+
+def parameters_of(tasks: Task, num_tasks: int) -> list[Mapping[str, Any]]:
+  """The parameters of each task as plain numbers, by name."""
+  return [{name: np.asarray(values)[index].tolist() for name, values in tasks.items()} for index in range(num_tasks)]
