@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, State, Task, TaskFamily
 from macaw_jax.envs.native_engine import on_native
 from macaw_jax.envs.rollout import Act, Engine
-from macaw_jax.types import Array, Key, Rollouts, TimeStep
+from macaw_jax.types import Array, Key, TimeStep, Trajectory
 
 
 class SampledRollout(Protocol):
   """Runs several episodes in one task: a pure function, to be mapped over tasks and compiled by the caller."""
 
-  def __call__(self, params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Rollouts:
+  def __call__(self, params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Trajectory:
     """E episodes side by side, leaves `[E, H, ...]`.
 
     Args:
@@ -58,18 +58,18 @@ def make_sampled_rollout(
   assert isinstance(family.dynamics, AnalyticDynamics)
   dynamics, num_steps = family.dynamics, family.horizon if horizon is None else horizon
 
-  def episode(params: Any, adapted: Any, task: Task, key: Key) -> Rollouts:
+  def episode(params: Any, adapted: Any, task: Task, key: Key) -> Trajectory:
     reset_key, act_key = jax.random.split(key)
     start = family.reset(task, reset_key)
 
-    def step(moment: _Moment, t: Array) -> tuple[_Moment, Rollouts]:
+    def step(moment: _Moment, t: Array) -> tuple[_Moment, Trajectory]:
       observation = family.observe(task, moment.state)
       timestep = TimeStep(observation, moment.action, moment.reward, (t == 0).astype(float))
       drawn, adapted = act(params, moment.adapted, timestep, jax.random.fold_in(act_key, t))
       action = jnp.clip(drawn, -1.0, 1.0)
       after = dynamics.step(task, moment.state, family.actuate(task, action))
       reward = family.reward(task, moment.state, action, after)
-      row = Rollouts(observation, drawn, family.observe(task, after), jnp.ones(()), reward)
+      row = Trajectory(observation, drawn, family.observe(task, after), jnp.ones(()), reward)
       # Past its end an episode is zero, and stands still: what nobody reads does not run away beyond what is finite.
       row = jax.tree.map(lambda leaf: jnp.where(moment.runs, leaf, 0.0), row)
       after = jax.tree.map(partial(jnp.where, moment.runs), after, moment.state)
@@ -80,7 +80,7 @@ def make_sampled_rollout(
     _, episodes = jax.lax.scan(step, nothing, jnp.arange(num_steps))
     return episodes
 
-  def rollout(params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Rollouts:
+  def rollout(params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Trajectory:
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_episodes))
     return jax.vmap(episode, (None, None, None, 0))(params, adapted, task, keys)
 

@@ -14,13 +14,13 @@ from macaw_jax.envs.family import Task
 from macaw_jax.envs.sampled_rollout import SampledRollout
 from macaw_jax.evaluation.protocols import Evaluation
 from macaw_jax.losses.policy_gradient_steps import reward_of
-from macaw_jax.types import Algorithm, Array, Key, Params, Rollouts
+from macaw_jax.types import Algorithm, Array, Key, Params, Trajectory
 
 
 class Experience(NamedTuple):
   """What an agent did in one task before it had adapted to the last of it."""
 
-  support: Rollouts  # [K, E, H, ...]  as adaptation sees them
+  support: Trajectory  # [K, E, H, ...]  as adaptation sees them
   adapted: dict[str, Params]
   returns: Array  # [K, E]  undiscounted, under the policy before each inner step
 
@@ -58,7 +58,7 @@ def experience_task(
   return Experience(support, adapted, jnp.stack(returns))
 
 
-def episode_returns(episodes: Rollouts) -> Array:
+def episode_returns(episodes: Trajectory) -> Array:
   """Undiscounted returns, `[..., H] -> [...]`: rewards are zero after the end."""
   return jnp.sum(reward_of(episodes), axis=-1)
 

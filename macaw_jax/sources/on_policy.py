@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from macaw_jax.envs.family import Task
 from macaw_jax.envs.sampled_rollout import SampledRollout
 from macaw_jax.evaluation.on_policy import episode_returns, experience_task
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Rollouts, TaskBatch, TrainState
+from macaw_jax.types import Algorithm, Array, Key, Metrics, TaskBatch, TrainState, Trajectory
 
 
 def sample_distinct_tasks(tasks: Task, key: Key, *, num_tasks: int) -> Task:
@@ -29,7 +29,7 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
   first inner step and after the last, and `environment_steps_of_update`, summed over its tasks.
   """
 
-  def act_in(params: object, task: Task, key: Key) -> tuple[Rollouts, Rollouts, Array]:
+  def act_in(params: object, task: Task, key: Key) -> tuple[Trajectory, Trajectory, Array]:
     key_experience, key_query = jax.random.split(key)
     experience = experience_task(
       algorithm, rollout, params, task, key_experience, num_episodes=num_episodes, inner_steps=inner_steps
