@@ -14,7 +14,7 @@ import numpy as np
 
 from macaw_jax.envs import cartpole, point_rotated
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
-from macaw_jax.types import Algorithm, Array, Key, Params, Rollouts, TaskBatch, TimeStep, TrainState
+from macaw_jax.types import Algorithm, Array, Key, Params, TaskBatch, TimeStep, TrainState, Trajectory
 
 Values = Any  # np.ndarray; what the package declares as jax.Array may be either
 Tasks = Mapping[str, Values]  # leaves [T, 1]
@@ -123,13 +123,13 @@ def make_act(algorithm: Algorithm, action_size: int) -> Act:
 
 def loop_episodes(
   family: TaskFamily, act: Act, params: Params, adapted: Params, tasks: Any, num_episodes: int, seed: int
-) -> Rollouts:
+) -> Trajectory:
   """What `make_sampled_rollout`, mapped over tasks, gives: leaves `[T, E, H, ...]`, zero past the last end."""
   numpy_family, generator, key = FAMILIES[family.name](), np.random.default_rng(seed), jax.random.key(seed)
   tasks = jax.tree.map(lambda leaf: np.asarray(leaf)[:, None], tasks)
   shape = len(jax.tree.leaves(tasks)[0]), num_episodes
   steps = (*shape, family.horizon)
-  episodes = Rollouts(
+  episodes = Trajectory(
     observation=zeros(*steps, family.observation_size),
     action=zeros(*steps, family.action_size),
     next_observation=zeros(*steps, family.observation_size),
@@ -146,7 +146,7 @@ def loop_episodes(
     after = np.where(runs[..., None], after, state)
     reward: Values = np.where(runs, numpy_family.reward(after), 0.0)
     next_observation = numpy_family.observe(tasks, after)
-    row = Rollouts(observation, action, next_observation, runs, reward)
+    row = Trajectory(observation, action, next_observation, runs, reward)
     for values, value in zip(jax.tree.leaves(episodes), jax.tree.leaves(row), strict=True):
       values[:, :, t] = value
     state, observation = after, next_observation
@@ -156,7 +156,7 @@ def loop_episodes(
   return episodes
 
 
-Update = Callable[[TrainState, Any, int], tuple[TrainState, Rollouts, Rollouts]]
+Update = Callable[[TrainState, Any, int], tuple[TrainState, Trajectory, Trajectory]]
 """`(state, tasks [T, ...], seed) -> (state, support, query)`."""
 
 
@@ -166,7 +166,7 @@ def make_loop_update(algorithm: Algorithm, family: TaskFamily, num_episodes: int
   adapt = jax.jit(jax.vmap(algorithm.adapt, (None, 0, None)))
   learn = jax.jit(algorithm.update)
 
-  def update(state: TrainState, tasks: Any, seed: int) -> tuple[TrainState, Rollouts, Rollouts]:
+  def update(state: TrainState, tasks: Any, seed: int) -> tuple[TrainState, Trajectory, Trajectory]:
     key = jax.random.key(seed)
     support = loop_episodes(family, act, state.params, {}, tasks, num_episodes, 2 * seed)
     support = jax.tree.map(lambda leaf: leaf[:, None], support)  # the set of the only inner step

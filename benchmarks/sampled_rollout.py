@@ -3,8 +3,8 @@
 python -m benchmarks.sampled_rollout
 python -m benchmarks.sampled_rollout --mjx_episodes=50 --mjx_episodes=512     on an accelerator
 
-Rollouts: the untrained policy of NoRML, as its configuration has it, acts in several tasks of each family, its actions
-sampled, all of it recorded as Rollouts. The baseline of an analytic family is `benchmarks.host_loop`: one compiled call
+Episodes: the untrained policy of NoRML, as its configuration has it, acts in several tasks of each family, its actions
+sampled, all of it recorded. The baseline of an analytic family is `benchmarks.host_loop`: one compiled call
 of the policy and one pass of NumPy a step, until the last episode has ended. That of the half-cheetah is the evaluator,
 `make_rollout`, which steps native MuJoCo from a Python loop; here a compiled program calls it, and on an accelerator
 MJX is timed too.

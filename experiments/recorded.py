@@ -24,9 +24,9 @@ from macaw_jax.data.manifest import (
   read_manifest,
 )
 from macaw_jax.data.statistics import fit_statistics
+from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
 from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online
-from macaw_jax.evaluation.protocols import tasks_of
 from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.sources.recorded import recorded

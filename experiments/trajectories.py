@@ -28,7 +28,7 @@ from experiments.trained_run import EPISODES, NEWEST, SEED, check_seed, load_che
 from macaw_jax.envs.family import Task
 from macaw_jax.envs.point_rotated import BORDER, GOAL
 from macaw_jax.evaluation.on_policy import episode_returns, experience_task
-from macaw_jax.types import Key, MetaParams, Rollouts
+from macaw_jax.types import Key, MetaParams, Trajectory
 
 TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
 
@@ -89,12 +89,12 @@ def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int
 
 def _panels(
   config: ml_collections.ConfigDict, experiment: OnPolicyExperiment
-) -> Callable[[MetaParams, Key], dict[str, Rollouts]]:
+) -> Callable[[MetaParams, Key], dict[str, Trajectory]]:
   """The episodes of each panel, `[T, E, H, ...]`, from parameters."""
   algorithm = experiment.make_algorithm(config)
   rollout = experiment.make_rollout(config, algorithm, config.evaluation.horizon)
 
-  def in_task(params: MetaParams, task: Task, key: Key) -> dict[str, Rollouts]:
+  def in_task(params: MetaParams, task: Task, key: Key) -> dict[str, Trajectory]:
     key_experience, key_episodes = jax.random.split(key)
     experience = partial(
       experience_task,
@@ -118,14 +118,14 @@ def _panels(
       for name, adapted in zip(PANELS, agents, strict=True)
     }
 
-  def in_all(params: MetaParams, key: Key) -> dict[str, Rollouts]:
+  def in_all(params: MetaParams, key: Key) -> dict[str, Trajectory]:
     keys = jax.random.split(key, len(experiment.evaluated))
     return jax.vmap(in_task, (None, 0, 0))(params, experiment.test_tasks, keys)
 
   return in_all
 
 
-def _positions(episodes: Rollouts) -> np.ndarray:
+def _positions(episodes: Trajectory) -> np.ndarray:
   """Where the point was, NaN after the end: `[..., H, ...] -> [..., H + 1, 2]`."""
   after = np.where(np.asarray(episodes.mask)[..., None] > 0, episodes.next_observation, np.nan)
   return BORDER * np.concatenate([episodes.observation[..., :1, :], after], axis=-2)

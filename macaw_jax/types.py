@@ -52,23 +52,25 @@ class ActionDistribution(NamedTuple):
   log_std: Array  # [..., A]  log of the standard deviation
 
 
-class Rollouts(NamedTuple):
-  """Whole episodes that one policy acted in one task, of H steps each. After its end an episode is zero throughout."""
+class Trajectory(NamedTuple):
+  """Episodes of H steps. After its end an episode's state stands still, and all else is zero."""
 
   observation: Array  # [..., H, O]
-  action: Array  # [..., H, A]  as drawn; the environment clips it
+  action: Array  # [..., H, A]  as drawn, for its log-probability; of `envs.rollout.make_rollout` cut to [-1, 1]
   next_observation: Array  # [..., H, O]
   mask: Array  # [..., H]  1.0 while the episode runs, the step that ends it included
   reward: Array | None  # [..., H]; None where it is not known
+  terminal: Array | None = None  # [..., H]  1.0 on the step that ended the episode by the task's own rule
   behaviour: ActionDistribution | None = None  # [..., H]  that the actions were drawn from; None until it is recorded
+  state: Any = None  # leaves [..., H + 1, ...], of the environment; None: not kept
 
 
 class TaskBatch(NamedTuple):
   """Data of several tasks: what adaptation reads, and what judges it."""
 
-  support: Any  # Transition [T, B, ...]; of an agent that acts in order to learn, Rollouts [T, K, E, H, ...]
-  query: Any  # Transition [T, B, ...], or Rollouts [T, E, H, ...]
-  task_index: Array  # [T]  int32 position of the task in its dataset; in the batch, of tasks that were acted in
+  support: Any  # Transition [T, B, ...]; of an on-policy agent a Trajectory [T, K, E, H, ...]
+  query: Any  # Transition [T, B, ...], or a Trajectory [T, E, H, ...]
+  task_index: Array  # [T]  int32 position of the task in its dataset, or in the batch of an on-policy agent
 
 
 class TimeStep(NamedTuple):
@@ -140,13 +142,13 @@ class Algorithm(NamedTuple):
 
   init:   `(key) -> TrainState`
   update: `(state, tasks, key) -> (TrainState, metrics)`, one meta-update on a `TaskBatch`
-  adapt:  `(params, support, key) -> task`, one task; `support` is a Transition `[B, ...]`, or Rollouts `[K, E, H, ...]`
-          of an agent that acts in order to learn; `task` is what adaptation changed
+  adapt:  `(params, support, key) -> task`, one task; `support` is a Transition `[B, ...]`, or a Trajectory
+          `[K, E, H, ...]` of an on-policy agent; `task` is what adaptation changed
   act:    `(params, task, timestep, key) -> (action, task)`, one step of one episode. With `key=None` the action
           is the mode of the policy, with a key a sample.
   prior:  `(params, key) -> task`, the agent before it has seen anything of a task. Gradient-based agents act as they
           are, which is `{}`; an agent with a belief about tasks draws one, and keeps it for an episode.
-  reads_reward: whether `adapt` reads the rewards of Rollouts; if not, it is given them with reward None.
+  reads_reward: whether `adapt` reads the rewards of a Trajectory; if not, it is given them with reward None.
   support_parts: into how many equal parts `adapt` cuts a support; the number of inner steps, each on its own part.
   consecutive_rows: whether batches must hold consecutive rows of an episode, as TD(lambda) reads them.
   """

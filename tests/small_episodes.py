@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.types import Problem, Rollouts, TaskBatch
+from macaw_jax.types import Problem, TaskBatch, Trajectory
 
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=4, discount=0.9)
 # More steps than a baseline has features: it does not explain every return.
@@ -12,12 +12,12 @@ ENDS = (6, 3, 6, 1, 5)  # steps of each episode
 
 
 def episodes(key, *shape):
-  """Rollouts `[..., E, H, ...]` of random numbers; past their end, everything but the rewards still is one."""
+  """A trajectory `[..., E, H, ...]` of random numbers; past their end, everything but the rewards still is one."""
   shape = (*shape, EPISODES, HORIZON)
   keys = iter(jax.random.split(key, 4))
   draw = lambda *sizes: jax.random.normal(next(keys), (*shape, *sizes))  # noqa: E731
   mask = jnp.broadcast_to((jnp.arange(HORIZON) < jnp.array(ENDS)[:, None]).astype(float), shape)
-  return Rollouts(draw(3), draw(2), draw(3), mask, draw() * mask)
+  return Trajectory(draw(3), draw(2), draw(3), mask, draw() * mask)
 
 
 def tasks(seed=1, *, sets=1, rewards_in_support=True):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.hyperparameters import stop_gradient_if
-from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Rollouts
+from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Trajectory
 
 
 def policy_gradient_step(
@@ -40,7 +40,7 @@ def policy_gradient_step(
     offset: whether the offset, which starts at zero, is added and learned; None if there is none.
     first_order: whether meta-gradients ignore how an inner gradient depends on the parameters.
 
-  The support of `apply` is Rollouts `[K, E, H, ...]`; of none, K = 0, the part stays as it is and no offset is added.
+  The support of `apply` is a Trajectory `[K, E, H, ...]`; with K = 0 the part stays as it is and no offset is added.
   """
   descended = _value_and_gradient(loss, on)
 
@@ -48,7 +48,7 @@ def policy_gradient_step(
     rule = {"step_size": jax.tree.map(lambda leaf: jnp.full(leaf.shape, step_size, leaf.dtype), net[on])}
     return rule if offset is None else rule | {"offset": jax.tree.map(jnp.zeros_like, net[on])}
 
-  def apply(net: dict[str, Params], rule: Params, support: Rollouts, key: Key) -> tuple[dict[str, Params], Metrics]:
+  def apply(net: dict[str, Params], rule: Params, support: Trajectory, key: Key) -> tuple[dict[str, Params], Metrics]:
     held = jnp.logical_not(learn_step_sizes)
     step_sizes = jax.tree.map(partial(stop_gradient_if, held), rule["step_size"])
     params, metrics = net[on], {}
@@ -65,7 +65,7 @@ def policy_gradient_step(
   return Adaptation(init, apply)
 
 
-def _value_and_gradient(loss: LossFn, on: str) -> Callable[[dict[str, Params], Rollouts, Key], tuple[Array, Params]]:
+def _value_and_gradient(loss: LossFn, on: str) -> Callable[[dict[str, Params], Trajectory, Key], tuple[Array, Params]]:
   """`(net, episodes, key) -> (loss, its gradient g by the part called on)`, to be differentiated backwards.
 
   Second derivatives are symmetric: the gradient of <g, v> by all parts is the derivative, along v, of the loss's
@@ -74,11 +74,11 @@ def _value_and_gradient(loss: LossFn, on: str) -> Callable[[dict[str, Params], R
   gradient.
   """
 
-  def value_and_gradient(net: dict[str, Params], episodes: Rollouts, key: Key) -> tuple[Array, Params]:
+  def value_and_gradient(net: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Params]:
     value, gradient = jax.value_and_grad(lambda part: loss(net | {on: part}, episodes, key)[0])(net[on])
     return value, gradient
 
-  def forwards(net: dict[str, Params], episodes: Rollouts, key: Key) -> Any:
+  def forwards(net: dict[str, Params], episodes: Trajectory, key: Key) -> Any:
     return value_and_gradient(net, episodes, key), (net, episodes, key)
 
   def backwards(seen: Any, cotangents: tuple[Array, Params]) -> Any:

@@ -33,7 +33,7 @@ ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
   "reptile": reptile,
 }
 
-# Those that act in order to learn: their batches are Rollouts, and they have no dataset.
+# Those that act in order to learn: their batches are trajectories, and they have no dataset.
 ON_POLICY = ("maml_rl", "norml", "reptile")
 
 __all__ = [

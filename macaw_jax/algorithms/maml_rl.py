@@ -59,7 +59,7 @@ from macaw_jax.losses.policy_gradient_steps import (
 )
 from macaw_jax.losses.returns import normalise_advantage
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian, learned_gaussian_policy
-from macaw_jax.types import Adaptation, Algorithm, Array, Key, MetaParams, Metrics, Problem, Rollouts, TaskBatch
+from macaw_jax.types import Adaptation, Algorithm, Array, Key, MetaParams, Metrics, Problem, TaskBatch, Trajectory
 
 # Which loss trains what.
 TRAINS = {"outer_loss": ("policy", "step_size")}
@@ -156,7 +156,7 @@ def credit_of_sampling(policy: GaussianPolicy, params: MetaParams, tasks: TaskBa
 
   So that it depends neither on the size of rewards nor on the length of episodes, as the loss that it is added to.
   """
-  first: Rollouts = jax.tree.map(lambda leaf: leaf[:, 0], tasks.support)
+  first: Trajectory = jax.tree.map(lambda leaf: leaf[:, 0], tasks.support)
   now = policy_log_prob(policy, params.net, first)  # [T, E, H]
   post_return = jnp.mean(jnp.sum(reward_of(tasks.query), axis=-1), axis=-1)  # [T]
   size = jnp.sqrt(jnp.mean(jnp.square(post_return)))
@@ -177,7 +177,7 @@ def maml_rl(
 ) -> Algorithm:
   """MAML-RL and what is made of it by its arguments; those of ProMP and E-MAML are arms of `configs/maml_rl.py`.
 
-  Its data are Rollouts with rewards.
+  Its data are trajectories with rewards.
 
   Args:
     problem: Sizes; discount of returns and advantages.

@@ -55,8 +55,8 @@ from macaw_jax.types import (
   Network,
   Params,
   Problem,
-  Rollouts,
   TimeStep,
+  Trajectory,
 )
 
 # Which loss trains what. The inner loss reaches the offset not at all, and trains nothing by itself.
@@ -83,7 +83,7 @@ def inner_loss(
   `learned_advantage` is traced, both are computed and one is chosen.
   """
 
-  def loss(params: dict[str, Params], episodes: Rollouts, key: Key) -> tuple[Array, Metrics]:
+  def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
     del key
     now = policy_log_prob(policy, params, episodes)
 
@@ -161,7 +161,7 @@ def norml(
 ) -> Algorithm:
   """NoRML, and what it is compared with.
 
-  Its data are Rollouts; without a learned advantage adaptation reads their rewards, with one it cannot.
+  Its data are trajectories; without a learned advantage adaptation reads their rewards, with one it cannot.
 
   Args:
     problem: Sizes; discount of the returns that advantages are taken from.

@@ -19,7 +19,7 @@ from macaw_jax.algorithms.arguments import check_learning_rates, passes_argument
 from macaw_jax.algorithms.maml_rl import inner
 from macaw_jax.learners.gradient import MakeOptimizer, init_parts, learner, linear_decay
 from macaw_jax.networks.gaussian import act_with_gaussian
-from macaw_jax.types import Algorithm, Key, MetaParams, Metrics, Params, Problem, Rollouts, TaskBatch
+from macaw_jax.types import Algorithm, Key, MetaParams, Metrics, Params, Problem, TaskBatch, Trajectory
 
 
 @passes_arguments_to(inner, but=("learn_step_sizes", "first_order"))
@@ -33,8 +33,8 @@ def reptile(
 ) -> Algorithm:
   """Reptile.
 
-  Its data are Rollouts with rewards. A query is not read: what `training.on_policy` collects for it only tells how the
-  adapted policy does.
+  Its data are trajectories with rewards. A query is not read: what `training.on_policy` collects for it only tells how
+  the adapted policy does.
 
   Args:
     problem: Sizes; discount of returns and advantages.
@@ -50,7 +50,7 @@ def reptile(
   parts = inner(problem, **arguments)
 
   def pseudo_gradient(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[MetaParams, Metrics]:
-    def adapted(support: Rollouts, key: Key) -> tuple[dict[str, Params], Metrics]:
+    def adapted(support: Trajectory, key: Key) -> tuple[dict[str, Params], Metrics]:
       return parts.adaptation.apply(params.net, params.rule, support, key)
 
     changes, metrics = jax.vmap(adapted)(tasks.support, jax.random.split(key, tasks.task_index.shape[0]))

@@ -14,10 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from macaw_jax.data.replay import Experience
 from macaw_jax.losses import soft_actor_critic as losses
 from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy, twin_critic
-from macaw_jax.types import Array, Key, Metrics, Params, TimeStep
+from macaw_jax.types import Array, Key, Metrics, Params, TimeStep, Transition
 
 OBSERVATION_LIMIT = 10.0  # standard deviations beyond which a standardised observation is cut
 
@@ -56,7 +55,7 @@ class BehaviourAgent(NamedTuple):
   """
 
   init: Callable[[Key, Array], AgentState]
-  update: Callable[[AgentState, Experience, Key], tuple[AgentState, Metrics]]
+  update: Callable[[AgentState, Transition, Key], tuple[AgentState, Metrics]]
   act: Callable[[AgentParams, dict[str, Array], TimeStep, Key | None], tuple[Array, dict[str, Array]]]
   task_input: Array
 
@@ -129,7 +128,7 @@ def behaviour_agent(
     opt_state = tuple(optimizer.init(part) for part in (params.policy, params.critic, params.log_temperature))
     return AgentState(params, opt_state)
 
-  def update(state: AgentState, batch: Experience, key: Key) -> tuple[AgentState, Metrics]:
+  def update(state: AgentState, batch: Transition, key: Key) -> tuple[AgentState, Metrics]:
     key_target, key_actor = jax.random.split(key)
     params = state.params
     policy_opt, critic_opt, temperature_opt = state.opt_state

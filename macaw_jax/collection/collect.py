@@ -1,13 +1,13 @@
 """Collects a dataset for a task family: the whole experience of one agent that learns all of its tasks.
 
 Round after round some tasks get an episode from the current policy, then the agent (`behaviour_agent`) takes many
-updates in one compiled scan. The data of task i are the episodes acted for task i, whole and in order of
-collection, so that early ones are poor and late ones good. The first episodes of each task have uniform actions.
+updates in one compiled scan. The data of task i are the episodes of its own policy, whole and in order of collection,
+so that early ones are poor and late ones good. The first episodes of each task have uniform actions.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -16,12 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from macaw_jax.collection.acting import uniform_act
 from macaw_jax.collection.behaviour_agent import AgentState, BehaviourAgent, behaviour_agent
 from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.episodes import join_episodes, one_episode
 from macaw_jax.data.replay import Replay, add_episodes, empty_replay, sample_relabelled
 from macaw_jax.envs.family import State, TaskFamily
-from macaw_jax.envs.rollout import RolloutFn, Trajectory, episode_return, make_rollout
-from macaw_jax.types import Array, Key, Metrics, TimeStep
+from macaw_jax.envs.rollout import RolloutFn, episode_return, make_rollout
+from macaw_jax.types import Key, Metrics, Trajectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +41,11 @@ class CollectSettings:
     hidden_sizes: widths of the hidden layers of policy and critics.
     learning_rate: of Adam, for policy, critics and temperatures.
     discount: of the agent and of the returns stored with the data.
-    tau: share of the critic that enters its slow copy at each update.
+    tau: of the critic's target network, `target <- (1 - tau) target + tau critic` at each update.
     reward_scale: factor on rewards inside the agent.
     ignored_observations: observation entries that the agent does not see; they are stored all the same.
     reference_episodes: episodes per task behind the random and the expert return.
-    other_policy_episodes: episodes per task that the final agent acts for other tasks, as contexts shifted in
+    other_policy_episodes: episodes per task of the final agent's policies of other tasks, as contexts shifted in
       behaviour; 0 for none.
   """
 
@@ -92,19 +94,13 @@ class Collection(NamedTuple):
   random_returns: np.ndarray  # [T]
   expert_returns: np.ndarray  # [T]
   expert_states: State  # leaves [T, H + 1, ...], an episode of each task under the final agent's mode
-  other_policies: list[Episodes]  # of each task, acted for others; empty if none were wanted
+  other_policies: list[Episodes]  # of each task, collected by other tasks' policies; empty if none were wanted
   environment_steps: int
   updates: int
 
 
-def uniform_act(params: Any, adapted: Any, timestep: TimeStep, key: Key, *, action_size: int) -> tuple[Array, Any]:
-  """Acts uniformly at random in [-1, 1]^A."""
-  del params, timestep
-  return jax.random.uniform(key, (action_size,), minval=-1.0, maxval=1.0), adapted
-
-
 def make_relabel(family: TaskFamily) -> Callable[[Trajectory], np.ndarray]:
-  """A function that gives every transition of N episodes its rewards as the replay memory stores them.
+  """A function that gives every transition of N episodes its rewards as the replay buffer stores them.
 
   Where tasks differ in their rewards alone, those are the rewards under every task of the family, exact: they are
   computed from the stored states in float64, as the rollout's own rewards are. Where tasks differ in their physics a
@@ -164,16 +160,7 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     for row, task in enumerate(tasks):
       episodes[task].append(one_episode(trajectory, row, collected_at=steps))
     steps += int(trajectory.mask.sum())
-    return remember(
-      replay,
-      jnp.asarray(tasks),
-      trajectory.observation[:, :-1],
-      trajectory.action,
-      relabel(trajectory),
-      trajectory.observation[:, 1:],
-      trajectory.terminal,
-      trajectory.mask,
-    )
+    return remember(replay, jnp.asarray(tasks), trajectory._replace(state=None), relabel(trajectory))
 
   capacity = settings.episodes_per_task * family.horizon
   num_rewards = num_tasks if family.differ_in == "rewards" else 1
@@ -238,12 +225,12 @@ def _other_policies(
   count: int,
   collected_at: int,
 ) -> list[Episodes]:
-  """`count` stochastic episodes in each task, the agent acting for `count` other tasks in turn."""
+  """`count` stochastic episodes in each task, by the policies of `count` other tasks in turn."""
   num_tasks = len(agent.task_input)
   if count == 0:
     return []
   key_offset, key_act = jax.random.split(key)
-  # Task i is acted in for the tasks i + offset: never for i itself.
+  # In task i act the policies of the tasks i + offset, never that of i itself.
   offsets = 1 + np.asarray(jax.random.permutation(key_offset, num_tasks - 1))
   episodes: list[list[Episodes]] = [[] for _ in range(num_tasks)]
   for index in range(count):
@@ -255,28 +242,6 @@ def _other_policies(
       episodes[task].append(one_episode(trajectory, task, collected_at=collected_at))
     collected_at += int(trajectory.mask.sum())
   return [join_episodes(parts) for parts in episodes]
-
-
-def thin_episodes(episodes: Episodes, count: int) -> Episodes:
-  """`count` whole episodes of a task, evenly spaced from the first to the last, in their order.
-
-  Raises:
-    ValueError: `count` is below one or above the number of episodes.
-  """
-  total = len(episodes.episode_length)
-  if not 1 <= count <= total:
-    raise ValueError(f"cannot keep {count} of {total} episodes; expected a count from 1 to {total}")
-  kept = np.linspace(0, total - 1, count).round().astype(int)
-  row_is_kept = np.isin(np.repeat(np.arange(total), episodes.episode_length), kept)
-  return Episodes(
-    observation=episodes.observation[row_is_kept],
-    action=episodes.action[row_is_kept],
-    reward=episodes.reward[row_is_kept],
-    episode_length=episodes.episode_length[kept],
-    final_observation=episodes.final_observation[kept],
-    terminal=episodes.terminal[kept],
-    collected_at=episodes.collected_at[kept],
-  )
 
 
 def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
@@ -364,23 +329,3 @@ def _round_order(key: Key, num_tasks: int, settings: CollectSettings) -> np.ndar
   sweeps = settings.episodes_per_task - settings.warmup_episodes
   orders = jax.vmap(lambda key: jax.random.permutation(key, num_tasks))(jax.random.split(key, sweeps))
   return np.asarray(orders).reshape(-1, settings.tasks_per_round)
-
-
-def one_episode(trajectory: Trajectory, row: int, *, collected_at: int) -> Episodes:
-  """Episode `row` of a trajectory up to its end, as it is stored."""
-  episode = jax.tree.map(lambda x: np.asarray(x[row]), trajectory)
-  length = int(episode.mask.sum())
-  return Episodes(
-    observation=episode.observation[:length],
-    action=episode.action[:length],
-    reward=episode.reward[:length],
-    episode_length=np.array([length], np.int32),
-    final_observation=episode.observation[length : length + 1],
-    terminal=episode.terminal[length - 1 : length] > 0,
-    collected_at=np.array([collected_at], np.int64),
-  )
-
-
-def join_episodes(parts: Sequence[Episodes]) -> Episodes:
-  """Consecutive episodes of one task as one record."""
-  return Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -1,7 +1,7 @@
-"""Two replay memories for agents that infer a task from a context of transitions and collect their own data (PEARL).
+"""Two replay buffers for agents that infer a task from a context of transitions and collect their own data (PEARL).
 
 Contexts come from recent transitions, gathered much as an agent gathers them in a new task; the critic learns from all.
-The memory of contexts E is cleared for a task whenever that task is collected for; the memory of experience D grows.
+The context buffer E is cleared for a task whenever that task is collected for; the experience buffer D grows.
 Each keeps the reward that its readers see: the two differ where the context sees a sparse reward and the critic
 learns from a dense one.
 
@@ -11,9 +11,8 @@ Source: Rakelly et al. 2019 (PEARL), section 4.3 and its released code.
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from macaw_jax.data.replay import Replay, empty_replay
+from macaw_jax.data.replay import Replay, empty_replay, read_rows
 from macaw_jax.types import Array, Key, TaskBatch, Transition
 
 
@@ -27,7 +26,7 @@ class ContextReplays(NamedTuple):
 def empty_context_replays(
   num_tasks: int, observation_size: int, action_size: int, *, context_capacity: int, capacity: int
 ) -> ContextReplays:
-  """Memories with room for so many transitions of each task, of contexts and of experience."""
+  """Buffers with room for so many transitions of each task, of contexts and of experience."""
   return ContextReplays(
     context=empty_replay(num_tasks, context_capacity, observation_size, action_size, num_rewards=1),
     experience=empty_replay(num_tasks, capacity, observation_size, action_size, num_rewards=1),
@@ -42,14 +41,14 @@ def sample_context_batch(
   A task that comes twice has two contexts.
 
   Args:
-    replays: both memories hold transitions of each task.
+    replays: both buffers hold transitions of each task.
     key: random key.
     num_tasks: T of the result.
     context_size: rows of each context, C.
     batch_size: rows for the critic, B.
 
   Returns:
-    `support` [T, C] from the context memory, `query` [T, B] from the experience; see `sample_rows`.
+    `support` [T, C] from the context buffer, `query` [T, B] from the experience buffer; see `read_rows`.
   """
   key_task, key_context, key_batch = jax.random.split(key, 3)
   task_index = jax.random.randint(key_task, (num_tasks,), 0, replays.experience.size.shape[0])
@@ -61,22 +60,7 @@ def sample_context_batch(
 
 
 def sample_rows(replay: Replay, task_index: Array, key: Key, num_rows: int) -> Transition:
-  """`num_rows` transitions of each of the tasks `[n]`, drawn uniformly and with replacement: `[n, num_rows]`.
-
-  What only a finished episode tells (`last`, `mc_return`, `final_observation`, `final_discount`) is zero: a memory of
-  single transitions does not know it.
-  """
-  rows = jax.random.randint(key, (len(task_index), num_rows), 0, replay.size[task_index][:, None])
+  """`num_rows` transitions of each of the tasks `[n]`, drawn uniformly and with replacement: `[n, num_rows, ...]`."""
   tasks = task_index[:, None]
-  observation, zeros = replay.observation[tasks, rows], jnp.zeros(rows.shape)
-  return Transition(
-    observation=observation,
-    action=replay.action[tasks, rows],
-    reward=replay.rewards[tasks, rows, 0],
-    next_observation=replay.next_observation[tasks, rows],
-    terminal=replay.terminal[tasks, rows],
-    last=zeros,
-    mc_return=zeros,
-    final_observation=jnp.zeros_like(observation),
-    final_discount=zeros,
-  )
+  rows = jax.random.randint(key, (len(task_index), num_rows), 0, replay.size[tasks])
+  return read_rows(replay, tasks, rows, 0)

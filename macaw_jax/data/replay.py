@@ -1,4 +1,4 @@
-"""Replay memory of several tasks with exact hindsight relabelling.
+"""Replay buffer of several tasks with exact hindsight relabelling.
 
 A reward is a known function of task, state, action and next state, so a transition collected while acting for one
 task is stored with its reward under every task, and can be read as an experience of any of them. Where tasks differ
@@ -11,17 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.types import Array, Key
-
-
-class Experience(NamedTuple):
-  """What a one-step value target reads of a transition, under one task."""
-
-  observation: Array  # [..., O]
-  action: Array  # [..., A]
-  reward: Array  # [...]
-  next_observation: Array  # [..., O]
-  terminal: Array  # [...]  1.0 where the task ended the episode, else 0.0
+from macaw_jax.types import Array, Key, Trajectory, Transition
 
 
 class Replay(NamedTuple):
@@ -36,7 +26,7 @@ class Replay(NamedTuple):
 
 
 def empty_replay(num_tasks: int, capacity: int, observation_size: int, action_size: int, num_rewards: int) -> Replay:
-  """A replay memory with room for `capacity` transitions of each task, and `num_rewards` R of each transition."""
+  """A replay buffer with room for `capacity` transitions of each task, and `num_rewards` R of each transition."""
   return Replay(
     observation=jnp.zeros((num_tasks, capacity, observation_size)),
     action=jnp.zeros((num_tasks, capacity, action_size)),
@@ -47,72 +37,78 @@ def empty_replay(num_tasks: int, capacity: int, observation_size: int, action_si
   )
 
 
-def add_episodes(
-  replay: Replay,
-  task_index: Array,
-  observation: Array,
-  action: Array,
-  rewards: Array,
-  next_observation: Array,
-  terminal: Array,
-  valid: Array,
-) -> Replay:
-  """Appends one episode to each of `n` different tasks.
+def add_episodes(replay: Replay, task_index: Array, trajectory: Trajectory, rewards: Array) -> Replay:
+  """Appends one episode to each of `n` different tasks; steps after its end are left out.
 
   Args:
-    replay: memory to extend; a transition beyond its capacity is dropped.
+    replay: buffer to extend; a transition beyond its capacity is dropped.
     task_index: [n] the task that each episode was collected for, no task twice.
-    observation: [n, H, O]
-    action: [n, H, A]
+    trajectory: the episodes, [n, H].
     rewards: [n, H, R] reward under every task, or under its own.
-    next_observation: [n, H, O]
-    terminal: [n, H]
-    valid: [n, H] one up to the end of the episode, zero afterwards; rows of zeros are left out.
 
   Returns:
-    The extended memory.
+    The extended buffer.
   """
   capacity, num_rewards = replay.rewards.shape[1:]
-  n, horizon = valid.shape
-  chex.assert_shape([terminal, valid], (n, horizon))
-  chex.assert_shape(rewards, (n, horizon, num_rewards))
-  rows = replay.size[task_index][:, None] + jnp.cumsum(valid, axis=1).astype(jnp.int32) - 1  # [n, H]
-  rows = jnp.where(valid > 0, rows, capacity)  # out of range: not written
+  mask = trajectory.mask
+  chex.assert_shape(rewards, (*mask.shape, num_rewards))
+  chex.assert_equal_shape([trajectory.terminal, mask])
+  rows = replay.size[task_index][:, None] + jnp.cumsum(mask, axis=1).astype(jnp.int32) - 1  # [n, H]
+  rows = jnp.where(mask > 0, rows, capacity)  # out of range: not written
   tasks = task_index[:, None]
 
-  def append(stored: Array, new: Array) -> Array:
+  def append(stored: Array, new: Array | None) -> Array:
+    assert new is not None
     return stored.at[tasks, rows].set(new.astype(stored.dtype), mode="drop")
 
-  added = jnp.sum(valid > 0, axis=1, dtype=jnp.int32)
+  added = jnp.sum(mask > 0, axis=1, dtype=jnp.int32)
   return Replay(
-    observation=append(replay.observation, observation),
-    action=append(replay.action, action),
+    observation=append(replay.observation, trajectory.observation),
+    action=append(replay.action, trajectory.action),
     rewards=append(replay.rewards, rewards),
-    next_observation=append(replay.next_observation, next_observation),
-    terminal=append(replay.terminal, terminal),
+    next_observation=append(replay.next_observation, trajectory.next_observation),
+    terminal=append(replay.terminal, trajectory.terminal),
     size=jnp.minimum(replay.size.at[task_index].add(added), capacity),
   )
 
 
 def clear(replay: Replay, task_index: Array) -> Replay:
-  """The memory without the transitions of the tasks `[n]`; their rows are overwritten by what is added next."""
+  """The buffer without the transitions of the tasks `[n]`; their rows are overwritten by what is added next."""
   return replay._replace(size=replay.size.at[task_index].set(0))
 
 
-def sample_relabelled(replay: Replay, key: Key, *, batch_size: int, own_fraction: float) -> Experience:
-  """An equal number of transitions for every task, some collected for it and some relabelled.
+def read_rows(replay: Replay, task_index: Array, rows: Array, reward_index: Array | int) -> Transition:
+  """The transitions in `rows` of tasks, and of each the reward `reward_index`; arguments broadcast to `[n, B]`.
+
+  What only a finished episode tells (`last`, `mc_return`, `final_observation`, `final_discount`) is zero: a buffer of
+  single transitions does not know it, so losses that read it have no place here.
+  """
+  observation, reward = replay.observation[task_index, rows], replay.rewards[task_index, rows, reward_index]
+  zeros = jnp.zeros_like(reward)
+  return Transition(
+    observation=observation,
+    action=replay.action[task_index, rows],
+    reward=reward,
+    next_observation=replay.next_observation[task_index, rows],
+    terminal=replay.terminal[task_index, rows],
+    last=zeros,
+    mc_return=zeros,
+    final_observation=jnp.zeros_like(observation),
+    final_discount=zeros,
+  )
+
+
+def sample_relabelled(replay: Replay, key: Key, *, batch_size: int, own_fraction: float) -> Transition:
+  """An equal number of transitions for every task, some collected for it and some relabelled: `[T, B, ...]`.
 
   The first `round(own_fraction batch_size)` rows of task i were collected for task i; the others were collected for
-  tasks drawn uniformly. All of them carry the reward of task i.
+  tasks drawn uniformly. All of them carry the reward of task i. See `read_rows`.
 
   Args:
-    replay: memory with at least one transition of each task.
+    replay: buffer with at least one transition of each task.
     key: random key.
     batch_size: transitions for each task, B.
     own_fraction: share of rows collected for the task itself, in [0, 1]; 1 where rewards are stored for it alone.
-
-  Returns:
-    Experience with axes [T, B].
 
   Raises:
     ValueError: rows would be relabelled that carry no other task's reward.
@@ -128,11 +124,5 @@ def sample_relabelled(replay: Replay, key: Key, *, batch_size: int, own_fraction
   task = jnp.broadcast_to(jnp.arange(num_tasks)[:, None], shape)
   is_own = jnp.arange(batch_size) < round(own_fraction * batch_size)
   source = jnp.where(is_own, task, jax.random.randint(key_source, shape, 0, num_tasks))
-  row = jax.random.randint(key_row, shape, 0, replay.size[source])
-  return Experience(
-    observation=replay.observation[source, row],
-    action=replay.action[source, row],
-    reward=replay.rewards[source, row, 0 if own_only else task],
-    next_observation=replay.next_observation[source, row],
-    terminal=replay.terminal[source, row],
-  )
+  rows = jax.random.randint(key_row, shape, 0, replay.size[source])
+  return read_rows(replay, source, rows, 0 if own_only else task)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from brax.envs.base import Env, State
 
+from macaw_jax.envs.engines import with_compiled_physics
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, TaskFamily
-from macaw_jax.envs.mjx_engine import on_mjx
 from macaw_jax.types import Array, Key
 
 
@@ -34,9 +34,8 @@ def as_brax_env(family: TaskFamily, tasks: int | Sequence[int] | None = None) ->
   num_tasks = family.num_tasks
   if not len(indices) or np.min(indices) < 0 or np.max(indices) >= num_tasks:
     raise ValueError(f"{family.name}: tasks: expected indices from 0 to {num_tasks - 1}, got {tasks!r}.")
-  if isinstance(family.dynamics, MujocoDynamics):
-    return FamilyEnv(on_mjx(family), indices, backend="mjx")
-  return FamilyEnv(family, indices, backend="analytic")
+  backend = "mjx" if isinstance(family.dynamics, MujocoDynamics) else "analytic"
+  return FamilyEnv(with_compiled_physics(family, "mjx"), indices, backend)
 
 
 class FamilyEnv(Env):

@@ -1,40 +1,31 @@
-"""Whole episodes of many tasks in lockstep, on the native simulator or compiled into one scan."""
+"""Whole episodes: the step that all of them are made of, one episode as a scan, and many tasks in lockstep.
+
+`make_rollout` runs one episode of each of many tasks, for evaluation and collection. `make_sampled_rollout`
+(`macaw_jax.envs.sampled_rollout`) runs several of one task inside a compiled update.
+"""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from macaw_jax.envs.engines import Engine, check_engine, with_compiled_physics
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, State, Task, TaskFamily
 from macaw_jax.envs.native import NativeSimulator
-from macaw_jax.types import Array, Key, TimeStep
+from macaw_jax.types import Array, Key, TimeStep, Trajectory
 
 Act = Callable[[Any, Any, TimeStep, Key | None], tuple[Array, Any]]
-"""`Algorithm.act`: `(params, task, timestep, key) -> (action, task)`, one step of one episode."""
-
-
-Engine = Literal["native", "mjx"]
-
-
-class Trajectory(NamedTuple):
-  """N episodes of H steps. After the end of an episode its state stands still and everything else is zero."""
-
-  observation: Array  # [N, H + 1, O]
-  action: Array  # [N, H, A]  clipped, as commanded
-  reward: Array  # [N, H]
-  terminal: Array  # [N, H]  1.0 on the step that ended the episode by the task's own rule
-  mask: Array  # [N, H]  1.0 while the episode runs, the step that ends it included
-  state: State  # leaves [N, H + 1, ...]
+"""`Algorithm.act`: `(params, adapted, timestep, key) -> (action, adapted)`; adapted keeps its structure."""
 
 
 class RolloutFn(Protocol):
   """Runs one episode for each of N tasks."""
 
   def __call__(self, params: Any, adapted: Any, tasks: Task, key: Key, *, deterministic: bool = True) -> Trajectory:
-    """N episodes.
+    """N episodes `[N, H, ...]`, actions cut to [-1, 1].
 
     Args:
       params: what `act` takes, shared by the episodes.
@@ -58,20 +49,27 @@ def make_rollout(family: TaskFamily, act: Act, engine: Engine = "native") -> Rol
     act: of an algorithm.
     engine: that steps MuJoCo models: "native" on the host, "mjx" inside the compiled scan, on an accelerator if there
       is one. An analytic family is compiled whatever it is.
-  """
-  if isinstance(family.dynamics, MujocoDynamics):
-    if engine == "native":
-      return _native_rollout(family, family.dynamics, act)
-    # Only here: importing MJX takes a second and prints that one of its own back ends is absent.
-    from macaw_jax.envs.mjx_engine import on_mjx
 
-    family = on_mjx(family)
-  return _compiled_rollout(family, act)
+  Raises:
+    ValueError: there is no such engine.
+  """
+  check_engine(engine)
+  if isinstance(family.dynamics, MujocoDynamics) and engine == "native":
+    return _native_rollout(family, family.dynamics, act)
+  return _compiled_rollout(with_compiled_physics(family, engine), act)
 
 
 def episode_return(trajectory: Trajectory) -> Array:
-  """Undiscounted return of each episode, [N]: the sum of its rewards, which are zero after its end."""
+  """Undiscounted return of each episode, `[..., H] -> [...]`: the sum of its rewards, which are zero after its end."""
+  assert trajectory.reward is not None
   return jnp.sum(trajectory.reward, axis=-1)
+
+
+def episode_keys(key: Key, num_episodes: int) -> tuple[Key, Key]:
+  """One key for the start and one for the actions of each episode, [N] each; those of episode i follow from i alone."""
+  keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_episodes))
+  pairs = jax.vmap(jax.random.split)(keys)
+  return pairs[:, 0], pairs[:, 1]
 
 
 class _Decision(NamedTuple):
@@ -79,73 +77,88 @@ class _Decision(NamedTuple):
 
   adapted: Any  # what `act` returned
   state: State  # the state the action was chosen in
-  action: Array  # [A]
+  drawn: Array  # [A]  as the policy gave it
+  action: Array  # [A]  cut to [-1, 1]
+
+
+def _first(family: TaskFamily, adapted: Any, state: State, *batch: int) -> _Decision:
+  """What stands in for a decision before the first."""
+  nothing = jnp.zeros((*batch, family.action_size))
+  return _Decision(adapted, state, nothing, nothing)
 
 
 def _decide(
-  family: TaskFamily, act: Act, params: Any, last: _Decision, task: Task, state: State, first: Array, key: Key | None
+  family: TaskFamily, act: Act, params: Any, last: _Decision, task: Task, state: State, t: Array, key: Key | None
 ) -> _Decision:
-  """Chooses the action in `state`, one episode."""
-  reward = family.reward(task, last.state, last.action, state)
-  timestep = TimeStep(family.observe(task, state), last.action, jnp.where(first == 1.0, 0.0, reward), first)
-  action, adapted = act(params, last.adapted, timestep, key)
-  return _Decision(adapted, state, jnp.clip(action, -1.0, 1.0))
+  """Chooses the action of step t in `state`, one episode; `key` is that of all its actions."""
+  first = t == 0
+  reward = jnp.where(first, 0.0, family.reward(task, last.state, last.action, state))
+  timestep = TimeStep(family.observe(task, state), last.action, reward, first.astype(jnp.float32))
+  drawn, adapted = act(params, last.adapted, timestep, None if key is None else jax.random.fold_in(key, t))
+  return _Decision(adapted, state, drawn, jnp.clip(drawn, -1.0, 1.0))
 
 
-def _episode_keys(key: Key, num_episodes: int) -> tuple[Key, Key]:
-  """One key for the start and one for the actions of each episode, [N] each."""
-  keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_episodes))
-  pairs = jax.vmap(jax.random.split)(keys)
-  return pairs[:, 0], pairs[:, 1]
+def _record(family: TaskFamily, task: Task, state: State, action: Array) -> Trajectory:
+  """The trajectory of one episode from its states [H + 1, ...] and actions [H, A], as of the actions' type.
 
-
-def _score(family: TaskFamily, task: Task, state: State, action: Array) -> Trajectory:
-  """The trajectory of one episode from its states [H + 1, ...] and actions [H, A], cut at its first end."""
+  It ends after the first state in which the task ends it. What the states do from there is left to the caller.
+  """
   before, after = jax.tree.map(lambda x: x[:-1], state), jax.tree.map(lambda x: x[1:], state)
   ended = jax.vmap(partial(family.terminal, task))(after)  # [H]
-  ended_before = jnp.cumsum(ended) - ended > 0
-  mask = jnp.where(ended_before, 0.0, 1.0)
-  # Held from the end on: the state after the last step that counted.
-  steps = jnp.arange(len(mask) + 1)
-  held = jax.tree.map(lambda x: x[jnp.minimum(steps, jnp.sum(~ended_before))], state)
-  reward = jax.vmap(partial(family.reward, task))(before, action, after)
+  runs = jnp.cumsum(ended) - ended == 0
+  observation = jax.vmap(partial(family.observe, task))(state)  # [H + 1, O]
+  reward = jax.vmap(partial(family.reward, task))(before, jnp.clip(action, -1.0, 1.0), after)
+
+  def while_it_runs(values: Array) -> Array:
+    return jnp.where(runs.reshape(-1, *[1] * (values.ndim - 1)), values, 0).astype(action.dtype)
+
   return Trajectory(
-    observation=jax.vmap(partial(family.observe, task))(held).astype(jnp.float32),
-    action=jnp.where(mask[:, None] == 1.0, action, 0.0).astype(jnp.float32),
-    reward=jnp.where(mask == 1.0, reward, 0.0).astype(jnp.float32),
-    terminal=(ended * mask).astype(jnp.float32),
-    mask=mask.astype(jnp.float32),
-    state=held,
+    observation=while_it_runs(observation[:-1]),
+    action=while_it_runs(action),
+    next_observation=while_it_runs(observation[1:]),
+    mask=runs.astype(action.dtype),
+    reward=while_it_runs(reward),
+    terminal=while_it_runs(ended),
+    state=state,
   )
 
 
-def _compiled_rollout(family: TaskFamily, act: Act) -> RolloutFn:
+EpisodeFn = Callable[[Any, Any, Task, Key, Key | None], Trajectory]
+"""`(params, adapted, task, key of the start, key of the actions) -> Trajectory [H, ...]`, actions as drawn."""
+
+
+def make_episode(family: TaskFamily, act: Act, horizon: int | None = None) -> EpisodeFn:
+  """One episode of a family with compiled physics, as one scan over time; of the family's horizon if none is given."""
   assert isinstance(family.dynamics, AnalyticDynamics)
-  dynamics = family.dynamics
+  dynamics, num_steps = family.dynamics, family.horizon if horizon is None else horizon
 
   def episode(params: Any, adapted: Any, task: Task, reset_key: Key, act_key: Key | None) -> Trajectory:
-    def step(last: _Decision, t: Array) -> tuple[_Decision, tuple[State, Array]]:
-      state = dynamics.step(task, last.state, family.actuate(task, last.action))
-      key = None if act_key is None else jax.random.fold_in(act_key, t)
-      # After the last step nothing acts on this decision: one action too many costs less than compiling the physics
-      # a second time for that step.
-      return _decide(family, act, params, last, task, state, jnp.zeros(()), key), (state, last.action)
+    def step(carry: tuple[_Decision, State, Array], t: Array) -> tuple[Any, tuple[State, Array]]:
+      last, state, runs = carry
+      decision = _decide(family, act, params, last, task, state, t, act_key)
+      after = dynamics.step(task, state, family.actuate(task, decision.action))
+      # Past its end an episode stands still: what nobody reads does not run away beyond what is finite.
+      after = jax.tree.map(partial(jnp.where, runs), after, state)
+      return (decision, after, runs & ~family.terminal(task, after)), (after, decision.drawn)
 
     start = family.reset(task, reset_key)
-    nothing = _Decision(adapted, start, jnp.zeros(family.action_size))
-    # The first step stands alone: it may add to `adapted` (a recurrent agent's carry), which a scan cannot.
-    first_key = None if act_key is None else jax.random.fold_in(act_key, 0)
-    first = _decide(family, act, params, nothing, task, start, jnp.ones(()), first_key)
-    _, (states, actions) = jax.lax.scan(step, first, jnp.arange(1, family.horizon + 1))
+    begin = (_first(family, adapted, start), start, jnp.array(True))
+    _, (states, drawn) = jax.lax.scan(step, begin, jnp.arange(num_steps))
     states = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), start, states)
-    return _score(family, task, states, actions)
+    return _record(family, task, states, drawn)
+
+  return episode
+
+
+def _compiled_rollout(family: TaskFamily, act: Act) -> RolloutFn:
+  episode = make_episode(family, act)
 
   @partial(jax.jit, static_argnames="deterministic")
   def rollout(params: Any, adapted: Any, tasks: Task, key: Key, *, deterministic: bool = True) -> Trajectory:
-    reset_keys, act_keys = _episode_keys(key, _num_episodes(tasks))
-    if deterministic:
-      return jax.vmap(episode, (None, 0, 0, 0, None))(params, adapted, tasks, reset_keys, None)
-    return jax.vmap(episode, (None, 0, 0, 0, 0))(params, adapted, tasks, reset_keys, act_keys)
+    reset_keys, act_keys = episode_keys(key, _num_episodes(tasks))
+    keys, mapped = (None, None) if deterministic else (act_keys, 0)
+    trajectory = jax.vmap(episode, (None, 0, 0, 0, mapped))(params, adapted, tasks, reset_keys, keys)
+    return trajectory._replace(action=jnp.clip(trajectory.action, -1.0, 1.0))
 
   return rollout
 
@@ -155,7 +168,7 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
 
   @jax.jit
   def start(tasks: Task, key: Key) -> tuple[Physics, Key]:
-    reset_keys, act_keys = _episode_keys(key, _num_episodes(tasks))
+    reset_keys, act_keys = episode_keys(key, _num_episodes(tasks))
     return jax.vmap(family.reset)(tasks, reset_keys), act_keys
 
   @jax.jit
@@ -163,18 +176,20 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
     params: Any, last: _Decision, tasks: Task, state: Physics, t: Array, keys: Key | None
   ) -> tuple[_Decision, Array]:
     """The decision of each episode, and what of its action reaches the physics, [N, A]."""
-    first = (t == 0).astype(jnp.float32)
 
     def one(last: _Decision, task: Task, state: Physics, key: Key | None) -> _Decision:
-      step_key = None if key is None else jax.random.fold_in(key, t)
-      return _decide(family, act, params, last, task, state, first, step_key)
+      return _decide(family, act, params, last, task, state, t, key)
 
     decision = jax.vmap(one, (0, 0, 0, None if keys is None else 0))(last, tasks, state, keys)
     return decision, jax.vmap(family.actuate)(tasks, decision.action)
 
-  @jax.jit
-  def score(tasks: Task, states: Physics, actions: Array) -> Trajectory:
-    return jax.vmap(partial(_score, family))(tasks, states, actions)
+  def record(task: Task, state: Physics, action: Array) -> Trajectory:
+    trajectory = _record(family, task, state, action)
+    # The simulator goes on until the last episode has ended; held here is the state after the last step that counted.
+    steps = jnp.minimum(jnp.arange(len(action) + 1), jnp.sum(trajectory.mask).astype(int))
+    return trajectory._replace(state=jax.tree.map(lambda x: x[steps], state))
+
+  record_all = jax.jit(jax.vmap(record))
 
   def rollout(params: Any, adapted: Any, tasks: Task, key: Key, *, deterministic: bool = True) -> Trajectory:
     reset_state, act_keys = start(tasks, key)
@@ -182,19 +197,21 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
     models = simulator.models(tasks)
     physics = simulator.start(models, reset_state)
     states, actions = [physics], []
-    seen = jax.tree.map(lambda x: x.astype(np.float32), physics)
-    decision = _Decision(adapted, seen, jnp.zeros((_num_episodes(tasks), family.action_size)))
+    decision = _first(family, adapted, _as_float32(physics), _num_episodes(tasks))
     for t in range(family.horizon):
-      seen = jax.tree.map(lambda x: x.astype(np.float32), physics)
-      decision, control = decide(params, decision, tasks, seen, np.int32(t), keys)
+      decision, control = decide(params, decision, tasks, _as_float32(physics), np.int32(t), keys)
       actions.append(np.asarray(decision.action))
       physics = simulator.step(models, physics, np.asarray(control))
       states.append(physics)
     with jax.enable_x64(True):
-      trajectory = score(tasks, jax.tree.map(lambda *x: np.stack(x, axis=1), *states), np.stack(actions, axis=1))
+      trajectory = record_all(tasks, jax.tree.map(lambda *x: np.stack(x, axis=1), *states), np.stack(actions, axis=1))
     return jax.tree.map(np.asarray, trajectory)
 
   return rollout
+
+
+def _as_float32(physics: Physics) -> Physics:
+  return jax.tree.map(lambda x: x.astype(np.float32), physics)
 
 
 def _num_episodes(tasks: Task) -> int:

@@ -11,11 +11,10 @@ from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.statistics import Statistics, normalise_dataset
 from macaw_jax.envs.family import State, Task, TaskFamily
 from macaw_jax.envs.rollout import Engine
-from macaw_jax.envs.sampled_rollout import make_sampled_rollout
-from macaw_jax.evaluation.on_policy import make_on_policy_protocol
-from macaw_jax.evaluation.online import NUM_EPISODES, make_online_protocol, num_rows
-from macaw_jax.evaluation.protocols import PROTOCOLS, make_offline_protocol
-from macaw_jax.evaluation.rows import Evaluation, Row, make_rows
+from macaw_jax.evaluation.on_policy import make_on_policy_protocol, on_policy_stages
+from macaw_jax.evaluation.online import NUM_EPISODES, make_online_protocol, online_stages
+from macaw_jax.evaluation.protocols import PROTOCOLS, make_offline_protocol, offline_stages
+from macaw_jax.evaluation.rows import Evaluation, Row, Stages, make_rows
 from macaw_jax.types import Algorithm, Key, Params
 
 
@@ -79,9 +78,7 @@ def offline(
       protocol(params, statistics, data, split.tasks, key)
       for split, data in zip(splits, data_of(statistics), strict=True)
     ]
-    return _evaluated(
-      splits, evaluations, protocol=PROTOCOLS[support], support=support_size, support_unit="transitions"
-    )
+    return _evaluated(splits, evaluations, PROTOCOLS[support], offline_stages(support_size))
 
   return evaluate
 
@@ -109,7 +106,6 @@ def online(
     exploration_episodes: episodes that the prior acts.
     engine: that steps MuJoCo bodies.
   """
-  parts = algorithm.support_parts
   protocol = make_online_protocol(
     algorithm,
     family,
@@ -117,21 +113,13 @@ def online(
     num_repetitions=repetitions,
     num_episodes=num_episodes,
     exploration_episodes=exploration_episodes,
-    inner_steps=parts,
     engine=engine,
   )
 
   def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
     evaluations = [protocol(params, statistics, split.tasks, key) for split in splits]
-    return _evaluated(
-      splits,
-      evaluations,
-      protocol=PROTOCOLS["online"],
-      support=num_rows(family.horizon, num_episodes, parts),
-      support_unit="transitions",
-      stages=tuple(range(num_episodes + 1)),
-      stage_unit="episodes",
-    )
+    stages = online_stages(algorithm, family.horizon, num_episodes)
+    return _evaluated(splits, evaluations, PROTOCOLS["online"], stages)
 
   return evaluate
 
@@ -161,35 +149,34 @@ def on_policy(
   """
   protocol = make_on_policy_protocol(
     algorithm,
-    make_sampled_rollout(family, algorithm.act, horizon=horizon, engine=engine),
+    family,
     support_episodes=support_episodes,
     num_episodes=episodes,
-    inner_steps=inner_steps,
+    adaptation_steps=inner_steps,
+    horizon=horizon,
+    engine=engine,
   )
 
   def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
     evaluations = [protocol(params, statistics, split.tasks, key) for split in splits]
-    return _evaluated(
-      splits,
-      evaluations,
-      protocol=PROTOCOLS["on_policy"],
-      support=inner_steps * support_episodes,
-      support_unit="episodes",
-    )
+    return _evaluated(splits, evaluations, PROTOCOLS["on_policy"], on_policy_stages(support_episodes, inner_steps))
 
   return evaluate
 
 
-def _evaluated(splits: Sequence[Split], evaluations: Sequence[Evaluation], **common: Any) -> Evaluated:
+def _evaluated(
+  splits: Sequence[Split], evaluations: Sequence[Evaluation], protocol: str, stages: Stages
+) -> Evaluated:
   rows: list[Row] = []
   for split, evaluation in zip(splits, evaluations, strict=True):
     rows += make_rows(
       evaluation,
+      protocol=protocol,
       split=split.name,
       indices=split.indices,
       tasks=parameters_of(split.tasks, len(split.indices)),
       references=split.references,
-      **common,
+      **stages._asdict(),
     )
   states = evaluations[0].states
   first = partial(jax.tree.map, lambda leaf: leaf[0])

@@ -1,104 +1,98 @@
-"""The protocol of agents that act in order to learn: own episodes, adaptation, fresh episodes.
+"""The protocol `on_policy`: own episodes, adaptation to them, and fresh episodes.
 
 Finn et al. 2017 (MAML), section 5.3; Yang et al. 2019 (NoRML), algorithm 2: in a new task the agent acts as it is,
-adapts to what it has seen, and acts again. Policies are stochastic throughout.
+adapts to what it has seen, and acts again. Stage k is the agent after k adaptation steps, k = 0, ..., K, each step on
+episodes of the agent before it. Policies are stochastic throughout.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.envs.family import Task
-from macaw_jax.envs.sampled_rollout import SampledRollout
-from macaw_jax.evaluation.protocols import Evaluation
-from macaw_jax.losses.policy_gradient_steps import reward_of
-from macaw_jax.types import Algorithm, Array, Key, Params, Rollouts
-
-
-class Experience(NamedTuple):
-  """What an agent did in one task before it had adapted to the last of it."""
-
-  support: Rollouts  # [K, E, H, ...]  as adaptation sees them
-  adapted: dict[str, Params]
-  returns: Array  # [K, E]  undiscounted, under the policy before each inner step
+from macaw_jax.collection.on_policy import experience_task
+from macaw_jax.data.statistics import Statistics
+from macaw_jax.envs.family import Task, TaskFamily
+from macaw_jax.envs.rollout import Engine, episode_return
+from macaw_jax.envs.sampled_rollout import make_sampled_rollout
+from macaw_jax.evaluation.rows import Evaluation, Stages
+from macaw_jax.types import Algorithm, Array, Key, Params
 
 
 class OnPolicyProtocol(Protocol):
   """Evaluates parameters on tasks of a family."""
 
-  def __call__(self, params: Params, tasks: Task, key: Key) -> Evaluation:
-    """Returns of the agent as it is, and of fresh episodes after adaptation: `before` and `after`, `[T, E]`."""
+  def __call__(self, params: Params, statistics: Statistics, tasks: Task, key: Key) -> Evaluation:
+    """Returns `[T, E, K + 1]` after k = 0, 1, ..., K adaptation steps.
+
+    Args:
+      params: of the algorithm.
+      statistics: not read, since on-policy agents see observations and rewards as they are.
+      tasks: of the family, leaves `[T, ...]`.
+      key: decides starts, actions and adaptation.
+    """
 
 
-def experience_task(
-  algorithm: Algorithm,
-  rollout: SampledRollout,
-  params: Params,
-  task: Task,
-  key: Key,
-  *,
-  num_episodes: int,
-  inner_steps: int,
-) -> Experience:
-  """Acts in one task, and adapts, `inner_steps` times; each time with the policy adapted so far.
-
-  Episodes of an agent that adapts without rewards are handed to it without rewards.
-  """
-  key_prior, key_adapt, *keys = jax.random.split(key, 2 + inner_steps)
-  adapted = algorithm.prior(params, key_prior)
-  seen, returns = [], []
-  for key_episodes in keys:
-    episodes = rollout(params, adapted, task, key_episodes, num_episodes)
-    returns.append(episode_returns(episodes))
-    seen.append(episodes if algorithm.reads_reward else episodes._replace(reward=None))
-    support = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seen)
-    adapted = algorithm.adapt(params, support, key_adapt)
-  return Experience(support, adapted, jnp.stack(returns))
-
-
-def episode_returns(episodes: Rollouts) -> Array:
-  """Undiscounted returns, `[..., H] -> [...]`: rewards are zero after the end."""
-  return jnp.sum(reward_of(episodes), axis=-1)
+def on_policy_stages(support_episodes: int, adaptation_steps: int = 1) -> Stages:
+  """After 0, 1, ..., K adaptation steps, each on so many episodes."""
+  return Stages(
+    support=support_episodes * adaptation_steps,
+    support_unit="episodes",
+    stages=tuple(range(adaptation_steps + 1)),
+    stage_unit="steps",
+  )
 
 
 def make_on_policy_protocol(
   algorithm: Algorithm,
-  rollout: SampledRollout,
+  family: TaskFamily,
   *,
   support_episodes: int,
   num_episodes: int,
-  inner_steps: int = 1,
+  adaptation_steps: int = 1,
+  horizon: int | None = None,
+  engine: Engine = "native",
 ) -> OnPolicyProtocol:
-  """The protocol, compiled once for each number of tasks.
+  """The protocol `on_policy`, compiled once for each number of tasks.
 
   Args:
     algorithm: adapts and acts.
-    rollout: of its acting function.
-    support_episodes: that each inner step sees.
-    num_episodes: E, fresh ones after adaptation; and, of those before it, how many count.
-    inner_steps: K.
+    family: where episodes are run.
+    support_episodes: that each adaptation step sees.
+    num_episodes: E, fresh ones after the last step; and the first so many of each support.
+    adaptation_steps: K.
+    horizon: steps of an episode that nothing ends sooner; the family's if not given.
+    engine: that steps MuJoCo bodies, as in `make_sampled_rollout`.
 
   Raises:
     ValueError: fewer support episodes than count.
   """
   if num_episodes > support_episodes:
     raise ValueError(f"num_episodes={num_episodes}: expected at most support_episodes={support_episodes}")
+  rollout = make_sampled_rollout(family, algorithm.act, horizon=horizon, engine=engine)
 
-  def one(params: Params, task: Task, key: Key) -> tuple[Array, Array]:
+  def one(params: Params, task: Task, key: Key) -> tuple[Array, Any]:
     key_experience, key_episodes = jax.random.split(key)
     experience = experience_task(
-      algorithm, rollout, params, task, key_experience, num_episodes=support_episodes, inner_steps=inner_steps
+      algorithm,
+      rollout,
+      params,
+      task,
+      key_experience,
+      num_episodes=support_episodes,
+      adaptation_steps=adaptation_steps,
     )
     after = rollout(params, experience.adapted, task, key_episodes, num_episodes)
-    return experience.returns[0, :num_episodes], episode_returns(after)
+    returns = jnp.concatenate([experience.returns[:, :num_episodes], episode_return(after)[None]])  # [K + 1, E]
+    return returns.T, jax.tree.map(lambda leaf: leaf[0], after.state)
 
   compiled = jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
 
-  def evaluate(params: Params, tasks: Task, key: Key) -> Evaluation:
+  def evaluate(params: Params, statistics: Statistics, tasks: Task, key: Key) -> Evaluation:
+    del statistics
     num_tasks = len(jax.tree.leaves(tasks)[0])
-    before, after = compiled(params, tasks, jax.random.split(key, num_tasks))
-    return Evaluation(before=np.asarray(before, np.float64), after=np.asarray(after, np.float64), states=())
+    returns, states = compiled(params, tasks, jax.random.split(key, num_tasks))
+    return Evaluation(np.asarray(returns, np.float64), jax.tree.map(np.asarray, states))
 
   return evaluate

@@ -1,4 +1,4 @@
-"""Supports that a uniformly random policy acted: they say nothing of a task but by its rewards and next states.
+"""Supports collected by a uniformly random policy: they tell of a task by its rewards and next states alone.
 
 The third kind of context of Yuan and Lu 2022 ("Robust Task Representations for Offline Meta-Reinforcement Learning
 via Contrastive Learning", arXiv:2206.10442), beside the task's own behaviour and that of other tasks.
@@ -9,8 +9,9 @@ from functools import partial
 import jax
 import numpy as np
 
-from macaw_jax.collection.collect import join_episodes, one_episode, uniform_act
+from macaw_jax.collection.acting import uniform_act
 from macaw_jax.data.dataset import Dataset, Episodes, dataset_of
+from macaw_jax.data.episodes import join_episodes, one_episode
 from macaw_jax.envs.family import Task, TaskFamily
 from macaw_jax.envs.rollout import Engine, make_rollout
 

@@ -5,18 +5,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from macaw_jax.data.scores import normalised_score
 from macaw_jax.envs.family import State
 
 
 class Evaluation(NamedTuple):
   """Undiscounted returns of E episodes on each of T tasks, at K + 1 stages of adaptation; stage 0 is the prior."""
 
-  returns: np.ndarray  # [T, E, K + 1]
-  states: State | None = (
-    None  # leaves [T, H + 1, ...], of a first episode of each task at the last stage; None: not kept
-  )
+  returns: np.ndarray  # [T, E, K + 1]  float64
+  # Leaves [T, H + 1, ...], the first episode of each task at the last stage; None: not kept.
+  states: State | None = None
+
+
+class Stages(NamedTuple):
+  """What a protocol's rows say of its stages, see `Row`: `make_rows(evaluation, **stages._asdict(), ...)`."""
+
+  support: int
+  support_unit: str
+  stages: tuple[int, ...] = (0, 1)
+  stage_unit: str = "adaptations"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +77,14 @@ def make_rows(
 
   Args:
     evaluation: of the tasks, in their order.
-    protocol: as `Row` has it; so are `split`, `support`, `support_unit`, `stages` and `stage_unit`.
+    protocol: see `Row`.
     split: see `Row`.
-    support: see `Row`.
+    indices: `task_index` of each task.
+    tasks: parameters of each task.
+    support: of the protocol's `Stages`, as are the next three.
     support_unit: see `Row`.
     stages: see `Row`.
     stage_unit: see `Row`.
-    indices: `task_index` of each task.
-    tasks: parameters of each task.
     references: returns of a random policy and of the expert in each task, for scores; None without.
 
   Raises:
@@ -106,3 +114,17 @@ def make_rows(
       )
     )
   return rows
+
+
+def normalised_score(returns: ArrayLike, random_return: ArrayLike, expert_return: ArrayLike) -> np.ndarray:
+  """100 (return - random) / (expert - random): 0 for a random policy, 100 for the task's expert.
+
+  NaN where expert and random policy do equally well: such a task has no scale (a sparse reward that neither found).
+
+  Args:
+    returns: `[...]` undiscounted returns.
+    random_return: `[...]` or scalar, from the manifest's `reference_returns`, as `expert_return`.
+    expert_return: `[...]` or scalar.
+  """
+  span = np.subtract(expert_return, random_return)
+  return 100.0 * np.subtract(returns, random_return) / np.where(span == 0.0, np.nan, span)

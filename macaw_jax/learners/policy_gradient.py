@@ -13,9 +13,9 @@ from macaw_jax.types import (
   Key,
   MetaParams,
   Metrics,
-  Rollouts,
   TaskBatch,
   TrainState,
+  Trajectory,
 )
 
 
@@ -23,7 +23,7 @@ def distribution_after(
   policy: GaussianPolicy,
   adaptation: Adaptation,
   params: MetaParams,
-  support: Rollouts,
+  support: Trajectory,
   steps: int,
   observation: Array,
   key: Key,
@@ -42,7 +42,7 @@ def record_behaviour(
   Set k of a support was acted after k inner steps, and the query after all of them.
   """
 
-  def recorded(support: Rollouts, query: Rollouts, key: Key) -> tuple[Rollouts, Rollouts]:
+  def recorded(support: Trajectory, query: Trajectory, key: Key) -> tuple[Trajectory, Trajectory]:
     def after(steps: int, observation: Array) -> ActionDistribution:
       return distribution_after(policy, adaptation, params, support, steps, observation, key)
 
@@ -57,7 +57,7 @@ def record_behaviour(
 
 
 def divergence_from_behaviour(
-  policy: GaussianPolicy, adaptation: Adaptation, params: MetaParams, support: Rollouts, key: Key
+  policy: GaussianPolicy, adaptation: Adaptation, params: MetaParams, support: Trajectory, key: Key
 ) -> Array:
   """mean_k mean over valid steps of KL(behaviour_k || policy after k steps), on the support of one task.
 

@@ -16,18 +16,18 @@ from macaw_jax.losses.policy_gradient import (
 )
 from macaw_jax.losses.returns import generalised_advantage, masked_mean, normalise_advantage, returns_to_go
 from macaw_jax.networks.gaussian import GaussianPolicy, log_prob
-from macaw_jax.types import Array, Key, LossFn, Metrics, Params, Rollouts
+from macaw_jax.types import Array, Key, LossFn, Metrics, Params, Trajectory
 
 SURROGATES = ("log_prob", "ratio", "dice", "loaded_dice")
 
 Features = Callable[[Array], Array]
 """Of observations `[E, H, O]`, as `cubic_features`: `[E, H, F]`."""
 
-OfEpisodes = Callable[[Rollouts], Array]
+OfEpisodes = Callable[[Trajectory], Array]
 """`(episodes [E, H, ...]) -> [E, H]`: a number for each step, from rewards; data, held fixed."""
 
 
-def reward_of(episodes: Rollouts) -> Array:
+def reward_of(episodes: Trajectory) -> Array:
   """The rewards of episodes. Raises ValueError where they have none."""
   if episodes.reward is None:
     raise ValueError("these episodes have no rewards, and adaptation reads them")
@@ -40,7 +40,7 @@ def fitted_value(features: Features, *, discount: float, whiten: bool | Array = 
   With `whiten` the returns are standardised before the fit.
   """
 
-  def value(episodes: Rollouts) -> Array:
+  def value(episodes: Trajectory) -> Array:
     returns = returns_to_go(reward_of(episodes), discount)
     return fit_baseline(features(episodes.observation), returns, episodes.mask, whiten=whiten)
 
@@ -55,7 +55,7 @@ def advantage_over(
   With `normalise` it is standardised over the steps of the episodes.
   """
 
-  def advantage(episodes: Rollouts) -> Array:
+  def advantage(episodes: Trajectory) -> Array:
     values = value(episodes)
     raw = generalised_advantage(reward_of(episodes), values, episodes.mask, discount, lambda_)
     scale = jnp.sqrt(masked_mean(jnp.square(values), episodes.mask))
@@ -64,7 +64,7 @@ def advantage_over(
   return advantage
 
 
-def policy_log_prob(policy: GaussianPolicy, params: dict[str, Params], episodes: Rollouts) -> Array:
+def policy_log_prob(policy: GaussianPolicy, params: dict[str, Params], episodes: Trajectory) -> Array:
   """Log pi(a | s) of the part `policy`, `[..., H]`."""
   return log_prob(policy.distribution(params["policy"], episodes.observation), episodes.action)
 
@@ -76,7 +76,7 @@ def policy_loss(policy: GaussianPolicy, advantage: OfEpisodes, *, clip: float | 
   itself, held fixed: rho is 1, and the gradient that of -mean A log pi.
   """
 
-  def loss(params: dict[str, Params], episodes: Rollouts, key: Key) -> tuple[Array, Metrics]:
+  def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
     del key
     now = policy_log_prob(policy, params, episodes)
     then = now if episodes.behaviour is None else log_prob(episodes.behaviour, episodes.action)
@@ -115,7 +115,7 @@ def surrogate_loss(
   if name not in SURROGATES:
     raise ValueError(f"surrogate={name!r} is unknown; choose one of {', '.join(SURROGATES)}")
 
-  def terms(episodes: Rollouts, now: Array) -> Array:
+  def terms(episodes: Trajectory, now: Array) -> Array:
     if name == "dice":
       from_start = discount ** jnp.arange(now.shape[-1])
       return dice_surrogate(now, from_start * reward_of(episodes), episodes.mask, from_start * value(episodes))
@@ -127,7 +127,7 @@ def surrogate_loss(
       return ratio_surrogate(now, advantage(episodes), episodes.mask)
     return log_prob_surrogate(now, advantage(episodes), episodes.mask)
 
-  def loss(params: dict[str, Params], episodes: Rollouts, key: Key) -> tuple[Array, Metrics]:
+  def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
     del key
     return -masked_mean(terms(episodes, policy_log_prob(policy, params, episodes)), episodes.mask), {}
 

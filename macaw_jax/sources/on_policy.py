@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from macaw_jax.collection.on_policy import experience_task
 from macaw_jax.data.statistics import Statistics, no_scaling
 from macaw_jax.envs.family import Task, TaskFamily
+from macaw_jax.envs.rollout import episode_return
 from macaw_jax.envs.sampled_rollout import SampledRollout
-from macaw_jax.evaluation.on_policy import episode_returns, experience_task
 from macaw_jax.sources.source import Source
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Rollouts, TaskBatch, TrainState
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TaskBatch, TrainState, Trajectory
 
 
 def on_policy(family: TaskFamily, *, tasks_per_update: int) -> Source:
@@ -62,10 +63,10 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
   first inner step and after the last, and `environment_steps_of_update`, summed over its tasks.
   """
 
-  def act_in(params: object, task: Task, key: Key) -> tuple[Rollouts, Rollouts, Array]:
+  def act_in(params: object, task: Task, key: Key) -> tuple[Trajectory, Trajectory, Array]:
     key_experience, key_query = jax.random.split(key)
     experience = experience_task(
-      algorithm, rollout, params, task, key_experience, num_episodes=num_episodes, inner_steps=inner_steps
+      algorithm, rollout, params, task, key_experience, num_episodes=num_episodes, adaptation_steps=inner_steps
     )
     query = rollout(params, experience.adapted, task, key_query, num_episodes)
     return experience.support, query, experience.returns[0]
@@ -81,7 +82,7 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
     state, metrics = algorithm.update(state, batch, key_update)
     return state, metrics | {
       "return_before": jnp.mean(returns_before),
-      "return_after": jnp.mean(episode_returns(query)),
+      "return_after": jnp.mean(episode_return(query)),
       "environment_steps_of_update": jnp.sum(support.mask) + jnp.sum(query.mask),
     }
 

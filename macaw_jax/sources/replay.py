@@ -18,22 +18,22 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from macaw_jax.collection.acting import act_on_raw_timesteps, make_draw_priors
 from macaw_jax.data.context_replay import ContextReplays, empty_context_replays, sample_context_batch, sample_rows
 from macaw_jax.data.dataset import discounted_returns
 from macaw_jax.data.replay import Replay, add_episodes, clear
 from macaw_jax.data.statistics import Statistics, fit_scales, no_scaling, normalise_observation
 from macaw_jax.envs.family import State, Task, TaskFamily
-from macaw_jax.envs.rollout import Engine, Trajectory, episode_return, make_rollout
-from macaw_jax.evaluation.protocols import act_on_raw_timesteps, make_draw_priors
+from macaw_jax.envs.rollout import Engine, episode_return, make_rollout
 from macaw_jax.sources.source import Source
-from macaw_jax.types import Algorithm, Array, Key, Params, TimeStep
+from macaw_jax.types import Algorithm, Array, Key, Params, TaskBatch, Trajectory
 
 Reward = Callable[[Task, State, Array, State], Array]
 """`TaskFamily.reward`: `(task, state, action, next_state) -> []`."""
@@ -135,7 +135,7 @@ def replayed(
   train_tasks = np.asarray(family.train_tasks)
   everyone = np.arange(len(train_tasks))
   all_tasks = jax.tree.map(itemgetter(train_tasks), family.tasks)
-  rollout = make_rollout(family, _act_scaled(algorithm), engine)
+  rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act), engine)
   draw_priors = make_draw_priors(algorithm)
   rewards_for_critic = make_rewards(critic_reward) if critic_reward else None
 
@@ -221,7 +221,7 @@ def replayed(
     refreshed = ReplayData(ContextReplays(context, experience), statistics, jnp.asarray(turns), total)
     return refreshed, metrics | {ENVIRONMENT_STEPS: float(total)}
 
-  def sample(data: ReplayData, key: Key) -> Any:
+  def sample(data: ReplayData, key: Key) -> TaskBatch:
     return sample_context_batch(
       data.replays, key, num_tasks=tasks_per_update, context_size=settings.context_size, batch_size=batch_size
     )
@@ -235,18 +235,6 @@ def replayed(
     refresh=refresh,
     empty=empty,
   )
-
-
-def _act_scaled(algorithm: Algorithm) -> Callable[..., tuple[Array, Any]]:
-  """`Algorithm.act` on raw time steps; params are a pair with the scales, so that these can change in one program."""
-
-  def act(
-    scaled: tuple[Params, Statistics], task: dict[str, Params], timestep: TimeStep, key: Key | None
-  ) -> tuple[Array, dict[str, Params]]:
-    params, statistics = scaled
-    return act_on_raw_timesteps(algorithm.act, statistics)(params, task, timestep, key)
-
-  return act
 
 
 def make_rewards(reward: Reward) -> Callable[[Task, Trajectory], np.ndarray]:
@@ -298,7 +286,7 @@ def remember(
     trajectory: of E n episodes; each n consecutive ones belong to `tasks`.
     rewards: of their transitions, [E n, H].
   """
-  trajectory = trajectory._replace(state=())
+  trajectory = trajectory._replace(state=None)
   chex.assert_is_divisible(len(rewards), len(tasks))
   by_episode = jax.tree.map(lambda leaf: leaf.reshape(-1, len(tasks), *leaf.shape[1:]), (trajectory, rewards))
   return _append(replay, statistics, jnp.asarray(tasks), *by_episode)
@@ -310,16 +298,10 @@ def _append(replay: Replay, statistics: Statistics, tasks: Array, episodes: Traj
 
   def append(replay: Replay, episode: tuple[Trajectory, Array]) -> tuple[Replay, None]:
     trajectory, reward = episode
-    observation = normalise_observation(statistics, trajectory.observation)
-    return add_episodes(
-      replay,
-      tasks,
-      observation[:, :-1],
-      trajectory.action,
-      (reward / statistics.return_scale)[:, :, None],
-      observation[:, 1:],
-      trajectory.terminal,
-      trajectory.mask,
-    ), None
+    scaled = trajectory._replace(
+      observation=normalise_observation(statistics, trajectory.observation),
+      next_observation=normalise_observation(statistics, trajectory.next_observation),
+    )
+    return add_episodes(replay, tasks, scaled, (reward / statistics.return_scale)[:, :, None]), None
 
   return jax.lax.scan(append, replay, (episodes, rewards))[0]

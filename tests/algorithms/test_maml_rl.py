@@ -27,7 +27,7 @@ from macaw_jax.algorithms.maml_rl import TRAINS, objective
 from macaw_jax.learners.gradient import gradient_of, learner, meta_loss
 from macaw_jax.learners.policy_gradient import divergence_from_behaviour, record_behaviour
 from macaw_jax.losses.policy_gradient_steps import SURROGATES
-from macaw_jax.types import MetaParams, Rollouts, TaskBatch
+from macaw_jax.types import MetaParams, TaskBatch, Trajectory
 
 pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")
 SMALL = {"hidden_sizes": (4,)}
@@ -186,7 +186,7 @@ def test_on_a_quadratic_task_the_meta_gradient_and_its_fixed_point_are_known(fir
     return 0.5 * jnp.sum((params["policy"] - episodes.observation[0, 0]) ** 2), {}
 
   rule = policy_gradient_step(loss, step_size=alpha, first_order=first_order)
-  query = Rollouts(centres[:, None, None], *[jnp.zeros((TASKS, 1, 1, 2))] * 2, jnp.ones((TASKS, 1, 1)), None)
+  query = Trajectory(centres[:, None, None], *[jnp.zeros((TASKS, 1, 1, 2))] * 2, jnp.ones((TASKS, 1, 1)), None)
   batch = TaskBatch(jax.tree.map(lambda leaf: leaf[:, None], query), query, jnp.arange(TASKS))
   algorithm = learner(
     init_net=lambda key: {"policy": jnp.array([7.0, 9.0])},
