@@ -16,6 +16,7 @@ from experiments.config_file import make_config, take_overrides
 from experiments.configuration import ConfigurationError
 from experiments.interruption import EXIT_CODES, Interrupted
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.evaluation.results import ResultError
 
 FAILURE = 1
 BAD_INPUT = 2
@@ -87,7 +88,7 @@ def launch_with_arguments(main: Callable[[list[str]], None], parse: Parse = flag
     use_compilation_cache()
     try:
       main(argv[1:])
-    except ConfigurationError as error:
+    except (ConfigurationError, ResultError) as error:
       fail(*error.problems)
     except DatasetError as error:
       fail(str(error))
