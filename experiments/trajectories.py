@@ -23,11 +23,12 @@ from experiments.on_policy_configuration import validate_on_policy
 from experiments.on_policy_experiment import OnPolicyExperiment, make_on_policy_experiment
 from experiments.picture import check_picture, draw_if_wanted
 from experiments.run_directory import load_config
-from experiments.run_groups import find_runs
 from experiments.trained_run import EPISODES, NEWEST, SEED, check_seed, load_checkpoint
 from macaw_jax.envs.family import Task
 from macaw_jax.envs.point_rotated import BORDER, GOAL
+from macaw_jax.evaluation.comparison import find_runs
 from macaw_jax.evaluation.on_policy import episode_returns, experience_task
+from macaw_jax.evaluation.tables import markdown_table
 from macaw_jax.types import Key, MetaParams, Rollouts
 
 TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
@@ -40,7 +41,7 @@ def main(arguments: list[str]) -> None:
   """Prints the returns of the runs that the command line names, and draws their episodes."""
   check_picture()
   check_seed(SEED.value)
-  directories = find_runs(arguments, "trajectories runs/norml-point_rotated-*")
+  directories = find_runs(arguments)
   drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value, SEED.value) for directory in directories}
   say(table(drawn))
   draw_if_wanted(partial(draw, drawn))
@@ -133,10 +134,9 @@ def _positions(episodes: Rollouts) -> np.ndarray:
 
 def table(drawn: Mapping[str, Trajectories]) -> str:
   """The mean return of each panel, a line a run."""
-  lines = [f"| run | {' | '.join(PANELS)} |", "|---" * (len(PANELS) + 1) + "|"]
-  for run, of_run in drawn.items():
-    lines.append(f"| {run} | {' | '.join(f'{of_run.returns[name]:.2f}' for name in PANELS)} |")
-  return "\n".join([*lines, "", "Undiscounted return, mean over the drawn test tasks and their episodes."])
+  rows = [[run, *(f"{of_run.returns[name]:.2f}" for name in PANELS)] for run, of_run in drawn.items()]
+  legend = "Undiscounted return, mean over the drawn test tasks and their episodes."
+  return f"{markdown_table(['run', *PANELS], rows)}\n\n{legend}"
 
 
 def draw(drawn: Mapping[str, Trajectories], path: Path) -> None:

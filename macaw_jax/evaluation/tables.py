@@ -51,7 +51,7 @@ def results_table(rows: Sequence[Row]) -> str:
     notes.append(f"columns: before adaptation, then by the number of {first.stage_unit}")
   if "score" in names:
     notes.append("score: 0 is a random policy, 100 the task's expert")
-  return "\n".join([*notes, plain_table(["\ntask", *headings], cells)])
+  return "\n".join([*notes, plain_table(["\ntask", *headings], cells, longest=LONGEST_LABEL)])
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -125,19 +125,22 @@ def describe_task(task: Mapping[str, Any]) -> str:
   return " ".join(f"{name}={_numbers(value)}" for name, value in task.items() if np.size(value) <= MOST_NUMBERS_SHOWN)
 
 
-def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-  """Columns of text two spaces apart, the first `left` of them flush left, the others flush right."""
+def plain_table(
+  headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, longest: int | None = None
+) -> str:
+  """Columns of text two spaces apart.
+
+  Args:
+    headings: of the columns; they may have several lines.
+    rows: cells of each.
+    left: number of columns that are flush left; the others are flush right.
+    longest: number of characters after which a cell of those is cut; None for never.
+  """
   table = Table(box=None, pad_edge=False)
-  for number, heading in enumerate(headings):
-    # A long label is cut; what is in columns of numbers is never.
-    longest = LONGEST_LABEL if number < left else None
-    table.add_column(
-      heading,
-      justify="left" if number < left else "right",
-      no_wrap=True,
-      overflow="ellipsis",
-      max_width=longest,
-    )
+  for heading in headings[:left]:
+    table.add_column(heading, no_wrap=True, max_width=longest)
+  for heading in headings[left:]:
+    table.add_column(heading, no_wrap=True, justify="right")
   return _rendered(table, rows)
 
 
