@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from experiments import on_policy, recorded, replayed
-from experiments.configuration import MAX_SEED, settings_of
-from experiments.kind import Kind, Parts
-from experiments.validation import START_RULES, check
-from experiments.variants import members_of
+from . import on_policy, recorded, replayed
+from .configuration import MAX_SEED, settings_of
+from .kind import Kind, Parts
+from .validation import START_RULES, check
+from .variants import members_of
 from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.console import log
 from macaw_jax.data.statistics import Statistics
@@ -133,6 +133,7 @@ class Trained(NamedTuple):
   directory: Path
   examined: Any
   parts: Parts
+  make_algorithm: MakeAlgorithm
   algorithm: Algorithm
   evaluate: Evaluate
   checkpoint: Checkpoint
@@ -198,11 +199,12 @@ def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEW
   kind = kind_of(config)
   examined = kind.examine(config)
   parts = kind.assemble(examined)
-  algorithm = _make(config.algorithm.name, parts, settings_of(config))()
+  make = _make(config.algorithm.name, parts, settings_of(config))
+  algorithm = make()
   checkpoint, note = load_checkpoint(directory, algorithm, parts.family.observation_size, which)
   if DATASET in parts.identity and note.identity.get(DATASET) != parts.identity[DATASET]:
     log(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
-  return Trained(directory, examined, parts, algorithm, parts.evaluate(algorithm), checkpoint)
+  return Trained(directory, examined, parts, make, algorithm, parts.evaluate(algorithm), checkpoint)
 
 
 def evaluate_with(trained: Trained, changes: Mapping[str, Any], key: Key) -> Evaluated:

@@ -20,11 +20,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.command_line import launch_with_config, say
-from experiments.configuration import ConfigurationError, other_policies_directory
-from experiments.hyperparameter_checks import suggestion
-from experiments.provenance import git_commit, package_versions
-from experiments.report import draw_episode
+from .command_line import launch_with_config
+from macaw_jax.console import log
+from macaw_jax.errors import ConfigurationError
+from .recorded import other_policies_directory
+from macaw_jax.algorithms.settings import suggestion
+from macaw_jax.training.provenance import git_commit, package_versions
+from macaw_jax.training.results import draw_episode
 from macaw_jax import envs
 from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings, thin_episodes
 from macaw_jax.data.dataset import write_dataset
@@ -184,7 +186,7 @@ def make_report() -> Callable[[Progress], None]:
     last_line = now
     elapsed = now - start
     left = elapsed * (progress.total_rounds - progress.rounds) / progress.rounds
-    say(
+    log(
       f"[{_clock(elapsed)}, {_clock(left)} left]  steps {progress.environment_steps:,}"
       f" ({progress.environment_steps / elapsed:,.0f}/s)  updates {progress.updates:,}"
       f"  return {_returns_text(progress.last_returns)}  temperature {progress.metrics['temperature']:.3g}"
@@ -221,14 +223,14 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
   collection = collect(family, settings, report=make_report())
   manifest = make_manifest(family, settings, collection, commit)
   write_dataset(request.directory, collection.episodes, manifest)
-  say(f"wrote {request.directory}: {settings.episodes_per_task} episodes per task")
+  log(f"wrote {request.directory}: {settings.episodes_per_task} episodes per task")
   if request.starter_directory:
     thinned = [thin_episodes(episodes, request.starter_episodes) for episodes in collection.episodes]
     kept = {"episodes_kept_per_task": request.starter_episodes}
     write_dataset(
       request.starter_directory, thinned, dataclasses.replace(manifest, behaviour={**manifest.behaviour, **kept})
     )
-    say(f"wrote {request.starter_directory}: {request.starter_episodes} of them, evenly spaced")
+    log(f"wrote {request.starter_directory}: {request.starter_episodes} of them, evenly spaced")
   if collection.other_policies:
     directory = other_policies_directory(request.directory)
     agent = {"agent": "the final agent of the collection, acting for other tasks of the family than the one it is in"}
@@ -237,10 +239,10 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
       collection.other_policies,
       dataclasses.replace(manifest, behaviour={**manifest.behaviour, **agent}),
     )
-    say(f"wrote {directory}: {settings.other_policy_episodes} episodes per task")
+    log(f"wrote {directory}: {settings.other_policy_episodes} episodes per task")
   if request.picture:
     draw(family, collection, request.picture)
-  say(table(collection))
+  log(table(collection))
 
 
 def draw(family: TaskFamily, collection: Collection, path: str) -> None:

@@ -1,41 +1,58 @@
-"""What the entry points share: reading flags, compiled programs kept on the disk, one clear line for bad input."""
+"""What the entry points share: flags, compiled programs kept on the disk, pictures, one clear line for bad input."""
 
-import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import ml_collections
 from absl import app, flags, logging
 
-from experiments.compilation_cache import use_compilation_cache
-from experiments.config_file import make_config, take_overrides
-from experiments.configuration import ConfigurationError
-from experiments.interruption import EXIT_CODES, Interrupted
+from .config_file import make_config, take_overrides
+from macaw_jax.compilation_cache import use_compilation_cache
+from macaw_jax.console import log
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.errors import ConfigurationError, TrainingError
+from macaw_jax.evaluation.comparison import find_runs
+from macaw_jax.training.interruption import EXIT_CODES, Interrupted
 
 FAILURE = 1
 BAD_INPUT = 2
 
-
-class TrainingError(RuntimeError):
-  """A run that cannot go on, or that has come to its end with something lost; a line for each reason."""
+PICTURE = flags.DEFINE_string("picture", None, "PNG of a picture; none if not given.")
 
 
-def say(line: str) -> None:
-  """Prints a line at once, also where the output is a file.
+def check_picture() -> None:
+  """Raises `ConfigurationError` unless the file of `--picture` can be one; before what it shows is computed."""
+  if not PICTURE.value:
+    return
+  path = Path(PICTURE.value)
+  if path.suffix != ".png":
+    raise ConfigurationError(f"--picture={path}: expected a file that ends in .png")
+  if path.is_dir():
+    raise ConfigurationError(f"--picture={path}: expected a file, found a folder")
+  if not path.parent.is_dir():
+    raise ConfigurationError(f"--picture={path}: there is no folder {path.parent}")
 
-  A full disk keeps it back. Where nobody reads any more, as after `head`, or when the terminal is gone, it is dropped,
-  and so are all later ones. Neither ends anything.
+
+def draw_if_wanted(draw: Callable[[Path], None]) -> None:
+  """Draws into the file of `--picture`; where matplotlib is not installed, logs why there is no picture.
+
+  Raises:
+    ConfigurationError: the file cannot be written.
   """
+  if not PICTURE.value:
+    return
   try:
-    print(line, flush=True)
+    draw(Path(PICTURE.value))
+    log(f"\ndrawn to {PICTURE.value}")
+  except ImportError:
+    log('\nno picture: matplotlib is not installed (pip install "macaw_jax[plot]")')
   except OSError as error:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise ConfigurationError(f"--picture={PICTURE.value}: {error}") from error
 
 
 def fail(*problems: str, code: int = BAD_INPUT) -> NoReturn:
@@ -112,35 +129,26 @@ def launch_with_config(
     main: checks the configuration and does the work.
     check: what `main` checks it by, see `make_config`.
   """
-  flag = ConfigFlag()
-  launch(lambda: main(flag.make(check)), flag.parse)
+  flag = flags.DEFINE_multi_string(
+    "config", [], "Configuration file, as configs/macaw.py; --config.<field>=<value> replaces a field of it."
+  )
+  overrides: list[str] = []
 
-
-class ConfigFlag:
-  """The flag `--config`, with the fields of it that a command line replaces; to be made once, before parsing."""
-
-  def __init__(self) -> None:
-    self._flag = flags.DEFINE_multi_string(
-      "config", [], "Configuration file, as configs/macaw.py; --config.<field>=<value> replaces a field of it."
-    )
-    self._overrides: list[str] = []
-
-  def parse(self, argv: list[str]) -> list[str]:
-    """Sets all flags, as `Parse`."""
+  def parse(argv: list[str]) -> list[str]:
     program, *arguments = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
     found, others = take_overrides(arguments)
-    self._overrides.extend(found)
+    overrides.extend(found)
     return flags.FLAGS([program, *others])
 
-  @property
-  def is_given(self) -> bool:
-    """Whether the command line has it, or a field of it."""
-    return bool(self._flag.value or self._overrides)
+  launch(lambda: main(make_config(flag.value, overrides, check)), parse)
 
-  def make(
-    self,
-    check: Callable[[ml_collections.ConfigDict], object],
-    prepare: Callable[[ml_collections.ConfigDict], object] = lambda config: None,
-  ) -> ml_collections.ConfigDict:
-    """The configuration, locked; as `make_config`, which raises `ConfigurationError`."""
-    return make_config(self._flag.value, self._overrides, check, prepare)
+
+def named_runs(arguments: Sequence[str], example: str) -> list[Path]:
+  """The directories of runs that a command line names, itself or by patterns.
+
+  Raises:
+    ConfigurationError: there are none, or a name or pattern stands for none; `example` is a command that names some.
+  """
+  if not arguments:
+    raise ConfigurationError(f"no runs; expected directories, as: python -m experiments.{example}")
+  return find_runs(arguments)

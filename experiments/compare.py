@@ -1,102 +1,52 @@
-"""Compares runs: a markdown table with one line a configuration, over its seeds and test tasks, and one with each run.
+"""Compares finished runs of any kind: a line a configuration over its seeds and test tasks, and a line a run.
 
 python -m experiments.compare runs/macaw-* runs/maml_awr-*
+python -m experiments.compare runs/norml-point_rotated-* --picture=curves.png
+
+Both tables are markdown. The picture has the learning curves, a panel for each family.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from operator import itemgetter
-from pathlib import Path
-from typing import Any, NamedTuple
+import sys
 
-import numpy as np
+from macaw_jax.console import log
+from macaw_jax.evaluation.comparison import comparison_table, group_runs, learning_curves, runs_table
+from macaw_jax.evaluation.pictures import plot_comparison
+from macaw_jax.evaluation.results import RESULTS, FinishedRun, ResultError, read_run
 
-from experiments.command_line import launch_with_arguments, say
-from experiments.report import task_name
-from experiments.run_directory import RESULTS
-from experiments.run_groups import (
-  estimate,
-  find_results,
-  group_by_configuration,
-  require_fields,
-  require_kind,
-  rows_on_test_tasks,
-  scores,
-)
-from macaw_jax.evaluation.statistics import interquartile_mean, mean
-
-SCORES = ("score_before", "score_after")
-
-
-class Group(NamedTuple):
-  """Runs of one configuration, seeds by tasks."""
-
-  label: str
-  before: np.ndarray  # [S, T]  normalised scores
-  after: np.ndarray  # [S, T]
+from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
 
 
 def main(arguments: list[str]) -> None:
-  """Prints the table of the runs that the command line names."""
-  results = find_results(arguments, "compare runs/macaw-*")
-  require_kind(results, "compare")
-  for directory, result in results.items():
-    require_fields(directory / RESULTS, result, [*SCORES, "return_after", "task"])
-  say(comparison_table(group_runs(results)))
-  say(f"\n{runs_table(results)}")
+  """Prints the tables of the runs that the command line names, and draws their curves."""
+  check_picture()
+  runs = read_finished(arguments)
+  groups = group_runs(runs)
+  log(comparison_table(groups))
+  log(f"\n{runs_table(runs)}")
+  draw_if_wanted(lambda path: plot_comparison(learning_curves(groups), path))
 
 
-def group_runs(results: Mapping[Path, Mapping[str, Any]]) -> list[Group]:
-  """The scores of each configuration; raises `ConfigurationError` as `group_by_configuration` does."""
-  groups = []
-  for label, directories in group_by_configuration(results).items():
-    rows = [rows_on_test_tasks(results[directory]) for directory in directories]
-    groups.append(Group(label, *(scores(rows, itemgetter(name)) for name in SCORES)))
-  return groups
+def read_finished(patterns: list[str]) -> list[FinishedRun]:
+  """The runs that patterns stand for; those that have not finished are left out, which is logged.
+
+  Raises:
+    ResultError: as `named_runs` and `read_run`, or none has finished.
+  """
+  runs = []
+  for directory in named_runs(patterns, "compare runs/macaw-*"):
+    if (directory / RESULTS).is_file():
+      runs.append(read_run(directory))
+    else:
+      print(f"{directory}: left out, no {RESULTS} (not finished?)", file=sys.stderr)
+  if not runs:
+    raise ResultError(f"none of these runs has a {RESULTS}")
+  return runs
 
 
-def comparison_table(groups: Sequence[Group]) -> str:
-  """The table, with what its columns mean below it."""
-  lines = [
-    "| algorithm | before | after: mean [95 %] | after: IQM [95 %] | seeds | failed tasks |",
-    "|---|---|---|---|---|---|",
-  ]
-  for group in groups:
-    seeds, tasks = group.after.shape
-    failed = int(np.sum(~(group.after > 0.0)))  # NaN is a failure too
-    cells = [
-      group.label,
-      f"{mean(group.before):.1f}",
-      estimate(group.after, mean),
-      estimate(group.after, interquartile_mean),
-      str(seeds),
-      f"{failed} of {seeds * tasks}",
-    ]
-    lines.append(f"| {' | '.join(cells)} |")
-  return "\n".join(
-    [
-      *lines,
-      "",
-      "Normalised scores (0 random policy, 100 the task's expert) before and after adaptation, over seeds and test "
-      "tasks; intervals from a bootstrap of the seeds within each task; failed: no better than the random policy "
-      "after adaptation.",
-    ]
-  )
-
-
-def runs_table(results: Mapping[Path, Mapping[str, Any]]) -> str:
-  """Each run: the scores before and after adaptation in the mean over its test tasks, and each task's return after."""
-  lines = ["| run | before | after | worst task | return after, task by task |", "|---|---|---|---|---|"]
-  for directory, result in results.items():
-    rows = rows_on_test_tasks(result)
-    before, after = (scores([rows], itemgetter(name)) for name in SCORES)
-    returns = [
-      f"{task_name(row)}: {math.nan if row['return_after'] is None else row['return_after']:.0f}" for row in rows
-    ]
-    cells = [str(directory), f"{mean(before):.1f}", f"{mean(after):.1f}", f"{np.min(after):.1f}", ", ".join(returns)]
-    lines.append(f"| {' | '.join(cells)} |")
-  return "\n".join(lines)
+def start() -> None:
+  """The command."""
+  launch_with_arguments(main)
 
 
 if __name__ == "__main__":
-  launch_with_arguments(main)
+  start()

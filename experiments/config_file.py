@@ -10,15 +10,19 @@ import importlib.util
 import inspect
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import ml_collections
 
-from experiments.arms import replaced_by_arms
-from experiments.configuration import ConfigurationError
-from experiments.hyperparameter_checks import suggestion
+from macaw_jax.algorithms.settings import suggestion
+from macaw_jax.errors import ConfigurationError
+
+from .variants import replaced_by_variants
 
 EXPECTED_FILE = "expected --config=configs/<name>.py"
 
@@ -52,7 +56,6 @@ def make_config(
   locations: Sequence[str],
   overrides: Sequence[str],
   check: Callable[[ml_collections.ConfigDict], object],
-  prepare: Callable[[ml_collections.ConfigDict], object] = lambda config: None,
 ) -> ml_collections.ConfigDict:
   """The locked configuration of a command.
 
@@ -61,7 +64,6 @@ def make_config(
     overrides: as `take_overrides` gives them; of two for one field the last is taken.
     check: raises `ConfigurationError` for a configuration that cannot be used. It is called here only where an override
       is wrong, so that what is wrong besides is said with it.
-    prepare: sets fields as flags beside `--config` say; raises `ConfigurationError` where it cannot.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each.
@@ -77,11 +79,7 @@ def make_config(
       _override(config, override)
     except ConfigurationError as error:
       problems += (f"command line: {problem}" for problem in error.problems)
-  try:
-    prepare(config)
-  except ConfigurationError as error:
-    problems += error.problems
-  replaced = replaced_by_arms(config, (_path(override) for override in overrides))
+  replaced = replaced_by_variants(config, (_path(override) for override in overrides))
   problems += (f"command line: {problem}" for problem in replaced)
   config.lock()
   if problems:
@@ -94,12 +92,9 @@ def make_config(
 
 
 def _call_get_config(location: str) -> ml_collections.ConfigDict:
-  file, separator, argument = location.partition(":")
-  if not os.path.isfile(file):  # no error either, whatever stands for a path
-    raise ConfigurationError(f"--config={file}: no such file; {EXPECTED_FILE}")
-  loader = importlib.machinery.SourceFileLoader("config_file", file)
-  module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))  # type: ignore[arg-type]
-  _attempt(file, lambda: loader.exec_module(module))
+  name, separator, argument = location.partition(":")
+  file = _find(name)
+  module = _attempt(file, lambda: _import(file))
   get_config = getattr(module, "get_config", None)
   if not callable(get_config):
     raise ConfigurationError(f"--config={file}: expected a function get_config in it")
@@ -117,9 +112,36 @@ def _call_get_config(location: str) -> ml_collections.ConfigDict:
   return config
 
 
+def _find(name: str) -> str:
+  """The file that `--config` names: a path, or a configuration of this project, as `macaw`."""
+  ours = Path(__file__).parents[1] / "configs" / f"{name}.py"
+  if os.path.isfile(name):  # no error either, whatever stands for a path
+    return name
+  if name.isidentifier() and ours.is_file():
+    return str(ours)
+  raise ConfigurationError(f"--config={name}: no such file; {EXPECTED_FILE}")
+
+
+def _import(file: str) -> ModuleType:
+  """The module in a file; one of a package, as configs/ is, can import from beside it."""
+  path = Path(file).resolve()
+  names, folder = [path.stem], path.parent
+  while (folder / "__init__.py").is_file():
+    names.insert(0, folder.name)
+    folder = folder.parent
+  if len(names) > 1:
+    if str(folder) not in sys.path:
+      sys.path.insert(0, str(folder))
+    return importlib.import_module(".".join(names))
+  loader = importlib.machinery.SourceFileLoader("config_file", str(path))
+  module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))  # type: ignore[arg-type]
+  loader.exec_module(module)
+  return module
+
+
 def _attempt(location: str, step: Callable[[], Any]) -> Any:
   """What the step gives; whatever somebody's file may raise, is said with its place in that file."""
-  file = location.partition(":")[0]
+  file = os.path.realpath(location.partition(":")[0])
   try:
     return step()
   except (Exception, SystemExit) as error:

@@ -20,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from experiments.command_line import BAD_INPUT, launch_with_arguments, say
-from experiments.configuration import ConfigurationError
-from experiments.data_report import (
+from .command_line import BAD_INPUT, launch_with_arguments
+from macaw_jax.console import log
+from macaw_jax.errors import ConfigurationError
+from .data_report import (
   entries_table,
   header,
   identifiability_table,
@@ -30,7 +31,7 @@ from experiments.data_report import (
   plot_returns,
   tasks_table,
 )
-from experiments.provenance import package_versions
+from macaw_jax.training.provenance import package_versions
 from macaw_jax import envs
 from macaw_jax.data.dataset import Episodes, read_episodes, write_dataset
 from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
@@ -83,9 +84,9 @@ def list_datasets(directories: Sequence[str]) -> bool:
     except DatasetError as error:
       broken.append(f"{path}  BROKEN: {error}")
   if found:
-    say(list_table(found))
+    log(list_table(found))
   for line in broken:
-    say(line)
+    log(line)
   return not broken
 
 
@@ -96,20 +97,20 @@ def inspect_dataset(directory: str, *, columns: bool) -> None:
     DatasetError: the manifest's fields cannot be used, or the episodes of a task cannot be told apart.
   """
   manifest, episodes, problems = read_leniently(directory)
-  say(header(Path(directory), manifest))
+  log(header(Path(directory), manifest))
   for problem in problems:
-    say(f"INVALID: {problem}")
+    log(f"INVALID: {problem}")
   end = collection_end(episodes)
-  say(f"\n{tasks_table(manifest, [summarise_task(of_task, end) for of_task in episodes])}")
+  log(f"\n{tasks_table(manifest, [summarise_task(of_task, end) for of_task in episodes])}")
   if columns:
-    say(f"\n{entries_table(summarise_entries(episodes))}")
+    log(f"\n{entries_table(summarise_entries(episodes))}")
   parameters = parameter_vectors(manifest)
   try:
     result = measure_identifiability(episodes, np.zeros((len(episodes), 1)) if parameters is None else parameters)
   except ValueError as error:
-    say(f"\nhow well tasks can be told apart: not measured: {error}")
+    log(f"\nhow well tasks can be told apart: not measured: {error}")
   else:
-    say(f"\n{identifiability_table(result, with_distance=parameters is not None)}")
+    log(f"\n{identifiability_table(result, with_distance=parameters is not None)}")
 
 
 def validate_datasets(directories: Sequence[str]) -> bool:
@@ -118,9 +119,9 @@ def validate_datasets(directories: Sequence[str]) -> bool:
   for directory in directories:
     for name, problems in examine_dataset(directory).items():
       if not problems:
-        say(f"{Path(directory) / name}: OK")
+        log(f"{Path(directory) / name}: OK")
       for problem in problems:
-        say(f"INVALID: {problem}")
+        log(f"INVALID: {problem}")
       valid = valid and not problems
   return valid
 
@@ -141,7 +142,7 @@ def plot_dataset(directory: str, output: Path) -> None:
     raise ConfigurationError('a plot needs matplotlib: pip install "macaw_jax[plot]"') from error
   except (OSError, ValueError) as error:  # a format that matplotlib does not write
     raise ConfigurationError(f"--output={output}: {error}") from error
-  say(f"wrote {output}")
+  log(f"wrote {output}")
 
 
 def import_dataset(sources: Sequence[Path], name: str, to: Path, request: ImportRequest) -> None:
@@ -165,9 +166,9 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
   why_not = why_not_trained_on(manifest)
   _report_written(to, imported.episodes, write_dataset(to, imported.episodes, manifest).family)
   for note in manifest.behaviour["notes"]:
-    say(f"note: {note}")
+    log(f"note: {note}")
   if why_not:
-    say(f"note: nothing can be trained on it: {why_not}")
+    log(f"note: nothing can be trained on it: {why_not}")
 
 
 def why_not_trained_on(manifest: Manifest) -> str:
@@ -335,7 +336,7 @@ def _names(of_command: Sequence[str]) -> str:
 
 def _report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:
   transitions = sum(len(of_task.reward) for of_task in episodes)
-  say(f"wrote {to}: {what}, {len(episodes)} tasks, {transitions:,} transitions")
+  log(f"wrote {to}: {what}, {len(episodes)} tasks, {transitions:,} transitions")
 
 
 OF_IMPORT = ("family", "train_tasks", "test_tasks", "discount", "horizon", "tasks_file", "reference_returns")

@@ -1,4 +1,4 @@
-"""Datasets for people: tables in the terminal, returns over the collection as a picture."""
+"""Datasets as tables, and their returns over the collection as a picture."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.report import describe_task
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.identifiability import Identifiability
 from macaw_jax.data.inspection import (
@@ -20,42 +19,30 @@ from macaw_jax.data.inspection import (
   running_median,
 )
 from macaw_jax.data.manifest import Manifest
+from macaw_jax.evaluation.tables import describe_task, plain_table
 
 LONGEST_TEXT = 28
 FEW_TASKS = 6  # as many have a legend and their references
 MOST_PARTS = 40  # of the collection, where a band is drawn; each has several episodes of each task
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-  """Rows as columns two spaces apart, the first `left` of them flush left, the others flush right."""
-  widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-  lines = []
-  for row in rows:
-    cells = [
-      cell.ljust(width) if index < left else cell.rjust(width)
-      for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    lines.append("  ".join(cells).rstrip())
-  return "\n".join(lines)
-
-
 def list_table(found: Mapping[Path, DatasetFiles]) -> str:
   """One line a dataset."""
-  rows = [("directory", "family", "train/test tasks", "transitions", "episodes", "discount", "MB", "created")]
-  for directory, (manifest, size) in found.items():
-    rows.append(
-      (
-        str(directory),
-        manifest.family,
-        f"{len(manifest.train_tasks)}/{len(manifest.test_tasks)} of {len(manifest.tasks)}",
-        f"{sum(entry.num_transitions for entry in manifest.tasks):,}",
-        f"{sum(entry.num_episodes for entry in manifest.tasks):,}",
-        f"{manifest.discount:g}",
-        f"{size / 1e6:.1f}",
-        manifest.created,
-      )
+  headings = ("directory", "family", "train/test tasks", "transitions", "episodes", "discount", "MB", "created")
+  rows = [
+    (
+      str(directory),
+      manifest.family,
+      f"{len(manifest.train_tasks)}/{len(manifest.test_tasks)} of {len(manifest.tasks)}",
+      f"{sum(entry.num_transitions for entry in manifest.tasks):,}",
+      f"{sum(entry.num_episodes for entry in manifest.tasks):,}",
+      f"{manifest.discount:g}",
+      f"{size / 1e6:.1f}",
+      manifest.created,
     )
-  return aligned(rows, left=2)
+    for directory, (manifest, size) in found.items()
+  ]
+  return plain_table(headings, rows, left=2)
 
 
 def header(directory: Path, manifest: Manifest) -> str:
@@ -78,7 +65,8 @@ def header(directory: Path, manifest: Manifest) -> str:
 def tasks_table(manifest: Manifest, summaries: Sequence[TaskSummary]) -> str:
   """One line a task, below it what the columns mean."""
   titles = "task split parameters transitions episodes steps min 25% median 75% max random expert observation bad"
-  rows = [[*titles.split(), "collected at", "thirds %"]]
+  headings = [*titles.split(), "collected at", "thirds %"]
+  rows = []
   for index, (entry, summary) in enumerate(zip(manifest.tasks, summaries, strict=True)):
     splits = [name for name in ("train", "test") if index in getattr(manifest, f"{name}_tasks")]
     rows.append(
@@ -99,7 +87,7 @@ def tasks_table(manifest: Manifest, summaries: Sequence[TaskSummary]) -> str:
     )
   return "\n".join(
     [
-      aligned(rows, left=3),
+      plain_table(headings, rows, left=3),
       _wrapped(
         "steps: shortest to longest episode; min to max: quantiles of the episodes' undiscounted returns; random, "
         "expert: returns of scores 0 and 100; observation: range over all entries; bad: values that are not finite; "
@@ -112,30 +100,27 @@ def tasks_table(manifest: Manifest, summaries: Sequence[TaskSummary]) -> str:
 
 def entries_table(summary: EntrySummary) -> str:
   """One line an entry of the observation."""
-  rows = [["entry", "min", "mean", "std", "max", "bad"]]
+  rows = []
   for index in range(len(summary.mean)):
     numbers = (summary.lowest[index], summary.mean[index], summary.std[index], summary.highest[index])
     rows.append([str(index), *(f"{number:.4g}" for number in numbers), str(summary.non_finite[index])])
-  return aligned(rows)
+  return plain_table(["entry", "min", "mean", "std", "max", "bad"], rows)
 
 
 def identifiability_table(result: Identifiability, *, with_distance: bool) -> str:
   """One line a number of transitions: accuracy, rank, and distance where tasks have parameters to compare."""
   measures = {"accuracy": ".3f", "rank": ".2f"} | ({"distance": ".3g"} if with_distance else {})
+  kinds = ("everything", "behaviour", "chance")
+  headings = [f"{'' if number else f'{name}:'}\n{kind}" for name in measures for number, kind in enumerate(kinds)]
   rows = [
-    ["", *(cell for name in measures for cell in (f"{name}:", "", ""))],
-    ["k", *("everything", "behaviour", "chance") * len(measures)],
+    [str(count)]
+    + [f"{getattr(getattr(result, kind), name)[index]:{form}}" for name, form in measures.items() for kind in kinds]
+    for index, count in enumerate(result.num_transitions)
   ]
-  for index, count in enumerate(result.num_transitions):
-    cells = [str(count)]
-    for name, form in measures.items():
-      for recognition in (result.everything, result.behaviour, result.chance):
-        cells.append(f"{getattr(recognition, name)[index]:{form}}")
-    rows.append(cells)
   return "\n".join(
     [
       "how well k transitions tell the task",
-      aligned(rows),
+      plain_table(["\nk", *headings], rows),
       _wrapped(
         "accuracy: share of right guesses of a probe; rank: place of the task in the order of likelihood, 1 the first; "
         "distance: of the guess's parameters to the task's. everything: from state, action, reward, next state; "

@@ -1,199 +1,374 @@
-"""Evaluates a finished or a running run again, where adaptation has steps after several numbers of them.
+"""Evaluates finished or running runs again: after other numbers of adaptation steps, and on other supports.
 
-python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0
-python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0 --steps=0,1,2,5 --episodes=20 --seed=1
-python -m experiments.evaluate --run=runs/macaw-cheetah_vel-0 --support=other_policies
-python -m experiments.evaluate --run=runs/focal-point_robot-0 --support=online
-python -m experiments.evaluate --run=runs/macaw-cheetah_dir-0 --checkpoint=best
+python -m experiments.evaluate runs/macaw-cheetah_dir-0
+python -m experiments.evaluate runs/macaw-cheetah_dir-0 --steps=0,1,2,5 --episodes=20 --seed=1
+python -m experiments.evaluate runs/macaw-cheetah_vel-0 --support=other_policies
+python -m experiments.evaluate runs/macaw-cheetah_dir-0 --checkpoint=best
+python -m experiments.evaluate runs/focal-point_robot-? --support=all --reuse --picture=shift.png
+python -m experiments.evaluate runs/pearl-cheetah_dir-0 --support=all --dataset=starter_data/cheetah_dir
+
+Without --steps an agent that takes adaptation steps is evaluated after 0, 1, 2, 5 of them and as many as it was trained
+with. --support=all adapts to the tasks' own data, to those of other tasks' policies, to those of a random policy and to
+the agent's own episodes, as far as there are such data; the table has a line for each configuration over its seeds.
+--dataset names data of the family for a run that has none; scores need its returns of reference.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
 from absl import flags
 
-from experiments import report
-from experiments.command_line import launch, say
-from experiments.configuration import ConfigurationError
-from experiments.experiment import (
-  Evaluator,
-  check_own_episodes,
-  inner_steps_of,
-  load_experiment,
-  make_algorithm,
-)
-from experiments.run_directory import EVALUATION, write_json
-from experiments.trained_run import (
-  BEST,
-  EPISODES,
-  NEWEST,
-  SEED,
-  TrainedRun,
-  check_seed,
-  check_writable,
-  checked_config,
-  load_checkpoint,
-)
-from macaw_jax.evaluation.protocols import PROTOCOLS, Row
+from macaw_jax.console import log
+from macaw_jax.data.dataset import load_dataset
+from macaw_jax.data.manifest import Manifest, content_digest, read_manifest
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.comparison import group_runs
+from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT, shift_table
+from macaw_jax.evaluation.evaluate import Split, offline
+from macaw_jax.evaluation.pictures import plot_shift
+from macaw_jax.evaluation.protocols import PROTOCOLS
+from macaw_jax.evaluation.random_policy import random_policy_dataset
+from macaw_jax.evaluation.results import FinishedRun, read_run, results_document
+from macaw_jax.evaluation.rows import Row
+from macaw_jax.evaluation.tables import results_table
+from macaw_jax.json_files import read_json, write_json
+from macaw_jax.training.run_directory import DATASET
+from macaw_jax.training.trained import NEWEST, newest_checkpoint
 from macaw_jax.types import Key
 
-RUN = flags.DEFINE_string("run", None, "Directory of the run.")
-STEPS = flags.DEFINE_list(
-  "steps", None, "Numbers of adaptation steps, where it has steps; 0, 1, 2, 5 and that of training if not given."
-)
+from .build import Trained, check_seed, check_writable, evaluate_with, rebuild, saved_config
+from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
+from .recorded import other_policies_directory
+
+RUN = flags.DEFINE_string("run", None, "Directory of a run, as an argument is.")
+STEPS = flags.DEFINE_list("steps", None, "Numbers of adaptation steps, as 0,1,2,5.")
 SUPPORT = flags.DEFINE_string(
-  "support", None, "Episodes to adapt to: own, other_policies, random, online; those of the run if not given."
+  "support", None, "Data to adapt to: own, other_policies, random, online, or all; those of the run if not given."
 )
+EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
 CHECKPOINT = flags.DEFINE_string(
-  "checkpoint", "newest", "Which: newest, best (of the highest score on training tasks), or the number of an update."
+  "checkpoint", NEWEST, "Which: newest, best (of the highest score on training tasks), or the number of an update."
 )
+DATA = flags.DEFINE_string("dataset", None, "Data of the family, for a run that has collected its own.")
+REUSE = flags.DEFINE_bool("reuse", False, "With --support=all: take rows made from the same checkpoint and settings.")
 
+ALL = "all"
+OFFLINE = ("own", "other_policies", "random")
 DEFAULT_STEPS = (0, 1, 2, 5)
-# The hyper-parameter that counts adaptation steps, by the kind of adaptation. Each inner step of meta-training takes
-# rows of its own, and so a support grows with their number; a fine-tuning step takes the whole support.
-STEP_COUNTS = ("inner_steps", "fine_tune_steps")
+EVALUATION = "evaluation_{protocol}.json"
+STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # what --steps changes, by the kind of run
 
 
-def main() -> None:
-  """Evaluates what the command line says."""
-  if not RUN.value:
-    raise ConfigurationError("no run; expected --run=runs/<name>")
-  evaluate_run(Path(RUN.value), STEPS.value, EPISODES.value, SEED.value, SUPPORT.value, ENGINE.value, CHECKPOINT.value)
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """What a command line asks of every run."""
+
+  steps: Sequence[str] | None = None
+  support: str | None = None
+  episodes: int | None = None
+  seed: int = 0
+  engine: str | None = None
+  checkpoint: str = NEWEST
+  dataset: str | None = None
+
+  def config(self, directory: Path, support: str | None = None) -> ml_collections.ConfigDict:
+    """The configuration of a run with what is asked for; raises `ConfigurationError`."""
+    config = saved_config(
+      directory,
+      {
+        "evaluation.support": support,
+        "evaluation.engine": self.engine,
+        "rollouts.engine": self.engine,
+        "evaluation.episodes": self.episodes,
+        "evaluation.train_tasks": 0,
+      },
+    )
+    if support and "support" not in config.evaluation and support not in supports_of(config, self.dataset):
+      raise ConfigurationError(
+        f"{directory}: --support={support}: expected one of {', '.join(supports_of(config, self.dataset))} for a run of "
+        f"{config.algorithm.name}"
+      )
+    return config
 
 
-def evaluate_run(
-  directory: Path,
-  steps: Sequence[str] | None,
-  episodes: int | None,
-  seed: int,
-  support: str | None = None,
-  engine: str | None = None,
-  which: str = NEWEST,
-) -> None:
+def supports_of(config: ml_collections.ConfigDict, dataset: str | None) -> list[str]:
+  """The supports that a run can be evaluated with, names in `PROTOCOLS`, as far as its kind is concerned."""
+  if "rollouts" in config:
+    return ["on_policy"]
+  if "dataset" in config:
+    return [*OFFLINE, "online"]
+  return [*(OFFLINE if dataset else ("random",)), "online"]
+
+
+def main(arguments: list[str]) -> None:
+  """Evaluates the runs that the command line names."""
+  check_picture()
+  check_seed(SEED.value)
+  named = [*arguments, *([RUN.value] if RUN.value else [])]
+  directories = named_runs(named, "evaluate runs/macaw-cheetah_dir-0")
+  request = Request(
+    STEPS.value, SUPPORT.value, EPISODES.value, SEED.value, ENGINE.value, CHECKPOINT.value, DATA.value
+  )
+  if request.support == ALL:
+    groups = group_runs(evaluate_shift(directories, request, reuse=REUSE.value))
+    log(f"\n{shift_table(groups)}")
+    draw_if_wanted(partial(plot_shift, groups))
+    return
+  for directory in directories:
+    evaluate_run(directory, request)
+
+
+def evaluate_run(directory: Path, request: Request) -> list[Row]:
   """Evaluates a checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` beside it.
-
-  Args:
-    directory: of the run.
-    steps: numbers of adaptation steps; None for 0, 1, 2, 5 and that of training, or where adaptation has no steps.
-    episodes: of each task; None for those of the run.
-    seed: decides supports and starts.
-    support: whose episodes to adapt to, a name in `PROTOCOLS`; None for those of the run.
-    engine: that steps MuJoCo bodies; None for that of the run.
-    which: checkpoint, `newest`, `best` or the number of an update.
 
   Raises:
     ConfigurationError: no such run, no such checkpoint, a damaged one, or an argument outside its range.
   """
-  config = checked_config(directory, {"support": support, "engine": engine, "episodes": episodes, "train_tasks": 0})
-  check_seed(seed)
-  path = directory / EVALUATION.format(protocol=PROTOCOLS[config.evaluation.support])
+  config = request.config(directory, request.support)
+  support = request.support or config.evaluation.get("support", supports_of(config, request.dataset)[-1])
+  path = directory / EVALUATION.format(protocol=PROTOCOLS[support])
   check_writable(path)
-  if which not in (NEWEST, BEST) and not (which.isascii() and which.isdecimal()):
-    raise ConfigurationError(f"--checkpoint={which}: expected newest, best or the number of an update")
-  count = step_count(config)
-  if count is None and steps is not None:
-    raise ConfigurationError(
-      f"--steps={','.join(steps)}: {directory}: adaptation of {config.algorithm.name} has no number of steps "
-      f"({' or '.join(STEP_COUNTS)})"
-    )
-  numbers = [] if count is None else wanted_steps(steps, config.algorithm[count])
-  say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, seed {config.seed}")
-  say("loading and checking the data ...")
-  # Once for all numbers of steps: what is enough for the largest support is for the others.
-  largest = config if count is None else with_steps(config, count, max(adapted_steps(config, count, numbers)))
-  experiment = load_experiment(largest)
-  if config.evaluation.support == "online":
-    check_own_episodes(experiment.family.horizon, inner_steps_of(largest))
-  run = TrainedRun(config, experiment, load_checkpoint(config, experiment, directory, which))
-  by_steps = "" if count is None else f"adapting by {count} = {', '.join(map(str, numbers))}, "
-  say(f"checkpoint of update {run.step}; {by_steps}{config.evaluation.episodes} episodes a task")
-  key = jax.random.key(seed)
-  rows = evaluate_once(run, key) if count is None else evaluate_steps(run, count, numbers, key)
-  values = {"algorithm": config.algorithm.name, "step": run.step, "seed": seed, "rows": rows}
-  write_json(path, values)
-  say(f"\n{report.results_table(rows) if count is None else report.steps_table(rows)}\n")
-  say(f"written to {path}")
+  field = next((name for name in STEPS_FIELDS if value_of(config, name) is not None), None)
+  numbers = wanted_steps(request.steps, None if field is None else value_of(config, field), directory, config)
+  trained = rebuild(directory, config, request.checkpoint)
+  log(f"checkpoint of update {trained.step}; {config.evaluation.episodes} episodes a task")
+  key = jax.random.key(request.seed)
+  if not numbers or support not in (config.evaluation.get("support"), "on_policy"):
+    rows = rows_on(trained, support, request.dataset, key)
+  else:
+    rows = rows_after_steps(trained, str(field), numbers, key)
+  write_json(path, document_of(trained, rows) | {"evaluation_seed": request.seed})
+  log(f"\n{results_table(rows)}\n")
+  log(f"written to {path}")
+  return rows
 
 
-def step_count(config: ml_collections.ConfigDict) -> str | None:
-  """The hyper-parameter that counts the algorithm's adaptation steps; None where adaptation has no steps."""
-  return next((name for name in STEP_COUNTS if name in config.algorithm), None)
+def value_of(config: ml_collections.ConfigDict, name: str) -> Any:
+  """A field by its dotted name, None where there is none."""
+  section, _, field = name.partition(".")
+  return config[section].get(field) if section in config else None
 
 
-def wanted_steps(flag: Sequence[str] | None, trained: int) -> list[int]:
-  """The numbers of steps of `--steps`, in order, each once.
+def wanted_steps(
+  flag: Sequence[str] | None, trained: int | None, directory: Path, config: ml_collections.ConfigDict
+) -> list[int]:
+  """The numbers of steps to evaluate, in order, each once, with 0 among them; none where adaptation has no steps.
 
   Raises:
-    ConfigurationError: an entry is no number of steps.
+    ConfigurationError: an entry is no number of steps, or steps are asked of an agent that takes none.
   """
   if flag is None:
-    return sorted({*DEFAULT_STEPS, trained})
+    return [] if trained is None else sorted({*DEFAULT_STEPS, trained})
+  if trained is None:
+    raise ConfigurationError(
+      f"--steps={','.join(flag)}: {directory}: adaptation of {config.algorithm.name} has no number of steps"
+    )
   if not flag or not all(text.strip().isdecimal() for text in flag):
     raise ConfigurationError(f"--steps={','.join(flag)}: expected numbers from 0 up, as 0,1,2,5")
-  return sorted({int(text) for text in flag})
+  return sorted({0, *(int(text) for text in flag)})
 
 
-def adapted_steps(config: ml_collections.ConfigDict, count: str, steps: Sequence[int]) -> list[int]:
-  """The numbers of steps to evaluate: those above zero, and where there is none, that of training.
+def rows_after_steps(trained: Trained, field: str, numbers: Sequence[int], key: Key) -> list[Row]:
+  """One row a test task, whose stages are numbers of adaptation steps; all meet the same starts.
 
-  Every evaluation has the agent before adaptation too.
+  Each inner step of meta-training takes rows of its own, and so a support grows with their number; a fine-tuning step
+  takes the whole support.
   """
-  return [number for number in steps if number > 0] or [config.algorithm[count]]
+  after = [number for number in numbers if number > 0] or [value_of(trained.config, field)]
+  if field == "rollouts.inner_steps":  # The protocol stops at every number on its way.
+    rows = evaluate_with(trained, {field: max(after)}, key).rows
+    return [at_stages(row, [0, *after], [row.stages.index(number) for number in (0, *after)]) for row in rows]
+  size, parts, found = trained.config.evaluation.support_size, trained.algorithm.support_parts, []
+  for number in after:
+    log(f"  {number} {'step' if number == 1 else 'steps'} ...")
+    needed = trained.make_algorithm(**{field.removeprefix("algorithm."): number}).support_parts
+    changes = {field: number, "evaluation.support_size": size // parts * needed}
+    found.append(evaluate_with(trained, changes, key).rows)
+  return [joined(of_task, after) for of_task in zip(*found, strict=True)]
 
 
-def with_steps(config: ml_collections.ConfigDict, count: str, steps: int) -> ml_collections.ConfigDict:
-  """The configuration with this number of adaptation steps, and with a support for them."""
-  changed = config.copy_and_resolve_references()
-  if count == "inner_steps":
-    changed.evaluation.support_size = steps * (config.evaluation.support_size // config.algorithm.inner_steps)
-  changed.algorithm[count] = steps
-  return changed
+def at_stages(row: Row, numbers: Sequence[int], places: Sequence[int]) -> Row:
+  """A row at some of its stages, which are called by numbers of steps."""
+  return dataclasses.replace(
+    row,
+    stages=tuple(numbers),
+    stage_unit="steps",
+    returns=tuple(row.returns[place] for place in places),
+    stds=tuple(row.stds[place] for place in places),
+    scores=None if row.scores is None else tuple(row.scores[place] for place in places),
+  )
 
 
-def evaluate_once(run: TrainedRun, key: Key) -> list[Row]:
-  """One row a test task, before adaptation and after."""
-  algorithm = make_algorithm(run.config, run.experiment.problem)
-  evaluator = Evaluator(run.experiment, algorithm, run.checkpoint.statistics, run.config.evaluation, splits=1)
-  rows, _ = evaluator(run.checkpoint.state.params, key)
-  return rows
+def joined(rows: Sequence[Row], numbers: Sequence[int]) -> Row:
+  """Rows of one task after several numbers of steps as one: before adaptation, then each of them."""
+  last = rows[-1]
+  return dataclasses.replace(
+    last,
+    stages=(0, *numbers),
+    stage_unit="steps",
+    returns=(rows[0].returns[0], *(row.returns[-1] for row in rows)),
+    stds=(rows[0].stds[0], *(row.stds[-1] for row in rows)),
+    scores=None if last.scores is None else (rows[0].scores[0], *(row.scores[-1] for row in rows)),
+  )
 
 
-def evaluate_steps(run: TrainedRun, count: str, steps: Sequence[int], key: Key) -> list[Row]:
-  """One row a test task and number of steps; all meet the same starts."""
-  rows: list[Row] = []
-  for number in adapted_steps(run.config, count, steps):
-    config = with_steps(run.config, count, number)
-    algorithm = make_algorithm(config, run.experiment.problem)
-    evaluator = Evaluator(
-      run.experiment,
-      algorithm,
-      run.checkpoint.statistics,
-      config.evaluation,
-      splits=1,
-      inner_steps=inner_steps_of(config),
+def document_of(trained: Trained, rows: Sequence[Row]) -> dict[str, Any]:
+  """What a file of an evaluation says, as `results.json` does."""
+  config = trained.config
+  return results_document(
+    algorithm=config.algorithm.name,
+    variant=config.population.variants,
+    family=trained.parts.family.name,
+    seed=config.seed,
+    step=trained.step,
+    seconds=None,
+    environment_steps=None,
+    rows=rows,
+    config=config.to_dict(),
+  )
+
+
+def rows_on(trained: Trained, support: str, dataset: str | None, key: Key) -> list[Row]:
+  """The rows of the test tasks under one kind of support, a name in `PROTOCOLS`."""
+  if "dataset" in trained.config:
+    return evaluate_with(trained, {"evaluation.support": support}, key).rows
+  splits = trained.parts.splits[:1]
+  if support in OFFLINE:
+    return rows_offline(trained, splits[0], support, dataset, key)
+  rows = trained.evaluate(trained.params, trained.statistics, key).rows
+  return [row for row in rows if row.split == "test"]
+
+
+def rows_offline(trained: Trained, split: Split, support: str, dataset: str | None, key: Key) -> list[Row]:
+  """The rows of a run that collected its own data, adapted to recorded episodes or to those of a random policy.
+
+  Raises:
+    ConfigurationError: the dataset is of another family, or does not have these tasks.
+  """
+  config, family = trained.config, trained.parts.family
+  size = config.training.support_size
+  if dataset is not None:
+    manifest = manifest_of(dataset, family.name, split)
+    references = tuple(
+      (entry.reference_returns["random"], entry.reference_returns["expert"])
+      for entry in (manifest.tasks[index] for index in split.indices)
     )
-    size = config.evaluation.support_size
-    support = "its own episodes" if config.evaluation.support == "online" else f"{size} transitions of each task"
-    say(f"  {number} {'step' if number == 1 else 'steps'} on {support} ...")
-    found, _ = evaluator(run.checkpoint.state.params, key)
-    if 0 in steps and not rows:
-      rows += [_one_side(row, "before", 0) for row in found]
-    if number in steps:
-      rows += [_one_side(row, "after", number) for row in found]
-  return rows
+    split = split._replace(references=references)
+  if support == "random":
+    data = random_policy_dataset(
+      family, split.tasks, discount=config.collection.discount, support_size=size, engine=config.evaluation.engine
+    )
+  else:
+    assert dataset is not None
+    data = load_dataset(dataset if support == "own" else other_policies_directory(dataset), tasks=split.indices)
+  evaluate = offline(
+    trained.algorithm,
+    family,
+    [split._replace(data=data)],
+    support=support,
+    support_size=size,
+    episodes=config.evaluation.episodes,
+    engine=config.evaluation.engine,
+  )
+  return evaluate(trained.params, trained.statistics, key).rows
 
 
-def _one_side(row: Row, side: str, steps: int) -> Row:
-  """The part of a row that belongs to `steps` steps."""
-  common = {name: row[name] for name in ("protocol", "split", "task_index", "task", "support_size", "episodes")}
-  if steps == 0:
-    common["support_size"] = 0
-  values = {name: row[f"{name}_{side}"] for name in ("return", "score")}
-  return common | {"adaptation_steps": steps} | values | {"return_std": row[f"return_{side}_std"]}
+def manifest_of(directory: str, family: str, split: Split) -> Manifest:
+  """The manifest of a family's dataset that has some tasks; raises `ConfigurationError` for another one."""
+  manifest = read_manifest(directory)
+  if manifest.family != family or max(split.indices) >= len(manifest.tasks):
+    raise ConfigurationError(
+      f"--dataset={directory}: expected task {max(split.indices)} of family {family!r}, found {len(manifest.tasks)} tasks "
+      f"of {manifest.family!r}"
+    )
+  return manifest
+
+
+def evaluate_shift(directories: Sequence[Path], request: Request, *, reuse: bool) -> list[FinishedRun]:
+  """Evaluates runs on all supports that they can have, and writes `context_shift.json` into each.
+
+  All are checked before the first is evaluated, which may take long.
+
+  Raises:
+    ConfigurationError: as `evaluate_run`, of the first run for which it is raised.
+  """
+  request = dataclasses.replace(request, checkpoint=NEWEST)
+  for directory in directories:
+    request.config(directory)
+    newest_checkpoint(directory)
+    check_writable(directory / CONTEXT_SHIFT)
+  return [shift_of_run(directory, request, reuse=reuse) for directory in directories]
+
+
+def shift_of_run(directory: Path, request: Request, *, reuse: bool) -> FinishedRun:
+  """Evaluates the newest checkpoint of a run on all supports; takes what is there where that may be reused."""
+  config = request.config(directory)
+  supports = available_supports(directory, config, request)
+  step, digest = newest_checkpoint(directory)
+  made_of = {
+    "checkpoint": digest,
+    "evaluation_seed": request.seed,
+    "episodes": config.evaluation.episodes,
+    "supports": supports,
+    "data": data_digests(config, request.dataset),
+  }
+  if reuse and (found := read_if_made_of(directory, made_of)):
+    log(f"{directory}: taking the rows of {directory / CONTEXT_SHIFT}")
+    return found
+  trained = rebuild(directory, config, str(step))
+  rows: list[Row] = []
+  for support in supports:
+    log(f"  adapting to {PROTOCOLS[support]} ...")
+    rows += rows_on(trained, support, request.dataset, jax.random.key(request.seed))
+  write_json(directory / CONTEXT_SHIFT, document_of(trained, rows) | made_of)
+  log(f"  written to {directory / CONTEXT_SHIFT}")
+  return read_run(directory, CONTEXT_SHIFT)
+
+
+def available_supports(directory: Path, config: ml_collections.ConfigDict, request: Request) -> list[str]:
+  """The supports that a run can be evaluated with; logs why others are not among them."""
+  kinds = []
+  for support in supports_of(config, request.dataset):
+    try:
+      request.config(directory, support)
+      if request.dataset and support == "other_policies":
+        read_manifest(other_policies_directory(request.dataset))
+      kinds.append(support)
+    except ValueError as error:
+      log(f"{directory}: without the protocol {PROTOCOLS[support]}: {' '.join(str(error).split())}")
+  return kinds
+
+
+def data_digests(config: ml_collections.ConfigDict, dataset: str | None) -> Mapping[str, str]:
+  """The digest of the data that supports are drawn from."""
+  directory = config.dataset.directory if "dataset" in config else dataset
+  return {} if directory is None else {DATASET: content_digest(read_manifest(directory))}
+
+
+def read_if_made_of(directory: Path, made_of: Mapping[str, Any]) -> FinishedRun | None:
+  """The rows of `context_shift.json`, if it is whole and was made of just this."""
+  path = directory / CONTEXT_SHIFT
+  if not path.is_file():
+    return None
+  try:
+    document = read_json(path, dict)
+    return read_run(directory, CONTEXT_SHIFT) if made_of.items() <= document.items() else None
+  except ConfigurationError as error:
+    log(f"WARNING: {'; '.join(error.problems)}; evaluating again")
+    return None
+
+
+def start() -> None:
+  """The command."""
+  launch_with_arguments(main)
 
 
 if __name__ == "__main__":
-  launch(main)
+  start()

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from experiments.configuration import Field
-from experiments.validation import Rule
+from .configuration import Field
+from .validation import Rule
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.evaluate import Evaluate, Split
 from macaw_jax.sources.source import Source

@@ -5,11 +5,11 @@ from functools import cached_property, partial
 
 import ml_collections
 
-from experiments.configuration import ON_POLICY_FIELDS
-from experiments.kind import Kind, Parts
-from experiments.recorded import evenly_spaced
-from experiments.replayed import split_of
-from experiments.validation import Rule, member_rules, refused_by_algorithm
+from .configuration import ON_POLICY_FIELDS
+from .kind import Kind, Parts
+from .recorded import evenly_spaced
+from .replayed import split_of
+from .validation import Rule, member_rules, refused_by_algorithm
 from macaw_jax import envs
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout

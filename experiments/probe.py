@@ -1,9 +1,9 @@
-"""What a trained agent has read from its supports: the task, its rewards, or only who acted.
+"""Measures whether a trained agent reads the task, its rewards, or only the behaviour policy from its supports.
 
 python -m experiments.probe runs/macaw-cheetah_vel-0 runs/focal-cheetah_vel-0
 python -m experiments.probe runs/focal-point_robot-? --episodes=20 --seed=1
 
-Of the newest checkpoint of each run, on its test tasks, and for supports of their own data, of other tasks' policies
+The newest checkpoint of each run is tried on its test tasks, with supports of their own data, of other tasks' policies
 where there are such data, and of a random policy:
 
 - how well a linear map, fitted to supports of the training tasks, reads a task's parameters off what adaptation
@@ -16,45 +16,38 @@ Where the test tasks are training tasks, as in cheetah_dir, the map is fitted an
 numbers go into `probe.json` in the run's directory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
+from absl import flags
 
-from experiments.command_line import launch_with_arguments, say
-from experiments.configuration import ConfigurationError
-from experiments.experiment import Split, make_algorithm, with_supports
-from experiments.run_directory import write_json
-from experiments.run_groups import find_runs
-from experiments.trained_run import (
-  EPISODES,
-  SEED,
-  TrainedRun,
-  check_all,
-  kinds_of_support,
-  load_trained_run,
-  with_own_support,
-  with_support,
-)
-from experiments.validation import Examined
+from macaw_jax.console import log
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.envs.family import Task
+from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.constant_rewards import mean_reward, with_constant_rewards
 from macaw_jax.evaluation.decoding import Decoder, fit_decoder, flatten_features, measure_decoding
-from macaw_jax.evaluation.protocols import (
-  PROTOCOLS,
-  OfflineProtocol,
-  Row,
-  make_adapt,
-  make_offline_protocol,
-  mean_row,
-  result_rows,
-)
-from macaw_jax.types import Algorithm, Key
+from macaw_jax.evaluation.evaluate import Split, offline
+from macaw_jax.evaluation.protocols import PROTOCOLS, make_adapt
+from macaw_jax.evaluation.tables import markdown_table
+from macaw_jax.json_files import write_json
+from macaw_jax.training.trained import newest_checkpoint
+from macaw_jax.types import Key
+
+from .build import Trained, check_seed, check_writable, rebuild, saved_config
+from .command_line import launch_with_arguments, named_runs
+from .recorded import KIND, Examined, evaluated_splits
+
+EPISODES = flags.DEFINE_integer("episodes", None, "Supports tried, and episodes run; those of the run if not given.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
+
+Numbers = dict[str, Any]
+"""What is measured with one kind of support, by name."""
 
 PROBE = "probe.json"
 # Supports that the decoder is fitted to, of all training tasks together, and the most of one.
@@ -65,14 +58,32 @@ TRUE, CONSTANT = "", "_constant_rewards"
 
 def main(arguments: list[str]) -> None:
   """Probes the runs that the command line names, and prints a table."""
-  directories = find_runs(arguments, "probe runs/macaw-*")
-  for directory, config in check_all(directories, EPISODES.value, SEED.value, PROBE).items():
-    check_training_tasks(directory, config)
+  check_seed(SEED.value)
+  directories = named_runs(arguments, "probe runs/macaw-*")
+  for directory in directories:
+    probed_config(directory, EPISODES.value)
+    newest_checkpoint(directory)
+    check_writable(directory / PROBE)
   found = {directory: probe_run(directory, EPISODES.value, SEED.value) for directory in directories}
-  say(f"\n{probe_table(found)}")
+  log(f"\n{probe_table(found)}")
 
 
-def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Row]:
+def probed_config(directory: Path, episodes: int | None, support: str = "own") -> ml_collections.ConfigDict:
+  """The configuration of a run on recorded data, with one kind of support.
+
+  Raises:
+    ConfigurationError: it is another run, its configuration is wrong with that support, or it has one training task.
+  """
+  changes = {"evaluation.support": support, "evaluation.train_tasks": 0, "evaluation.episodes": episodes}
+  config = saved_config(directory, changes)
+  if "dataset" not in config:
+    raise ConfigurationError(f"{directory}: expected a run on recorded data, whose supports are compared")
+  if len(Examined(config).split.train) < 2:
+    raise ConfigurationError(f"{directory}: a probe needs two training tasks or more to tell apart, the run has one")
+  return config
+
+
+def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Numbers]:
   """Probes the newest checkpoint of a run and writes `probe.json`; one row a kind of support.
 
   Args:
@@ -84,52 +95,39 @@ def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Row]:
     ConfigurationError: no such run, no checkpoint, an argument outside its range, one training task only, or an agent
       whose adaptation is not finite.
   """
-  config = with_own_support(directory, episodes)
-  check_training_tasks(directory, config)
-  supports = kinds_of_support(directory, config, of=[support for support in PROTOCOLS if support != "online"])
-  run = load_trained_run(directory, config)
-  say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, checkpoint of update {run.step}")
-  algorithm = make_algorithm(config, run.experiment.problem)
+  config = probed_config(directory, episodes)
+  supports = {"own": config}
+  for support in ("other_policies", "random"):
+    try:
+      supports[support] = probed_config(directory, episodes, support)
+    except ConfigurationError as error:
+      log(f"{directory}: without the protocol {PROTOCOLS[support]}: {'; '.join(error.problems)}")
+  trained = rebuild(directory, config)
   key_fit, key_try = jax.random.split(jax.random.key(seed))
-  decoder = fit_to_training_tasks(directory, run, algorithm, key_fit)
-  protocol = make_offline_protocol(
-    algorithm,
-    run.experiment.family,
-    run.checkpoint.statistics,
-    support_size=config.evaluation.support_size,
-    num_episodes=config.evaluation.episodes,
-    order=config.evaluation.order,
-    engine=config.evaluation.engine,
-  )
+  decoder = fit_to_training_tasks(trained, key_fit)
   rows = []
-  for support in supports:
-    say(f"  trying supports of {PROTOCOLS[support]} ...")
-    rows.append(probe_support(run, algorithm, decoder, protocol, support, key_try))
-  write_json(
-    directory / PROBE,
-    {"algorithm": config.algorithm.name, "step": run.step, "seed": config.seed, "evaluation_seed": seed, "rows": rows},
-  )
-  say(f"  written to {directory / PROBE}")
+  for support, of_support in supports.items():
+    log(f"  trying supports of {PROTOCOLS[support]} ...")
+    split = evaluated_splits(KIND.examine(of_support), trained.parts.train)[0]
+    rows.append(probe_support(trained, decoder, split, support, key_try))
+  document = {"algorithm": config.algorithm.name, "step": trained.step, "seed": config.seed, "evaluation_seed": seed}
+  write_json(directory / PROBE, document | {"rows": rows})
+  log(f"  written to {directory / PROBE}")
   return rows
 
 
-def check_training_tasks(directory: Path, config: ml_collections.ConfigDict) -> None:
-  """Raises `ConfigurationError` if a run has but one training task."""
-  if len(Examined(config).split.train) < 2:
-    raise ConfigurationError(f"{directory}: a probe needs two training tasks or more to tell apart, the run has one")
-
-
-def fit_to_training_tasks(directory: Path, run: TrainedRun, algorithm: Algorithm, key: Key) -> Decoder:
+def fit_to_training_tasks(trained: Trained, key: Key) -> Decoder:
   """The decoder of the training tasks' parameters from supports of their own data.
 
   Raises:
     ConfigurationError: what adaptation changed is not finite, as of an agent that has diverged.
   """
-  train, test = run.experiment.train, run.experiment.evaluated[0]
+  train, test = trained.parts.train, trained.parts.splits[0]
+  assert train is not None
   num_tasks = len(train.indices)
   num_supports = min(max(FITTED_SUPPORTS // num_tasks, 2), MOST_SUPPORTS)
-  say(f"  fitting to {num_supports} supports of each of {num_tasks} training tasks ...")
-  features = features_of(run, algorithm, train.data, num_supports, key)
+  log(f"  fitting to {num_supports} supports of each of {num_tasks} training tasks ...")
+  features = features_of(trained, train.data, num_supports, key)
   parameters = np.repeat(parameter_matrix(train.tasks), num_supports, axis=0)
   # What is left out to choose the penalty is what will be new: the task, or where tasks are known the support alone.
   is_known = set(test.indices) <= set(train.indices)
@@ -137,49 +135,43 @@ def fit_to_training_tasks(directory: Path, run: TrainedRun, algorithm: Algorithm
   try:
     return fit_decoder(features, parameters, groups)
   except ValueError as error:
-    raise ConfigurationError(f"{directory}: {error}") from error
+    raise ConfigurationError(f"{trained.directory}: {error}") from error
 
 
-def probe_support(
-  run: TrainedRun, algorithm: Algorithm, decoder: Decoder, protocol: OfflineProtocol, support: str, key: Key
-) -> Row:
+def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str, key: Key) -> Numbers:
   """The numbers of one kind of support, with true rewards and with constant ones."""
-  experiment, config = run.experiment, run.config
-  split = split_with(run, support)
-  num_supports = config.evaluation.episodes
+  config, train = trained.config, trained.parts.train
+  assert train is not None
+  evaluation, num_supports = config.evaluation, config.evaluation.episodes
   parameters = np.repeat(parameter_matrix(split.tasks), num_supports, axis=0)
-  constant = with_constant_rewards(
-    split.data,
-    mean_reward(experiment.train.data),
-    experiment.manifest.discount,
-    config.dataset.skip if support == "own" else 1,
-  )
-  row: Row = {"support": support, "protocol": PROTOCOLS[support], "supports": num_supports}
+  skip = config.dataset.skip if support == "own" else 1
+  constant = with_constant_rewards(split.data, mean_reward(train.data), trained.parts.problem.discount, skip)
+  row: Numbers = {"support": support, "protocol": PROTOCOLS[support], "supports": num_supports}
   for ending, data in ((TRUE, split.data), (CONSTANT, constant)):
-    features = features_of(run, algorithm, data, num_supports, key)
-    decoding = measure_decoding(decoder, features, parameters, parameter_matrix(experiment.train.tasks))
-    normalised = normalise_dataset(run.checkpoint.statistics, data)
-    evaluation = protocol(run.checkpoint.state.params, normalised, split.tasks, key)
-    of_tasks = result_rows(
-      evaluation, experiment.manifest, split.indices, "test", config.evaluation.support_size, PROTOCOLS[support]
+    features = features_of(trained, data, num_supports, key)
+    decoding = measure_decoding(decoder, features, parameters, parameter_matrix(train.tasks))
+    evaluate = offline(
+      trained.algorithm,
+      trained.parts.family,
+      [split._replace(data=data)],
+      support=support,
+      support_size=evaluation.support_size,
+      episodes=num_supports,
+      order=evaluation.order,
+      engine=evaluation.engine,
     )
-    means = mean_row(of_tasks)
+    rows = evaluate(trained.params, trained.statistics, key).rows
     row |= {f"{name}{ending}": value for name, value in decoding._asdict().items() if name != "chance"}
-    row |= {"chance": decoding.chance}
-    row |= {f"{name}{ending}": means[f"{name}_after"] for name in ("return", "score")}
+    row |= {"chance": decoding.chance, f"return{ending}": float(np.mean([each.returns[-1] for each in rows]))}
+    row[f"score{ending}"] = float(np.mean([each.scores[-1] for each in rows if each.scores is not None]))
   return row
 
 
-def split_with(run: TrainedRun, support: str) -> Split:
-  """The test tasks with data of this kind."""
-  return with_supports(run.experiment, with_support(run.config, support)).evaluated[0]
-
-
-def features_of(run: TrainedRun, algorithm: Algorithm, data: Dataset, num_supports: int, key: Key) -> np.ndarray:
+def features_of(trained: Trained, data: Dataset, num_supports: int, key: Key) -> np.ndarray:
   """What adaptation changes on supports of each task, `[T * num_supports, F]`."""
-  adapt = make_adapt(algorithm, run.config.evaluation.support_size, num_supports, run.config.evaluation.order)
-  normalised = normalise_dataset(run.checkpoint.statistics, data)
-  return flatten_features(adapt(run.checkpoint.state.params, normalised, key))
+  evaluation = trained.config.evaluation
+  adapt = make_adapt(trained.algorithm, evaluation.support_size, num_supports, evaluation.order)
+  return flatten_features(adapt(trained.params, normalise_dataset(trained.statistics, data), key))
 
 
 def parameter_matrix(tasks: Task) -> np.ndarray:
@@ -187,34 +179,34 @@ def parameter_matrix(tasks: Task) -> np.ndarray:
   return flatten_features(tasks)
 
 
-def probe_table(found: Mapping[Path, Sequence[Mapping[str, Any]]]) -> str:
+def probe_table(found: dict[Path, Sequence[Numbers]]) -> str:
   """The rows of all runs in markdown, with what the columns mean below it."""
-  lines = [
-    "| run | support | R^2 | error | chance | R^2, constant | error, constant | score | score, constant |",
-    "|---|---|---|---|---|---|---|---|---|",
-  ]
+  headings = ["run", "support", "R^2", "error", "chance", "R^2, constant", "error, constant", "score", "score, constant"]
   number = "{:.2f}".format
-  for directory, rows in found.items():
-    for row in rows:
-      cells = [
-        str(directory),
-        row["support"].replace("_", " "),
-        *(number(row[name]) for name in (f"r_squared{TRUE}", f"error{TRUE}", "chance")),
-        *(number(row[f"{name}{CONSTANT}"]) for name in ("r_squared", "error")),
-        *(f"{row[f'score{ending}']:.1f}" for ending in (TRUE, CONSTANT)),
-      ]
-      lines.append(f"| {' | '.join(cells)} |")
-  return "\n".join(
+  rows = [
     [
-      *lines,
-      "",
-      "The test tasks' parameters, read by a linear map off what adaptation changed: R^2 over tasks (1 is exact, 0 no "
-      "better than their mean), the mean distance to the true parameters in their own units, and that of a training "
-      "task drawn at random (chance). Constant: the same where every reward of a support is the training data's mean. "
-      "Normalised scores after adaptation to either.",
+      str(directory),
+      row["support"].replace("_", " "),
+      *(number(row[name]) for name in (f"r_squared{TRUE}", f"error{TRUE}", "chance")),
+      *(number(row[f"{name}{CONSTANT}"]) for name in ("r_squared", "error")),
+      *(f"{row[f'score{ending}']:.1f}" for ending in (TRUE, CONSTANT)),
     ]
+    for directory, of_run in found.items()
+    for row in of_run
+  ]
+  return (
+    f"{markdown_table(headings, rows)}\n\n"
+    "The test tasks' parameters, read by a linear map off what adaptation changed: R^2 over tasks (1 is exact, 0 no "
+    "better than their mean), the mean distance to the true parameters in their own units, and that of a training "
+    "task drawn at random (chance). Constant: the same where every reward of a support is the training data's mean. "
+    "Normalised scores after adaptation to either."
   )
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """The command."""
   launch_with_arguments(main)
+
+
+if __name__ == "__main__":
+  start()

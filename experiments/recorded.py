@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from experiments.configuration import RECORDED_FIELDS, settings_of
-from experiments.kind import Kind, Parts
-from experiments.validation import Rule, member_rules, refused_by_algorithm
+from .configuration import RECORDED_FIELDS, settings_of
+from .kind import Kind, Parts
+from .validation import Rule, member_rules, refused_by_algorithm
 from macaw_jax import envs
 from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.data.dataset import Dataset, examine_files, load_dataset

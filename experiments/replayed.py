@@ -7,10 +7,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from experiments.configuration import REPLAYED_FIELDS
-from experiments.kind import Kind, Parts
-from experiments.recorded import evenly_spaced
-from experiments.validation import Rule, member_rules, refused_by_algorithm
+from .configuration import REPLAYED_FIELDS
+from .kind import Kind, Parts
+from .recorded import evenly_spaced
+from .validation import Rule, member_rules, refused_by_algorithm
 from macaw_jax import envs
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.evaluate import Split, online

@@ -2,7 +2,7 @@
 
 python -m experiments.trajectories runs/norml-point_rotated-0 --picture=trajectories.png
 
-Of each run three panels, as in figure 3 of Yang et al. 2019 (NoRML); a colour is an angle by which actions are turned.
+Each run has three panels, as in figure 3 of Yang et al. 2019 (NoRML); a colour is an angle by which actions are turned.
 The table has the mean return of each panel. Runs are those of configs/norml.py and its relatives on the point agents.
 """
 
@@ -13,23 +13,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from absl import flags
 
-from experiments.command_line import launch_with_arguments, say
-from experiments.configuration import ConfigurationError, is_on_policy
-from experiments.on_policy_configuration import validate_on_policy
-from experiments.on_policy_experiment import OnPolicyExperiment, make_on_policy_experiment
-from experiments.picture import check_picture, draw_if_wanted
-from experiments.run_directory import load_config
-from experiments.run_groups import find_runs
-from experiments.trained_run import EPISODES, NEWEST, SEED, check_seed, load_checkpoint
+from macaw_jax.collection.on_policy import experience_task
+from macaw_jax.console import log
 from macaw_jax.envs.family import Task
 from macaw_jax.envs.point_rotated import BORDER, GOAL
-from macaw_jax.evaluation.on_policy import episode_returns, experience_task
+from macaw_jax.envs.rollout import episode_return
+from macaw_jax.envs.sampled_rollout import make_sampled_rollout
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.tables import markdown_table
 from macaw_jax.types import Key, MetaParams, Trajectory
 
+from .build import Trained, check_seed, rebuild, saved_config
+from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
+
+EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides the episodes.")
 TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
 
 FAMILIES = ("point_rotated", "point_rotated_sparse")
@@ -40,9 +41,9 @@ def main(arguments: list[str]) -> None:
   """Prints the returns of the runs that the command line names, and draws their episodes."""
   check_picture()
   check_seed(SEED.value)
-  directories = find_runs(arguments, "trajectories runs/norml-point_rotated-*")
+  directories = named_runs(arguments, "trajectories runs/norml-point_rotated-*")
   drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value, SEED.value) for directory in directories}
-  say(table(drawn))
+  log(table(drawn))
   draw_if_wanted(partial(draw, drawn))
 
 
@@ -66,33 +67,25 @@ def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int
   Raises:
     ConfigurationError: there is no run of a point agent that acts in order to learn, or no checkpoint of it.
   """
-  config = load_config(directory)
-  if not is_on_policy(config) or config.rollouts.get("family") not in FAMILIES:
+  config = saved_config(directory, {"evaluation.tasks": num_tasks, "evaluation.episodes": num_episodes})
+  if "rollouts" not in config or config.rollouts.family not in FAMILIES:
     raise ConfigurationError(f"{directory}: expected a run of configs/norml.py on {' or '.join(FAMILIES)}")
-  try:
-    validate_on_policy(config, starts=False)
-    config.evaluation.tasks = num_tasks
-    if num_episodes is not None:
-      config.evaluation.episodes = num_episodes
-    validate_on_policy(config, starts=False)
-  except ConfigurationError as error:
-    raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
-  experiment = make_on_policy_experiment(config)
-  params = load_checkpoint(config, experiment, directory, NEWEST).state.params
-  panels = jax.jit(_panels(config, experiment))(params, jax.random.key(seed))
+  trained = rebuild(directory, config)
+  tasks = trained.parts.splits[0].tasks
+  panels = jax.jit(_panels(trained))(trained.params, tasks, jax.random.key(seed))
   return Trajectories(
-    angles=np.asarray(experiment.test_tasks["angle"]),
+    angles=np.asarray(tasks["angle"]),
     positions={name: _positions(episodes) for name, episodes in panels.items()},
-    returns={name: float(np.mean(episode_returns(episodes))) for name, episodes in panels.items()},
+    returns={name: float(np.mean(episode_return(episodes))) for name, episodes in panels.items()},
   )
 
 
-def _panels(
-  config: ml_collections.ConfigDict, experiment: OnPolicyExperiment
-) -> Callable[[MetaParams, Key], dict[str, Trajectory]]:
+def _panels(trained: Trained) -> Callable[[MetaParams, Task, Key], dict[str, Trajectory]]:
   """The episodes of each panel, `[T, E, H, ...]`, from parameters."""
-  algorithm = experiment.make_algorithm(config)
-  rollout = experiment.make_rollout(config, algorithm, config.evaluation.horizon)
+  config, algorithm = trained.config, trained.algorithm
+  rollout = make_sampled_rollout(
+    trained.parts.family, algorithm.act, horizon=config.evaluation.horizon, engine=config.rollouts.engine
+  )
 
   def in_task(params: MetaParams, task: Task, key: Key) -> dict[str, Trajectory]:
     key_experience, key_episodes = jax.random.split(key)
@@ -103,7 +96,7 @@ def _panels(
       task=task,
       key=key_experience,
       num_episodes=config.evaluation.support_episodes,
-      inner_steps=config.rollouts.inner_steps,
+      adaptation_steps=config.rollouts.inner_steps,
     )
     # Steps of length zero leave the offset alone.
     still = jax.tree.map(jnp.zeros_like, params.rule["step_size"])
@@ -118,9 +111,9 @@ def _panels(
       for name, adapted in zip(PANELS, agents, strict=True)
     }
 
-  def in_all(params: MetaParams, key: Key) -> dict[str, Trajectory]:
-    keys = jax.random.split(key, len(experiment.evaluated))
-    return jax.vmap(in_task, (None, 0, 0))(params, experiment.test_tasks, keys)
+  def in_all(params: MetaParams, tasks: Task, key: Key) -> dict[str, Trajectory]:
+    keys = jax.random.split(key, len(jax.tree.leaves(tasks)[0]))
+    return jax.vmap(in_task, (None, 0, 0))(params, tasks, keys)
 
   return in_all
 
@@ -133,10 +126,9 @@ def _positions(episodes: Trajectory) -> np.ndarray:
 
 def table(drawn: Mapping[str, Trajectories]) -> str:
   """The mean return of each panel, a line a run."""
-  lines = [f"| run | {' | '.join(PANELS)} |", "|---" * (len(PANELS) + 1) + "|"]
-  for run, of_run in drawn.items():
-    lines.append(f"| {run} | {' | '.join(f'{of_run.returns[name]:.2f}' for name in PANELS)} |")
-  return "\n".join([*lines, "", "Undiscounted return, mean over the drawn test tasks and their episodes."])
+  rows = [[run, *(f"{of_run.returns[name]:.2f}" for name in PANELS)] for run, of_run in drawn.items()]
+  legend = "Undiscounted return, mean over the drawn test tasks and their episodes."
+  return f"{markdown_table(['run', *PANELS], rows)}\n\n{legend}"
 
 
 def draw(drawn: Mapping[str, Trajectories], path: Path) -> None:
@@ -164,5 +156,10 @@ def draw(drawn: Mapping[str, Trajectories], path: Path) -> None:
   figure.savefig(path, dpi=120)
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """The command."""
   launch_with_arguments(main)
+
+
+if __name__ == "__main__":
+  start()

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from experiments.configuration import Field, settings_of
-from experiments.variants import chosen_variants, check_seeds, differing_names, num_members, parse_grid, shared
+from .configuration import Field, settings_of
+from .variants import chosen_variants, check_seeds, differing_names, num_members, parse_grid, shared
 from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, suggestion
 from macaw_jax.data.manifest import DatasetError
 from macaw_jax.errors import ConfigurationError

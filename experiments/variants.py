@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from experiments.configuration import MAX_SEED
+from .configuration import MAX_SEED
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten
 from macaw_jax.training.run import Member

@@ -5,12 +5,14 @@ the Edge of the Statistical Precipice" (arXiv:2108.13264), section 4: seeds are 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import numpy as np
+from scipy import stats
 
-Statistic = Callable[[np.ndarray], float]
+Statistic = Callable[..., Any]
+"""`(scores, axis) -> values`, as `np.mean`: over one axis, or over all for `axis=None`."""
 
 
 class Interval(NamedTuple):
@@ -21,43 +23,41 @@ class Interval(NamedTuple):
   high: float
 
 
-def mean(scores: np.ndarray) -> float:
-  """Mean of all scores; `scores` may have any shape."""
-  return float(np.mean(scores))
-
-
-def interquartile_mean(scores: np.ndarray) -> float:
-  """Mean of the middle half of all scores: of n sorted scores, floor(n / 4) are left out at each end.
+def interquartile_mean(scores: np.ndarray, axis: int | None = None) -> Any:
+  """Mean of the middle half of scores: of n sorted scores, floor(n / 4) are left out at each end.
 
   NaN where any score is NaN: a failed run must not vanish among the outliers.
   """
-  scores = np.sort(np.asarray(scores, np.float64), axis=None)
-  cut = scores.size // 4
-  return float("nan") if np.isnan(scores).any() else float(np.mean(scores[cut : scores.size - cut]))
+  return stats.trim_mean(scores, 0.25, axis=axis)
 
 
 def stratified_bootstrap(
   scores: np.ndarray, statistic: Statistic, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-  """Percentile bootstrap interval of `statistic`, seeds resampled with replacement within each task.
+  """Percentile bootstrap interval of a statistic of all scores, seeds resampled with replacement within each task.
 
   Args:
     scores: `[S, T]`, seeds by tasks.
-    statistic: `[S, T] -> float`, such as `mean` or `interquartile_mean`.
+    statistic: such as `np.mean` or `interquartile_mean`.
     level: share of the resampled statistics inside the interval.
     resamples: number of resampled statistics.
     seed: of the resampling.
 
   Returns:
     The statistic of `scores` itself and the two ends. With one seed, the ends equal the estimate: nothing is known
-    about the spread over seeds.
+    about the spread over seeds. All three are NaN where the statistic is.
   """
   chex.assert_rank(scores, 2)
-  rng = np.random.default_rng(seed)
-  num_seeds, num_tasks = scores.shape
-  values = []
-  for _ in range(resamples):
-    rows = rng.integers(num_seeds, size=(num_seeds, num_tasks))
-    values.append(statistic(np.take_along_axis(scores, rows, axis=0)))
-  low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-  return Interval(statistic(scores), float(low), float(high))
+  estimate = float(statistic(scores, axis=None))
+  if len(scores) == 1 or np.isnan(estimate):
+    return Interval(estimate, estimate, estimate)
+  interval = stats.bootstrap(
+    tuple(scores.T),  # A sample for each task: samples are resampled independently of each other.
+    lambda *of_tasks, axis: statistic(np.concatenate(of_tasks, axis=axis), axis=axis),
+    n_resamples=resamples,
+    vectorized=True,
+    confidence_level=level,
+    method="percentile",
+    rng=np.random.default_rng(seed),
+  ).confidence_interval
+  return Interval(estimate, float(interval.low), float(interval.high))

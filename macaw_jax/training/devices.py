@@ -16,8 +16,9 @@ Everything is `jax.jit` on global arrays: the program of one device, on data tha
 processes, each calls the same functions in the same order.
 """
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import jax
@@ -57,6 +58,16 @@ def initialise_distributed(
 def is_main_process() -> bool:
   """Whether this process, of all of the run, is the one that prints and writes."""
   return jax.process_index() == 0
+
+
+@contextmanager
+def main_process_logs() -> Iterator[None]:
+  """A block in which the main process of a run prints for all; what the others print is dropped."""
+  if is_main_process():
+    yield
+    return
+  with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    yield
 
 
 def wait_for_all(name: str) -> None:

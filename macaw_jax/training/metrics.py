@@ -20,7 +20,8 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
 from macaw_jax.durable import write_durably
-from macaw_jax.json_files import to_json
+from macaw_jax.json_files import parse_row, to_json, whole_lines
+from macaw_jax.json_files import read_rows as read_rows  # for those who read what is written here
 
 
 class MetricWriter(Protocol):
@@ -151,7 +152,7 @@ class JsonLinesWriter(RowFile):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_bytes() if path.exists() else b""
-    lines = _whole_lines(before)[: keep_rows or 0]
+    lines = whole_lines(before)[: keep_rows or 0]
     rows = [(row, line) for line in lines if (row := _row_or_none(line)) is not None]
     self.damaged_rows = (keep_rows or 0) - len(rows)
     self.set_aside = _set_aside(path, before) if before and self.damaged_rows else None
@@ -179,45 +180,9 @@ class JsonLinesWriter(RowFile):
     self._file.sync()
 
 
-def read_rows(path: str | Path) -> list[dict[str, Any]]:
-  """The rows of a JSON-lines file; a last line that was cut off while it was written is left out.
-
-  A damaged line before that is an error rather than a gap: whoever draws or compares the rows would not see it.
-
-  Raises:
-    ValueError: a line is no row; names the file and the line.
-  """
-  rows = []
-  for number, line in enumerate(_whole_lines(Path(path).read_bytes()), start=1):
-    try:
-      rows.append(_parse_row(line))
-    except ValueError as error:
-      raise ValueError(f"{path}, line {number}: {error}") from error
-  return rows
-
-
-def _whole_lines(data: bytes) -> list[bytes]:
-  """The lines of a file, without what follows the last line break: it was cut off."""
-  return data.split(b"\n")[:-1]
-
-
-def _parse_row(line: bytes) -> dict[str, Any]:
-  """A line of `JsonLinesWriter`. Raises `ValueError` if it is none."""
-  try:
-    row = json.loads(line.decode())
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"not JSON: {error}") from error
-  if not isinstance(row, dict):
-    raise ValueError(f"found {type(row).__name__}; expected a JSON object")
-  for name in ("step", "wall_time"):
-    if not isinstance(row.get(name), int | float):
-      raise ValueError(f"{name}: found {row.get(name)!r}; expected a number")
-  return row
-
-
 def _row_or_none(line: bytes) -> dict[str, Any] | None:
   try:
-    return _parse_row(line)
+    return parse_row(line)
   except ValueError:
     return None
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from macaw_jax.console import log
 from macaw_jax.envs.family import State, Task, TaskFamily
-from macaw_jax.evaluation.comparison import comparison_of_runs
+from macaw_jax.evaluation.comparison import comparison_table, group_runs, runs_table
 from macaw_jax.evaluation.pictures import plot_learning_curve
 from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
 from macaw_jax.evaluation.results import results_document

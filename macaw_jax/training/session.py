@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack
 from functools import cache
-from os import devnull
 from typing import Any, NamedTuple
 
 import jax
@@ -110,8 +109,7 @@ def train_run(
   """
   interruption = interruption or Interruption()
   with ExitStack() as resources:
-    if not devices.is_main_process():  # The first process logs for all.
-      resources.enter_context(redirect_stdout(resources.enter_context(open(devnull, "w"))))
+    resources.enter_context(devices.main_process_logs())
     mesh = make_mesh(run)
     for line in run.description:
       log(f"  {line}")

@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from macaw_jax.evaluation import statistics
 
@@ -14,26 +13,50 @@ def test_interquartile_mean_leaves_out_a_quarter_at_each_end():
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 10, 33])
-def test_interquartile_mean_agrees_with_scipy_trim_mean(size):
+def test_interquartile_mean_cuts_whole_scores(size):
   scores = np.random.default_rng(size).normal(size=size)
-  np.testing.assert_allclose(statistics.interquartile_mean(scores), stats.trim_mean(scores, 0.25), rtol=1e-12)
+  cut = size // 4
+  expected = np.mean(np.sort(scores)[cut : size - cut])
+  np.testing.assert_allclose(statistics.interquartile_mean(scores), expected, rtol=1e-12)
 
 
 def test_a_failed_run_is_not_an_outlier():
-  assert math.isnan(statistics.interquartile_mean(np.array([[np.nan, 1.0, 2.0, 3.0, 4.0]])))
+  scores = np.array([[np.nan, 1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+  assert math.isnan(statistics.interquartile_mean(scores))
+  assert all(map(math.isnan, statistics.stratified_bootstrap(scores, statistics.interquartile_mean)))
 
 
 def test_interval_of_equal_seeds_is_a_point():
   # Tasks differ, seeds do not: resampling seeds within tasks changes nothing.
   scores = np.tile([[0.0, 50.0, 100.0]], (4, 1))
-  interval = statistics.stratified_bootstrap(scores, statistics.mean)
-  assert interval == (50.0, 50.0, 50.0)
+  assert statistics.stratified_bootstrap(scores, np.mean) == (50.0, 50.0, 50.0)
+  assert statistics.stratified_bootstrap(scores[:1], np.mean) == (50.0, 50.0, 50.0)
+
+
+def test_tasks_are_resampled_independently_of_each_other():
+  # Of two seeds, each task's mean is -1, 0 or 1 with 1/4, 1/2, 1/4. For 40 tasks the mean of means is normal with
+  # standard deviation sqrt(1/2 / 40); were whole seeds drawn, the ends would be -1 and 1.
+  scores = np.tile([[-1.0], [1.0]], (1, 40))
+  interval = statistics.stratified_bootstrap(scores, np.mean, resamples=5000)
+  half = 1.96 * np.sqrt(0.5 / 40)
+  np.testing.assert_allclose([interval.low, interval.high], [-half, half], atol=0.02)
+
+
+def test_interval_is_that_of_resampling_by_hand():
+  rng = np.random.default_rng(3)
+  scores = rng.gamma(2.0, size=(6, 5))
+  for statistic in (np.mean, statistics.interquartile_mean):
+    drawn = [
+      statistic(np.take_along_axis(scores, rng.integers(6, size=(6, 5)), axis=0), axis=None) for _ in range(20_000)
+    ]
+    interval = statistics.stratified_bootstrap(scores, statistic, level=0.9, resamples=20_000)
+    np.testing.assert_allclose([interval.low, interval.high], np.quantile(drawn, [0.05, 0.95]), atol=0.02)
 
 
 def test_interval_of_the_mean_agrees_with_theory():
   # Resampled mean of 100 seeds x 1 task: normal with standard deviation std / 10, so +- 1.96 of it.
   scores = np.random.default_rng(0).normal(size=(100, 1))
-  interval = statistics.stratified_bootstrap(scores, statistics.mean, resamples=5000)
+  interval = statistics.stratified_bootstrap(scores, np.mean, resamples=5000)
   half = 1.96 * scores.std() / 10
   assert interval.estimate == scores.mean()
   np.testing.assert_allclose([interval.low, interval.high], [scores.mean() - half, scores.mean() + half], atol=0.012)
@@ -44,11 +67,11 @@ def test_interval_covers_as_often_as_it_says():
   covered = 0
   for seed in range(200):
     scores = rng.normal(size=(20, 3)) + np.array([0.0, 10.0, 20.0])
-    interval = statistics.stratified_bootstrap(scores, statistics.mean, resamples=200, seed=seed)
+    interval = statistics.stratified_bootstrap(scores, np.mean, resamples=200, seed=seed)
     covered += interval.low <= 10.0 <= interval.high
   assert 0.88 <= covered / 200 <= 0.99
 
 
 def test_scores_need_two_axes():
   with pytest.raises(AssertionError):
-    statistics.stratified_bootstrap(np.zeros(3), statistics.mean)
+    statistics.stratified_bootstrap(np.zeros(3), np.mean)

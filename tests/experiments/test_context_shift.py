@@ -1,4 +1,4 @@
-"""Runs evaluated on all kinds of support, and the table of what that comes to."""
+"""Runs evaluated on all kinds of support."""
 
 import json
 import shutil
@@ -10,25 +10,17 @@ import pytest
 from miniature_run import make_miniature, write_point_robot
 from untrained_run import context_based, make_untrained_run
 
-from configs import focal, pearl_offline
 from experiments import context_shift
 from experiments import experiment as experiment_module
 from experiments.configuration import ConfigurationError
-from experiments.context_shift import (
-  COLUMNS,
-  CONTEXT_SHIFT,
-  columns_by_group,
-  plot_shift,
-  shift_of_run,
-  shift_table,
-  was_made_of,
-)
+from experiments.context_shift import CONTEXT_SHIFT, shift_of_run, was_made_of
 from experiments.evaluate import evaluate_run
 from experiments.experiment import load_experiment, with_supports
 from experiments.trained_run import check_all, kinds_of_support, with_support
 from macaw_jax.data.dataset import load_dataset
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.evaluation.random_policy import random_policy_dataset
+from macaw_jax.evaluation.results import ResultError, read_run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 TEST_TASKS = (3, 4)
@@ -83,28 +75,28 @@ def test_all_kinds_of_support(point_robot_directory, tmp_path, capsys):
   first = shift_of_run(directory, None, seed=0, reuse=True)
   said = f"{directory}: without the protocol offline_other_policy: config.evaluation.support = 'other_policies': no "
   assert f"{said}dataset at {data}_other_policies; " in capsys.readouterr().out
-  assert [row["protocol"] for row in first["rows"][::2]] == ["offline", "offline_random_policy", "online"]
-  assert [row["task_index"] for row in first["rows"]] == [3, 4] * 3
-  assert first == json.loads((directory / "context_shift.json").read_text())
-  assert len(first["rows"][-1]["scores_by_episodes"]) == 6
+  assert [row.protocol for row in first.rows[::2]] == ["offline", "offline_random_policy", "online"]
+  assert [row.task_index for row in first.rows] == [3, 4] * 3
+  assert first == read_run(directory, CONTEXT_SHIFT)
+  assert len(first.rows[-1].scores) == 6
 
   assert shift_of_run(directory, None, seed=0, reuse=True) == first
   assert "taking the rows of" in capsys.readouterr().out
   write_point_robot(tmp_path / "moved_other_policies", num_episodes=3)
   second = shift_of_run(directory, 1, seed=0, reuse=True)
   assert "taking the rows of" not in capsys.readouterr().out
-  assert [row["protocol"] for row in second["rows"][::2]] == list(PROTOCOLS.values())
-  assert second["rows"][0]["episodes"] == 1
+  assert [row.protocol for row in second.rows[::2]] == list(PROTOCOLS.values())
+  assert second.rows[0].episodes == 1
   # What is damaged is made again.
   (directory / "context_shift.json").write_text("{}")
   assert shift_of_run(directory, 1, seed=0, reuse=True) == second
-  assert "expected config.algorithm.name; evaluating again" in capsys.readouterr().out
+  assert "; evaluating again" in capsys.readouterr().out
   # Other data in the same place.
   shutil.rmtree(tmp_path / "moved_other_policies")
   write_point_robot(tmp_path / "moved_other_policies", num_episodes=4)
   third = shift_of_run(directory, 1, seed=0, reuse=True)
   assert "taking the rows of" not in capsys.readouterr().out
-  assert [first == other for first, other in zip(second["rows"], third["rows"], strict=True)].count(False) == 2
+  assert [first == other for first, other in zip(second.rows, third.rows, strict=True)].count(False) == 2
 
 
 @pytest.mark.parametrize(
@@ -189,7 +181,7 @@ def test_episodes_too_short_for_the_inner_steps_are_left_out_aloud(point_robot_d
   directory = make_untrained_run(config)
   check_all([directory], None, seed=0, output=CONTEXT_SHIFT)
   result = shift_of_run(directory, 1, seed=0, reuse=False)
-  assert {row["protocol"] for row in result["rows"]} == {"offline", "offline_random_policy"}
+  assert {row.protocol for row in result.rows} == {"offline", "offline_random_policy"}
   reason = "an online support: an episode has 20 steps, fewer than the 25 inner steps that share it"
   assert f"{directory}: without the protocol online: {reason}\n" in capsys.readouterr().out
 
@@ -218,76 +210,12 @@ def test_a_run_that_is_there_twice_is_refused_before_the_first_is_evaluated(
 ):
   shutil.copytree(focal_run, tmp_path / "copy")
   monkeypatch.setattr(context_shift, "shift_of_run", lambda *arguments, **options: pytest.fail("evaluated"))
-  with pytest.raises(ConfigurationError, match=r"focal and .*copy are the same run: seed 0 twice"):
+  with pytest.raises(ResultError, match=r"focal and .*copy are the same run: seed 0 twice"):
     context_shift.main([str(focal_run), str(tmp_path / "copy")])
 
 
-def result(seed, values, algorithm="focal", protocols=None):
-  """A file of a run with two test tasks whose scores are `values` and ten more."""
-  rows = []
-  for protocol, value in values.items():
-    for task, score in enumerate((value, value + 10.0)):
-      row = {"split": "test", "protocol": protocol, "task_index": task, "score_before": 1.0, "score_after": score}
-      if protocol == "online":
-        row["scores_by_episodes"] = [0.0, *(score + count for count in range(1, 6))]
-      rows.append(row)
-  return {"seed": seed, "config": {"seed": seed, "algorithm": {"name": algorithm}}, "rows": rows}
-
-
-def groups():
-  everything = {"offline": 50.0, "offline_other_policy": 40.0, "offline_random_policy": 30.0, "online": 10.0}
-  without = {name: value for name, value in everything.items() if name != "offline_other_policy"}
-  return columns_by_group(
-    {
-      "a": result(0, everything),
-      "b": result(1, {name: value + 2.0 for name, value in everything.items()}),
-      "c": result(0, without, "macaw"),
-    }
-  )
-
-
-def test_the_table_has_a_line_for_each_configuration():
-  lines = shift_table(groups()).splitlines()
-  assert lines[0].split(" | ")[1:] == [*COLUMNS, "seeds |"]
-  cells = lines[2].strip("| ").split(" | ")
-  # Each task's two seeds differ by 2, and so resampled means lie within 1 of the middle.
-  assert cells[:5] == ["focal", "1.0 [1.0, 1.0]", "56.0 [55.0, 57.0]", "46.0 [45.0, 47.0]", "36.0 [35.0, 37.0]"]
-  assert [cell.split()[0] for cell in cells[5:]] == ["17.0", "18.0", "19.0", "20.0", "21.0", "2"]
-  assert lines[3] == "| macaw | 1.0 | 55.0 | - | 35.0 | 16.0 | 17.0 | 18.0 | 19.0 | 20.0 | 1 |"
-
-
-def test_runs_of_one_configuration_and_seed_are_refused():
-  with pytest.raises(ConfigurationError, match="a and b are the same run: seed 0 twice"):
-    columns_by_group({"a": result(0, {"offline": 1.0}), "b": result(0, {"offline": 1.0})})
-
-
-def test_configurations_of_one_algorithm_are_told_apart_by_what_differs(tmp_path):
-  results = {}
-  for make, core in ((pearl_offline, "iql"), (pearl_offline, "sac"), (focal, None)):
-    for seed in range(2):
-      config = make.get_config("point_robot")
-      config.seed, config.output_directory = seed, str(tmp_path / f"{core}-{seed}")
-      if core:
-        config.algorithm.core = core
-      results[config.output_directory] = result(seed, {"offline": 1.0}) | {"config": config.to_dict()}
-  assert list(columns_by_group(results)) == ["pearl_offline (core=iql)", "pearl_offline (core=sac)", "focal"]
-
-
 def test_only_commands_that_draw_a_picture_take_its_name():
-  modules = "compare, evaluate, probe, run"
+  modules = "evaluate, probe, run"
   code = f"from absl import flags; from experiments import {modules}; print('picture' in flags.FLAGS)"
   process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert process.stdout == "False\n"
-
-
-def test_the_picture(tmp_path):
-  pytest.importorskip("matplotlib")
-  plot_shift(groups(), tmp_path / "shift.png")
-  assert (tmp_path / "shift.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_score_that_is_null_stays_visible():
-  nothing = result(0, {"offline": 1.0})
-  nothing["rows"][0]["score_after"] = None
-  (columns,) = columns_by_group({"a": nothing}).values()
-  np.testing.assert_array_equal(columns["own"], [[np.nan, 11.0]])

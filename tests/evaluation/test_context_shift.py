@@ -1,0 +1,42 @@
+import math
+
+import numpy as np
+import pytest
+from finished_runs import EVERYTHING, shift_groups, shift_run
+
+from macaw_jax.evaluation.comparison import group_runs
+from macaw_jax.evaluation.context_shift import shift_columns, shift_table
+from macaw_jax.evaluation.results import ResultError
+
+
+def test_a_line_a_configuration_and_a_column_a_kind_of_support():
+  lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in shift_table(shift_groups()).splitlines()]
+  online = [f"online k={count}" for count in range(1, 4)]
+  assert lines[0] == ["run", "before", "own", "other policies", "random", *online, "seeds"]
+  # Each task's two seeds differ by 2, and so resampled means lie within 1 of the middle.
+  assert lines[2][:5] == ["focal", "1.0 [1.0, 1.0]", "56.0 [55.0, 57.0]", "46.0 [45.0, 47.0]", "36.0 [35.0, 37.0]"]
+  assert [cell.split()[0] for cell in lines[2][5:]] == ["17.0", "18.0", "19.0", "2"]
+  assert lines[3] == ["macaw", "1.0", "55.0", "-", "35.0", "16.0", "17.0", "18.0", "1"]
+
+
+def test_a_run_without_a_dataset_has_returns_on_what_it_can_adapt_to():
+  groups = group_runs([shift_run(0, {"online": 1.0, "offline_random_policy": 5.0}, with_scores=False)])
+  (columns,) = shift_columns(groups)
+  assert list(columns) == ["before", "random", "online k=1", "online k=2", "online k=3"]
+  assert "returns" in shift_table(groups).splitlines()[-1]
+
+
+def test_a_column_is_there_where_all_seeds_have_it():
+  (columns,) = shift_columns(group_runs([shift_run(0, EVERYTHING), shift_run(1, {"offline": 1.0})]))
+  assert list(columns) == ["before", "own"]
+  assert columns["own"].shape == (2, 2)
+
+
+def test_a_score_that_is_not_finite_stays_visible():
+  (columns,) = shift_columns(group_runs([shift_run(0, {"offline": math.nan})]))
+  np.testing.assert_array_equal(columns["own"], [[np.nan, np.nan]])
+
+
+def test_runs_of_one_configuration_and_seed_are_refused():
+  with pytest.raises(ResultError, match="seed 0 twice"):
+    group_runs([shift_run(0, EVERYTHING)] * 2)

@@ -1,0 +1,97 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from finished_runs import make_row, make_run, write_run
+
+from macaw_jax.evaluation.results import ResultError, read_run, rows_from_json, rows_to_json
+
+ROWS = [make_row(scores=(0.0, 50.0)), make_row((1.0, 2.0), task_index=4), make_row(split="train")]
+
+
+def test_a_run_comes_back_from_its_file(tmp_path):
+  run = make_run(5, ROWS, algorithm="norml", variant="maml", family="point_rotated", steps=1200, width=8)
+  write_run(tmp_path / "run", run, checkpoint="a field of another file")
+  assert read_run(tmp_path / "run") == dataclasses.replace(run, directory=tmp_path / "run")
+
+
+def test_numbers_that_are_not_finite_come_back_as_nan(tmp_path):
+  rows = [make_row((-1.0, math.inf), (0.0, math.nan)), make_row((1.0, 2.0), task_index=4)]
+  text = json.dumps(rows_to_json(rows), allow_nan=False)
+  back = rows_from_json(json.loads(text), tmp_path)
+  np.testing.assert_array_equal(back[0].returns, [-1.0, np.nan])
+  np.testing.assert_array_equal(back[0].scores, [0.0, np.nan])
+  assert back[1] == rows[1]
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("format_version", None),
+    ("format_version", 1),
+    ("algorithm", 3),
+    ("variant", None),
+    ("family", ["a"]),
+    ("seed", True),
+    ("environment_steps", 1.5),
+    ("config", []),
+    ("rows", None),
+    ("rows", []),
+  ],
+)
+def test_a_wrong_field_is_named_with_its_file(tmp_path, key, value):
+  write_run(tmp_path, make_run(0, ROWS), **{key: value})
+  with pytest.raises(ResultError, match=rf"^{tmp_path}/results.json: {key}: expected ") as raised:
+    read_run(tmp_path)
+  assert len(raised.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("task_index", "3"),
+    ("task", [1]),
+    ("stages", [0, 1.5]),
+    ("stages", []),
+    ("returns", ["much", 1.0]),
+    ("returns", [1.0]),
+    ("scores", [1.0, 2.0, 3.0]),
+    ("stds", None),
+    ("score_before", 1.0),
+  ],
+)
+def test_a_wrong_field_of_a_row_is_named(tmp_path, key, value):
+  rows = rows_to_json(ROWS)
+  rows[1][key] = value
+  write_run(tmp_path, make_run(0, ROWS), rows=rows)
+  with pytest.raises(ResultError, match=rf"results.json: rows\[1\].{key}: "):
+    read_run(tmp_path)
+
+
+def test_all_that_is_missing_is_named(tmp_path):
+  rows = rows_to_json(ROWS)
+  del rows[0]["returns"], rows[2]["task"]
+  write_run(tmp_path, make_run(0, ROWS), rows=[*rows, 1])
+  with pytest.raises(ResultError) as raised:
+    read_run(tmp_path)
+  assert [problem.partition("results.json: ")[2].split()[0] for problem in raised.value.problems] == [
+    "rows[0].returns",
+    "rows[2].task",
+    "rows[3]:",
+  ]
+
+
+def test_rows_that_cannot_be_read_together(tmp_path):
+  with pytest.raises(ResultError, match="rows: expected one of a test task"):
+    rows_from_json(rows_to_json(ROWS[2:]), tmp_path)
+  with pytest.raises(ResultError, match="rows: expected the same stages"):
+    rows_from_json(rows_to_json([*ROWS, make_row((1.0, 2.0, 3.0))]), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\xff"])
+def test_a_file_that_is_no_object_is_named(tmp_path, content):
+  (tmp_path / "results.json").write_bytes(content.encode("latin-1"))
+  with pytest.raises(ResultError, match=r"results\.json: "):
+    read_run(tmp_path)
