@@ -26,8 +26,9 @@ from experiments.hyperparameter_checks import suggestion
 from experiments.provenance import git_commit, package_versions
 from experiments.report import draw_episode
 from macaw_jax import envs
-from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings, thin_episodes
+from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings
 from macaw_jax.data.dataset import write_dataset
+from macaw_jax.data.episodes import thin_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily
 

@@ -25,9 +25,10 @@ from experiments.picture import check_picture, draw_if_wanted
 from experiments.run_directory import load_config
 from experiments.run_groups import find_runs
 from experiments.trained_run import EPISODES, NEWEST, SEED, check_seed, load_checkpoint
+from macaw_jax.collection.on_policy import experience_task
 from macaw_jax.envs.family import Task
 from macaw_jax.envs.point_rotated import BORDER, GOAL
-from macaw_jax.evaluation.on_policy import episode_returns, experience_task
+from macaw_jax.envs.rollout import episode_return
 from macaw_jax.types import Key, MetaParams, Trajectory
 
 TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
@@ -83,7 +84,7 @@ def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int
   return Trajectories(
     angles=np.asarray(experiment.test_tasks["angle"]),
     positions={name: _positions(episodes) for name, episodes in panels.items()},
-    returns={name: float(np.mean(episode_returns(episodes))) for name, episodes in panels.items()},
+    returns={name: float(np.mean(episode_return(episodes))) for name, episodes in panels.items()},
   )
 
 
@@ -103,7 +104,7 @@ def _panels(
       task=task,
       key=key_experience,
       num_episodes=config.evaluation.support_episodes,
-      inner_steps=config.rollouts.inner_steps,
+      adaptation_steps=config.rollouts.inner_steps,
     )
     # Steps of length zero leave the offset alone.
     still = jax.tree.map(jnp.zeros_like, params.rule["step_size"])
