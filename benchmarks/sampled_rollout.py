@@ -127,7 +127,11 @@ def compiled_rollout(
   """Episodes in one compiled program."""
   rollout, num_tasks = make_sampled_rollout(family, algorithm.act, engine=engine), len(jax.tree.leaves(tasks)[0])
   params, keys = initialise(algorithm, jax.random.key(0)).params, jax.random.split(jax.random.key(0), num_tasks)
-  program = jax.jit(jax.vmap(lambda params, task, key: rollout(params, {}, task, key, num_episodes), (None, 0, 0)))
+
+  def episodes_of_task(params: Any, task: Any, key: Any) -> Any:
+    return rollout(params, {}, task, key, num_episodes)._replace(state=None, terminal=None)  # not read by an update
+
+  program = jax.jit(jax.vmap(episodes_of_task, (None, 0, 0)))
   return Version(
     name=name,
     episodes=num_tasks * num_episodes,

@@ -28,8 +28,9 @@ from macaw_jax.algorithms.settings import suggestion
 from macaw_jax.training.provenance import git_commit, package_versions
 from macaw_jax.training.results import draw_episode
 from macaw_jax import envs
-from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings, thin_episodes
+from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings
 from macaw_jax.data.dataset import write_dataset
+from macaw_jax.data.episodes import thin_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily
 

@@ -48,7 +48,7 @@ from macaw_jax.data.inspection import (
   survey,
 )
 from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
-from macaw_jax.evaluation.protocols import tasks_of
+from macaw_jax.data.tasks import tasks_of
 
 DEFAULT_DIRECTORIES = ("starter_data", "data")
 

@@ -22,7 +22,7 @@ OBSERVATION_LIMIT = 10.0  # standard deviations beyond which a standardised obse
 
 
 class Standardiser(NamedTuple):
-  """What brings observations to mean zero and standard deviation one."""
+  """Brings observations to mean zero and standard deviation one."""
 
   mean: Array  # [O]
   std: Array  # [O]
@@ -39,7 +39,7 @@ class AgentParams(NamedTuple):
 
 
 class AgentState(NamedTuple):
-  """What the next update needs."""
+  """The state that an update starts from."""
 
   params: AgentParams
   opt_state: Any  # of policy, critic and log_temperature

@@ -67,7 +67,7 @@ class CollectSettings:
 
 
 class CollectorState(NamedTuple):
-  """What the next round needs."""
+  """The state that a round starts from."""
 
   agent: AgentState
   replay: Replay
@@ -85,7 +85,7 @@ class Progress(NamedTuple):
 
 
 class Collection(NamedTuple):
-  """What a collection brought.
+  """The result of a collection.
 
   `random_returns` and `expert_returns` are means over fresh episodes: uniform actions, and the final agent's mode.
   """

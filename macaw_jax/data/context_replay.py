@@ -17,7 +17,7 @@ from macaw_jax.types import Array, Key, TaskBatch, Transition
 
 
 class ContextReplays(NamedTuple):
-  """What was collected of T tasks, scaled as the run scales its data; one reward a transition, R = 1."""
+  """Transitions of T tasks, scaled as the run scales its data; one reward a transition, R = 1."""
 
   context: Replay  # E: recent transitions, with the reward that the context sees
   experience: Replay  # D: all transitions, with the reward that the critic learns from

@@ -6,7 +6,7 @@ transitions of one task are drawn, their log-probabilities summed, and the most 
   guess = argmax_t  sum_i log p(t | x_i)
 
 It is fitted twice. *Everything* is x = (s, a, r, s' - s), all that adaptation is given. *Behaviour* is x = (s, a):
-where the task changes rewards or physics alone, these say who collected and not what the task is. A dataset whose
+where the task changes rewards or physics alone, these tell the behaviour policy and not the task. A dataset whose
 tasks are told by behaviour lets an agent adapt to the collector's policy instead of to the task; on data of another
 policy, its own at first, it is then lost. What rewards and transitions add is what is better with everything.
 """

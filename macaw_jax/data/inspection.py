@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers: of each task, of each entry of the observation, and over the collection.
+"""A dataset in numbers: of each task, of each entry of the observation, and over the collection.
 
 Everything here takes episodes as they are, also where their values are not finite: quantiles and ranges are of the
 finite values, and the others are counted. An infinite or missing reward makes its episode's return one of those.
@@ -71,7 +71,7 @@ def find_datasets(directory: str | os.PathLike[str]) -> list[Path]:
 
 
 def survey(directory: str | os.PathLike[str]) -> DatasetFiles:
-  """What can be known of a dataset without reading its data.
+  """Everything that is known of a dataset without reading its data.
 
   Raises:
     DatasetError: the manifest cannot be read, or files are missing or unknown.

@@ -1,4 +1,4 @@
-"""What a dataset says of itself: `manifest.json`, read and written with every field checked.
+"""A dataset's description of itself: `manifest.json`, read and written with every field checked.
 
 The file holds the fields of `Manifest` and a digest of them, so that no changed number passes for the one written.
 Version 1 of the file had no digest; it is read as version 2.
@@ -44,7 +44,7 @@ class TaskEntry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-  """What a dataset holds and where it came from. The index of a task is its position in `tasks`."""
+  """The content of a dataset and its origin. The index of a task is its position in `tasks`."""
 
   schema_version: int = SCHEMA_VERSION
   family: str

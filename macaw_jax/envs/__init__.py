@@ -23,7 +23,7 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
   "walker_params": randomised.walker_params,
 }
 
-# Of which no dataset is collected: agents act in them while they learn.
+# Families of on-policy agents, which collect no dataset.
 ON_POLICY_FAMILIES = ("cartpole_bias", "cheetah_swapped", "point_rotated", "point_rotated_sparse")
 
 

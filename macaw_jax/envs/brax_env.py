@@ -94,5 +94,5 @@ class FamilyEnv(Env):
 
   @property
   def backend(self) -> str:
-    """What steps the physics: "mjx", or "analytic" for a family that is one JAX function."""
+    """The engine of the physics: "mjx", or "analytic" for a family that is one JAX function."""
     return self._backend

@@ -45,7 +45,7 @@ def reset(task: Task, key: Key) -> Physics:
 
 
 def observe(task: Task, state: Physics) -> Array:
-  """What the policy sees, [20]: qpos without x, qvel, torso position."""
+  """The observation, [20]: qpos without x, qvel, torso position."""
   del task
   chex.assert_shape([state.qpos, state.qvel], (9,))
   x, z = state.qpos[0], STANDING_HEIGHT + state.qpos[1]

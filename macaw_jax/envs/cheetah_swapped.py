@@ -29,7 +29,7 @@ BACK_THIGH, FRONT_THIGH = 0, 3
 
 
 def wire(task: Task, action: Array) -> Array:
-  """What reaches the motors, [6]: the action, its thighs exchanged where the task's flag is one."""
+  """The commands that reach the motors, [6]: the action, its thighs exchanged where the task's flag is one."""
   chex.assert_shape(action, (6,))
   order = np.arange(6)
   order[[BACK_THIGH, FRONT_THIGH]] = FRONT_THIGH, BACK_THIGH

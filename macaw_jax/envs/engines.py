@@ -1,4 +1,4 @@
-"""What steps MuJoCo bodies in a compiled program."""
+"""The engines that step MuJoCo bodies in a compiled program."""
 
 from typing import Literal, get_args
 

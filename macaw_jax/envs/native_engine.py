@@ -49,7 +49,7 @@ def on_native(family: TaskFamily) -> TaskFamily:
 
 
 def _multipliers(dynamics: MujocoDynamics, task: Task) -> dict[str, Array]:
-  """What the task changes in the model."""
+  """The task's changes of the model."""
   return {name: jnp.asarray(task[name]) for name in dynamics.randomised}
 
 

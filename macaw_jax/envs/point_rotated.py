@@ -9,8 +9,8 @@ Two families with the same motion, start and tasks; the reward is the same for a
   point_rotated         -|p' - g|                none              10
   point_rotated_sparse  -1                       |p' - g| < 0.1    100
 
-Of 5100 tasks, angles phi in [-pi, pi], the first 5000 are for training and lie evenly from end to end; the last 100 are
-for testing and lie in the middles of 100 equal parts of the range, on none of the training angles.
+The 5100 tasks are angles phi in [-pi, pi]. The first 5000 are for training and lie evenly from end to end; the last 100
+are for testing and lie in the middles of 100 equal parts of the range, on none of the training angles.
 
 Source: Yang et al. 2019 (NoRML), with their angles for training.
 """

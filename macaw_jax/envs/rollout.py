@@ -73,7 +73,7 @@ def episode_keys(key: Key, num_episodes: int) -> tuple[Key, Key]:
 
 
 class _Decision(NamedTuple):
-  """What one step of an episode hands to the next."""
+  """A step of an episode, as the next one needs it."""
 
   adapted: Any  # what `act` returned
   state: State  # the state the action was chosen in
@@ -82,7 +82,7 @@ class _Decision(NamedTuple):
 
 
 def _first(family: TaskFamily, adapted: Any, state: State, *batch: int) -> _Decision:
-  """What stands in for a decision before the first."""
+  """Stands in for a decision before the first."""
   nothing = jnp.zeros((*batch, family.action_size))
   return _Decision(adapted, state, nothing, nothing)
 

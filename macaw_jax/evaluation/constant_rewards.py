@@ -1,7 +1,7 @@
 """Data whose rewards say nothing: a probe of whether an agent reads the rewards of its support at all.
 
 Where tasks differ in their rewards alone, whatever is still known of the task after adaptation to such data was read
-from who acted in them.
+from the behaviour policy.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What of a task can be read off an adapted agent by a linear map.
+"""How much of a task a linear map reads off an adapted agent.
 
 Features are all that adaptation changed, flattened: a latent variable, or the weights of networks. From them a ridge
 regression reads the task's parameters, fitted on training tasks and tried on supports that it has not seen. An agent

@@ -19,7 +19,7 @@ class Evaluation(NamedTuple):
 
 
 class Stages(NamedTuple):
-  """What a protocol's rows say of its stages, see `Row`: `make_rows(evaluation, **stages._asdict(), ...)`."""
+  """The part of a protocol's rows that is about its stages, see `Row`: `make_rows(evaluation, **stages._asdict(), ...)`."""
 
   support: int
   support_unit: str
@@ -29,7 +29,7 @@ class Stages(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """What an agent reached in one task.
+  """The returns of an agent in one task.
 
   Attributes:
     protocol: by which data the agent adapted, a name in `protocols.PROTOCOLS`.

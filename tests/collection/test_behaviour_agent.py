@@ -4,10 +4,9 @@ import numpy as np
 import optax
 
 from macaw_jax.collection.behaviour_agent import behaviour_agent, standardise_tasks
-from macaw_jax.data.replay import Experience
 from macaw_jax.losses import soft_actor_critic as losses
 from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy, twin_critic
-from macaw_jax.types import TimeStep
+from macaw_jax.types import TimeStep, Transition
 
 TASKS = {"goal": np.float32([-0.5, 0.5])}
 
@@ -30,9 +29,14 @@ def initial_state(agent):
   return jax.jit(agent.init)(jax.random.key(0), jax.random.normal(jax.random.key(1), (100, 3)))
 
 
+def transitions(**known):
+  """Transitions of which a one-step target reads all that is known."""
+  return Transition(**dict.fromkeys(("last", "mc_return", "final_observation", "final_discount")), **known)
+
+
 def random_batch(key, batch_size=8):
   keys = jax.random.split(key, 4)
-  return Experience(
+  return transitions(
     observation=jax.random.normal(keys[0], (2, batch_size, 3)),
     action=jax.random.uniform(keys[1], (2, batch_size, 1), minval=-1.0),
     reward=jax.random.normal(keys[2], (2, batch_size)),
@@ -142,7 +146,9 @@ def test_one_agent_learns_two_tasks_with_opposite_answers():
     action = jax.random.uniform(key_action, (2, 64, 1), minval=-1.0, maxval=1.0)
     zeros = jnp.zeros((2, 64, 3))
     reward = 4.0 - 8.0 * (action[..., 0] - jnp.array([[-0.5], [0.5]])) ** 2
-    batch = Experience(zeros, action, reward, zeros, jnp.ones((2, 64)))
+    batch = transitions(
+      observation=zeros, action=action, reward=reward, next_observation=zeros, terminal=jnp.ones((2, 64))
+    )
     return agent.update(state, batch, key_update)[0], None
 
   state, _ = jax.jit(lambda state, key: jax.lax.scan(update, state, jax.random.split(key, 1500)))(

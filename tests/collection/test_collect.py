@@ -7,15 +7,8 @@ import pytest
 
 from macaw_jax import envs
 from macaw_jax.collection import collect as collect_module
-from macaw_jax.collection.collect import (
-  CollectSettings,
-  check_settings,
-  collect,
-  make_relabel,
-  thin_episodes,
-  uniform_act,
-)
-from macaw_jax.data.dataset import Episodes
+from macaw_jax.collection.acting import uniform_act
+from macaw_jax.collection.collect import CollectSettings, check_settings, collect, make_relabel
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
 from macaw_jax.envs.rollout import make_rollout
 
@@ -163,38 +156,6 @@ def test_the_agent_becomes_better_than_random_at_its_tasks():
   collection = collect(line(), settings, report=lambda progress: None)
   assert np.all(collection.expert_returns > collection.random_returns + 1.0)
   assert collection.expert_returns.mean() > -1.5
-
-
-def five_episodes():
-  """Episodes of lengths 1 to 5; an observation is the number of its episode."""
-  length = np.arange(1, 6, dtype=np.int32)
-  number = np.repeat(np.arange(5, dtype=np.float32), length)
-  return Episodes(
-    observation=number[:, None],
-    action=number[:, None] / 10,
-    reward=number,
-    episode_length=length,
-    final_observation=np.arange(5, dtype=np.float32)[:, None],
-    terminal=np.array([False, True, False, True, False]),
-    collected_at=np.arange(5, dtype=np.int64) * 100,
-  )
-
-
-def test_thinning_keeps_whole_episodes_evenly_from_first_to_last():
-  thinned = thin_episodes(five_episodes(), 3)
-  np.testing.assert_array_equal(thinned.observation[:, 0], [0, 2, 2, 2, 4, 4, 4, 4, 4])
-  np.testing.assert_array_equal(thinned.reward, thinned.observation[:, 0])
-  np.testing.assert_array_equal(thinned.episode_length, [1, 3, 5])
-  np.testing.assert_array_equal(thinned.final_observation[:, 0], [0, 2, 4])
-  np.testing.assert_array_equal(thinned.terminal, [False, False, False])
-  np.testing.assert_array_equal(thinned.collected_at, [0, 200, 400])
-  jax.tree.map(np.testing.assert_array_equal, thin_episodes(five_episodes(), 5), five_episodes())
-
-
-@pytest.mark.parametrize("count", [0, 6])
-def test_thinning_to_a_count_that_there_is_not_fails(count):
-  with pytest.raises(ValueError, match="expected a count from 1 to 5"):
-    thin_episodes(five_episodes(), count)
 
 
 @pytest.mark.parametrize(

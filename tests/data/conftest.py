@@ -1,4 +1,4 @@
-"""What all tests of data share."""
+"""Fixtures of the tests of data."""
 
 import jax
 import pytest

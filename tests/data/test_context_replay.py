@@ -1,4 +1,4 @@
-"""Contexts come from one memory, batches for the critic from the other; every number says where it was collected."""
+"""Contexts come from one buffer, batches for the critic from the other; every number says where it was collected."""
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +6,16 @@ import numpy as np
 
 from macaw_jax.data.context_replay import empty_context_replays, sample_context_batch, sample_rows
 from macaw_jax.data.replay import add_episodes, clear
+from macaw_jax.types import Trajectory
 
 
 def add(replay, tasks, first, length):
   """Rows `first`, `first + 1`, ... of each task: the number 100 task + row in every field."""
   number = 100.0 * np.array(tasks)[:, None] + first + np.arange(length)
   block, ones = number[..., None], np.ones(number.shape)
-  return add_episodes(replay, jnp.array(tasks), block, block, block + 0.5, block + 1, number % 2, ones)
+  return add_episodes(
+    replay, jnp.array(tasks), Trajectory(block, block, block + 1, ones, None, terminal=number % 2), block + 0.5
+  )
 
 
 def filled():
@@ -23,7 +26,7 @@ def filled():
   )
 
 
-def test_contexts_and_batches_come_from_their_own_memories_and_tasks():
+def test_contexts_and_batches_come_from_their_own_buffers_and_tasks():
   batch = sample_context_batch(filled(), jax.random.key(0), num_tasks=40, context_size=30, batch_size=60)
   tasks = np.asarray(batch.task_index)[:, None]
   assert set(tasks.flat) == {0, 1}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from macaw_jax.data.replay import add_episodes, empty_replay, sample_relabelled
+from macaw_jax.types import Trajectory
 
 
 @functools.cache
@@ -18,12 +19,15 @@ def filled():
     replay = add_episodes(
       replay,
       jnp.asarray(tasks),
-      observation=number[..., None],
-      action=number[..., None] + 0.25,
-      rewards=number[..., None] + 1000.0 * np.arange(3),
-      next_observation=number[..., None] + 1.0,
-      terminal=(number % 2 == 0).astype(np.float32),
-      valid=(np.arange(4) < np.array(lengths)[:, None]).astype(np.float32),
+      Trajectory(
+        observation=number[..., None],
+        action=number[..., None] + 0.25,
+        next_observation=number[..., None] + 1.0,
+        mask=(np.arange(4) < np.array(lengths)[:, None]).astype(np.float32),
+        reward=None,
+        terminal=(number % 2 == 0).astype(np.float32),
+      ),
+      number[..., None] + 1000.0 * np.arange(3),
     )
   return replay
 
@@ -42,7 +46,8 @@ def test_rows_beyond_the_capacity_are_dropped():
   for _ in range(3):
     block = jnp.full((1, 4, 1), 7.0)
     ones = jnp.ones((1, 4))
-    replay = add_episodes(replay, jnp.array([0]), block, block, jnp.full((1, 4, 3), 7.0), block, ones, ones)
+    sevens = Trajectory(block, block, block, ones, reward=None, terminal=ones)
+    replay = add_episodes(replay, jnp.array([0]), sevens, jnp.full((1, 4, 3), 7.0))
   np.testing.assert_array_equal(replay.size, [10, 4, 6])
   np.testing.assert_array_equal(replay.observation[0, :, 0], [0, 1, 2, 7, 7, 7, 7, 7, 7, 7])
   np.testing.assert_array_equal(replay.observation[1, :4, 0], [100, 101, 102, 103])
@@ -55,6 +60,8 @@ def test_every_sample_is_one_stored_transition_with_the_reward_of_the_task_it_is
   np.testing.assert_array_equal(batch.next_observation[..., 0], number + 1.0)
   np.testing.assert_array_equal(batch.terminal, (number % 2 == 0).astype(np.float32))
   np.testing.assert_array_equal(batch.reward, number + 1000.0 * np.arange(3)[:, None])
+  for unknown in (batch.last, batch.mc_return, batch.final_observation, batch.final_discount):
+    assert not np.any(unknown)
   source = np.asarray(number // 100, int)
   np.testing.assert_array_equal(source[:, :100], np.repeat(np.arange(3)[:, None], 100, axis=1))
   for task in range(3):
@@ -74,14 +81,10 @@ def test_rows_without_other_rewards_are_not_relabelled():
   replay = add_episodes(
     replay,
     np.array([0, 1]),
-    np.array([[[1.0]], [[2.0]]]),
-    np.zeros((2, 1, 1)),
+    Trajectory(*[np.zeros((2, 1, 1))] * 3, mask=np.ones((2, 1)), reward=None, terminal=np.zeros((2, 1))),
     np.array([[[10.0]], [[20.0]]]),
-    np.zeros((2, 1, 1)),
-    np.zeros((2, 1)),
-    np.ones((2, 1)),
   )
   sampled = sample_relabelled(replay, jax.random.key(0), batch_size=3, own_fraction=1.0)
   np.testing.assert_array_equal(sampled.reward, [[10.0] * 3, [20.0] * 3])
-  with pytest.raises(ValueError, match=r"own_fraction is 0.5; expected 1.0"):
+  with pytest.raises(ValueError, match="own_fraction"):
     sample_relabelled(replay, jax.random.key(0), batch_size=3, own_fraction=0.5)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
-from macaw_jax.collection.collect import uniform_act
+from macaw_jax.collection.acting import uniform_act
 from macaw_jax.envs.mjx_engine import on_mjx
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.envs.randomised import MULTIPLIER_BASES, sample_multipliers

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
-from macaw_jax.collection.collect import uniform_act
+from macaw_jax.collection.acting import uniform_act
 from macaw_jax.envs.family import Physics
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.envs.native_engine import on_native
@@ -23,7 +23,7 @@ def single(physics):
   return jax.tree.map(lambda x: np.asarray(x, np.float32), physics)
 
 
-# Of a plain model, of one whose physics tasks change, and of one with derived fields.
+# A plain model, one whose physics tasks change, and one with derived fields.
 @pytest.mark.parametrize("name", ["cheetah_swapped", "walker_params", "ant_goal"])
 def test_ten_steps_are_those_of_the_simulator_to_float32_rounding(name):
   family = envs.make(name)

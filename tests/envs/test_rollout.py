@@ -58,7 +58,8 @@ def test_an_episode_ends_where_the_task_says_and_stands_still():
   np.testing.assert_array_equal(trajectory.mask, [[1, 1, 0, 0, 0, 0], [1] * 6, [1] * 6])
   np.testing.assert_array_equal(trajectory.terminal, [[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1], [0] * 6])
   np.testing.assert_array_equal(trajectory.state, [[2, 1, 0, 0, 0, 0, 0], [6, 5, 4, 3, 2, 1, 0], [9, 8, 7, 6, 5, 4, 3]])
-  np.testing.assert_array_equal(trajectory.observation[..., 0], trajectory.state)
+  np.testing.assert_array_equal(trajectory.observation[..., 0], trajectory.state[:, :-1] * trajectory.mask)
+  np.testing.assert_array_equal(trajectory.next_observation[..., 0], trajectory.state[:, 1:] * trajectory.mask)
   np.testing.assert_array_equal(trajectory.action[..., 0], 0.5 * trajectory.mask)
   np.testing.assert_array_equal(trajectory.reward[0], [11, 10, 0, 0, 0, 0])
   np.testing.assert_array_equal(episode_return(trajectory), [21, 75, 93])
@@ -79,7 +80,12 @@ def test_a_native_episode_ends_where_the_task_says():
     assert np.sum(ended.terminal[i]) == 1
     np.testing.assert_array_equal(ended.reward[i, : end + 1], whole.reward[i, : end + 1])
     assert not np.any(ended.reward[i, end + 1 :])
-    np.testing.assert_array_equal(ended.observation[i, : end + 2], whole.observation[i, : end + 2])
+    for ended_rows, whole_rows in (
+      (ended.observation, whole.observation),
+      (ended.next_observation, whole.next_observation),
+    ):
+      np.testing.assert_array_equal(ended_rows[i, : end + 1], whole_rows[i, : end + 1])
+      assert not np.any(ended_rows[i, end + 1 :])
     np.testing.assert_array_equal(ended.state.qpos[i, end + 1 :], np.tile(whole.state.qpos[i, end + 1], (12 - end, 1)))
 
 
@@ -90,14 +96,15 @@ def test_point_robot_against_a_loop_by_hand():
     return (params - 2 * timestep.observation, task)
 
   trajectory = make_rollout(family, act)(jnp.float32([1.0, 0.5]), {}, some_tasks(family, 3, 90), jax.random.key(2))
-  assert trajectory.observation.shape == (2, 21, 2)
+  assert trajectory.observation.shape == (2, 20, 2)
+  assert trajectory.state.shape == (2, 21, 2)
   for i, index in enumerate((3, 90)):
     position = np.float64(trajectory.observation[i, 0])
     for t in range(20):
       action = np.clip(np.array([1.0, 0.5]) - 2 * position, -1, 1)
       np.testing.assert_allclose(trajectory.action[i, t], action, atol=1e-5)
       position = position + 0.1 * action
-      np.testing.assert_allclose(trajectory.observation[i, t + 1], position, atol=1e-5)
+      np.testing.assert_allclose(trajectory.next_observation[i, t], position, atol=1e-5)
       distance = np.linalg.norm(position - family.tasks["goal"][index])
       np.testing.assert_allclose(trajectory.reward[i, t], -distance, atol=1e-5)
   assert np.all(trajectory.mask == 1)
@@ -112,9 +119,11 @@ def test_cheetah_rewards_and_observations_follow_its_states():
   wanted = np.array([[0.225], [3.0]])
   cost = 0.05 * np.sum(np.float64(trajectory.action) ** 2, axis=-1)
   np.testing.assert_allclose(trajectory.reward, -np.abs(velocity - wanted) - cost, atol=2e-6)
-  np.testing.assert_allclose(trajectory.observation[..., :8], trajectory.state.qpos[..., 1:], atol=1e-6)
-  np.testing.assert_allclose(trajectory.observation[..., 8:17], trajectory.state.qvel, rtol=1e-6)
-  np.testing.assert_allclose(trajectory.observation[..., 19], 0.7 + trajectory.state.qpos[..., 1], atol=1e-6)
+  for seen, steps in ((trajectory.observation, slice(-1)), (trajectory.next_observation, slice(1, None))):
+    state = jax.tree.map(lambda leaf, steps=steps: leaf[:, steps], trajectory.state)
+    np.testing.assert_allclose(seen[..., :8], state.qpos[..., 1:], atol=1e-6)
+    np.testing.assert_allclose(seen[..., 8:17], state.qvel, rtol=1e-6)
+    np.testing.assert_allclose(seen[..., 19], 0.7 + state.qpos[..., 1], atol=1e-6)
   # The first action is the policy's at the first observation.
   first_action = np.tanh(np.float64(trajectory.observation[:, 0]) @ np.float64(linear_params(family)).T)
   np.testing.assert_allclose(trajectory.action[:, 0], first_action, atol=1e-5)
@@ -183,14 +192,14 @@ class TestEveryBackEnd:
 
   def test_the_agent_sees_the_step_before(self, family):
     def act(params, task, timestep, key):
-      # Without adaptation there is no carry yet; afterwards it counts the steps.
-      count = task.get("count", jnp.zeros(()))
+      count = task["count"]  # A carry: it counts the steps.
       shown = (
         jnp.zeros(family.action_size).at[0].set(timestep.reward / 20).at[1].set(0.01 * count + 0.5 * timestep.first)
       )
       return shown.at[-1].add(0.001 + timestep.action[-1] / 2), {"count": count + 1}
 
-    trajectory = make_rollout(family, act)({}, {}, some_tasks(family, 0, 1), jax.random.key(0))
+    carry = {"count": jnp.zeros(2)}
+    trajectory = make_rollout(family, act)({}, carry, some_tasks(family, 0, 1), jax.random.key(0))
     action, reward = trajectory.action, trajectory.reward
     np.testing.assert_array_equal(action[:, 0, 0], 0)
     np.testing.assert_allclose(action[:, 1:, 0], reward[:, :-1] / 20, atol=1e-5)
@@ -257,5 +266,5 @@ def test_a_compiled_rollout_of_an_analytic_family_actuates_once():
   trajectory = make_rollout(family, lambda *_: (jnp.array([1.0, 3.0]), {}))(
     {}, {}, jax.tree.map(lambda x: x[:1], family.tasks), jax.random.key(0)
   )
-  np.testing.assert_allclose(trajectory.observation[0], [[0, 0], [-0.1, -0.1], [-0.2, -0.2]], atol=1e-6)
+  np.testing.assert_allclose(trajectory.state[0], [[0, 0], [-0.1, -0.1], [-0.2, -0.2]], atol=1e-6)
   np.testing.assert_array_equal(trajectory.action[0], np.ones((2, 2)))

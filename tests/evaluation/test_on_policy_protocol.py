@@ -1,4 +1,4 @@
-"""What an agent that acts in order to learn goes through in a new task, and what of it counts."""
+"""The episodes of an on-policy agent in a new task, and which of them count."""
 
 from functools import partial
 
@@ -9,9 +9,11 @@ import pytest
 
 from macaw_jax import envs
 from macaw_jax.algorithms import maml_rl, norml
+from macaw_jax.collection.on_policy import experience_task
+from macaw_jax.data.statistics import no_scaling
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
-from macaw_jax.evaluation.on_policy import experience_task, make_on_policy_protocol
+from macaw_jax.evaluation.on_policy import make_on_policy_protocol
 from macaw_jax.types import Algorithm, Problem
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -53,24 +55,19 @@ def counting(reads_reward=True):
   return Algorithm(lambda key: None, lambda *_: None, adapt, act, prior, reads_reward)
 
 
-@pytest.mark.parametrize("inner_steps", [1, 3])
+@pytest.mark.parametrize("adaptation_steps", [1, 3])
 @pytest.mark.parametrize("reads_reward", [True, False])
-def test_before_is_as_the_prior_acts_and_after_is_fresh_episodes_of_the_agent_adapted_to_all_sets(
-  inner_steps, reads_reward
-):
+def test_a_stage_is_episodes_of_the_agent_adapted_to_the_sets_before_it(adaptation_steps, reads_reward):
   family, algorithm = till(), counting(reads_reward)
   evaluate = make_on_policy_protocol(
-    algorithm,
-    make_sampled_rollout(family, algorithm.act),
-    support_episodes=SUPPORT,
-    num_episodes=2,
-    inner_steps=inner_steps,
+    algorithm, family, support_episodes=SUPPORT, num_episodes=2, adaptation_steps=adaptation_steps
   )
-  found = evaluate({}, family.tasks, KEY)
-  tens = np.array([[0.0], [10.0], [20.0]])
-  np.testing.assert_allclose(found.before, HORIZON * (tens - 0.5) + np.zeros(2), rtol=1e-6)
-  np.testing.assert_allclose(found.after, HORIZON * (tens + 0.1 * inner_steps) + np.zeros(2), rtol=1e-5)
-  assert found.before.dtype == np.float64
+  found = evaluate({}, no_scaling(1), family.tasks, KEY)
+  beliefs = np.array([-0.5, 0.1, 0.2, 0.3])[: adaptation_steps + 1]
+  expected = HORIZON * (np.array([0.0, 10.0, 20.0])[:, None, None] + beliefs)
+  np.testing.assert_allclose(found.returns, np.broadcast_to(expected, (3, 2, adaptation_steps + 1)), rtol=1e-5)
+  assert found.returns.dtype == np.float64
+  assert found.states.shape == (3, HORIZON + 1)
 
 
 def test_each_set_of_episodes_is_acted_by_the_agent_adapted_so_far():
@@ -82,7 +79,7 @@ def test_each_set_of_episodes_is_acted_by_the_agent_adapted_so_far():
     {"tens": jnp.array(0.0)},
     KEY,
     num_episodes=SUPPORT,
-    inner_steps=3,
+    adaptation_steps=3,
   )
   assert experience.support.mask.shape == (3, SUPPORT, HORIZON)
   acted = np.asarray(experience.support.action)[..., 0]
@@ -95,15 +92,15 @@ def test_each_set_of_episodes_is_acted_by_the_agent_adapted_so_far():
 
 def test_more_episodes_before_than_adaptation_sees_are_refused():
   algorithm = counting()
-  with pytest.raises(ValueError, match="num_episodes=5: expected at most support_episodes=4"):
-    make_on_policy_protocol(algorithm, make_sampled_rollout(till(), algorithm.act), support_episodes=4, num_episodes=5)
+  with pytest.raises(ValueError, match="num_episodes=5"):
+    make_on_policy_protocol(algorithm, till(), support_episodes=4, num_episodes=5)
 
 
 PROBLEM = Problem(observation_size=2, action_size=2, num_tasks=5000, discount=0.9)
 
 
 @pytest.mark.parametrize(
-  ("make", "inner_steps"),
+  ("make", "adaptation_steps"),
   [
     (partial(norml, advantage_hidden_sizes=(4,), step_size=0.5), 1),
     (partial(norml, advantage_hidden_sizes=(4,), step_size=0.5, learned_advantage=False), 1),
@@ -111,22 +108,22 @@ PROBLEM = Problem(observation_size=2, action_size=2, num_tasks=5000, discount=0.
   ],
   ids=["norml", "maml", "maml_rl"],
 )
-def test_an_agent_is_evaluated_as_by_hand_from_the_same_keys(make, inner_steps):
+def test_an_agent_is_evaluated_as_by_hand_from_the_same_keys(make, adaptation_steps):
   family, algorithm = envs.make("point_rotated"), make(PROBLEM, hidden_sizes=(4,))
   tasks = {"angle": jnp.array([0.5, -2.0])}
   params = algorithm.init(KEY).params
   rollout = make_sampled_rollout(family, algorithm.act)
   evaluate = make_on_policy_protocol(
-    algorithm, rollout, support_episodes=SUPPORT, num_episodes=3, inner_steps=inner_steps
+    algorithm, family, support_episodes=SUPPORT, num_episodes=3, adaptation_steps=adaptation_steps
   )
-  found = evaluate(params, tasks, KEY)
-  assert found.before.shape == found.after.shape == (2, 3)
+  found = evaluate(params, no_scaling(2), tasks, KEY).returns
+  assert found.shape == (2, 3, adaptation_steps + 1)
 
   act, adapt = jax.jit(rollout, static_argnums=4), jax.jit(algorithm.adapt)
   for index, key in enumerate(jax.random.split(KEY, 2)):
     task = jax.tree.map(lambda leaf, index=index: leaf[index], tasks)
     key_experience, key_episodes = jax.random.split(key)
-    _, key_adapt, *keys = jax.random.split(key_experience, 2 + inner_steps)
+    _, key_adapt, *keys = jax.random.split(key_experience, 2 + adaptation_steps)
     adapted, sets = {}, []
     for key_set in keys:
       sets.append(act(params, adapted, task, key_set, SUPPORT))
@@ -134,5 +131,5 @@ def test_an_agent_is_evaluated_as_by_hand_from_the_same_keys(make, inner_steps):
       support = support if algorithm.reads_reward else support._replace(reward=None)
       adapted = adapt(params, support, key_adapt)
     after = act(params, adapted, task, key_episodes, 3)
-    np.testing.assert_allclose(found.before[index], sets[0].reward.sum(axis=-1)[:3], rtol=1e-4)
-    np.testing.assert_allclose(found.after[index], after.reward.sum(axis=-1), rtol=1e-3)
+    for stage, episodes in enumerate((*sets, after)):
+      np.testing.assert_allclose(found[index, :, stage], episodes.reward.sum(axis=-1)[:3], rtol=1e-3)

@@ -5,7 +5,7 @@ import pytest
 
 from macaw_jax import envs
 from macaw_jax.data.dataset import discounted_returns
-from macaw_jax.data.statistics import Statistics
+from macaw_jax.data.statistics import Statistics, no_scaling
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
 from macaw_jax.evaluation.online import make_online_protocol, num_rows
 from macaw_jax.losses.values import td_lambda_returns
@@ -39,10 +39,10 @@ class Watched:
   """Acts by a number drawn from the prior in [-1, 0), after adaptation by one above it; keeps what `adapt` is given."""
 
   def __init__(self):
-    self.supports = []  # of every life and number of episodes
+    self.supports = []  # of every repetition and number of episodes
     self.traces = 0
 
-  def protocol(self, family, repetitions=3, **options):
+  def protocol(self, family, repetitions=3, support_parts=1, **options):
     def adapt(params, support, key):
       self.traces += 1
       jax.debug.callback(lambda support: self.supports.append(jax.tree.map(np.asarray, support)), support)
@@ -53,12 +53,11 @@ class Watched:
       return (task["belief"] + noise)[None], task
 
     algorithm = Algorithm(None, None, adapt, act, prior=lambda params, key: {"belief": -jax.random.uniform(key)})
-    evaluate = make_online_protocol(
-      algorithm, family, STATISTICS, discount=DISCOUNT, num_repetitions=repetitions, **options
-    )
+    algorithm = algorithm._replace(support_parts=support_parts)
+    evaluate = make_online_protocol(algorithm, family, discount=DISCOUNT, num_repetitions=repetitions, **options)
 
     def run(seed=0):
-      evaluation = evaluate({}, family.tasks, jax.random.key(seed))
+      evaluation = evaluate({}, STATISTICS, family.tasks, jax.random.key(seed))
       jax.effects_barrier()
       return evaluation
 
@@ -83,10 +82,8 @@ def test_two_prior_episodes_and_one_after_adaptation_to_both():
   watched = Watched()
   evaluation = watched.protocol(counter(), num_episodes=2, exploration_episodes=2)()
   assert watched.traces == 1
-  assert [len(support.reward) for support in watched.supports] == [2 * HORIZON] * 9  # each life of 3 x 3 once
-  assert evaluation.by_episodes.shape == (3, 3, 3)
-  np.testing.assert_array_equal(evaluation.before, evaluation.by_episodes[..., 0])
-  np.testing.assert_array_equal(evaluation.after, evaluation.by_episodes[..., 2])
+  assert [len(support.reward) for support in watched.supports] == [2 * HORIZON] * 9  # each of 3 x 3 once
+  assert evaluation.returns.shape == (3, 3, 3)
   for support in watched.supports:
     first, second = actions_by_episode(support)
     assert len(set(first.tolist())) == len(set(second.tolist())) == 1  # one draw of the prior an episode
@@ -112,14 +109,14 @@ def test_each_adaptation_is_to_all_episodes_so_far_and_compiled_once():
 def test_repetitions_and_tasks_do_not_mix():
   watched = Watched()
   evaluation = watched.protocol(counter(), num_episodes=2)()
-  lives = watched.of(8)
-  tens = [set(np.round(raw(support)[:, 1]).tolist()) for support in lives]
+  supports = watched.of(8)
+  tens = [set(np.round(raw(support)[:, 1]).tolist()) for support in supports]
   assert sorted(map(tuple, tens)) == [(10.0,)] * 3 + [(20.0,)] * 3 + [(30.0,)] * 3
-  assert len({support.action.tobytes() for support in lives}) == 9
-  # What a life remembers is what it was scored for: episodes 0 and 1, undiscounted.
-  remembered = [support.reward.reshape(2, HORIZON).sum(axis=1) * STATISTICS.return_scale for support in lives]
-  scored = evaluation.by_episodes[..., :2].reshape(-1, 2)
-  np.testing.assert_allclose(sorted(map(tuple, remembered)), sorted(map(tuple, scored)), rtol=1e-5)
+  assert len({support.action.tobytes() for support in supports}) == 9
+  # What a support holds is what was scored: episodes 0 and 1, undiscounted.
+  held = [support.reward.reshape(2, HORIZON).sum(axis=1) * STATISTICS.return_scale for support in supports]
+  scored = evaluation.returns[..., :2].reshape(-1, 2)
+  np.testing.assert_allclose(sorted(map(tuple, held)), sorted(map(tuple, scored)), rtol=1e-5)
 
 
 def test_a_support_has_all_fields_of_loaded_data():
@@ -140,9 +137,10 @@ def test_a_support_has_all_fields_of_loaded_data():
     np.testing.assert_array_equal(support.terminal, 0.0)
     expected = discounted_returns(reward, np.array([HORIZON]), DISCOUNT) / STATISTICS.return_scale
     np.testing.assert_allclose(support.mc_return, expected, rtol=1e-5)
+    np.testing.assert_array_equal(support.mask, 1.0)
 
 
-def test_an_episode_that_ends_early_fills_its_place_with_its_own_rows():
+def test_an_episode_that_ends_early_fills_its_place_with_its_own_rows_that_do_not_count():
   watched = Watched()
   evaluation = watched.protocol(counter(end=4.0), num_episodes=2)()
   for support in watched.of(8):
@@ -152,13 +150,14 @@ def test_an_episode_that_ends_early_fills_its_place_with_its_own_rows():
     assert support.terminal[length - 1] == 1.0
     assert start + length * (2.0 + support.action[0, 0]) - tens > 4.0
     again = np.arange(HORIZON) % length
-    for values in support._replace(last=support.terminal):
+    np.testing.assert_array_equal(support.mask[:HORIZON], np.arange(HORIZON) < length)
+    for values in support._replace(last=support.terminal, mask=support.terminal):
       np.testing.assert_array_equal(values[:HORIZON], values[again])
     np.testing.assert_array_equal(support.final_discount[:HORIZON], 0.0)
     # The next row belongs to another episode, wherever the copy is cut.
     np.testing.assert_array_equal(support.last[:HORIZON], (again == length - 1) | (np.arange(HORIZON) == HORIZON - 1))
   assert any(support.last[: HORIZON - 1].any() and not support.terminal[HORIZON - 1] for support in watched.of(8))
-  assert np.isfinite(evaluation.by_episodes).all()
+  assert np.isfinite(evaluation.returns).all()
 
 
 def test_td_lambda_returns_of_an_episode_do_not_depend_on_the_next():
@@ -177,8 +176,8 @@ def test_td_lambda_returns_of_an_episode_do_not_depend_on_the_next():
 def test_the_key_decides():
   run = Watched().protocol(counter(), num_episodes=1)
   one, same, other = run(1), run(1), run(2)
-  np.testing.assert_array_equal(one.by_episodes, same.by_episodes)
-  assert (one.by_episodes != other.by_episodes).all()
+  np.testing.assert_array_equal(one.returns, same.returns)
+  assert (one.returns != other.returns).all()
 
 
 def test_sampled_actions_are_asked_for():
@@ -187,29 +186,29 @@ def test_sampled_actions_are_asked_for():
   assert all(len(set(support.action[:, 0].tolist())) == HORIZON for support in watched.supports)
 
 
-def test_inner_steps_get_equal_shares():
+def test_parts_of_a_support_are_equal():
   assert [num_rows(200, k, 3) for k in (1, 2, 3)] == [198, 399, 600]
   watched = Watched()
-  watched.protocol(counter(), num_episodes=2, inner_steps=3)()
+  watched.protocol(counter(), num_episodes=2, support_parts=3)()
   assert {len(support.reward) for support in watched.supports} == {3, 6}
 
 
 @pytest.mark.parametrize(
-  ("options", "message"),
+  ("options", "named"),
   [
-    ({"exploration_episodes": 0}, "expected 1 to 5, the episodes before the last, got 0"),
-    ({"exploration_episodes": 3, "num_episodes": 2}, "expected 1 to 2, the episodes before the last, got 3"),
-    ({"inner_steps": 5}, "inner_steps: expected at most the 4 steps of an episode, got 5"),
+    ({"exploration_episodes": 0}, "exploration_episodes: expected 1 to 5"),
+    ({"exploration_episodes": 3, "num_episodes": 2}, "exploration_episodes: expected 1 to 2"),
+    ({"support_parts": 5}, "support_parts: expected at most the 4"),
   ],
 )
-def test_wrong_arguments_are_refused(options, message):
-  with pytest.raises(ValueError, match=message):
+def test_wrong_arguments_are_refused(options, named):
+  with pytest.raises(ValueError, match=named):
     Watched().protocol(counter(), **options)
 
 
 def test_it_works_on_native_mujoco():
   family = envs.make("cheetah_dir")._replace(horizon=6)
-  zeros, ones = np.zeros(family.observation_size, np.float32), np.ones(family.observation_size, np.float32)
+  statistics = no_scaling(family.observation_size)
   algorithm = Algorithm(
     None,
     None,
@@ -217,10 +216,8 @@ def test_it_works_on_native_mujoco():
     act=lambda params, task, timestep, key: (task["push"] * jnp.ones(6), task),
     prior=lambda params, key: {"push": jax.random.uniform(key)},
   )
-  protocol = make_online_protocol(
-    algorithm, family, Statistics(zeros, ones, np.float32(2.0)), discount=0.99, num_repetitions=2, num_episodes=2
-  )
-  evaluation = protocol({}, family.tasks, jax.random.key(0))
-  assert evaluation.by_episodes.shape == (2, 2, 3)
+  protocol = make_online_protocol(algorithm, family, discount=0.99, num_repetitions=2, num_episodes=2)
+  evaluation = protocol({}, statistics, family.tasks, jax.random.key(0))
+  assert evaluation.returns.shape == (2, 2, 3)
   assert evaluation.states.qpos.shape == (2, 7, 9)
-  assert len(np.unique(evaluation.by_episodes)) == 12
+  assert len(np.unique(evaluation.returns)) == 12

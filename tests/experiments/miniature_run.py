@@ -42,11 +42,11 @@ def write_point_robot(directory: Path, num_episodes: int = 10, **changes) -> Man
   for task in range(num_tasks):
     episodes_by_task.append(
       Episodes(
-        observation=np.concatenate([trajectory.observation[task, :-1] for trajectory in trajectories]),
+        observation=np.concatenate([trajectory.observation[task] for trajectory in trajectories]),
         action=np.concatenate([trajectory.action[task] for trajectory in trajectories]),
         reward=np.concatenate([trajectory.reward[task] for trajectory in trajectories]),
         episode_length=np.full(num_episodes, family.horizon, np.int32),
-        final_observation=np.stack([trajectory.observation[task, -1] for trajectory in trajectories]),
+        final_observation=np.stack([trajectory.next_observation[task, -1] for trajectory in trajectories]),
         terminal=np.zeros(num_episodes, bool),
         collected_at=(np.arange(num_episodes) * num_tasks + task) * family.horizon,
       )

@@ -10,7 +10,7 @@ from macaw_jax import envs
 from macaw_jax.data.statistics import Statistics, normalise_observation
 from macaw_jax.envs import point_robot
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
-from macaw_jax.envs.rollout import Trajectory, make_rollout
+from macaw_jax.envs.rollout import make_rollout
 from macaw_jax.sources.replay import (
   CollectionSettings,
   collection_order,
@@ -20,7 +20,7 @@ from macaw_jax.sources.replay import (
   make_rewards,
   replays_for,
 )
-from macaw_jax.types import Algorithm
+from macaw_jax.types import Algorithm, Trajectory
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 SETTINGS = CollectionSettings(
@@ -199,7 +199,7 @@ def test_dense_rewards_in_the_states_of_the_sparse_family():
   act = lambda params, task, timestep, key: (10 * (task["goal"] - timestep.observation), task)  # noqa: E731
   trajectory = make_rollout(sparse, act)({}, tasks, tasks, jax.random.key(0))
   dense = make_rewards(point_robot.reward)(tasks, trajectory)
-  distance = np.linalg.norm(trajectory.observation[:, 1:] - tasks["goal"][:, None], axis=-1)
+  distance = np.linalg.norm(trajectory.next_observation - tasks["goal"][:, None], axis=-1)
   np.testing.assert_allclose(dense, -distance, atol=1e-5)
   np.testing.assert_allclose(trajectory.reward, np.where(distance <= 0.2, 1 - distance, 0), atol=1e-5)
   assert np.any(distance <= 0.2)
@@ -219,8 +219,8 @@ def test_rewards_and_scales_end_with_the_episode():
   sizes = np.asarray(beginning.replays.experience.size)
   assert beginning.environment_steps == sizes.sum() < 3 * 2 * HORIZON
   mask = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
-  observation = np.array([[[1.0], [3.0], [77.0], [77.0]], [[5.0], [7.0], [9.0], [77.0]]])
-  trajectory = Trajectory(observation, np.zeros((2, 3, 1)), np.zeros((2, 3)), np.zeros((2, 3)), mask, ())
+  observation = np.array([[[1.0], [3.0], [77.0]], [[5.0], [7.0], [9.0]]])
+  trajectory = Trajectory(observation, np.zeros((2, 3, 1)), observation, mask, None)
   statistics = fit_to_episodes(trajectory, np.array([[2.0, 4.0, 0.0], [0.0, 0.0, 8.0]]), 0.5)
   np.testing.assert_allclose(statistics.observation_mean, 5.0)
   np.testing.assert_allclose(statistics.return_scale, np.sqrt((4**2 + 4**2 + 2**2 + 4**2 + 8**2) / 5))

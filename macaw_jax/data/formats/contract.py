@@ -1,4 +1,4 @@
-"""What every format reads and writes."""
+"""The contract of every format: what it reads and writes."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class Imported(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-  """What a source may leave open.
+  """Values that a source may leave open.
 
   Attributes:
     horizon: most steps of an episode. An episode that is longer is an error; where a source marks neither ends nor

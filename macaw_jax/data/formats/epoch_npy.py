@@ -1,7 +1,7 @@
 """Trajectories in `.npy` files by training step, as the data of FOCAL, CORRO on them, and UNICORN.
 
-A task is a directory `goal_idx<n>`. Each file `trj_evalsample<k>_step<s>.npy` in it is one episode, the k-th that the
-policy of training step s acted: an object array `[H, 4]` with rows (observation, action, reward, next observation).
+A task is a directory `goal_idx<n>`. Each file `trj_evalsample<k>_step<s>.npy` in it is one episode, the k-th of the
+policy of training step s: an object array `[H, 4]` with rows (observation, action, reward, next observation).
 Files `trj_eval<k>_step<s>.npy` are episodes of the policy's mode; they are read where there are no samples.
 
 Files do not say why an episode ended. The released loaders mark the last step of every episode as terminal; here none

@@ -52,7 +52,7 @@ def short(error: Exception) -> str:
 
 
 def list_directory(directory: Path) -> list[Path]:
-  """What a directory holds. Raises `DatasetError` if it cannot be listed."""
+  """The content of a directory. Raises `DatasetError` if it cannot be listed."""
   try:
     return list(directory.iterdir())
   except OSError as error:

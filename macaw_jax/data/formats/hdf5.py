@@ -51,7 +51,7 @@ class Hdf5Reader:
     self._read = 0  # bytes of all arrays read so far
 
   def error(self, key: str, expected: str, found: Any) -> DatasetError:
-    """What was expected of a key and what it is instead."""
+    """A line: what was expected of a key, and what it is instead."""
     return DatasetError(f"{self.path}: key {key!r}: expected {expected}, got {found}")
 
   def keys(self, group: str = "") -> list[str]:
@@ -144,7 +144,7 @@ class Hdf5Reader:
     return digest.hexdigest()
 
   def _object(self, key: str) -> Any:
-    """What a path of hard links leads to."""
+    """The object that a path of hard links leads to."""
     found = self._file
     walked = ""
     for name in key.split("/") if key else []:

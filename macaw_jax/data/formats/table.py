@@ -25,7 +25,7 @@ class Table(NamedTuple):
 
 
 class TableKeys(NamedTuple):
-  """What a source calls the arrays of a `Table`."""
+  """A source's names for the arrays of a `Table`."""
 
   observation: str
   action: str
@@ -35,7 +35,7 @@ class TableKeys(NamedTuple):
 
 
 def fault(where: str, key: str, expected: str, found: Any) -> DatasetError:
-  """What was expected of a key and what it is instead."""
+  """A line: what was expected of a key, and what it is instead."""
   return DatasetError(f"{where}: key {key!r}: expected {expected}, got {found}")
 
 

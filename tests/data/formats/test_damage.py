@@ -32,7 +32,7 @@ ONE_TASK = TASKS[:1]
 
 
 def outcome(name, directory, expected):
-  """What reading does: "error", "same" or "other". Anything but a `DatasetError` is raised."""
+  """The outcome of reading: "error", "same" or "other". Anything but a `DatasetError` is raised."""
   try:
     found = read(name, directory)
   except DatasetError:

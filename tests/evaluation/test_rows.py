@@ -1,0 +1,54 @@
+"""Rows of a result: means over episodes at each stage, and scores by hand."""
+
+import numpy as np
+import pytest
+
+from macaw_jax.evaluation.rows import Evaluation, Stages, make_rows, normalised_score
+
+TASKS = ({"goal": [0.5, -0.5]}, {"goal": [0.0, 0.0]})
+
+
+def rows_of(returns, **changes):
+  known = {"protocol": "online", "split": "test", "indices": [1, 4], "tasks": TASKS}
+  stages = Stages(support=40, support_unit="transitions", stages=(0, 1, 2), stage_unit="episodes")
+  return make_rows(Evaluation(np.asarray(returns)), **stages._asdict(), **(known | changes))
+
+
+RETURNS = [[[-20.0, 5.0, 30.0], [0.0, 5.0, 10.0]], np.ones((2, 3))]
+
+
+def test_a_row_has_means_deviations_and_scores_at_each_stage():
+  first, second = rows_of(RETURNS, references=[(-20.0, 30.0), (1.0, 2.0)])
+  assert (first.task_index, first.task, first.episodes) == (1, {"goal": [0.5, -0.5]}, 2)
+  assert (first.protocol, first.split, first.support, first.stages) == ("online", "test", 40, (0, 1, 2))
+  assert (first.support_unit, first.stage_unit) == ("transitions", "episodes")
+  assert first.returns == (-10.0, 5.0, 20.0)
+  assert first.stds == (10.0, 0.0, 10.0)
+  assert first.scores == (20.0, 50.0, 80.0)  # 100 (return + 20) / 50
+  assert (second.task_index, second.scores) == (4, (0.0, 0.0, 0.0))
+
+
+def test_without_references_there_are_no_scores():
+  assert [row.scores for row in rows_of(RETURNS)] == [None, None]
+
+
+@pytest.mark.parametrize("returns", [RETURNS[:1], np.ones((2, 2, 2))])
+def test_returns_of_other_tasks_or_stages_are_refused(returns):
+  with pytest.raises(ValueError, match="returns of shape"):
+    rows_of(returns)
+
+
+def test_normalised_score_by_hand():
+  # Between -20 and 180 lie 200: -20 scores 0, 30 a quarter, 180 all, 200 more than the expert, -60 less than random.
+  scores = normalised_score(np.array([-20.0, 30.0, 180.0, 200.0, -60.0]), -20.0, 180.0)
+  np.testing.assert_allclose(scores, [0.0, 25.0, 100.0, 110.0, -20.0])
+
+
+def test_each_task_has_its_own_references():
+  scores = normalised_score(np.array([[1.0, 10.0], [2.0, 20.0]]), np.array([0.0, 10.0]), np.array([2.0, 30.0]))
+  np.testing.assert_allclose(scores, [[50.0, 0.0], [100.0, 50.0]])
+
+
+def test_a_task_on_which_the_expert_does_no_better_than_random_has_no_score():
+  scores = normalised_score(np.array([0.0, 1.0]), np.array([0.0, 0.0]), np.array([0.0, 2.0]))
+  np.testing.assert_array_equal(scores, [np.nan, 50.0])
