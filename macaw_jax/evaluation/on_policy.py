@@ -13,7 +13,7 @@ import numpy as np
 from macaw_jax.envs.family import Task
 from macaw_jax.envs.sampled_rollout import SampledRollout
 from macaw_jax.evaluation.protocols import Evaluation
-from macaw_jax.losses.policy_gradient_steps import reward_of
+from macaw_jax.losses.returns import reward_of
 from macaw_jax.types import Algorithm, Array, Key, Params, Rollouts
 
 
