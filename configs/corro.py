@@ -14,18 +14,6 @@ from configs.contextual import contextual_defaults
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """Contrasts between outcomes."""
-  config = contextual_defaults(
-    "corro",
-    family,
-    negatives="reward_noise",  # or 'generator'
-    num_negatives=16,
-    reward_noise=2.0,  # below 1 all embeddings became one on cheetah_dir
-    contrastive_temperature=0.1,
-    queries_per_task=16,
-    generator_latent_size=5,
-    generator_hidden_sizes=(64,),
-  )
   # The agent then learns on latents that stand still, as in the last stage of the released code. On cheetah_dir it did
   # not learn at all beside an encoder that kept moving.
-  config.algorithm.encoder_steps = 3_000
-  return config
+  return contextual_defaults("corro", family, optimizer={"encoder_steps": 3_000})

@@ -13,13 +13,5 @@ from configs.contextual import contextual_defaults
 
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
-  """FOCAL with embeddings that must not tell who acted."""
-  return contextual_defaults(
-    "csro",
-    family,
-    metric_weight=10.0,
-    repulsion=1.0,
-    repulsion_offset=0.1,
-    information_weight=5.0,
-    behaviour_model_hidden_sizes=(64, 64),
-  )
+  """FOCAL with embeddings that must not tell the behaviour policy."""
+  return contextual_defaults("csro", family)

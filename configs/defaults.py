@@ -5,6 +5,8 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+from configs.section import algorithm_section, decay_with
+
 STARTER_DATA = {"cheetah_dir": "starter_data/cheetah_dir"}  # in this repository; other families are collected first
 
 # Of 20 or 25 steps. A return bootstrapped at such a time limit is mostly the bootstrap (0.99^20 = 0.82 of it), and an
@@ -12,8 +14,8 @@ STARTER_DATA = {"cheetah_dir": "starter_data/cheetah_dir"}  # in this repository
 SHORT_EPISODES = ("point_robot", "point_robot_sparse", "point_robot_wind")
 
 
-def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collections.ConfigDict:
-  """The configuration of `algorithm` with these hyper-parameters on the family's data."""
+def defaults(algorithm: str, family: str, **departures: Any) -> ml_collections.ConfigDict:
+  """The configuration of `algorithm` on the family's data, with these departures from its factory's defaults."""
   config = ml_collections.ConfigDict()
   config.seed = 0
   config.output_directory = config_dict.placeholder(str)  # none: runs/<algorithm>-<dataset>-<seed>
@@ -38,10 +40,9 @@ def defaults(algorithm: str, family: str, **hyperparameters: Any) -> ml_collecti
   # Updates skipped in a row, because not every number is finite after them, that stop a run.
   config.training.max_skips_in_a_row = 10
 
-  config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
-  # The learning rates end at zero; a number far above training.steps keeps them. The sum makes this follow
-  # training.steps and not the other way round, as a bare reference would.
-  config.algorithm.decay_steps = config.training.get_ref("steps") + 0
+  config.algorithm = algorithm_section(algorithm, departures)
+  # The sum makes this follow training.steps and not the other way round, as a bare reference would.
+  decay_with(config.algorithm, config.training.get_ref("steps") + 0)
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.episodes = 20  # per task, before adaptation and after

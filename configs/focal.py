@@ -14,10 +14,4 @@ from configs.contextual import contextual_defaults
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """Distances between tasks, and an actor-critic."""
-  return contextual_defaults(
-    "focal",
-    family,
-    metric_weight=10.0,
-    repulsion=1.0,
-    repulsion_offset=0.1,
-  )
+  return contextual_defaults("focal", family)

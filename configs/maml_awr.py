@@ -10,8 +10,5 @@ from configs import macaw
 
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
-  """The configuration of MACAW, less the term that MAML+AWR does not have."""
-  config = macaw.get_config(family)
-  config.algorithm.name = "maml_awr"
-  del config.algorithm.advantage_coefficient
-  return config
+  """The configuration of MACAW, less the settings of its advantage head."""
+  return macaw.get_config(family, algorithm="maml_awr")

@@ -14,32 +14,19 @@ import ml_collections
 
 from configs.on_policy import on_policy
 
-# Rothfuss et al. 2019 (ProMP); Stadie et al. 2018 (E-MAML), with one step of Adam in place of a trust region.
-ARMS = {
-  "maml": {"surrogate": "log_prob", "sampling_credit": False, "epochs": 1, "clip": 0.5, "kl_weight": 0.0},
-  "e_maml": {"surrogate": "log_prob", "sampling_credit": True, "epochs": 1, "clip": 0.5, "kl_weight": 0.0},
-  "promp": {"surrogate": "ratio", "sampling_credit": False, "epochs": 5, "clip": 0.3, "kl_weight": 5e-4},
+# Stadie et al. 2018 (E-MAML), with one step of Adam in place of a trust region; Rothfuss et al. 2019 (ProMP). Each
+# variant names all settings in which it differs from some other.
+VARIANTS = {
+  "maml": {"inner": {"surrogate": "log_prob"}, "sampling_credit": False, "epochs": 1, "clip": 0.5, "kl_weight": 0.0},
+  "e_maml": {"inner": {"surrogate": "log_prob"}, "sampling_credit": True, "epochs": 1, "clip": 0.5, "kl_weight": 0.0},
+  "promp": {"inner": {"surrogate": "ratio"}, "sampling_credit": False, "epochs": 5, "clip": 0.3, "kl_weight": 5e-4},
 }
 
 
 def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
-  """Plain MAML on a family, with the others as arms."""
-  config = on_policy(
-    "maml_rl",
-    family,
-    tasks_per_update=20,
-    **ARMS["maml"],
-    loaded_lambda=1.0,  # of the surrogate 'loaded_dice'
-    step_size=0.1,
-    learn_step_sizes=False,
-    first_order=False,
-    lambda_=1.0,
-    learning_rate=1e-3,
-    initial_log_std=-1.2,
-    hidden_sizes=(64, 64),
-    activation="tanh",
-  )
-  config.variants = ml_collections.ConfigDict(ARMS)
+  """Plain MAML on a family, with the others as variants."""
+  config = on_policy("maml_rl", family, tasks_per_update=20)
+  config.variants = ml_collections.ConfigDict(VARIANTS)
   config.rollouts.episodes = 20
   if family.startswith("point_rotated"):
     config.rollouts.discount = 0.9

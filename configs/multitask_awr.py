@@ -11,24 +11,7 @@ from configs.defaults import SHORT_EPISODES, defaults
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """The offline multi-task baseline."""
-  config = defaults(
-    "multitask_awr",
-    family,
-    hidden_sizes=(100, 100, 100),
-    layer="bias_transform",
-    standard_deviation=0.2,
-    value_target="monte_carlo",
-    advantage_target="monte_carlo",
-    lambda_=0.95,
-    temperature=1.0,
-    max_weight=20.0,
-    task_dropout=0.0,
-    value_learning_rate=3e-4,
-    policy_learning_rate=3e-4,
-    fine_tune_steps=20,
-    fine_tune_value_learning_rate=1e-3,
-    fine_tune_policy_learning_rate=1e-3,
-  )
+  config = defaults("multitask_awr", family)
   if family == "cheetah_vel":
     config.training.steps = 8_000
   if family != "cheetah_dir":  # As for MACAW, and for its reasons.
@@ -36,7 +19,7 @@ def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
       config.algorithm.value_target = "bootstrapped"
       config.algorithm.advantage_target = "bootstrapped"
     config.algorithm.temperature = 0.5
-    # Of 1e-4, 3e-4, 1e-3 and 3e-3 the best on training tasks.
+    # The best of 1e-4, 3e-4, 1e-3 and 3e-3 on training tasks.
     config.algorithm.fine_tune_value_learning_rate = 1e-4
     config.algorithm.fine_tune_policy_learning_rate = 1e-4
   return config

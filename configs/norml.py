@@ -5,20 +5,20 @@ python -m experiments.run --config=configs/norml.py:point_rotated_sparse  the sa
 python -m experiments.run --config=configs/norml.py:cartpole_bias         cart-pole with a biased sensor
 python -m experiments.run --config=configs/norml.py:cheetah_swapped       half-cheetah with two motors exchanged
 python -m experiments.run --config=configs/norml.py --config.population.variants=maml,norml --config.population.seeds=3
-python -m experiments.compare_variants --config=configs/norml.py:point_rotated --seeds=5 --picture=arms.png
+python -m experiments.compare_variants --config=configs/norml.py:point_rotated --seeds=5 --picture=variants.png
 
 Values of the authors' configuration file (Yang et al. 2019), but for these, which were chosen on training tasks:
 - `point_rotated`: MAML diverges at the file's learning rate of 7e-3, and takes 1e-3. The file has no domain
   randomisation for the point agents, which takes MAML's values.
 - `point_rotated_sparse`: where every episode counts once, a step size of 9 leads NoRML to where no episode arrives any
-  more, 3 did so for some seeds, and 2e-5 adapts nothing without the offset. Both arms with a learned advantage take
+  more, 3 did so for some seeds, and 2e-5 adapts nothing without the offset. Both variants with a learned advantage take
   steps of 1, and start, as MAML does, from a log standard deviation of -1.25; without the offset the learning rate is
   MAML's.
-- `cartpole_bias`: learning rate 1e-2 and log standard deviation -0.5 for all arms, the largest of the file. Episodes
+- `cartpole_bias`: learning rate 1e-2 and log standard deviation -0.5 for all variants, the largest of the file. Episodes
   that end early are few data, and with the file's values NoRML had learned nothing after 200 updates. Step sizes
   start at 1 with a learned advantage, and at 0.01 without.
 - Outer advantages are standardised in each task with a learned advantage, and not without; the code of the authors
-  standardises those of the last task of a batch alone. On `point_rotated_sparse` no arm's are: in a task in which no
+  standardises those of the last task of a batch alone. On `point_rotated_sparse` no variant's are: in a task in which no
   episode arrives, what would be made as large as anywhere is the error of the value fit.
 """
 
@@ -30,7 +30,7 @@ from configs.on_policy import on_policy
 
 
 class Column(NamedTuple):
-  """Of an arm on a family."""
+  """Settings of a variant on a family."""
 
   step_size: float
   learning_rate: float
@@ -39,7 +39,7 @@ class Column(NamedTuple):
 
 
 # Whether an arm has a learned advantage, and an offset.
-ARMS = {
+VARIANTS = {
   "domain_randomisation": (False, False),
   "maml": (False, False),
   "maml_offset": (False, True),
@@ -78,7 +78,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
   },
 }
 
-# What all arms of a family share, by section.
+# What all variants of a family share, by section.
 SHARED: dict[str, dict[str, dict[str, Any]]] = {
   "point_rotated": {"rollouts": {"discount": 0.9}},
   "point_rotated_sparse": {"rollouts": {"discount": 0.9}},
@@ -99,31 +99,19 @@ SHARED: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
-  """NoRML on a family, with all compared methods as arms."""
+  """NoRML on a family, with all compared methods as variants."""
   if family not in COLUMNS:
     raise ValueError(f"{family!r}: expected one of {', '.join(COLUMNS)}")
-  config = on_policy(
-    "norml",
-    family,
-    **arm("norml", family),
-    whiten_values=False,
-    clip=0.2,
-    epochs=1,
-    first_order=False,
-    hidden_sizes=(50, 50),
-    activation="tanh",
-    advantage_hidden_sizes=(50, 50),
-    advantage_activation="tanh",
-  )
-  config.variants = ml_collections.ConfigDict({name: arm(name, family) for name in ARMS})
+  config = on_policy("norml", family, **variant("norml", family))
+  config.variants = ml_collections.ConfigDict({name: variant(name, family) for name in VARIANTS})
   for section, values in SHARED[family].items():
     config[section].update(values)
   return config
 
 
-def arm(name: str, family: str) -> dict[str, Any]:
-  """The hyper-parameters in which an arm differs from others on a family."""
-  learned_advantage, offset = ARMS[name]
+def variant(name: str, family: str) -> dict[str, Any]:
+  """The settings in which a variant differs from others on a family."""
+  learned_advantage, offset = VARIANTS[name]
   return {
     "learned_advantage": learned_advantage,
     "offset": offset,

@@ -5,6 +5,7 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+from configs.section import algorithm_section, decay_with
 from macaw_jax import envs
 
 TASKS_PER_UPDATE = 10
@@ -12,9 +13,9 @@ EVALUATED_TASKS = 100
 
 
 def on_policy(
-  algorithm: str, family: str, *, tasks_per_update: int = TASKS_PER_UPDATE, **hyperparameters: Any
+  algorithm: str, family: str, *, tasks_per_update: int = TASKS_PER_UPDATE, **departures: Any
 ) -> ml_collections.ConfigDict:
-  """The configuration of `algorithm` with these hyper-parameters in the tasks of a family.
+  """The configuration of `algorithm` in the tasks of a family, with these departures from its factory's defaults.
 
   An update has `tasks_per_update` tasks, and an evaluation a hundred, or all where the family has fewer.
 
@@ -44,10 +45,9 @@ def on_policy(
   # Updates skipped in a row, because not every number is finite after them, that stop a run.
   config.training.max_skips_in_a_row = 10
 
-  config.algorithm = ml_collections.ConfigDict({"name": algorithm, **hyperparameters})
-  # The learning rate falls on a line to zero; a number far above training.steps keeps it. The sum makes this follow
-  # training.steps and not the other way round, as a bare reference would.
-  config.algorithm.decay_steps = config.training.get_ref("steps") + 0
+  config.algorithm = algorithm_section(algorithm, departures)
+  # The sum makes this follow training.steps and not the other way round, as a bare reference would.
+  decay_with(config.algorithm, config.training.get_ref("steps") + 0)
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.tasks = min(EVALUATED_TASKS, len(tasks.test_tasks))  # test tasks, evenly spaced

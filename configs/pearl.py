@@ -15,6 +15,8 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+from configs.section import algorithm_section, decay_with, depart
+
 
 def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   """PEARL on a family, with few and short episodes and small networks: for minutes on a CPU."""
@@ -43,24 +45,13 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   config.training.checkpoint_every = 4_000
   config.training.keep_checkpoints = 1  # of the newest; each holds all that was collected
 
-  config.algorithm = ml_collections.ConfigDict(
-    {
-      "name": "pearl",
-      "latent_size": 5,
-      "encoder_hidden_sizes": (128, 128),
-      "next_observation": False,  # whether the encoder sees the next observation: where tasks differ in physics
-      "kl_weight": 0.1,
-      "kl_reduction": "sum",
-      "hidden_sizes": (64, 64),
-      "reward_scale": 300.0,
-      "tau": 0.005,
-      "agent_learning_rate": 1e-3,
-      "encoder_learning_rate": 1e-3,
-      "encoder_steps": config_dict.placeholder(int),
-      # The learning rates end at zero; a number far above training.steps keeps them.
-      "decay_steps": config.training.get_ref("steps") + 0,
-    }
+  config.algorithm = algorithm_section(
+    "pearl",
+    encoder={"hidden_sizes": (128, 128), "next_observation": False},  # tasks of most families differ in rewards
+    actor_critic={"hidden_sizes": (64, 64), "reward_scale": 300.0},
   )
+  # The sum makes this follow training.steps and not the other way round, as a bare reference would.
+  decay_with(config.algorithm, config.training.get_ref("steps") + 0)
 
   config.evaluation = ml_collections.ConfigDict()
   config.evaluation.repetitions = 4  # lives in each task
@@ -69,7 +60,7 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   config.evaluation.engine = "native"  # or 'mjx', also of collection: MuJoCo bodies in the compiled program
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
   for section, values in VALUES.get(family, {}).items():
-    config[section].update(values)
+    depart(config[section], values, f"config.{section}")
   return config
 
 
@@ -83,7 +74,7 @@ _POINT_ROBOT_SPARSE: dict[str, dict[str, Any]] = {
   },
   "training": {"steps": 40_000, "support_size": 160, "evaluate_every": 4_000, "checkpoint_every": 8_000},
   # The weight is the published one. At 0.1 beliefs leave the prior, and what the prior draws leads to no goal.
-  "algorithm": {"kl_weight": 1.0, "hidden_sizes": (128, 128)},
+  "algorithm": {"encoder": {"kl_weight": 1.0}, "actor_critic": {"hidden_sizes": (128, 128)}},
   "evaluation": {"exploration_episodes": 15, "adapted_episodes": 5},
 }
 _CHEETAH: dict[str, dict[str, Any]] = {
@@ -105,10 +96,8 @@ _CHEETAH: dict[str, dict[str, Any]] = {
     "checkpoint_every": 9_000,
   },
   "algorithm": {
-    "encoder_hidden_sizes": (64, 64),
-    "next_observation": True,
-    "hidden_sizes": (128, 128),
-    "reward_scale": 80.0,
+    "encoder": {"hidden_sizes": (64, 64), "next_observation": True},
+    "actor_critic": {"hidden_sizes": (128, 128), "reward_scale": 80.0},
   },
   "evaluation": {"exploration_episodes": 2, "adapted_episodes": 2},
 }

@@ -13,10 +13,5 @@ from configs.contextual import contextual_defaults
 
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
-  """PEARL's belief on fixed data, with the actor-critic `core`; 'sac' is the published baseline."""
-  return contextual_defaults(
-    "pearl_offline",
-    family,
-    kl_weight=0.001,
-    kl_reduction="sum",  # or 'mean'
-  )
+  """PEARL's belief on fixed data; `--config.algorithm.actor_critic.name=sac` is the published baseline."""
+  return contextual_defaults("pearl_offline", family)

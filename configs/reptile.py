@@ -14,18 +14,7 @@ from configs.on_policy import on_policy
 
 def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:
   """Reptile on a family. With one inner step it would be training on all tasks at once."""
-  config = on_policy(
-    "reptile",
-    family,
-    surrogate="log_prob",
-    loaded_lambda=1.0,  # of the surrogate 'loaded_dice'
-    step_size=0.1,
-    lambda_=1.0,
-    learning_rate=1.0,
-    initial_log_std=-1.2,
-    hidden_sizes=(64, 64),
-    activation="tanh",
-  )
+  config = on_policy("reptile", family)
   config.rollouts.episodes = 20
   config.rollouts.inner_steps = 3
   if family.startswith("point_rotated"):

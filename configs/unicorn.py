@@ -14,12 +14,4 @@ from configs.contextual import contextual_defaults
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """FOCAL with prediction of outcomes."""
-  return contextual_defaults(
-    "unicorn",
-    family,
-    metric_weight=10.0,
-    repulsion=1.0,
-    repulsion_offset=0.1,
-    reconstruction_weight=10.0,
-    decoder_hidden_sizes=(64, 64),
-  )
+  return contextual_defaults("unicorn", family)

@@ -74,7 +74,7 @@ class TaskBatch(NamedTuple):
 
 
 class TimeStep(NamedTuple):
-  """What an agent sees when it must act. `action` and `reward` are the previous ones, zero where `first` is one."""
+  """The input of a policy. `action` and `reward` are the previous ones, zero where `first` is one."""
 
   observation: Array  # [..., O]
   action: Array  # [..., A]
@@ -83,7 +83,7 @@ class TimeStep(NamedTuple):
 
 
 class Problem(NamedTuple):
-  """What an algorithm must know of a dataset before it sees one."""
+  """Sizes and discount of the data of an algorithm."""
 
   observation_size: int
   action_size: int
@@ -92,14 +92,14 @@ class Problem(NamedTuple):
 
 
 class MetaParams(NamedTuple):
-  """What meta-training learns: named network parts, and the parameters of the adaptation rule itself."""
+  """The parameters that meta-training learns: named network parts, and those of the adaptation rule itself."""
 
   net: dict[str, Params]
   rule: Params
 
 
 class TrainState(NamedTuple):
-  """What the next update needs."""
+  """The input of the next update."""
 
   params: MetaParams
   opt_state: Any
@@ -107,7 +107,11 @@ class TrainState(NamedTuple):
 
 
 LossFn = Callable[[dict[str, Params], Any, Key], tuple[Array, Metrics]]
-"""`(params, batch, key) -> (scalar, metrics)`: `params` are named parts, `batch` belongs to one task."""
+"""`(params, batch, key) -> (scalar, metrics)`: `params` are named parts, and the loss says which batch it reads.
+
+Losses of gradient-based agents read one task's batch `[B]`, and `over_tasks` maps them over tasks. Losses that compare
+tasks, or whose networks tell tasks apart by a latent, read a batch of tasks.
+"""
 
 
 class Network(NamedTuple):
@@ -121,8 +125,9 @@ class Adaptation(NamedTuple):
   """How support data change a network.
 
   `init(net)` makes the parameters that the rule itself learns (step sizes, coefficients). `apply` returns only
-  the parts that it changed, so that mapping it over tasks never copies a part that tasks share.
-  `generator_products` says how often it uses each weight-transform generator of a part that it descends, see
+  the parts that it changed, so that mapping it over tasks never copies a part that tasks share. An encoder is an
+  adaptation too: its change is the task's latent `[..., L]`, `{LATENT: z}`.
+  `generator_products` says how often it uses each weight-transform generator of a part that it adapts, see
   `macaw_jax.adaptation.generator_gradient`; without it meta-gradients are the same, and slower.
   """
 
@@ -131,8 +136,11 @@ class Adaptation(NamedTuple):
   generator_products: Mapping[str, int] = MappingProxyType({})
 
 
+LATENT = "latent"  # the name of a task's latent among the parts that losses and policies read
+
+
 def no_prior(params: Params, key: Key) -> dict[str, Params]:
-  """The agent as it is: nothing stands in for adaptation."""
+  """The agent before adaptation: no part is changed."""
   del params, key
   return {}
 
@@ -142,14 +150,14 @@ class Algorithm(NamedTuple):
 
   init:   `(key) -> TrainState`
   update: `(state, tasks, key) -> (TrainState, metrics)`, one meta-update on a `TaskBatch`
-  adapt:  `(params, support, key) -> task`, one task; `support` is a Transition `[B, ...]`, or a Trajectory
-          `[K, E, H, ...]` of an on-policy agent; `task` is what adaptation changed
-  act:    `(params, task, timestep, key) -> (action, task)`, one step of one episode. With `key=None` the action
+  adapt:  `(params, support, key) -> adapted`, for one task; `support` is a Transition `[B, ...]`, or a Trajectory
+          `[K, E, H, ...]` of an on-policy agent; `adapted` holds the parts that adaptation changed
+  act:    `(params, adapted, timestep, key) -> (action, adapted)`, one step of one episode. With `key=None` the action
           is the mode of the policy, with a key a sample.
-  prior:  `(params, key) -> task`, the agent before it has seen anything of a task. Gradient-based agents act as they
-          are, which is `{}`; an agent with a belief about tasks draws one, and keeps it for an episode.
+  prior:  `(params, key) -> adapted`, before the agent has seen any data of a task. Gradient-based agents change
+          nothing, which is `{}`; an agent with a belief about tasks draws a latent, and keeps it for an episode.
   reads_reward: whether `adapt` reads the rewards of a Trajectory; if not, it is given them with reward None.
-  support_parts: into how many equal parts `adapt` cuts a support; the number of inner steps, each on its own part.
+  support_parts: into how many equal parts `adapt` cuts a support: one for each of its steps.
   consecutive_rows: whether batches must hold consecutive rows of an episode, as TD(lambda) reads them.
   """
 

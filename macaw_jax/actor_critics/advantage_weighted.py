@@ -1,7 +1,7 @@
 """Advantage-weighted actor-critic (AWAC) conditioned on a latent task variable.
 
 Nair et al. 2020, "AWAC: Accelerating Online Reinforcement Learning with Offline Datasets" (arXiv:2006.09359). With
-(s, a) from the data, b ~ pi(.|s, z) and b' ~ pi(.|s', z), Qbar the slow copy of Q, kappa the reward scale, N rows:
+(s, a) from the data, b ~ pi(.|s, z) and b' ~ pi(.|s', z), Qbar the target network of Q, kappa the reward scale, N rows:
 
   critic_loss  sum_j mean (Q_j(s, a, z) - y)^2,  y = kappa r + gamma (1 - terminal) min_j Qbar_j(s', b', z)
   policy_loss  mean -w log pi(a|s, z),  w = N softmax(A / temperature) over the batch,
@@ -12,71 +12,83 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from macaw_jax.actor_critics.core import (
+from macaw_jax.actor_critics.actor_critic import (
   ActorCritic,
+  MakeActorCritic,
   act_with,
   beside,
-  check_positive,
   latent_policy,
   sample_action,
   split_loss_key,
 )
+from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part
 from macaw_jax.losses.advantage_weighting import softmax_weights, weighted_negative_log_likelihood
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
 from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.soft_actor_critic import twin_critic
-from macaw_jax.types import Array, Key, Metrics, Params, Problem, Transition
+from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
 TRAINS = {"critic_loss": ("critic",), "policy_loss": ("policy",)}
 
 
-def advantage_weighted_actor_critic(
-  problem: Problem, latent_size: int, hidden_sizes: Sequence[int], *, reward_scale: float, temperature: float
-) -> ActorCritic:
-  """Parts `critic` (two critics) with its slow copy `target_critic`, and `policy`.
+@part
+def awac(
+  *,
+  hidden_sizes: Sequence[int] = (128, 128),
+  tau: float = 0.005,
+  reward_scale: float = 100.0,
+  temperature: float = 1.0,
+) -> MakeActorCritic:
+  """AWAC: parts `critic` (two critics) with the target network `target_critic`, and `policy`.
 
   Args:
-    problem: Sizes of the data, and the discount gamma.
-    latent_size: L.
     hidden_sizes: Widths of the hidden layers of every network.
-    reward_scale: kappa, on the rewards of the Bellman target alone.
+    tau: Share of a part that enters its target network at each update.
+    reward_scale: kappa, on the rewards of the Bellman target alone. Data are scaled such that returns have size one.
     temperature: How much a better action counts, in units of kappa times the return.
 
   Raises:
-    ValueError: for a reward scale or a temperature that is not positive.
+    ValueError: for a setting outside its range.
   """
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_shares(tau=tau)
   check_positive(reward_scale=reward_scale, temperature=temperature)
-  policy = latent_policy(problem, latent_size, hidden_sizes)
-  critic = twin_critic(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
 
-  def critic_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
-    next_inputs = beside(batch.next_observation, latents)
-    next_sample = sample_action(policy, params["policy"], next_inputs, split_loss_key(key).next_action)
-    next_value = jnp.min(critic.apply(params["target_critic"], next_inputs, next_sample.action), axis=0)
-    target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
-    values = critic.apply(params["critic"], beside(batch.observation, latents), batch.action)
-    loss = twin_squared_error(values, target)
-    return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}
+  def make(problem: Problem, latent_size: int) -> ActorCritic:
+    policy = latent_policy(problem, latent_size, hidden_sizes)
+    critic = twin_critic(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
 
-  def policy_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
-    inputs = beside(batch.observation, latents)
-    sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
-    values, values_of_policy = (
-      jnp.min(critic.apply(params["critic"], inputs, action), axis=0) for action in (batch.action, sample.action)
+    def critic_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+      next_inputs = beside(batch.next_observation, params[LATENT])
+      next_sample = sample_action(policy, params["policy"], next_inputs, split_loss_key(key).next_action)
+      next_value = jnp.min(critic.apply(params["target_critic"], next_inputs, next_sample.action), axis=0)
+      target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
+      values = critic.apply(params["critic"], beside(batch.observation, params[LATENT]), batch.action)
+      loss = twin_squared_error(values, target)
+      return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}
+
+    def policy_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+      inputs = beside(batch.observation, params[LATENT])
+      sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
+      values, values_of_policy = (
+        jnp.min(critic.apply(params["critic"], inputs, action), axis=0) for action in (batch.action, sample.action)
+      )
+      weights = softmax_weights(values - values_of_policy, temperature=temperature)
+      log_prob = recorded_log_prob(sample.mean, sample.log_std, batch.action)
+      loss = weighted_negative_log_likelihood(log_prob, weights)
+      return loss, {
+        "policy_loss": loss,
+        "largest_weight": jnp.max(weights),
+        "entropy": -jnp.mean(sample.log_prob),
+      }
+
+    return ActorCritic(
+      init={"critic": critic.init, "policy": policy.init},
+      losses={"critic_loss": critic_loss, "policy_loss": policy_loss},
+      trains=TRAINS,
+      targets={"target_critic": "critic"},
+      act=act_with(policy),
+      tau=tau,
     )
-    weights = softmax_weights(values - values_of_policy, temperature=temperature)
-    log_prob = recorded_log_prob(sample.mean, sample.log_std, batch.action)
-    loss = weighted_negative_log_likelihood(log_prob, weights)
-    return loss, {
-      "policy_loss": loss,
-      "largest_weight": jnp.max(weights),
-      "entropy": -jnp.mean(sample.log_prob),
-    }
 
-  return ActorCritic(
-    init={"critic": critic.init, "policy": policy.init},
-    losses={"critic_loss": critic_loss, "policy_loss": policy_loss},
-    trains=TRAINS,
-    targets={"target_critic": "critic"},
-    act=act_with(policy),
-  )
+  return make

@@ -9,11 +9,11 @@ discriminator g(s, a, z), b ~ pi(.|s, z) the action sample of the other losses a
   discriminator_loss  -mean D + 5 mean max(||grad_c g(s, c, z)|| - 1, 0)^2,  c = b + x (a - b), x uniform in [0, 1]
   multiplier_loss     -alpha (mean D - divergence target), only where alpha is adaptive
 
-alpha is either behaviour_penalty times the mean of |min_j Q_j(s, b, z)|, held fixed, so that one number serves all
-tasks and reward scales; or FOCAL's own rule, alpha <- clip(alpha + rate (mean D - target), 0, maximum), which starts
-at behaviour_penalty. The divergence enters the policy's loss alone and not the Bellman target, which would need the
-recorded actions of next states. The discriminator takes one step an update, together with the others; FOCAL takes
-three.
+alpha is either behaviour_penalty times the mean of |min_j Q_j(s, b, z)|, under a stop-gradient, so that one number
+serves all tasks and reward scales; or FOCAL's own rule, alpha <- clip(alpha + rate (mean D - target), 0, maximum),
+which starts at behaviour_penalty. The divergence enters the policy's loss alone and not the Bellman target, which would
+need the recorded actions of next states. The discriminator takes one step an update, together with the others; FOCAL
+takes three.
 """
 
 from collections.abc import Sequence
@@ -21,43 +21,50 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.actor_critics.core import (
+from macaw_jax.actor_critics.actor_critic import (
   ActionSample,
   ActorCritic,
+  MakeActorCritic,
   beside,
   latent_policy,
   sample_action,
   split_loss_key,
 )
 from macaw_jax.actor_critics.soft_actor_critic import soft_actor_critic
-from macaw_jax.hyperparameters import require
+from macaw_jax.hyperparameters import (
+  check_not_negative,
+  check_positive,
+  check_shares,
+  check_sizes,
+  part,
+  require,
+)
 from macaw_jax.losses.behaviour_regularisation import dual_kl, gradient_penalty
 from macaw_jax.losses.behaviour_regularisation import multiplier_loss as dual_ascent_loss
 from macaw_jax.networks.value import value_network
-from macaw_jax.types import Array, Key, Metrics, Params, Problem, Transition
+from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
 TRAINS = {"discriminator_loss": ("discriminator",)}  # beside the table of `soft_actor_critic`
 TRAINS_ADAPTIVE = {"multiplier_loss": ("multiplier",)}  # and with an adaptive alpha
 
 
-def behaviour_regularised_actor_critic(
-  problem: Problem,
-  latent_size: int,
-  hidden_sizes: Sequence[int],
+@part
+def brac(
   *,
-  reward_scale: float,
-  behaviour_penalty: float,
-  divergence_target: float | None,
-  max_penalty: float,
-  penalty_rate: float,
-) -> ActorCritic:
-  """The parts of `soft_actor_critic`, `discriminator`, and `multiplier` (alpha) where it is adaptive.
+  hidden_sizes: Sequence[int] = (128, 128),
+  tau: float = 0.005,
+  reward_scale: float = 100.0,
+  behaviour_penalty: float = 1.0,
+  divergence_target: float | None = None,
+  max_penalty: float = 2000.0,
+  penalty_rate: float = 1.0,
+) -> MakeActorCritic:
+  """BRAC: the parts of `sac`, `discriminator`, and `multiplier` (alpha) where it is adaptive.
 
   Args:
-    problem: Sizes of the data, and the discount gamma.
-    latent_size: L.
     hidden_sizes: Widths of the hidden layers of every network.
-    reward_scale: kappa, on the rewards of the Bellman target alone.
+    tau: Share of a part that enters its target network at each update.
+    reward_scale: kappa, on the rewards of the Bellman target alone. Data are scaled such that returns have size one.
     behaviour_penalty: alpha in units of the mean |Q|; with a divergence target, the alpha to start from.
     divergence_target: The divergence per state at which an adaptive alpha rests; None keeps alpha in its fixed ratio to
       the values.
@@ -65,77 +72,78 @@ def behaviour_regularised_actor_critic(
     penalty_rate: eta, the rate of an adaptive alpha.
 
   Raises:
-    ValueError: for a reward scale that is not positive, or a penalty, target or rate below zero; for an adaptive alpha
-      that starts above its upper bound.
+    ValueError: for a setting outside its range, or an adaptive alpha that starts above its upper bound.
   """
-  for name, number in (
-    ("behaviour_penalty", behaviour_penalty),
-    ("max_penalty", max_penalty),
-    ("penalty_rate", penalty_rate),
-    ("divergence_target", 0.0 if divergence_target is None else divergence_target),
-  ):
-    require(number >= 0.0, f"{name}={number} must not be negative")
-  policy = latent_policy(problem, latent_size, hidden_sizes)
-  discriminator = value_network(
-    problem.observation_size + latent_size + problem.action_size, hidden_sizes, layer="dense"
-  )
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_shares(tau=tau)
+  check_positive(reward_scale=reward_scale)
+  check_not_negative(behaviour_penalty=behaviour_penalty, max_penalty=max_penalty, penalty_rate=penalty_rate)
+  if divergence_target is not None:
+    check_not_negative(divergence_target=divergence_target)
+    require(
+      behaviour_penalty <= max_penalty,
+      f"behaviour_penalty={behaviour_penalty} must not exceed max_penalty={max_penalty}",
+    )
 
-  def score(params: dict[str, Params], inputs: Array, action: Array) -> Array:
-    """g: [T, B, I], [T, B, A] -> [T, B]."""
-    return discriminator.apply(params["discriminator"], jnp.concatenate([inputs, action], axis=-1))
+  def make(problem: Problem, latent_size: int) -> ActorCritic:
+    policy = latent_policy(problem, latent_size, hidden_sizes)
+    discriminator = value_network(
+      problem.observation_size + latent_size + problem.action_size, hidden_sizes, layer="dense"
+    )
 
-  def divergence(params: dict[str, Params], inputs: Array, action: Array, batch: Transition) -> Array:
-    """Mean D."""
-    return jnp.mean(dual_kl(score(params, inputs, action), score(params, inputs, batch.action)))
+    def score(params: dict[str, Params], inputs: Array, action: Array) -> Array:
+      """g: [T, B, I], [T, B, A] -> [T, B]."""
+      return discriminator.apply(params["discriminator"], jnp.concatenate([inputs, action], axis=-1))
 
-  def penalty(
-    params: dict[str, Params], batch: Transition, inputs: Array, sample: ActionSample, values: Array
-  ) -> tuple[Array, Metrics]:
-    found = divergence(params, inputs, sample.action, batch)
+    def divergence(params: dict[str, Params], inputs: Array, action: Array, batch: Transition) -> Array:
+      """Mean D."""
+      return jnp.mean(dual_kl(score(params, inputs, action), score(params, inputs, batch.action)))
+
+    def penalty(
+      params: dict[str, Params], batch: Transition, inputs: Array, sample: ActionSample, values: Array
+    ) -> tuple[Array, Metrics]:
+      found = divergence(params, inputs, sample.action, batch)
+      if divergence_target is None:
+        factor = behaviour_penalty * jax.lax.stop_gradient(jnp.mean(jnp.abs(jnp.min(values, axis=0))))
+      else:
+        factor = params["multiplier"]
+      return factor * found, {"divergence": found, "penalty_factor": factor}
+
+    def discriminator_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+      keys = split_loss_key(key)
+      inputs = beside(batch.observation, params[LATENT])
+      action = sample_action(policy, params["policy"], inputs, keys.action).action
+      share = jax.random.uniform(keys.interpolation, (*batch.reward.shape, 1))
+      between = action + share * (batch.action - action)
+      # Every score depends on its own row's action alone, so that one gradient of their sum is that of each.
+      slope = jax.grad(lambda action: jnp.sum(score(params, inputs, action)))(between)
+      roughness = gradient_penalty(slope)
+      loss = roughness - divergence(params, inputs, action, batch)
+      return loss, {"discriminator_loss": loss, "gradient_penalty": roughness}
+
+    def multiplier_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+      inputs = beside(batch.observation, params[LATENT])
+      action = sample_action(policy, params["policy"], inputs, split_loss_key(key).action).action
+      found = divergence(params, inputs, action, batch)
+      loss = dual_ascent_loss(params["multiplier"], found, target=divergence_target)
+      return loss, {"multiplier_loss": loss}
+
+    plain = soft_actor_critic(
+      problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale, penalty=penalty
+    )
+    fixed = plain._replace(
+      init={**plain.init, "discriminator": discriminator.init},
+      losses={**plain.losses, "discriminator_loss": discriminator_loss},
+      trains={**plain.trains, **TRAINS},
+    )
     if divergence_target is None:
-      factor = behaviour_penalty * jax.lax.stop_gradient(jnp.mean(jnp.abs(jnp.min(values, axis=0))))
-    else:
-      factor = params["multiplier"]
-    return factor * found, {"divergence": found, "penalty_factor": factor}
+      return fixed
+    return fixed._replace(
+      init={**fixed.init, "multiplier": lambda key: jnp.asarray(behaviour_penalty, jnp.float32)},
+      losses={**fixed.losses, "multiplier_loss": multiplier_loss},
+      trains={**fixed.trains, **TRAINS_ADAPTIVE},
+      project={"multiplier": lambda multiplier: jnp.clip(multiplier, 0.0, max_penalty)},
+      learning_rates={"multiplier": penalty_rate},
+    )
 
-  def discriminator_loss(
-    params: dict[str, Params], batch: Transition, latents: Array, key: Key
-  ) -> tuple[Array, Metrics]:
-    keys = split_loss_key(key)
-    inputs = beside(batch.observation, latents)
-    action = sample_action(policy, params["policy"], inputs, keys.action).action
-    share = jax.random.uniform(keys.interpolation, (*batch.reward.shape, 1))
-    between = action + share * (batch.action - action)
-    # Every score depends on its own row's action alone, so that one gradient of their sum is that of each.
-    slope = jax.grad(lambda action: jnp.sum(score(params, inputs, action)))(between)
-    roughness = gradient_penalty(slope)
-    loss = roughness - divergence(params, inputs, action, batch)
-    return loss, {"discriminator_loss": loss, "gradient_penalty": roughness}
-
-  core = soft_actor_critic(problem, latent_size, hidden_sizes, reward_scale=reward_scale, penalty=penalty)
-  core = core._replace(
-    init={**core.init, "discriminator": discriminator.init},
-    losses={**core.losses, "discriminator_loss": discriminator_loss},
-    trains={**core.trains, **TRAINS},
-  )
-  if divergence_target is None:
-    return core
-  require(
-    behaviour_penalty <= max_penalty,
-    f"behaviour_penalty={behaviour_penalty} must not exceed max_penalty={max_penalty}",
-  )
-
-  def multiplier_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
-    inputs = beside(batch.observation, latents)
-    action = sample_action(policy, params["policy"], inputs, split_loss_key(key).action).action
-    found = divergence(params, inputs, action, batch)
-    loss = dual_ascent_loss(params["multiplier"], found, target=divergence_target)
-    return loss, {"multiplier_loss": loss}
-
-  return core._replace(
-    init={**core.init, "multiplier": lambda key: jnp.asarray(behaviour_penalty, jnp.float32)},
-    losses={**core.losses, "multiplier_loss": multiplier_loss},
-    trains={**core.trains, **TRAINS_ADAPTIVE},
-    project={"multiplier": lambda multiplier: jnp.clip(multiplier, 0.0, max_penalty)},
-    learning_rates={"multiplier": penalty_rate},
-  )
+  return make

@@ -1,8 +1,8 @@
-"""Soft actor-critic with a state value, conditioned on a latent task variable, as PEARL has it.
+"""Soft actor-critic (SAC) with a state value, conditioned on a latent task variable, as PEARL has it.
 
 Rakelly et al. 2019, "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables"
 (arXiv:1903.08254), on Haarnoja et al. 2018 (arXiv:1801.01290). With a ~ pi(.|s, z), one sample a row, kappa the reward
-scale and Vbar the slow copy of V:
+scale and Vbar the target network of V:
 
   critic_loss  sum_j mean (Q_j(s, a_data, z) - y)^2,  y = kappa r + gamma (1 - terminal) Vbar(s', z)
   value_loss   mean (V(s, z) - [min_j Q_j(s, a, z) - log pi(a|s, z)])^2
@@ -15,21 +15,22 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 
-from macaw_jax.actor_critics.core import (
+from macaw_jax.actor_critics.actor_critic import (
   ActionSample,
   ActorCritic,
+  MakeActorCritic,
   act_with,
   beside,
-  check_positive,
   latent_policy,
   sample_action,
   split_loss_key,
   state_value_critic_loss,
 )
+from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part
 from macaw_jax.losses.soft_actor_critic import actor_loss, policy_regularisation, state_value_loss
 from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.networks.value import value_network
-from macaw_jax.types import Array, Key, Metrics, Params, Problem, Transition
+from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
 TRAINS = {"critic_loss": ("critic",), "value_loss": ("value",), "policy_loss": ("policy",)}
 
@@ -45,44 +46,56 @@ def no_penalty(
   return jnp.zeros(()), {}
 
 
+@part
+def sac(
+  *, hidden_sizes: Sequence[int] = (128, 128), tau: float = 0.005, reward_scale: float = 100.0
+) -> MakeActorCritic:
+  """SAC: parts `critic` (two critics), `value` with the target network `target_value`, and `policy`.
+
+  Args:
+    hidden_sizes: Widths of the hidden layers of every network.
+    tau: Share of a part that enters its target network at each update.
+    reward_scale: kappa, on the rewards of the Bellman target alone. Data are scaled such that returns have size one.
+
+  Raises:
+    ValueError: for a setting outside its range.
+  """
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_shares(tau=tau)
+  check_positive(reward_scale=reward_scale)
+
+  def make(problem: Problem, latent_size: int) -> ActorCritic:
+    return soft_actor_critic(problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale)
+
+  return make
+
+
 def soft_actor_critic(
   problem: Problem,
   latent_size: int,
   hidden_sizes: Sequence[int],
   *,
+  tau: float,
   reward_scale: float,
   penalty: Penalty = no_penalty,
 ) -> ActorCritic:
-  """Parts `critic` (two critics), `value` with its slow copy `target_value`, and `policy`.
-
-  Args:
-    problem: Sizes of the data, and the discount gamma.
-    latent_size: L.
-    hidden_sizes: Widths of the hidden layers of every network.
-    reward_scale: kappa, on the rewards of the Bellman target alone.
-    penalty: What the policy's loss has beside the terms above.
-
-  Raises:
-    ValueError: for a reward scale that is not positive.
-  """
-  check_positive(reward_scale=reward_scale)
+  """`sac` on a problem, with a `penalty` beside the terms of the policy's loss above."""
   input_size = problem.observation_size + latent_size
   policy = latent_policy(problem, latent_size, hidden_sizes)
   critic = twin_critic(input_size, problem.action_size, hidden_sizes)
   value = value_network(input_size, hidden_sizes, layer="dense")
-
   critic_loss = state_value_critic_loss(problem, critic, value, value_part="target_value", reward_scale=reward_scale)
 
-  def value_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
-    inputs = beside(batch.observation, latents)
+  def value_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    inputs = beside(batch.observation, params[LATENT])
     sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
     values = critic.apply(params["critic"], inputs, sample.action)
     prediction = value.apply(params["value"], inputs)
     loss = state_value_loss(prediction, values, sample.log_prob, 1.0)
     return loss, {"value_loss": loss, "mean_value": jnp.mean(prediction)}
 
-  def policy_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
-    inputs = beside(batch.observation, latents)
+  def policy_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
+    inputs = beside(batch.observation, params[LATENT])
     sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
     values = critic.apply(params["critic"], inputs, sample.action)
     penalised, metrics = penalty(params, batch, inputs, sample, values)
@@ -96,4 +109,5 @@ def soft_actor_critic(
     trains=TRAINS,
     targets={"target_value": "value"},
     act=act_with(policy),
+    tau=tau,
   )

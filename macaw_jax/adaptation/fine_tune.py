@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import jax
 import optax
 
+from macaw_jax.hyperparameters import check_counts
 from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
 
 
@@ -14,7 +15,7 @@ def fine_tune(
   """`steps` rounds of optimiser steps on the whole support; a round steps the parts in the order of `losses`.
 
   Args:
-    losses: For each part that changes, the loss it descends; a later part sees the earlier ones' new values.
+    losses: For each part that changes, the loss that it minimises; a later part sees the earlier ones' new values.
     optimizers: For each such part, its optimiser, started afresh.
     steps: Number of rounds.
 
@@ -23,8 +24,7 @@ def fine_tune(
   """
   if losses.keys() != optimizers.keys():
     raise ValueError(f"losses name {sorted(losses)} and optimizers {sorted(optimizers)}: they must be the same parts")
-  if steps < 1:
-    raise ValueError(f"steps={steps} must be at least 1")
+  check_counts(steps=steps)
 
   def init(net: dict[str, Params]) -> Params:
     del net

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.adaptation.descent import gradient_descent, products_per_step
-from macaw_jax.hyperparameters import inverse_softplus, require, stop_gradient_if
+from macaw_jax.hyperparameters import check_choice, check_counts, check_positive, inverse_softplus, stop_gradient_if
 from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
 
 # Both computations are in one program, in one iteration of a loop, where a compiler could merge them; `jax.checkpoint`
@@ -20,17 +20,20 @@ REMATERIALISATIONS: dict[str, Callable[..., Any]] = {
 
 
 def split_rows(batch: Transition, parts: int) -> list[Transition]:
-  """Cuts a batch `[B]` into `parts` equal batches, in order. Raises ValueError if `parts` does not divide B."""
+  """Cuts a batch `[B]` into `parts` equal batches, in order. Raises ValueError if `parts` does not divide B.
+
+  There is one part for each adaptation step.
+  """
   rows = batch.reward.shape[0]
   if rows % parts:
-    raise ValueError(f"a support of {rows} transitions cannot be cut into {parts} equal inner steps")
+    raise ValueError(f"a support of {rows} transitions cannot be cut into adaptation_steps={parts} equal parts")
   size = rows // parts
   return [jax.tree.map(lambda x, i=i: x[i * size : (i + 1) * size], batch) for i in range(parts)]
 
 
 def target_name(part: str) -> str:
-  """The name under which a part's slow copy is handed to losses."""
-  return f"slow_{part}"
+  """The name under which a part's target network is handed to losses."""
+  return f"target_{part}"
 
 
 def gradient_step(
@@ -52,28 +55,24 @@ def gradient_step(
   with one step size per array. The changed part is returned as effective weights (`adaptation.descent`).
 
   Args:
-    loss: What each step descends.
+    loss: Minimised by each step.
     on: The part that changes.
     step_size: The initial step sizes.
-    learn_step_size: Whether meta-training learns them; they are kept positive by a softplus, and otherwise held.
+    learn_step_size: Whether meta-training learns them, kept positive by a softplus; otherwise they stay.
     steps: Number of steps K; the support is cut into K equal shares, in order.
     first_order: Whether meta-gradients ignore how an inner gradient depends on the parameters.
-    ema_decay: If set, a slow copy of the part, `slow_<on>`, is kept beside it (decay times itself plus the rest
+    ema_decay: If set, a target network of the part, `target_<on>`, is kept beside it (decay times itself plus the rest
       times the adapted parameters after each step). Losses see it, and it is returned with the change.
     learned: Scalars that the loss reads from its params by name, with their initial values, learned with the rule.
-    remat: What is computed again when differentiating through the steps, rather than kept: 'nothing', or
-      'inner_steps', each step's loss and gradient from the weights that it started from. The numbers are the same.
+    remat: Computed again when differentiating through the steps, rather than kept: 'nothing', or 'inner_steps', each step's loss and gradient from the weights that it started from. The numbers are the same.
       On a CPU, XLA as it comes merges both computations again, and nothing is saved (`benchmarks.memory`).
 
   Raises:
     ValueError: for fewer than one step, a step size that is not positive or an unknown `remat`.
   """
-  if steps < 1:
-    raise ValueError(f"steps={steps} must be at least 1")
-  require(step_size > 0, f"step_size={step_size} must be positive")
-  if remat not in REMATERIALISATIONS:
-    known = ", ".join(sorted(REMATERIALISATIONS))
-    raise ValueError(f"remat={remat!r} is unknown; choose one of {known}")
+  check_counts(steps=steps)
+  check_positive(step_size=step_size)
+  check_choice(REMATERIALISATIONS, remat=remat)
   descent_rule = gradient_descent(first_order=first_order, ema_decay=ema_decay)
 
   def loss_at(weights: Params, others: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
@@ -91,14 +90,14 @@ def gradient_step(
 
   def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
     params = net[on]
-    held = jnp.logical_not(learn_step_size)
-    raw_step_sizes = jax.tree.map(lambda raw: stop_gradient_if(held, raw), rule["raw_step_size"])
+    fixed = jnp.logical_not(learn_step_size)
+    raw_step_sizes = jax.tree.map(lambda raw: stop_gradient_if(fixed, raw), rule["raw_step_size"])
     step_sizes = jax.tree.map(jax.nn.softplus, raw_step_sizes)
 
     def changes_at(descent: Params) -> dict[str, Params]:
       changes = {on: descent_rule.weights(params, descent)}
       if ema_decay is not None:
-        changes[target_name(on)] = descent_rule.slow_weights(params, descent)
+        changes[target_name(on)] = descent_rule.target_weights(params, descent)
       return changes
 
     descent = descent_rule.init(params)

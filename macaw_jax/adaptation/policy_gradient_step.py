@@ -20,7 +20,7 @@ def policy_gradient_step(
   offset: bool | Array | None = None,
   first_order: bool | Array = False,
 ) -> Adaptation:
-  """As many steps on the part called `on` as the support has sets of episodes.
+  """As many gradient steps on the part called `on` as the support has sets of episodes.
 
   theta_1     = theta + offset - step sizes * grad loss(theta; episodes_0)
   theta_{k+1} = theta_k - step sizes * grad loss(theta_k; episodes_k)
@@ -31,31 +31,31 @@ def policy_gradient_step(
   loss are data, and have none.
 
   Args:
-    loss: `(params, episodes, key) -> (scalar, metrics)` of one set of episodes `[E, H, ...]`. What acts, what is
-      recorded and what learns must come to the same parameters, so it may not depend on the key; nor on anything that
-      is differentiated, but through `params`.
+    loss: `(params, episodes, key) -> (scalar, metrics)` of one set of episodes `[E, H, ...]`. Collection, the record of
+      behaviour policies and meta-training must come to the same parameters, so it may not depend on the key; nor on
+      anything that is differentiated, but through `params`.
     on: the part that changes.
     step_size: initial value of all step sizes.
     learn_step_sizes: whether meta-training learns them.
     offset: whether the offset, which starts at zero, is added and learned; None if there is none.
     first_order: whether meta-gradients ignore how an inner gradient depends on the parameters.
 
-  The support of `apply` is a Trajectory `[K, E, H, ...]`; with K = 0 the part stays as it is and no offset is added.
+  The support of `apply` is a Trajectory `[K, E, H, ...]`; without any, K = 0, the part stays as it is and no offset is added.
   """
-  descended = _value_and_gradient(loss, on)
+  value_and_gradient = _value_and_gradient(loss, on)
 
   def init(net: dict[str, Params]) -> Params:
     rule = {"step_size": jax.tree.map(lambda leaf: jnp.full(leaf.shape, step_size, leaf.dtype), net[on])}
     return rule if offset is None else rule | {"offset": jax.tree.map(jnp.zeros_like, net[on])}
 
   def apply(net: dict[str, Params], rule: Params, support: Trajectory, key: Key) -> tuple[dict[str, Params], Metrics]:
-    held = jnp.logical_not(learn_step_sizes)
-    step_sizes = jax.tree.map(partial(stop_gradient_if, held), rule["step_size"])
+    fixed = jnp.logical_not(learn_step_sizes)
+    step_sizes = jax.tree.map(partial(stop_gradient_if, fixed), rule["step_size"])
     params, metrics = net[on], {}
     num_steps = support.mask.shape[0]
     for index, step_key in enumerate(jax.random.split(key, num_steps)):
       episodes = jax.tree.map(lambda leaf, index=index: leaf[index], support)
-      metrics[f"inner_loss_{index}"], gradient = descended(net | {on: params}, episodes, step_key)
+      metrics[f"inner_loss_{index}"], gradient = value_and_gradient(net | {on: params}, episodes, step_key)
       gradient = jax.tree.map(partial(stop_gradient_if, first_order), gradient)
       params = jax.tree.map(lambda weight, size, slope: weight - size * slope, params, step_sizes, gradient)
       if index == 0 and offset is not None:

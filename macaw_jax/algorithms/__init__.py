@@ -1,10 +1,11 @@
-"""Every algorithm by name: `factory(problem, **hyperparameters) -> Algorithm`."""
+"""Every algorithm by name: `factory(problem, **settings) -> Algorithm`."""
 
 from collections.abc import Callable
 
-from macaw_jax.algorithms.corro import corro
+from macaw_jax.algorithms.contextual import context_optimizers
+from macaw_jax.algorithms.corro import contrastive_encoder, corro
 from macaw_jax.algorithms.csro import csro
-from macaw_jax.algorithms.focal import focal
+from macaw_jax.algorithms.focal import focal, metric_encoder
 from macaw_jax.algorithms.macaw import macaw
 from macaw_jax.algorithms.maml_awr import maml_awr
 from macaw_jax.algorithms.maml_rl import maml_rl
@@ -12,44 +13,59 @@ from macaw_jax.algorithms.multitask_awr import multitask_awr
 from macaw_jax.algorithms.multitask_bc import multitask_bc
 from macaw_jax.algorithms.norml import norml
 from macaw_jax.algorithms.pearl import pearl
-from macaw_jax.algorithms.pearl_offline import pearl_offline
+from macaw_jax.algorithms.pearl_offline import belief_encoder, pearl_offline
+from macaw_jax.algorithms.policy_gradient_inner import policy_gradient_inner
 from macaw_jax.algorithms.reptile import reptile
 from macaw_jax.algorithms.unicorn import unicorn
 from macaw_jax.types import Algorithm
 
-ALGORITHMS: dict[str, Callable[..., Algorithm]] = {
+MakeAlgorithm = Callable[..., Algorithm]
+
+# Of a recorded dataset.
+RECORDED: dict[str, MakeAlgorithm] = {
   "macaw": macaw,
   "maml_awr": maml_awr,
   "multitask_awr": multitask_awr,
   "multitask_bc": multitask_bc,
-  "pearl": pearl,
   "pearl_offline": pearl_offline,
   "focal": focal,
   "unicorn": unicorn,
   "csro": csro,
   "corro": corro,
+}
+# Of a replay buffer that the agent itself fills.
+REPLAYED: dict[str, MakeAlgorithm] = {
+  "pearl": pearl,
+}
+# Of fresh episodes of the present policy: batches are trajectories.
+ON_POLICY: dict[str, MakeAlgorithm] = {
   "maml_rl": maml_rl,
   "norml": norml,
   "reptile": reptile,
 }
-
-# Those that act in order to learn: their batches are trajectories, and they have no dataset.
-ON_POLICY = ("maml_rl", "norml", "reptile")
+ALGORITHMS: dict[str, MakeAlgorithm] = {**RECORDED, **REPLAYED, **ON_POLICY}
 
 __all__ = [
   "ALGORITHMS",
   "ON_POLICY",
+  "RECORDED",
+  "REPLAYED",
+  "belief_encoder",
+  "context_optimizers",
+  "contrastive_encoder",
   "corro",
   "csro",
   "focal",
   "macaw",
   "maml_awr",
   "maml_rl",
+  "metric_encoder",
   "multitask_awr",
   "multitask_bc",
   "norml",
   "pearl",
   "pearl_offline",
+  "policy_gradient_inner",
   "reptile",
   "unicorn",
 ]

@@ -1,75 +1,52 @@
-"""What context-based agents share: what they read of a transition, the actor-critic, the optimisers.
+"""The shared pieces of context-based agents: features of a transition, encoders, the optimisers of all parts.
 
-An algorithm is a `ContextEncoder`, how a latent is read from a task's transitions and by which losses that is learned,
-beside one of the actor-critics of `macaw_jax.actor_critics`.
+An algorithm is an encoder, which says how a latent is read from a task's transitions and by which losses that is
+learned, beside one of the actor-critics of `macaw_jax.actor_critics`. Both are values, as are the optimisers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 
-from macaw_jax.actor_critics import make_actor_critic
-from macaw_jax.algorithms.arguments import (
-  check_counts,
-  check_hidden_sizes,
-  check_learning_rates,
-  check_shares,
-  passes_arguments_to,
-)
-from macaw_jax.learners.context import (
-  ContextLearner,
-  Infer,
-  Net,
-  TaskLossFn,
-  context_learner,
-  given_latents,
-  split_update_key,
-)
+from macaw_jax.actor_critics import MakeActorCritic
+from macaw_jax.adaptation.encode import Infer
+from macaw_jax.hyperparameters import check_counts, check_not_negative, part
+from macaw_jax.learners.context import ContextLearner, Net, context_learner, on_query, split_update_key
 from macaw_jax.learners.gradient import MakeOptimizer, learning_rate
 from macaw_jax.losses.values import squared_error
 from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
-from macaw_jax.types import Algorithm, Array, Key, Params, Problem, TaskBatch, Transition
+from macaw_jax.types import (
+  LATENT,
+  Adaptation,
+  Algorithm,
+  Array,
+  Key,
+  LossFn,
+  Params,
+  Problem,
+  TaskBatch,
+  Transition,
+)
 
-SCALE = "scale"  # the part that holds the running scale of what encoders read
+SCALE = "scale"  # the part that holds the running scale of encoders' features
 KNOWN_LATENTS = "known_latents"  # the part that holds the newest latent of each training task
 
 Named = TypeVar("Named")
 
 
-def all_of(what: str, some: Mapping[str, Named], others: Mapping[str, Named]) -> dict[str, Named]:
+def all_of(kind: str, some: Mapping[str, Named], others: Mapping[str, Named]) -> dict[str, Named]:
   """Both in one table. Raises ValueError for a name that is in both."""
   if shared := some.keys() & others.keys():
-    raise ValueError(f"two {what} are called {', '.join(sorted(shared))}")
+    raise ValueError(f"two {kind} are called {', '.join(sorted(shared))}")
   return {**some, **others}
 
 
-class ContextEncoder(NamedTuple):
-  """How a latent is read from a task's transitions, and learned.
-
-  `keeps_learning` names the parts that `encoder_steps` does not stop; the other fields are those of `ContextLearner`.
-  """
-
-  latent_size: int
-  init: Mapping[str, Callable[[Key], Params]]
-  infer: Infer
-  prior: Callable[[Net, Key], Array]
-  losses: Mapping[str, TaskLossFn]
-  follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
-  keeps_learning: tuple[str, ...] = ()
-
-  def with_terms(
-    self, parts: Mapping[str, Callable[[Key], Params]], losses: Mapping[str, TaskLossFn]
-  ) -> "ContextEncoder":
-    """The encoder with more parts and losses. Raises ValueError for a name that it has."""
-    return self._replace(init=all_of("parts", self.init, parts), losses=all_of("losses", self.losses, losses))
-
-
 class Reading(NamedTuple):
-  """What is read of a transition: standardised rows [..., F], behaviour (s, a) first, then outcome (r, s' - s).
+  """Features of a transition: standardised rows [..., F], behaviour (s, a) first, then outcome (r, s' - s).
 
   init:   makes the running scale
   rows:   `(net, transitions [...]) -> [..., F]`
@@ -94,7 +71,7 @@ class Reading(NamedTuple):
   def outcome_error(self, prediction: Array, outcome: Array) -> Array:
     """Mean (r^ - r)^2 + mean (change^ - change)^2, [..., R] to []: a reward counts as much as a whole change of state.
 
-    In one mean over all coordinates the reward, which is what most tasks differ in, would be one of many.
+    In one mean over all coordinates the reward, in which most tasks differ, would be one of many.
     """
     error = squared_error(prediction[..., :1], outcome[..., :1])
     if self.outcome_size == 1:
@@ -102,8 +79,53 @@ class Reading(NamedTuple):
     return error + squared_error(prediction[..., 1:], outcome[..., 1:])
 
 
+class ContextEncoder(NamedTuple):
+  """How a latent is read from a task's transitions, and learned.
+
+  adaptation:     the encoder itself, `{LATENT: z}` from a context
+  reading:        the features that it reads of a transition
+  embed:          `(net, context [..., C, ...]) -> [..., C, L]`, the embedding of each transition; None where the latent
+                  is no pool of embeddings
+  trains:         for each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic that
+                  trains parts of the encoder as well; the rest of the table is the actor-critic's own
+  keeps_learning: the parts that `encoder_steps` does not stop
+  The other fields are those of `ContextLearner`.
+  """
+
+  latent_size: int
+  init: Mapping[str, Callable[[Key], Params]]
+  adaptation: Adaptation
+  prior: Callable[[Net, Key], Net]
+  losses: Mapping[str, LossFn]
+  trains: Mapping[str, tuple[str, ...]]
+  follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
+  reading: Reading
+  embed: Callable[[Net, Transition], Array] | None = None
+  keeps_learning: tuple[str, ...] = ()
+
+  def with_terms(
+    self,
+    parts: Mapping[str, Callable[[Key], Params]],
+    losses: Mapping[str, LossFn],
+    trains: Mapping[str, tuple[str, ...]],
+  ) -> "ContextEncoder":
+    """The encoder with more parts and losses. Raises ValueError for a name that it has."""
+    return self._replace(
+      init=all_of("parts", self.init, parts),
+      losses=all_of("losses", self.losses, losses),
+      trains=all_of("rows of the table", self.trains, trains),
+    )
+
+
+MakeEncoder = Callable[[Problem], ContextEncoder]
+"""`(problem) -> encoder`; `metric_encoder()`, `belief_encoder()` and `contrastive_encoder()` are such values."""
+
+MakeContextOptimizers = Callable[[ContextEncoder, Iterable[str], Iterable[str]], dict[str, optax.GradientTransformation]]
+"""`(encoder, its trained parts, the actor-critic's parts) -> the optimiser of each part`."""
+
+
 def reading(problem: Problem, *, next_observation: bool) -> Reading:
-  """What encoders read of a transition: (s, a, r), and s' - s with `next_observation`. Never whether it was the last.
+  """The features that encoders read of a transition: (s, a, r), and s' - s with `next_observation`, but no episode end.
 
   Standardised by a running scale, which is a part of the net: a reward whose returns have size one is itself a
   hundredth, beside observations of size one, and an encoder would not see it.
@@ -141,7 +163,7 @@ class KnownLatents(NamedTuple):
 
   init: Callable[[Key], Array]
   follow: Callable[[Net, TaskBatch, Key], Array]
-  prior: Callable[[Net, Key], Array]
+  prior: Callable[[Net, Key], Net]
 
 
 def known_latents(infer: Infer, problem: Problem, latent_size: int) -> KnownLatents:
@@ -154,90 +176,86 @@ def known_latents(infer: Infer, problem: Problem, latent_size: int) -> KnownLate
   def follow(net: Net, tasks: TaskBatch, key: Key) -> Array:
     return net[KNOWN_LATENTS].at[tasks.task_index].set(infer(net, tasks.support, split_update_key(key).latent))
 
-  def prior(net: Net, key: Key) -> Array:
-    return jax.random.choice(key, net[KNOWN_LATENTS])
+  def prior(net: Net, key: Key) -> Net:
+    return {LATENT: jax.random.choice(key, net[KNOWN_LATENTS])}
 
   return KnownLatents(init, follow, prior)
 
 
-@passes_arguments_to(make_actor_critic, but=("latent_size", "hidden_sizes"))
-def contextual_agent(
-  problem: Problem,
-  encoder: ContextEncoder,
-  trains: Mapping[str, tuple[str, ...]],
+@part
+def context_optimizers(
   *,
-  core: str = "iql",
-  hidden_sizes: Sequence[int] = (128, 128),
-  tau: float = 0.005,
   agent_learning_rate: float = 1e-3,
   encoder_learning_rate: float = 1e-3,
   encoder_steps: int | None = None,
   decay_steps: int | None = None,
   optimizer: MakeOptimizer = optax.adam,
-  **core_arguments: Any,
+) -> MakeContextOptimizers:
+  """One optimiser for each part, with one learning rate for the actor-critic and one for the encoder.
+
+  Args:
+    agent_learning_rate: Of the actor-critic.
+    encoder_learning_rate: Of the encoder's parts.
+    encoder_steps: Updates after which the embedding of a transition stands still; None trains it throughout. The
+      running scale of its features goes on, by less and less. In `corro` the aggregator goes on as well, and so does the
+      scale of the latents, which never settles: it reaches back 100 updates.
+    decay_steps: Updates over which the learning rates fall to zero (`learners.gradient.learning_rate`); None keeps them.
+    optimizer: Makes a part's optimiser from its learning rate.
+
+  Raises:
+    ValueError: for a setting outside its range.
+  """
+  check_counts(decay_steps=decay_steps, encoder_steps=encoder_steps)
+  check_not_negative(agent_learning_rate=agent_learning_rate, encoder_learning_rate=encoder_learning_rate)
+
+  def make(
+    encoder: ContextEncoder, encoder_parts: Iterable[str], agent_parts: Iterable[str]
+  ) -> dict[str, optax.GradientTransformation]:
+    agent_rate, encoder_rate = (learning_rate(r, decay_steps) for r in (agent_learning_rate, encoder_learning_rate))
+    stopping_rate = encoder_rate if encoder_steps is None else _until(encoder_steps, encoder_rate)
+    rates = {name: encoder_rate if name in encoder.keeps_learning else stopping_rate for name in encoder_parts}
+    return {name: optimizer(rate) for name, rate in (rates | dict.fromkeys(agent_parts, agent_rate)).items()}
+
+  return make
+
+
+def contextual_agent(
+  problem: Problem, encoder: ContextEncoder, actor_critic: MakeActorCritic, optimizer: MakeContextOptimizers
 ) -> Algorithm:
   """An encoder beside an actor-critic.
 
   Args:
     problem: Sizes of the data.
     encoder: How a latent is read and learned.
-    trains: For each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic that
-      trains parts of the encoder as well; the rest of the table is the actor-critic's own.
-    core: The actor-critic, 'sac', 'iql', 'awac' or 'brac'.
-    hidden_sizes: Of every network of the actor-critic.
-    tau: Share of a part that enters its slow copy at each update.
-    agent_learning_rate: Of the actor-critic.
-    encoder_learning_rate: Of the encoder's parts.
-    encoder_steps: Updates after which what embeds a transition stands still; None trains it throughout. The running
-      scale of what it reads goes on, by less and less. In `corro` the aggregator goes on as well, and so does the scale
-      of the latents, which never settles: it reaches back 100 updates.
-    decay_steps: Updates over which the learning rates fall to zero (`meta_learner.learning_rate`); None keeps them.
-    optimizer: Makes a part's optimiser from its learning rate.
-    **core_arguments: Those of `macaw_jax.actor_critics.make_actor_critic`, which says who reads them: reward_scale;
-      expectile, temperature and max_weight of advantage weights; behaviour_penalty, divergence_target,
-      max_penalty and penalty_rate of 'brac'.
+    actor_critic: Makes the actor-critic.
+    optimizer: Makes the optimisers of all parts.
 
   Raises:
-    TypeError: for an unknown argument. ValueError: for one outside its range that the core reads, and for a part or a
-      loss of the encoder that is called like one of the actor-critic.
+    ValueError: for a part or a loss of the encoder that is called like one of the actor-critic.
   """
-  check_hidden_sizes(hidden_sizes=hidden_sizes)
-  check_shares(tau=tau)
-  check_learning_rates(
-    decay_steps, agent_learning_rate=agent_learning_rate, encoder_learning_rate=encoder_learning_rate
-  )
-  if encoder_steps is not None:
-    check_counts(encoder_steps=encoder_steps)
-  agent = make_actor_critic(core, problem, latent_size=encoder.latent_size, hidden_sizes=hidden_sizes, **core_arguments)
-  agent_losses = {name: given_latents(loss, encoder.infer) for name, loss in agent.losses.items()}
-  table = dict(agent.trains) | dict(trains)
-  trained_by_encoder = {part for parts in table.values() for part in parts} - agent.init.keys()
-  encoder_rate = learning_rate(encoder_learning_rate, decay_steps)
-  stopping_rate = encoder_rate if encoder_steps is None else _until(encoder_steps, encoder_rate)
-  agent_rate = learning_rate(agent_learning_rate, decay_steps)
+  agent = actor_critic(problem, encoder.latent_size)
+  agent_losses = {name: on_query(loss, encoder.adaptation) for name, loss in agent.losses.items()}
+  table = {**agent.trains, **encoder.trains}
+  trained_by_encoder = {name for names in table.values() for name in names} - agent.init.keys()
   return context_learner(
     ContextLearner(
       init=all_of("parts", encoder.init, agent.init),
-      infer=encoder.infer,
+      encoder=encoder.adaptation,
       prior=encoder.prior,
       losses=all_of("losses", encoder.losses, agent_losses),
       trains=table,
       targets=agent.targets,
-      tau=tau,
-      follows={**encoder.follows, **{part: _projected(part, project) for part, project in agent.project.items()}},
+      tau=agent.tau,
+      follows={**encoder.follows, **{name: _projected(name, project) for name, project in agent.project.items()}},
       act=agent.act,
     ),
-    {
-      part: optimizer(encoder_rate if part in encoder.keeps_learning else stopping_rate)
-      for part in sorted(trained_by_encoder)
-    }
-    | {part: optimizer(agent_rate) for part in agent.init}
-    | {part: optax.sgd(rate) for part, rate in agent.learning_rates.items()},
+    optimizer(encoder, sorted(trained_by_encoder), agent.init)
+    | {name: optax.sgd(rate) for name, rate in agent.learning_rates.items()},
   )
 
 
-def _projected(part: str, project: Callable[[Params], Params]) -> Callable[[Net, TaskBatch, Key], Params]:
-  return lambda net, tasks, key: project(net[part])
+def _projected(name: str, project: Callable[[Params], Params]) -> Callable[[Net, TaskBatch, Key], Params]:
+  return lambda net, tasks, key: project(net[name])
 
 
 def _until(steps: int, rate: float | optax.Schedule) -> optax.Schedule:

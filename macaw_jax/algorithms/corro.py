@@ -1,4 +1,4 @@
-"""CORRO: a latent from contrasts between what a task makes of a state and an action and what another would.
+"""CORRO: a latent from contrasts between a task's outcome of a state and an action and those of other tasks.
 
 Yuan and Lu 2022, "Robust Task Representations for Offline Meta-Reinforcement Learning via Contrastive Learning"
 (arXiv:2206.10442).
@@ -6,9 +6,10 @@ Yuan and Lu 2022, "Robust Task Representations for Offline Meta-Reinforcement Le
 Latent:    z = sum_n softmax_n(w . k_n + b) k_n, k_n = e(x_n) / |e(x_n)| over the transitions of a context,
            standardised over tasks and clipped to [-10, 10]: a context unlike those of training, such as one of few
            transitions, keeps little but on which side of the others it lies
-Training:  the encoder e descends InfoNCE: a transition must be nearer to another of its task than to copies of itself
-           with other outcomes, x* = (s, a, r*, s*), which differ from it in nothing that behaviour decides;
-           critics and aggregator (w, b) descend L_Q, e held fixed; the rest of the actor-critic its own losses
+Training:  the encoder e minimises InfoNCE: a transition must be nearer to another of its task than to copies of itself
+           with other outcomes, x* = (s, a, r*, s*), which differ from it in nothing that the behaviour policy decides;
+           critics and aggregator (w, b) minimise L_Q, e under a stop-gradient; the rest of the actor-critic its own
+           losses
 Outcomes:  'reward_noise': r* = r + noise, s* = s'; or 'generator': from a conditional variational autoencoder
            (s, a, latent) -> (r, s' - s), trained beside on all tasks as one, its latent drawn from N(0, I)
 A new task: z of its context; without any context the latent of some training task
@@ -18,21 +19,25 @@ The released code trains generator, encoder and agent one after the other. Here 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.algorithms.arguments import check_counts, check_hidden_sizes, passes_arguments_to
+from macaw_jax.actor_critics import MakeActorCritic, iql
+from macaw_jax.adaptation import encode
 from macaw_jax.algorithms.contextual import (
   KNOWN_LATENTS,
   SCALE,
   ContextEncoder,
+  MakeContextOptimizers,
+  MakeEncoder,
+  context_optimizers,
   contextual_agent,
   known_latents,
   reading,
 )
-from macaw_jax.hyperparameters import require
+from macaw_jax.hyperparameters import check_choice, check_counts, check_positive, check_sizes, part
 from macaw_jax.learners.context import Net, split_update_key
 from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal
 from macaw_jax.networks.encoders import (
@@ -45,11 +50,11 @@ from macaw_jax.networks.encoders import (
 from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem, TaskBatch, Transition
 
-# Which loss trains which parts, beside the actor-critic's own table; every other gradient is exactly zero.
+# The parts that each loss trains, beside the actor-critic's own table; every other gradient is exactly zero.
 TRAINS = {"contrastive_loss": ("encoder",), "critic_loss": ("aggregator", "critic")}
 GENERATOR_TRAINS = {"generator_loss": ("generator",)}
 
-LATENT_SCALE = "latent_scale"  # the part that holds the running scale of what the aggregator gives
+LATENT_SCALE = "latent_scale"  # the part that holds the running scale of the aggregator's outputs
 NEGATIVES = ("reward_noise", "generator")
 LATENT_BATCHES = 100.0  # that its mean reaches back: embeddings move while the encoder learns
 KL_WEIGHT = 0.2  # beta of the generator, as released
@@ -78,12 +83,11 @@ def noisy_rewards(outcome: Array, key: Key, count: int, noise: float) -> Array:
   return repeat_rows(outcome, count).at[..., 0].add(drawn)
 
 
-@passes_arguments_to(contextual_agent)
-def corro(
-  problem: Problem,
+@part
+def contrastive_encoder(
   *,
   latent_size: int = 5,
-  encoder_hidden_sizes: Sequence[int] = (64, 64),
+  hidden_sizes: Sequence[int] = (64, 64),
   next_observation: bool = True,
   negatives: str = "reward_noise",
   num_negatives: int = 16,
@@ -92,128 +96,145 @@ def corro(
   queries_per_task: int = 16,
   generator_latent_size: int = 5,
   generator_hidden_sizes: Sequence[int] = (64,),
-  **arguments: Any,
-) -> Algorithm:
-  """CORRO.
+) -> MakeEncoder:
+  """CORRO's encoder.
 
   Args:
-    problem: Sizes and discount of the data.
     latent_size: Of z.
-    encoder_hidden_sizes: Of the network that embeds a transition.
+    hidden_sizes: Of the network that embeds a transition.
     next_observation: Whether it sees s' - s beside (s, a, r).
     negatives: Where other outcomes come from: 'reward_noise' for tasks that differ in rewards, 'generator' for any
       whose data overlap in states and actions.
     num_negatives: K, for each query.
     reward_noise: Standard deviation of the noise, in standard deviations of the rewards.
-    contrastive_temperature: tau.
+    contrastive_temperature: By which likenesses are divided in the contrast.
     queries_per_task: Transitions of a task that an update contrasts; at most half of its support.
     generator_latent_size: Of the autoencoder.
     generator_hidden_sizes: Of its encoder and of its decoder.
-    **arguments: Those of `contextual.contextual_agent`.
 
   Raises:
-    TypeError: for an unknown argument. ValueError: for one outside its range.
+    ValueError: for a setting outside its range.
   """
-  check_hidden_sizes(encoder_hidden_sizes=encoder_hidden_sizes)
-  check_hidden_sizes(generator_hidden_sizes=generator_hidden_sizes)
-  require(reward_noise > 0, f"reward_noise={reward_noise} must be positive")
-  require(contrastive_temperature > 0, f"contrastive_temperature={contrastive_temperature} must be positive")
+  check_sizes(hidden_sizes=hidden_sizes, generator_hidden_sizes=generator_hidden_sizes)
+  check_positive(reward_noise=reward_noise, contrastive_temperature=contrastive_temperature)
   check_counts(
     latent_size=latent_size,
     num_negatives=num_negatives,
     queries_per_task=queries_per_task,
     generator_latent_size=generator_latent_size,
   )
-  if negatives not in NEGATIVES:
-    raise ValueError(f"negatives={negatives!r} is unknown; choose one of {', '.join(NEGATIVES)}")
-  read = reading(problem, next_observation=next_observation)
-  network = transition_encoder(read.size, latent_size, encoder_hidden_sizes)
-  recognise = transition_encoder(read.size, 2 * generator_latent_size, generator_hidden_sizes)
-  decode = transition_encoder(read.behaviour_size + generator_latent_size, read.outcome_size, generator_hidden_sizes)
+  check_choice(NEGATIVES, negatives=negatives)
 
-  def embed(net: Net, rows: Array) -> Array:
-    return normalise_to_sphere(network.apply(net["encoder"], rows))
+  def make(problem: Problem) -> ContextEncoder:
+    read = reading(problem, next_observation=next_observation)
+    network = transition_encoder(read.size, latent_size, hidden_sizes)
+    recognise = transition_encoder(read.size, 2 * generator_latent_size, generator_hidden_sizes)
+    decode = transition_encoder(read.behaviour_size + generator_latent_size, read.outcome_size, generator_hidden_sizes)
 
-  def aggregate(net: Net, context: Transition) -> Array:
-    """What a context comes to, in the unit ball: [T, L]."""
-    embeddings = embed(net, read.rows(net, context))  # [T, C, L]
-    scores = embeddings @ net["aggregator"]["weights"] + net["aggregator"]["bias"]
-    return attention_pool(embeddings, scores)
+    def embed(net: Net, rows: Array) -> Array:
+      return normalise_to_sphere(network.apply(net["encoder"], rows))
 
-  def infer(net: Net, context: Transition, key: Key) -> Array:
-    # Tasks lie many of their own spreads apart, and yet all in one small spot of the ball: most of an embedding says
-    # that the transition is a real one. An actor-critic would not see the differences.
-    del key
-    return standardise(net[LATENT_SCALE], aggregate(net, context))
+    def aggregate(net: Net, context: Transition) -> Array:
+      """The pool of a context, in the unit ball: [..., L]."""
+      embeddings = embed(net, read.rows(net, context))  # [..., C, L]
+      scores = embeddings @ net["aggregator"]["weights"] + net["aggregator"]["bias"]
+      return attention_pool(embeddings, scores, context.mask)
 
-  def follow_latents(net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
-    del key
-    return update_scale(net[LATENT_SCALE], aggregate(net, tasks.support), max_count=LATENT_BATCHES)
+    def infer(net: Net, context: Transition, key: Key) -> Array:
+      # Tasks lie many of their own spreads apart, and yet all in one small spot of the ball: most of an embedding says
+      # that the transition is a real one. An actor-critic would not see the differences.
+      del key
+      return standardise(net[LATENT_SCALE], aggregate(net, context))
 
-  def init_latent_scale(key: Key) -> RunningScale:
-    del key
-    return initial_scale(latent_size)
+    def follow_latents(net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
+      del key
+      return update_scale(net[LATENT_SCALE], aggregate(net, tasks.support), max_count=LATENT_BATCHES)
 
-  def init_aggregator(key: Key) -> Params:
-    """Zero scores: the aggregator begins as the mean."""
-    del key
-    return {"weights": jnp.zeros(latent_size), "bias": jnp.zeros(())}
+    def init_latent_scale(key: Key) -> RunningScale:
+      del key
+      return initial_scale(latent_size)
 
-  def init_generator(key: Key) -> Params:
-    key_recognise, key_decode = jax.random.split(key)
-    return {"recognise": recognise.init(key_recognise), "decode": decode.init(key_decode)}
+    def init_aggregator(key: Key) -> Params:
+      """Zero scores: the aggregator begins as the mean."""
+      del key
+      return {"weights": jnp.zeros(latent_size), "bias": jnp.zeros(())}
 
-  def other_outcomes(net: Net, behaviour: Array, outcome: Array, key: Key) -> Array:
-    """Outcomes [..., K, R] that another task may make of (s, a)."""
-    if negatives == "reward_noise":
-      return noisy_rewards(outcome, key, num_negatives, reward_noise)
-    latents = jax.random.normal(key, (*behaviour.shape[:-1], num_negatives, generator_latent_size))
-    inputs = jnp.concatenate([repeat_rows(behaviour, num_negatives), latents], axis=-1)
-    return decode.apply(net["generator"]["decode"], inputs)
+    def init_generator(key: Key) -> Params:
+      key_recognise, key_decode = jax.random.split(key)
+      return {"recognise": recognise.init(key_recognise), "decode": decode.init(key_decode)}
 
-  def contrastive_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    rows = read.rows(net, tasks.support)  # [T, C, F]
-    half = rows.shape[1] // 2
-    if queries_per_task > half:
-      raise ValueError(f"queries_per_task={queries_per_task} exceeds half of the {rows.shape[1]} rows of a support")
-    queries, positives = rows[:, :queries_per_task], rows[:, half : half + queries_per_task]
-    behaviour, outcome = read.split(queries)
-    others = other_outcomes(net, behaviour, outcome, split_encoder_key(key).negatives)  # [T, Q, K, R]
-    loss = info_nce(
-      embed(net, queries),
-      embed(net, positives),
-      embed(net, jnp.concatenate([repeat_rows(behaviour, num_negatives), others], axis=-1)),
-      temperature=contrastive_temperature,
+    def other_outcomes(net: Net, behaviour: Array, outcome: Array, key: Key) -> Array:
+      """Outcomes [..., K, R] that another task may make of (s, a)."""
+      if negatives == "reward_noise":
+        return noisy_rewards(outcome, key, num_negatives, reward_noise)
+      latents = jax.random.normal(key, (*behaviour.shape[:-1], num_negatives, generator_latent_size))
+      inputs = jnp.concatenate([repeat_rows(behaviour, num_negatives), latents], axis=-1)
+      return decode.apply(net["generator"]["decode"], inputs)
+
+    def contrastive_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+      rows = read.rows(net, tasks.support)  # [T, C, F]
+      half = rows.shape[1] // 2
+      if queries_per_task > half:
+        raise ValueError(f"queries_per_task={queries_per_task} exceeds half of the {rows.shape[1]} rows of a support")
+      queries, positives = rows[:, :queries_per_task], rows[:, half : half + queries_per_task]
+      behaviour, outcome = read.split(queries)
+      others = other_outcomes(net, behaviour, outcome, split_encoder_key(key).negatives)  # [T, Q, K, R]
+      loss = info_nce(
+        embed(net, queries),
+        embed(net, positives),
+        embed(net, jnp.concatenate([repeat_rows(behaviour, num_negatives), others], axis=-1)),
+        temperature=contrastive_temperature,
+      )
+      return loss, {"contrastive_loss": loss}
+
+    def generator_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+      rows = read.rows(net, tasks.query)
+      behaviour, outcome = read.split(rows)
+      mean, log_variance = jnp.split(recognise.apply(net["generator"]["recognise"], rows), 2, axis=-1)
+      belief = Gaussian(mean, jnp.exp(log_variance))
+      latents = sample_gaussian(belief, split_encoder_key(key).generator)
+      decoded = decode.apply(net["generator"]["decode"], jnp.concatenate([behaviour, latents], axis=-1))
+      error, divergence = read.outcome_error(decoded, outcome), jnp.mean(kl_to_standard_normal(*belief))
+      return error + KL_WEIGHT * divergence, {"generator_error": error, "generator_kl": divergence}
+
+    known = known_latents(infer, problem, latent_size)
+    encoder = ContextEncoder(
+      latent_size=latent_size,
+      init={
+        SCALE: read.init,
+        "encoder": network.init,
+        "aggregator": init_aggregator,
+        LATENT_SCALE: init_latent_scale,
+        KNOWN_LATENTS: known.init,
+      },
+      adaptation=encode(infer),
+      prior=known.prior,
+      losses={"contrastive_loss": contrastive_loss},
+      trains=TRAINS,
+      follows={SCALE: read.follow, LATENT_SCALE: follow_latents, KNOWN_LATENTS: known.follow},
+      reading=read,
+      keeps_learning=("aggregator",),
     )
-    return loss, {"contrastive_loss": loss}
+    if negatives == "reward_noise":
+      return encoder
+    return encoder.with_terms({"generator": init_generator}, {"generator_loss": generator_loss}, GENERATOR_TRAINS)
 
-  def generator_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    rows = read.rows(net, tasks.query)
-    behaviour, outcome = read.split(rows)
-    mean, log_variance = jnp.split(recognise.apply(net["generator"]["recognise"], rows), 2, axis=-1)
-    belief = Gaussian(mean, jnp.exp(log_variance))
-    latents = sample_gaussian(belief, split_encoder_key(key).generator)
-    decoded = decode.apply(net["generator"]["decode"], jnp.concatenate([behaviour, latents], axis=-1))
-    error, divergence = read.outcome_error(decoded, outcome), jnp.mean(kl_to_standard_normal(belief))
-    return error + KL_WEIGHT * divergence, {"generator_error": error, "generator_kl": divergence}
+  return make
 
-  known = known_latents(infer, problem, latent_size)
-  encoder = ContextEncoder(
-    latent_size=latent_size,
-    init={
-      SCALE: read.init,
-      "encoder": network.init,
-      "aggregator": init_aggregator,
-      LATENT_SCALE: init_latent_scale,
-      KNOWN_LATENTS: known.init,
-    },
-    infer=infer,
-    prior=known.prior,
-    losses={"contrastive_loss": contrastive_loss},
-    follows={SCALE: read.follow, LATENT_SCALE: follow_latents, KNOWN_LATENTS: known.follow},
-    keeps_learning=("aggregator",),
-  )
-  if negatives == "reward_noise":
-    return contextual_agent(problem, encoder, TRAINS, **arguments)
-  encoder = encoder.with_terms({"generator": init_generator}, {"generator_loss": generator_loss})
-  return contextual_agent(problem, encoder, TRAINS | GENERATOR_TRAINS, **arguments)
+
+def corro(
+  problem: Problem,
+  *,
+  encoder: MakeEncoder = contrastive_encoder(),
+  actor_critic: MakeActorCritic = iql(),
+  optimizer: MakeContextOptimizers = context_optimizers(),
+) -> Algorithm:
+  """CORRO.
+
+  Args:
+    problem: Sizes and discount of the data.
+    encoder: Reads the latent.
+    actor_critic: Learns to act by it; its critic's loss trains the aggregator too.
+    optimizer: Optimisers of all parts.
+  """
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer)

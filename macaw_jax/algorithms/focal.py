@@ -4,115 +4,124 @@ Li et al. 2021, "FOCAL: Efficient Fully-Offline Meta-Reinforcement Learning via 
 Regularization" (arXiv:2010.01112).
 
 Latent:    z = mean_n tanh(e(x_n)) over the transitions of a context
-Training:  the encoder descends the metric loss alone: contexts of one task attract, those of two tasks repel;
-           the actor-critic descends its own losses, z held fixed
+Training:  the encoder minimises the metric loss alone: contexts of one task attract, those of two tasks repel;
+           the actor-critic minimises its own losses, z under a stop-gradient
 A new task: z of its context; without any context the latent of some training task
 
 Each task of a batch gives two contexts, the halves of its support, so that every batch has contexts to attract. The
 released sampler draws tasks without replacement, one context each, and then nothing attracts.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from macaw_jax.algorithms.arguments import check_counts, check_hidden_sizes, passes_arguments_to, split_arguments
+from macaw_jax.actor_critics import MakeActorCritic, iql
+from macaw_jax.adaptation import encode
 from macaw_jax.algorithms.contextual import (
   KNOWN_LATENTS,
   SCALE,
   ContextEncoder,
-  Reading,
+  MakeContextOptimizers,
+  MakeEncoder,
+  context_optimizers,
   contextual_agent,
   known_latents,
   reading,
 )
-from macaw_jax.hyperparameters import require
+from macaw_jax.hyperparameters import check_counts, check_not_negative, check_positive, check_sizes, part
 from macaw_jax.learners.context import Net
 from macaw_jax.losses.embeddings import pairwise_metric
 from macaw_jax.networks.encoders import mean_pool, transition_encoder
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch, Transition
 
-# Which loss trains which parts, beside the actor-critic's own table; every other gradient is exactly zero.
+# The parts that each loss trains, beside the actor-critic's own table; every other gradient is exactly zero.
 TRAINS = {"metric_loss": ("encoder",)}
 
 
-class MetricEncoder(NamedTuple):
-  """FOCAL's encoder, for the algorithms that add a term to its loss.
-
-  reading: what is read of a transition
-  embed:   `(net, context [T, C, ...]) -> [T, C, L]`, the embedding of each transition, in (-1, 1)
-  encoder: all of it, as FOCAL has it
-  """
-
-  reading: Reading
-  embed: Callable[[Net, Transition], Array]
-  encoder: ContextEncoder
-
-
+@part
 def metric_encoder(
-  problem: Problem,
   *,
   latent_size: int = 5,
-  encoder_hidden_sizes: Sequence[int] = (64, 64),
+  hidden_sizes: Sequence[int] = (64, 64),
   next_observation: bool = True,
   metric_weight: float = 10.0,
   repulsion: float = 1.0,
   repulsion_offset: float = 0.1,
-) -> MetricEncoder:
-  """FOCAL's encoder; see `focal` for the arguments."""
-  check_hidden_sizes(encoder_hidden_sizes=encoder_hidden_sizes)
-  require(metric_weight >= 0, f"metric_weight={metric_weight} must not be negative")
-  require(repulsion >= 0, f"repulsion={repulsion} must not be negative")
-  require(repulsion_offset > 0, f"repulsion_offset={repulsion_offset} must be positive")
+) -> MakeEncoder:
+  """FOCAL's encoder.
+
+  Args:
+    latent_size: Of z.
+    hidden_sizes: Of the network that embeds a transition.
+    next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
+    metric_weight: Of the metric loss. Without another loss beside it, it matters for Adam's rounding alone; 0 leaves
+      the encoder as it is.
+    repulsion: beta in beta / (d + epsilon) for two tasks whose latents have the mean squared distance d.
+    repulsion_offset: epsilon in it.
+
+  Raises:
+    ValueError: for a setting outside its range.
+  """
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_not_negative(metric_weight=metric_weight, repulsion=repulsion)
+  check_positive(repulsion_offset=repulsion_offset)
   check_counts(latent_size=latent_size)
-  read = reading(problem, next_observation=next_observation)
-  network = transition_encoder(read.size, latent_size, encoder_hidden_sizes)
 
-  def embed(net: Net, context: Transition) -> Array:
-    return jnp.tanh(network.apply(net["encoder"], read.rows(net, context)))
+  def make(problem: Problem) -> ContextEncoder:
+    read = reading(problem, next_observation=next_observation)
+    network = transition_encoder(read.size, latent_size, hidden_sizes)
 
-  def infer(net: Net, context: Transition, key: Key) -> Array:
-    del key
-    return mean_pool(embed(net, context))
+    def embed(net: Net, context: Transition) -> Array:
+      return jnp.tanh(network.apply(net["encoder"], read.rows(net, context)))
 
-  def metric_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    del key
-    embeddings = embed(net, tasks.support)  # [T, C, L]
-    half = embeddings.shape[1] // 2
-    if half < 1:
-      raise ValueError("a support of one transition: the metric loss halves it, and needs two or more")
-    latents = jnp.concatenate([mean_pool(embeddings[:, :half]), mean_pool(embeddings[:, half:])])  # [2 T, L]
-    labels = jnp.concatenate([tasks.task_index, tasks.task_index])
-    loss = pairwise_metric(latents, labels, repulsion=repulsion, epsilon=repulsion_offset, weight=metric_weight)
-    return loss, {"metric_loss": loss, "latent_std": jnp.mean(jnp.std(latents, axis=0))}
+    def infer(net: Net, context: Transition, key: Key) -> Array:
+      del key
+      return mean_pool(embed(net, context), context.mask)
 
-  known = known_latents(infer, problem, latent_size)
-  encoder = ContextEncoder(
-    latent_size=latent_size,
-    init={SCALE: read.init, "encoder": network.init, KNOWN_LATENTS: known.init},
-    infer=infer,
-    prior=known.prior,
-    losses={"metric_loss": metric_loss},
-    follows={SCALE: read.follow, KNOWN_LATENTS: known.follow},
-  )
-  return MetricEncoder(read, embed, encoder)
+    def metric_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+      del key
+      embeddings, mask = embed(net, tasks.support), tasks.support.mask  # [T, C, L]
+      half = embeddings.shape[1] // 2
+      if half < 1:
+        raise ValueError("support_size=1: the metric loss halves a support, and needs two transitions or more")
+      halves = (slice(half), slice(half, None))
+      latents = jnp.concatenate(
+        [mean_pool(embeddings[:, rows], None if mask is None else mask[:, rows]) for rows in halves]
+      )  # [2 T, L]
+      labels = jnp.concatenate([tasks.task_index, tasks.task_index])
+      loss = pairwise_metric(latents, labels, repulsion=repulsion, epsilon=repulsion_offset, weight=metric_weight)
+      return loss, {"metric_loss": loss, "latent_std": jnp.mean(jnp.std(latents, axis=0))}
+
+    known = known_latents(infer, problem, latent_size)
+    return ContextEncoder(
+      latent_size=latent_size,
+      init={SCALE: read.init, "encoder": network.init, KNOWN_LATENTS: known.init},
+      adaptation=encode(infer),
+      prior=known.prior,
+      losses={"metric_loss": metric_loss},
+      trains=TRAINS,
+      follows={SCALE: read.follow, KNOWN_LATENTS: known.follow},
+      reading=read,
+      embed=embed,
+    )
+
+  return make
 
 
-@passes_arguments_to(contextual_agent, metric_encoder)
-def focal(problem: Problem, **arguments: Any) -> Algorithm:
+def focal(
+  problem: Problem,
+  *,
+  encoder: MakeEncoder = metric_encoder(),
+  actor_critic: MakeActorCritic = iql(),
+  optimizer: MakeContextOptimizers = context_optimizers(),
+) -> Algorithm:
   """FOCAL.
 
   Args:
     problem: Sizes and discount of the data.
-    **arguments: Those of `contextual.contextual_agent`, and of `metric_encoder`:
-      latent_size, of z; encoder_hidden_sizes; next_observation, whether the encoder sees s' - s beside (s, a, r);
-      metric_weight, of the metric loss, which matters beside no other loss but for Adam's rounding: 0 leaves the
-      encoder as it is; repulsion and repulsion_offset, beta and epsilon in beta / (d + epsilon) for two tasks whose
-      latents have the mean squared distance d.
-
-  Raises:
-    TypeError: for an unknown argument. ValueError: for one outside its range.
+    encoder: Reads the latent.
+    actor_critic: Learns to act by it; `brac()` is the published one.
+    optimizer: Optimisers of all parts.
   """
-  of_encoder, others = split_arguments(metric_encoder, arguments)
-  return contextual_agent(problem, metric_encoder(problem, **of_encoder).encoder, TRAINS, **others)
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer)

@@ -1,51 +1,52 @@
 """MACAW: meta actor-critic with advantage weighting.
 
-Mitchell et al. 2021, "Offline Meta-Reinforcement Learning with Advantage Weighting", algorithm 1.
+Mitchell et al. 2021, "Offline Meta-Reinforcement Learning with Advantage Weighting", algorithm 1. With y a recorded
+return, A(s, a) = y - V(s), w = min(exp(A' / temperature), max_weight) for A' = A standardised over a batch, and h the
+policy's advantage head, all of y, A and w under a stop-gradient:
+
+  L_V(V)        = mean (V(s) - y)^2
+  L_AWR(pi, V)  = mean -w log pi(a | s)
+  L_ADV(pi, V)  = mean (h(s, a) - A(s, a))^2
 
 Adaptation, on a task's support:   V'  = V  - step sizes * grad L_V(V)
                                    pi' = pi - step sizes * grad [L_AWR(pi, V') + coefficient * L_ADV(pi, V')]
-Meta-training, on its query:       (V, pi, step sizes, coefficient) descend L_V(V') + L_AWR(pi', V')
+Meta-training, on its query:       (V, pi, step sizes, coefficient) minimise L_V(V') + L_AWR(pi', V')
 
 with every gradient taken through adaptation. The released code and the paper differ; `macaw` names each difference
 as an argument, and `RELEASED` is the set that repeats the released code.
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 import jax
 import optax
 
 from macaw_jax.adaptation import chain, gradient_step
 from macaw_jax.adaptation.gradient_step import target_name
-from macaw_jax.algorithms.arguments import (
-  check_hidden_sizes,
-  check_learning_rates,
+from macaw_jax.hyperparameters import (
+  check_counts,
+  check_not_negative,
+  check_positive,
   check_shares,
-  passes_arguments_to,
+  check_sizes,
+  inverse_softplus,
 )
-from macaw_jax.hyperparameters import inverse_softplus
 from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
-from macaw_jax.losses import (
-  add,
-  advantage_of,
-  advantage_weighted_regression,
-  macaw_policy_loss,
-  value_regression,
-)
-from macaw_jax.losses.values import Target, make_target
-from macaw_jax.networks.policy import act_with, gaussian_policy
+from macaw_jax.networks.policy import Policy, act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
-from macaw_jax.types import Adaptation, Algorithm, Array, Key, LossFn, Params, Problem, TimeStep
+from macaw_jax.objectives import add, advantage, advantage_weighted_regression, macaw_policy_loss, value_regression
+from macaw_jax.objectives.policies import Advantage, MakePolicyLoss
+from macaw_jax.objectives.values import MakeValueLoss, Target, make_target
+from macaw_jax.types import Algorithm, Array, LossFn, Params, Problem
 
 ADVANTAGE_COEFFICIENT = "raw_advantage_coefficient"
 
-# Which outer loss trains which part; every other gradient is exactly zero. A value step's own step sizes follow the
+# The parts that each outer loss trains; every other gradient is exactly zero. A value step's own step sizes follow the
 # value loss, the policy's and the advantage coefficient follow the policy loss.
 TRAINS = {"value_loss": ("value",), "policy_loss": ("policy",)}
 
-# The released code: the slow copy bootstraps the outer value target, the adapted value every advantage.
+# The released code: the target network bootstraps the outer value target, the adapted value every advantage.
 RELEASED = {
   "outer_value_target": "bootstrapped",
   "advantage_target": "bootstrapped",
@@ -57,17 +58,19 @@ RELEASED = {
 }
 
 
-class Objective(NamedTuple):
-  """What MACAW learns and by what it is judged, before an optimiser is chosen."""
-
-  init_net: Callable[[Key], dict[str, Params]]
-  adaptation: Adaptation
-  value_loss: LossFn
-  policy_loss: LossFn
-  act: Callable[[dict[str, Params], TimeStep, Key | None], Array]
+def learned_coefficient(params: dict[str, Params]) -> Array:
+  """The weight of L_ADV, which is learned with the adaptation rule: positive, []."""
+  return jax.nn.softplus(params[ADVANTAGE_COEFFICIENT])
 
 
-def objective(
+def advantage_regularised(policy: Policy, advantage: Advantage, *, temperature: float, max_weight: float) -> LossFn:
+  """L_AWR + coefficient * L_ADV with the learned coefficient; L_AWR alone for a policy without an advantage head."""
+  if policy.advantage is None:
+    return advantage_weighted_regression(policy, advantage, temperature=temperature, max_weight=max_weight)
+  return macaw_policy_loss(policy, advantage, learned_coefficient, temperature=temperature, max_weight=max_weight)
+
+
+def macaw(
   problem: Problem,
   *,
   hidden_sizes: Sequence[int] = (100, 100, 100),
@@ -75,7 +78,7 @@ def objective(
   standard_deviation: float = 0.2,
   advantage_coefficient: float | None = 0.01,
   relu_action: bool = True,
-  inner_steps: int = 1,
+  adaptation_steps: int = 1,
   inner_value_step_size: float = 0.01,
   inner_policy_step_size: float = 0.01,
   learn_step_sizes: bool = True,
@@ -89,10 +92,62 @@ def objective(
   max_weight: float = 20.0,
   matmul_precision: str = "float32",
   remat: str = "nothing",
-) -> Objective:
-  """The parts of MACAW; see `macaw` for the arguments."""
-  check_hidden_sizes(hidden_sizes=hidden_sizes)
-  check_shares(lambda_=lambda_, **({} if ema_decay is None else {"ema_decay": ema_decay}))
+  value_learning_rate: float = 3e-4,
+  policy_learning_rate: float = 3e-4,
+  rule_learning_rate: float = 1e-3,
+  decay_steps: int | None = None,
+  inner_value_loss: MakeValueLoss = value_regression,
+  inner_policy_loss: MakePolicyLoss = advantage_regularised,
+  outer_value_loss: MakeValueLoss = value_regression,
+  outer_policy_loss: MakePolicyLoss = advantage_weighted_regression,
+  optimizer: MakeOptimizer = optax.adam,
+) -> Algorithm:
+  """MACAW.
+
+  Args:
+    problem: Sizes and discount of the data.
+    hidden_sizes: Of policy and value.
+    layer: 'weight_transform', 'bias_transform' or 'dense'.
+    standard_deviation: Of the policy.
+    advantage_coefficient: Initial weight of the advantage regression, which is learned; None drops it and the head.
+    relu_action: Whether the head sees only positive action components, as in the released code.
+    adaptation_steps: K, each on its own share of the support.
+    inner_value_step_size: Initial step size of the value's adaptation.
+    inner_policy_step_size: Initial step size of the policy's adaptation.
+    learn_step_sizes: Whether step sizes are learned, one for each array.
+    first_order: Whether meta-gradients ignore how inner gradients depend on the parameters.
+    inner_value_target: 'monte_carlo' (the paper), 'bootstrapped' at the episode's end, or 'td_lambda', which needs
+      consecutive rows.
+    outer_value_target: Likewise; the released code bootstraps it.
+    advantage_target: Likewise; the released code bootstraps it.
+    lambda_: Of TD(lambda).
+    ema_decay: Of the value's target network, from which value targets bootstrap; None bootstraps from the value itself.
+    temperature: Of the advantage weights.
+    max_weight: Upper bound of an advantage weight.
+    matmul_precision: 'float32' or 'bfloat16', to which layers round inputs and weights before they multiply them
+      (`networks.products`); parameters, sums, losses and optimisers stay in float32.
+    remat: 'nothing' or 'inner_steps', which are then computed again in the backward pass: less of them is kept, but on
+      a CPU memory is saved only with a compiler option (`adaptation.gradient_step`).
+    value_learning_rate: Outer learning rate of the value network.
+    policy_learning_rate: Outer learning rate of the policy.
+    rule_learning_rate: Outer learning rate of the step sizes and of the advantage coefficient.
+    decay_steps: Updates over which the learning rates fall to zero (`learners.gradient.learning_rate`); None keeps them.
+    inner_value_loss: `(value, target) -> loss` of the value's adaptation.
+    inner_policy_loss: `(policy, advantage, temperature=, max_weight=) -> loss` of the policy's adaptation.
+    outer_value_loss: As inner_value_loss, of meta-training.
+    outer_policy_loss: As inner_policy_loss, of meta-training.
+    optimizer: Makes a part's optimiser from its learning rate.
+
+  Raises:
+    ValueError: for a setting outside its range; in `update` and `adapt`, for a support that adaptation_steps does not
+      divide.
+  """
+  check_counts(adaptation_steps=adaptation_steps, decay_steps=decay_steps)
+  check_positive(inner_value_step_size=inner_value_step_size, inner_policy_step_size=inner_policy_step_size)
+  rates = {"value": value_learning_rate, "policy": policy_learning_rate, RULE: rule_learning_rate}
+  check_not_negative(**{f"{part}_learning_rate": rate for part, rate in rates.items()})
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_shares(lambda_=lambda_, ema_decay=0.0 if ema_decay is None else ema_decay)
   policy = gaussian_policy(
     problem.observation_size,
     problem.action_size,
@@ -109,93 +164,43 @@ def objective(
     return make_target(name, value, part=part, discount=problem.discount, lambda_=lambda_)
 
   bootstrap_part = "value" if ema_decay is None else target_name("value")
-  advantage = advantage_of(value, target(advantage_target))
-  weighting: dict[str, Any] = {"temperature": temperature, "max_weight": max_weight}
-  policy_loss = advantage_weighted_regression(policy, advantage, **weighting)
-
-  inner_policy_loss, learned = policy_loss, {}
+  advantages = advantage(value, target(advantage_target))
+  weighting = {"temperature": temperature, "max_weight": max_weight}
+  learned = {}
   if advantage_coefficient is not None:
     learned = {ADVANTAGE_COEFFICIENT: inverse_softplus(advantage_coefficient)}
-    inner_policy_loss = macaw_policy_loss(
-      policy, advantage, lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), **weighting
-    )
   inner_step = functools.partial(
     gradient_step,
     learn_step_size=learn_step_sizes,
-    steps=inner_steps,
+    steps=adaptation_steps,
     first_order=first_order,
     remat=remat,
   )
   adaptation = chain(
     inner_step(
-      value_regression(value, target(inner_value_target, bootstrap_part)),
+      inner_value_loss(value, target(inner_value_target, bootstrap_part)),
       on="value",
       step_size=inner_value_step_size,
       ema_decay=ema_decay,
     ),
-    inner_step(inner_policy_loss, on="policy", step_size=inner_policy_step_size, learned=learned),
-  )
-
-  init_net = init_parts({"policy": policy.init, "value": value.init})
-  outer_value_loss = value_regression(value, target(outer_value_target, bootstrap_part))
-  return Objective(init_net, adaptation, outer_value_loss, policy_loss, act_with(policy))
-
-
-@passes_arguments_to(objective)
-def macaw(
-  problem: Problem,
-  *,
-  value_learning_rate: float = 3e-4,
-  policy_learning_rate: float = 3e-4,
-  rule_learning_rate: float = 1e-3,
-  decay_steps: int | None = None,
-  optimizer: MakeOptimizer = optax.adam,
-  **arguments: Any,
-) -> Algorithm:
-  """MACAW.
-
-  Args:
-    problem: Sizes and discount of the data.
-    value_learning_rate: Outer learning rate of the value network.
-    policy_learning_rate: Outer learning rate of the policy.
-    rule_learning_rate: Outer learning rate of the step sizes and of the advantage coefficient.
-    decay_steps: Updates over which the learning rates fall to zero (`meta_learner.learning_rate`); None keeps them.
-    optimizer: Makes a part's optimiser from its learning rate.
-    **arguments: Those of `objective`:
-      hidden_sizes, layer ('weight_transform', 'bias_transform', 'dense'), standard_deviation of the policy;
-      advantage_coefficient, initial weight of the advantage regression, learned; None drops it and the head;
-      relu_action, whether the head sees only positive action components, as in the released code;
-      inner_steps K, each on its share of the support; the initial step sizes inner_value_step_size and
-      inner_policy_step_size, learned per array unless learn_step_sizes is False; first_order;
-      inner_value_target, outer_value_target, advantage_target: 'monte_carlo' (the paper), 'bootstrapped' (the
-      released code bootstraps the last two at the episode's end) or 'td_lambda' with lambda_, which needs
-      consecutive rows; ema_decay of the slow value copy that value targets bootstrap from, None for the value
-      network itself; temperature and max_weight of the advantage weights;
-      matmul_precision, 'float32' or 'bfloat16': the precision to which layers round inputs and weights before they
-      multiply them (`networks.products`); parameters, sums, losses and optimisers stay in float32;
-      remat, 'nothing' or 'inner_steps': whether inner steps are computed again in the backward pass, which
-      keeps less of them but, on a CPU, needs a compiler option to save memory (`adaptation.gradient_step`).
-
-  Raises:
-    TypeError: for an unknown argument. ValueError: for one outside its range.
-  """
-  check_learning_rates(
-    decay_steps,
-    value_learning_rate=value_learning_rate,
-    policy_learning_rate=policy_learning_rate,
-    rule_learning_rate=rule_learning_rate,
-  )
-  parts = objective(problem, **arguments)
-  return meta_learner(
-    init_net=parts.init_net,
-    adaptation=parts.adaptation,
-    outer_loss=add(parts.value_loss, parts.policy_loss),
-    optimizer=optimize_parts(
-      {
-        "value": optimizer(learning_rate(value_learning_rate, decay_steps)),
-        "policy": optimizer(learning_rate(policy_learning_rate, decay_steps)),
-        RULE: optimizer(learning_rate(rule_learning_rate, decay_steps)),
-      }
+    inner_step(
+      inner_policy_loss(policy, advantages, **weighting),
+      on="policy",
+      step_size=inner_policy_step_size,
+      learned=learned,
     ),
-    act=parts.act,
+  )
+  algorithm = meta_learner(
+    init_net=init_parts({"policy": policy.init, "value": value.init}),
+    adaptation=adaptation,
+    outer_loss=add(
+      outer_value_loss(value, target(outer_value_target, bootstrap_part)),
+      outer_policy_loss(policy, advantages, **weighting),
+    ),
+    optimizer=optimize_parts({part: optimizer(learning_rate(rate, decay_steps)) for part, rate in rates.items()}),
+    act=act_with(policy),
+  )
+  return algorithm._replace(
+    support_parts=adaptation_steps,
+    consecutive_rows="td_lambda" in (inner_value_target, outer_value_target, advantage_target),
   )

@@ -3,18 +3,8 @@
 MACAW with one term less: neither advantage head nor advantage regression in the inner policy step.
 """
 
-from typing import Any
-
-from macaw_jax.algorithms.arguments import passes_arguments_to
+from macaw_jax.algorithms.fixed import with_fixed
 from macaw_jax.algorithms.macaw import macaw
-from macaw_jax.types import Algorithm, Problem
 
-
-@passes_arguments_to(macaw, but=("advantage_coefficient",))
-def maml_awr(problem: Problem, **arguments: Any) -> Algorithm:
-  """MAML+AWR: `macaw` with `advantage_coefficient=None`, and all its other arguments.
-
-  Raises:
-    TypeError: for an unknown argument. ValueError: for one outside its range.
-  """
-  return macaw(problem, advantage_coefficient=None, **arguments)
+maml_awr = with_fixed("maml_awr", macaw, advantage_coefficient=None, relu_action=True)
+"""`macaw` without an advantage head; it takes all arguments of `macaw` but those of the head."""

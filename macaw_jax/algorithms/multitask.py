@@ -1,4 +1,4 @@
-"""What multi-task baselines share.
+"""The shared pieces of multi-task baselines.
 
 One network serves all training tasks, told the task by a one-hot vector in the observation; it is fine-tuned on a
 new task, whose vector is all zeros (Mitchell et al. 2021, section 5, and the released code). Training reads the
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation import fine_tune, identity
-from macaw_jax.hyperparameters import require
+from macaw_jax.hyperparameters import check_counts, check_not_negative, require
 from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
-from macaw_jax.losses import add
+from macaw_jax.objectives import add
 from macaw_jax.types import (
   Algorithm,
   Array,
@@ -72,10 +72,10 @@ def with_task_vectors(algorithm: Algorithm, num_tasks: int, task_dropout: float)
     return algorithm.adapt(params, append_task(support, unknown_task), key)
 
   def act(
-    params: MetaParams, task: dict[str, Params], timestep: TimeStep, key: Key | None
+    params: MetaParams, adapted: dict[str, Params], timestep: TimeStep, key: Key | None
   ) -> tuple[Array, dict[str, Params]]:
     observation = jnp.concatenate([timestep.observation, unknown_task])
-    return algorithm.act(params, task, timestep._replace(observation=observation), key)
+    return algorithm.act(params, adapted, timestep._replace(observation=observation), key)
 
   return algorithm._replace(update=update, adapt=adapt, act=act)
 
@@ -88,7 +88,7 @@ def multitask_learner(
   act: Callable[[dict[str, Params], TimeStep, Key | None], Array],
   learning_rates: Mapping[str, float],
   fine_tune_learning_rates: Mapping[str, float],
-  fine_tune_steps: int,
+  adaptation_steps: int,
   task_dropout: float,
   decay_steps: int | None,
   optimizer: MakeOptimizer,
@@ -102,14 +102,19 @@ def multitask_learner(
     act: `(parts, timestep, key) -> action`.
     learning_rates: Of each part, in training.
     fine_tune_learning_rates: Of each part, on a new task.
-    fine_tune_steps: Rounds of fine-tuning.
+    adaptation_steps: Rounds of fine-tuning.
     task_dropout: See `with_task_vectors`.
     decay_steps: Updates over which the learning rates of training fall to zero; None keeps them.
     optimizer: Makes an optimiser from a learning rate.
 
   Raises:
-    ValueError: for a task dropout outside [0, 1).
+    ValueError: for a setting outside its range.
   """
+  check_counts(decay_steps=decay_steps, adaptation_steps=adaptation_steps)
+  check_not_negative(
+    **{f"{part}_learning_rate": rate for part, rate in learning_rates.items()},
+    **{f"fine_tune_{part}_learning_rate": rate for part, rate in fine_tune_learning_rates.items()},
+  )
   require((task_dropout >= 0.0) & (task_dropout < 1.0), f"task_dropout={task_dropout} must lie in [0, 1)")
   algorithm = meta_learner(
     init_net=init_parts(init),
@@ -123,7 +128,7 @@ def multitask_learner(
     test_adaptation=fine_tune(
       losses,
       {part: optimizer(rate) for part, rate in fine_tune_learning_rates.items()},
-      steps=fine_tune_steps,
+      steps=adaptation_steps,
     ),
   )
   return with_task_vectors(algorithm, problem.num_tasks, task_dropout)

@@ -1,9 +1,9 @@
 """Multi-task AWR with fine-tuning: the offline multi-task baseline of Mitchell et al. 2021.
 
-Training, on each task's query:   (V, pi) descend L_V(V) + L_AWR(pi, V), the task in the observation
+Training, on each task's query:   (V, pi) minimise L_V(V) + L_AWR(pi, V), the task in the observation
 A new task, on its support:       n rounds of one optimiser step on L_V(V) and then one on L_AWR(pi, V)
 
-The released baseline bootstraps the advantage at the episode's end, and not the value target.
+with L_V and L_AWR of `macaw_jax.algorithms.macaw`. The released baseline bootstraps the advantage at the episode's end, and not the value target.
 """
 
 import functools
@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import optax
 
-from macaw_jax.algorithms.arguments import check_hidden_sizes, check_learning_rates, check_shares
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
+from macaw_jax.hyperparameters import check_shares, check_sizes
 from macaw_jax.learners.gradient import MakeOptimizer
-from macaw_jax.losses import advantage_of, advantage_weighted_regression, value_regression
-from macaw_jax.losses.values import make_target
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
+from macaw_jax.objectives import advantage, advantage_weighted_regression, value_regression
+from macaw_jax.objectives.policies import MakePolicyLoss
+from macaw_jax.objectives.values import MakeValueLoss, make_target
 from macaw_jax.types import Algorithm, Problem
 
 
@@ -36,9 +37,11 @@ def multitask_awr(
   value_learning_rate: float = 3e-4,
   policy_learning_rate: float = 3e-4,
   decay_steps: int | None = None,
-  fine_tune_steps: int = 20,
+  adaptation_steps: int = 20,
   fine_tune_value_learning_rate: float = 1e-3,
   fine_tune_policy_learning_rate: float = 1e-3,
+  value_loss: MakeValueLoss = value_regression,
+  policy_loss: MakePolicyLoss = advantage_weighted_regression,
   optimizer: MakeOptimizer = optax.adam,
 ) -> Algorithm:
   """Multi-task AWR with fine-tuning.
@@ -57,41 +60,37 @@ def multitask_awr(
     value_learning_rate: In training.
     policy_learning_rate: In training.
     decay_steps: Updates over which the learning rates of training fall to zero; None keeps them.
-    fine_tune_steps: Rounds on a new task.
+    adaptation_steps: Rounds on a new task.
     fine_tune_value_learning_rate: On a new task.
     fine_tune_policy_learning_rate: On a new task.
+    value_loss: `(value, target) -> loss`.
+    policy_loss: `(policy, advantage, temperature=, max_weight=) -> loss`.
     optimizer: Makes an optimiser from a learning rate.
 
   Raises:
-    ValueError: for an argument outside its range.
+    ValueError: for a setting outside its range.
   """
-  check_hidden_sizes(hidden_sizes=hidden_sizes)
+  check_sizes(hidden_sizes=hidden_sizes)
   check_shares(lambda_=lambda_)
-  check_learning_rates(
-    decay_steps,
-    value_learning_rate=value_learning_rate,
-    policy_learning_rate=policy_learning_rate,
-    fine_tune_value_learning_rate=fine_tune_value_learning_rate,
-    fine_tune_policy_learning_rate=fine_tune_policy_learning_rate,
-  )
   policy = gaussian_policy(
     observation_size(problem), problem.action_size, hidden_sizes, layer=layer, standard_deviation=standard_deviation
   )
   value = value_network(observation_size(problem), hidden_sizes, layer=layer)
   target = functools.partial(make_target, value=value, discount=problem.discount, lambda_=lambda_)
-  advantage = advantage_of(value, target(advantage_target))
-  return multitask_learner(
+  advantages = advantage(value, target(advantage_target))
+  algorithm = multitask_learner(
     problem,
     init={"value": value.init, "policy": policy.init},
-    losses={  # Each part by its own loss alone: the policy's loss holds the value network fixed.
-      "value": value_regression(value, target(value_target)),
-      "policy": advantage_weighted_regression(policy, advantage, temperature=temperature, max_weight=max_weight),
+    losses={  # Each part by its own loss alone: no gradient of the policy's loss reaches the value network.
+      "value": value_loss(value, target(value_target)),
+      "policy": policy_loss(policy, advantages, temperature=temperature, max_weight=max_weight),
     },
     act=act_with(policy),
     learning_rates={"value": value_learning_rate, "policy": policy_learning_rate},
     fine_tune_learning_rates={"value": fine_tune_value_learning_rate, "policy": fine_tune_policy_learning_rate},
     decay_steps=decay_steps,
-    fine_tune_steps=fine_tune_steps,
+    adaptation_steps=adaptation_steps,
     task_dropout=task_dropout,
     optimizer=optimizer,
   )
+  return algorithm._replace(consecutive_rows="td_lambda" in (value_target, advantage_target))

@@ -1,19 +1,19 @@
 """Multi-task behaviour cloning with fine-tuning: imitation of all training tasks, then of a new one.
 
-Training, on each task's query:   pi descends L_BC(pi) = mean(-log pi(a | s)), the task in the observation
+Training, on each task's query:   pi minimises L_BC(pi) = mean(-log pi(a | s)), the task in the observation
 A new task, on its support:       n optimiser steps on L_BC(pi)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import optax
 
-from macaw_jax.algorithms.arguments import check_hidden_sizes, check_learning_rates
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
+from macaw_jax.hyperparameters import check_sizes
 from macaw_jax.learners.gradient import MakeOptimizer
-from macaw_jax.losses import behaviour_cloning
-from macaw_jax.networks.policy import act_with, gaussian_policy
-from macaw_jax.types import Algorithm, Problem
+from macaw_jax.networks.policy import Policy, act_with, gaussian_policy
+from macaw_jax.objectives import behaviour_cloning
+from macaw_jax.types import Algorithm, LossFn, Problem
 
 
 def multitask_bc(
@@ -25,33 +25,42 @@ def multitask_bc(
   task_dropout: float = 0.0,
   policy_learning_rate: float = 3e-4,
   decay_steps: int | None = None,
-  fine_tune_steps: int = 20,
+  adaptation_steps: int = 20,
   fine_tune_policy_learning_rate: float = 1e-3,
+  policy_loss: Callable[[Policy], LossFn] = behaviour_cloning,
   optimizer: MakeOptimizer = optax.adam,
 ) -> Algorithm:
-  """Multi-task behaviour cloning with fine-tuning. The arguments are those of `multitask_awr` that concern a policy.
+  """Multi-task behaviour cloning with fine-tuning.
+
+  Args:
+    problem: Sizes of the data.
+    hidden_sizes: Of the policy.
+    layer: 'bias_transform' as released, 'dense' or 'weight_transform'.
+    standard_deviation: Of the policy.
+    task_dropout: Probability that a training task hides its task vector, so that the zeros of a new task are known.
+    policy_learning_rate: In training.
+    decay_steps: Updates over which the learning rate of training falls to zero; None keeps it.
+    adaptation_steps: Steps on a new task.
+    fine_tune_policy_learning_rate: On a new task.
+    policy_loss: `(policy) -> loss`.
+    optimizer: Makes an optimiser from a learning rate.
 
   Raises:
-    ValueError: for an argument outside its range.
+    ValueError: for a setting outside its range.
   """
-  check_hidden_sizes(hidden_sizes=hidden_sizes)
-  check_learning_rates(
-    decay_steps,
-    policy_learning_rate=policy_learning_rate,
-    fine_tune_policy_learning_rate=fine_tune_policy_learning_rate,
-  )
+  check_sizes(hidden_sizes=hidden_sizes)
   policy = gaussian_policy(
     observation_size(problem), problem.action_size, hidden_sizes, layer=layer, standard_deviation=standard_deviation
   )
   return multitask_learner(
     problem,
     init={"policy": policy.init},
-    losses={"policy": behaviour_cloning(policy)},
+    losses={"policy": policy_loss(policy)},
     act=act_with(policy),
     learning_rates={"policy": policy_learning_rate},
     fine_tune_learning_rates={"policy": fine_tune_policy_learning_rate},
     decay_steps=decay_steps,
-    fine_tune_steps=fine_tune_steps,
+    adaptation_steps=adaptation_steps,
     task_dropout=task_dropout,
     optimizer=optimizer,
   )

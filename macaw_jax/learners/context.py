@@ -1,8 +1,8 @@
-"""Context-based meta-learning from parts: what is read from a task's data is a latent, and the networks are shared.
+"""Context-based meta-learning from parts: a task's data are read as a latent, and the networks are shared.
 
 The counterpart of `meta_learner` for agents that adapt by inference and not by gradient steps. A table says which loss
 trains which parts, and the table is the mechanism: a loss sees every other part through a stopped gradient, so that it
-cannot train what it does not name.
+cannot train a part that it does not name.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from macaw_jax.actor_critics.core import LatentLoss
 from macaw_jax.types import (
+  Adaptation,
   Algorithm,
   Array,
   Key,
+  LossFn,
   MetaParams,
   Metrics,
   Params,
@@ -26,22 +27,15 @@ from macaw_jax.types import (
   Transition,
 )
 
-LATENT = "latent"  # what adaptation finds, by its name in a task
-
 Net = dict[str, Params]
-TaskLossFn = Callable[[Net, TaskBatch, Key], tuple[Array, Metrics]]
-"""`(net, tasks, key) -> (scalar, metrics)`, over all tasks of a batch: it may compare them."""
-
-Infer = Callable[[Net, Transition, Key], Array]
-"""`(net, context [T, C, ...], key) -> latents [T, L]`."""
 
 
 class UpdateKeys(NamedTuple):
-  """The random draws of an update, by what they are for; losses that split its key find the same."""
+  """The random draws of an update, by purpose; losses that split its key find the same."""
 
   latent: Key  # of the latents that are read from supports
   actor_critic: Key  # of the losses of the actor-critic
-  encoder: Key  # of what an encoder's own losses draw beside latents
+  encoder: Key  # of the other draws of an encoder's own losses
 
 
 def split_update_key(key: Key) -> UpdateKeys:
@@ -50,41 +44,42 @@ def split_update_key(key: Key) -> UpdateKeys:
 
 
 class ContextLearner(NamedTuple):
-  """What a context-based agent is made of.
+  """The pieces of a context-based agent.
 
   init:    for each part, `(key) -> params`
-  infer:   a task's latent from its context
-  prior:   `(net, key) -> latent [L]`, drawn before there is any context
-  losses:  by name
-  trains:  for each loss, the parts that it trains; every other part is held fixed in it
-  targets: for each slow copy, the part that it follows by `tau` an update
+  encoder: reads a task's latent from its context; the contexts of a batch of tasks at once, or one
+  prior:   `(net, key) -> {LATENT: latent [L]}`, drawn before there is any context
+  losses:  by name, each of a TaskBatch
+  trains:  for each loss, the parts that it trains; gradients of every other part are stopped in it
+  targets: for each target network, the part that it follows by `tau` an update
   follows: for each part that moves without a gradient or is brought back into its range, `(net, tasks, key) -> params`
            after a step of the optimisers
-  act:     `(net, observation [O], latent [L], key) -> action [A]`; the mode without a key
+  act:     `(params, timestep, key) -> action [A]` by the part `LATENT`; the mode without a key
   """
 
   init: Mapping[str, Callable[[Key], Params]]
-  infer: Infer
-  prior: Callable[[Net, Key], Array]
-  losses: Mapping[str, TaskLossFn]
+  encoder: Adaptation
+  prior: Callable[[Net, Key], Net]
+  losses: Mapping[str, LossFn]
   trains: Mapping[str, tuple[str, ...]]
   targets: Mapping[str, str]
   tau: float | Array
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
-  act: Callable[[Net, Array, Array, Key | None], Array]
+  act: Callable[[Net, TimeStep, Key | None], Array]
 
 
-def given_latents(loss: LatentLoss, infer: Infer) -> TaskLossFn:
-  """A loss of an actor-critic on the query of each task, given the latent that `infer` reads from its support.
+def on_query(loss: LossFn, encoder: Adaptation) -> LossFn:
+  """A loss of an actor-critic on the queries of a TaskBatch, given the latents that are read from its supports.
 
   Losses that get the same key get the same latents.
   """
 
-  def task_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+  def query_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
     keys = split_update_key(key)
-    return loss(net, tasks.query, infer(net, tasks.support, keys.latent), keys.actor_critic)
+    changes, _ = encoder.apply(net, {}, tasks.support, keys.latent)
+    return loss(net | changes, tasks.query, keys.actor_critic)
 
-  return task_loss
+  return query_loss
 
 
 def train_only(net: Net, parts: tuple[str, ...]) -> Net:
@@ -92,7 +87,7 @@ def train_only(net: Net, parts: tuple[str, ...]) -> Net:
   return {name: params if name in parts else jax.lax.stop_gradient(params) for name, params in net.items()}
 
 
-def total_loss(learner: ContextLearner) -> TaskLossFn:
+def total_loss(learner: ContextLearner) -> LossFn:
   """The sum of the learner's losses, each training the parts that its table names, all with the same key.
 
   Raises, when called:
@@ -113,13 +108,13 @@ def total_loss(learner: ContextLearner) -> TaskLossFn:
 
 
 def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.GradientTransformation]) -> Algorithm:
-  """The algorithm that steps all trained parts at once, and then what follows them.
+  """The algorithm that steps all trained parts at once, and then the parts that follow them.
 
   One gradient of the sum of all losses at the old parameters, where Rakelly et al. 2019 step encoder and critics first
   and the policy against the new ones: one backward pass, and no order to know.
 
   Args:
-    learner: What is trained by what.
+    learner: The pieces.
     optimizers: Of each part that a loss trains.
 
   Raises:
@@ -132,7 +127,7 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
   def init(key: Key) -> TrainState:
     keys = jax.random.split(key, len(learner.init))
     net = {part: make(part_key) for (part, make), part_key in zip(learner.init.items(), keys, strict=True)}
-    net |= {slow: jax.tree.map(jnp.copy, net[part]) for slow, part in learner.targets.items()}
+    net |= {target: jax.tree.map(jnp.copy, net[part]) for target, part in learner.targets.items()}
     return TrainState(MetaParams(net, {}), optimizer.init(_trained(net)), jnp.zeros((), jnp.int32))
 
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
@@ -147,22 +142,22 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
       updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
       net = net | optax.apply_updates(trained, updates)
     net = net | {
-      slow: optax.incremental_update(net[part], net[slow], learner.tau) for slow, part in learner.targets.items()
+      target: optax.incremental_update(net[part], net[target], learner.tau) for target, part in learner.targets.items()
     }
     net = net | {part: follow(net, tasks, key) for part, follow in learner.follows.items()}
     return TrainState(MetaParams(net, {}), opt_state, state.step + 1), metrics
 
   def adapt(params: MetaParams, support: Transition, key: Key) -> dict[str, Params]:
-    context = jax.tree.map(lambda leaf: leaf[None], support)
-    return {LATENT: learner.infer(params.net, context, key)[0]}
+    changes, _ = learner.encoder.apply(params.net, params.rule, support, key)
+    return changes
 
   def act(
-    params: MetaParams, task: dict[str, Params], timestep: TimeStep, key: Key | None
+    params: MetaParams, adapted: dict[str, Params], timestep: TimeStep, key: Key | None
   ) -> tuple[Array, dict[str, Params]]:
-    return learner.act(params.net, timestep.observation, task[LATENT], key), task
+    return learner.act(params.net | adapted, timestep, key), adapted
 
   def prior(params: MetaParams, key: Key) -> dict[str, Params]:
-    return {LATENT: learner.prior(params.net, key)}
+    return learner.prior(params.net, key)
 
   def _trained(net: Net) -> Net:
     return {part: net[part] for part in optimizers}
@@ -172,12 +167,12 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
 
 def _check_names(learner: ContextLearner, optimizers: Mapping[str, optax.GradientTransformation]) -> None:
   trained = {part for parts in learner.trains.values() for part in parts}
-  for what, some, others in (
+  for kind, some, others in (
     ("losses and their table", learner.losses.keys(), learner.trains.keys()),
     ("trained parts and optimisers", trained, optimizers.keys()),
   ):
     if different := set(some) ^ set(others):
-      raise ValueError(f"{what} differ in {sorted(different)}")
+      raise ValueError(f"{kind} differ in {sorted(different)}")
   known = learner.init.keys() | learner.targets.keys()
   if unknown := (trained | learner.follows.keys() | set(learner.targets.values())) - known:
     raise ValueError(f"no part is called {sorted(unknown)}")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.generator_gradient import Tap, attach_taps, open_taps
+from macaw_jax.objectives.combinators import over_tasks
 from macaw_jax.types import (
   Adaptation,
   Algorithm,
@@ -26,10 +27,10 @@ MakeOptimizer = Callable[[float | optax.Schedule], optax.GradientTransformation]
 """Makes a part's optimiser from its learning rate; `optax.adam` is one."""
 
 MetaLoss = Callable[[MetaParams, TaskBatch, Key], tuple[Array, Metrics]]
-"""`(params, tasks, key) -> (scalar, metrics)`: what meta-training descends, of a batch of tasks."""
+"""`(params, tasks, key) -> (scalar, metrics)`: the loss of meta-training on a batch of tasks."""
 
 MetaGradient = Callable[[MetaParams, TaskBatch, Key], tuple[MetaParams, Metrics]]
-"""`(params, tasks, key) -> (gradient, metrics)`: what the optimiser is given in an update."""
+"""`(params, tasks, key) -> (gradient, metrics)`: the gradient that the optimiser is given in an update."""
 
 RULE = "rule"  # The label of the adaptation rule's own parameters among the parts of an optimiser.
 
@@ -37,13 +38,14 @@ RULE = "rule"  # The label of the adaptation rule's own parameters among the par
 def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> MetaLoss:
   """The objective of meta-training.
 
-  mean over tasks i of outer_loss(adapted_i, query_i) with adapted_i = adaptation(params, support_i). The query is
-  judged with the learned scalars of the rule out of sight: they act through adaptation alone.
+  mean over tasks i of outer_loss(adapted_i, query_i) with adapted_i = adaptation(params, support_i). The outer loss
+  does not see the learned scalars of the rule: they act through adaptation alone.
   """
 
   def task_loss(
-    params: MetaParams, taps: dict[str, list[Tap]], support: Any, query: Any, key: Key
+    params: MetaParams, task: tuple[dict[str, list[Tap]], Any, Any], key: Key
   ) -> tuple[Array, Metrics]:
+    taps, support, query = task
     key_adaptation, key_outer = jax.random.split(key)
     net = attach_taps(params.net, taps)
     changes, inner_metrics = adaptation.apply(net, params.rule, support, key_adaptation)
@@ -51,12 +53,8 @@ def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> MetaLoss:
     return loss, {**inner_metrics, **outer_metrics}
 
   def loss(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    num_tasks = tasks.task_index.shape[0]
-    net, taps = open_taps(params.net, adaptation.generator_products, num_tasks)
-    losses, metrics = jax.vmap(task_loss, in_axes=(None, 0, 0, 0, 0))(
-      params._replace(net=net), taps, tasks.support, tasks.query, jax.random.split(key, num_tasks)
-    )
-    return jnp.mean(losses), jax.tree.map(jnp.mean, metrics)
+    net, taps = open_taps(params.net, adaptation.generator_products, tasks.task_index.shape[0])
+    return over_tasks(task_loss)(params._replace(net=net), (taps, tasks.support, tasks.query), key)
 
   return loss
 
@@ -69,6 +67,35 @@ def gradient_of(loss: MetaLoss) -> MetaGradient:
     return gradient, metrics
 
   return meta_gradient
+
+
+def reptile_gradient(adaptation: Adaptation) -> MetaGradient:
+  """Reptile's pseudo-gradient, theta - mean over tasks i of adapted_i, of every part that `adaptation` changes.
+
+  Nichol et al. 2018, "On First-Order Meta-Learning Algorithms", algorithm 1. Nothing differentiates through adaptation;
+  the query is not read, and the rule's own parameters have a gradient of zero. Raises ValueError, when called, if an
+  adapted part has other arrays than the part itself, as the effective weights of weight-transform layers.
+  """
+
+  def pseudo_gradient(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[MetaParams, Metrics]:
+    def adapted(support: Any, key: Key) -> tuple[dict[str, Params], Metrics]:
+      return adaptation.apply(params.net, params.rule, support, key)
+
+    changes, metrics = jax.vmap(adapted)(tasks.support, jax.random.split(key, tasks.task_index.shape[0]))
+
+    def difference(part: str) -> Params:
+      if part not in changes:
+        return jax.tree.map(jnp.zeros_like, params.net[part])
+      if jax.tree.structure(params.net[part]) != jax.tree.structure(changes[part]):
+        raise ValueError(f"part {part!r} and its adapted form have different arrays; Reptile averages them")
+      return jax.tree.map(lambda now, then: now - jnp.mean(then, axis=0), params.net[part], changes[part])
+
+    gradient = MetaParams(
+      {part: difference(part) for part in params.net}, jax.tree.map(jnp.zeros_like, params.rule)
+    )
+    return gradient, jax.tree.map(jnp.mean, metrics)
+
+  return pseudo_gradient
 
 
 def learning_rate(rate: float, decay_steps: int | None) -> float | optax.Schedule:
@@ -123,7 +150,7 @@ def meta_learner(
   Args:
     init_net: `(key) -> net`, the network's named parts (see `init_parts`).
     adaptation: How a task's support changes the parts; differentiated through.
-    outer_loss: What the adapted parts are judged by, on the query.
+    outer_loss: Loss of the adapted parts, on the query.
     optimizer: Steps `MetaParams` (see `optimize_parts`).
     act: `(params, timestep, key) -> action`, with `params` the named parts after adaptation.
     test_adaptation: How a new task's support changes the parts, if not by `adaptation`; its rule is as initialised.
@@ -172,8 +199,8 @@ def learner(
     return changes
 
   def act_in_task(
-    params: MetaParams, task: dict[str, Params], timestep: TimeStep, key: Key | None
+    params: MetaParams, adapted: dict[str, Params], timestep: TimeStep, key: Key | None
   ) -> tuple[Array, dict[str, Params]]:
-    return act(params.net | task, timestep, key), task
+    return act(params.net | adapted, timestep, key), adapted
 
   return Algorithm(init, update, adapt, act_in_task)

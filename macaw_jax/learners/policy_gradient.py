@@ -1,4 +1,4 @@
-"""Meta-learning by policy gradients: what is added to `meta_learner` where an agent learns from its own episodes."""
+"""Meta-learning by policy gradients: behaviour policies of episodes, and several epochs on the same episodes."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def distribution_after(
   observation: Array,
   key: Key,
 ) -> ActionDistribution:
-  """What the policy makes of observations after the first `steps` inner steps on a support `[K, E, H, ...]`."""
+  """The policy's distributions at observations after the first `steps` inner steps on a support `[K, E, H, ...]`."""
   used = jax.tree.map(lambda leaf: leaf[:steps], support)
   changes, _ = adaptation.apply(params.net, params.rule, used, key)
   return policy.distribution((params.net | changes)["policy"], observation)
@@ -37,9 +37,9 @@ def distribution_after(
 def record_behaviour(
   policy: GaussianPolicy, adaptation: Adaptation, params: MetaParams, tasks: TaskBatch, key: Key
 ) -> TaskBatch:
-  """The batch, with the distributions that its actions were drawn from when these parameters acted.
+  """The batch with the distributions of its behaviour policies, which have these parameters.
 
-  Set k of a support was acted after k inner steps, and the query after all of them.
+  Set k of a support was collected after k inner steps, and the query after all of them.
   """
 
   def recorded(support: Trajectory, query: Trajectory, key: Key) -> tuple[Trajectory, Trajectory]:
@@ -61,7 +61,7 @@ def divergence_from_behaviour(
 ) -> Array:
   """mean_k mean over valid steps of KL(behaviour_k || policy after k steps), on the support of one task.
 
-  The penalty of ProMP (Rothfuss et al. 2019, equation 15). Zero, with its gradient, for the policy that acted.
+  The penalty of ProMP (Rothfuss et al. 2019, equation 15). Zero, with its gradient, for the behaviour policy.
   """
 
   def of_set(step: int) -> Array:
@@ -75,8 +75,9 @@ def divergence_from_behaviour(
 def with_epochs(algorithm: Algorithm, policy: GaussianPolicy, adaptation: Adaptation, epochs: int) -> Algorithm:
   """The algorithm whose update is `epochs` steps on the same episodes.
 
-  The distributions that acted are recorded before the first, so that ratios and divergences of later ones are taken
-  from them. One step alone needs no record: the policy is still the one that acted. Metrics are those of the first.
+  The behaviour policies' distributions are recorded before the first, so that ratios and divergences of later ones are
+  taken from them. One step alone needs no record: the policy is still the behaviour policy. Metrics are those of the
+  first.
   """
   if epochs == 1:
     return algorithm

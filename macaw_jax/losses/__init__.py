@@ -1,15 +1,6 @@
-"""Losses as pure functions, by mathematical object."""
+"""The mathematics of losses, as pure functions of arrays by mathematical object: no network is known here."""
 
-from macaw_jax.losses.advantage_weighting import (
-  advantage_of,
-  advantage_regression,
-  advantage_weighted_regression,
-  advantage_weights,
-  behaviour_cloning,
-  macaw_policy_loss,
-  weighted_negative_log_likelihood,
-)
-from macaw_jax.losses.combinators import add, scale
+from macaw_jax.losses.advantage_weighting import advantage_weights, weighted_negative_log_likelihood
 from macaw_jax.losses.embeddings import (
   club_upper_bound,
   gaussian_negative_log_likelihood,
@@ -28,24 +19,10 @@ from macaw_jax.losses.policy_gradient import (
   sampling_credit,
 )
 from macaw_jax.losses.returns import generalised_advantage, masked_mean, normalise_advantage, returns_to_go
-from macaw_jax.losses.values import (
-  bootstrapped,
-  bootstrapped_returns,
-  monte_carlo,
-  squared_error,
-  td_lambda,
-  td_lambda_returns,
-  value_regression,
-)
+from macaw_jax.losses.values import bootstrapped_returns, squared_error, td_lambda_returns
 
 __all__ = [
-  "add",
-  "advantage_of",
-  "advantage_regression",
-  "advantage_weighted_regression",
   "advantage_weights",
-  "behaviour_cloning",
-  "bootstrapped",
   "bootstrapped_returns",
   "clipped_ratio_objective",
   "club_upper_bound",
@@ -58,9 +35,7 @@ __all__ = [
   "kl_to_standard_normal",
   "loaded_dice_surrogate",
   "log_prob_surrogate",
-  "macaw_policy_loss",
   "masked_mean",
-  "monte_carlo",
   "normalise_advantage",
   "pairwise_metric",
   "quadratic_features",
@@ -68,10 +43,7 @@ __all__ = [
   "ratio_surrogate",
   "returns_to_go",
   "sampling_credit",
-  "scale",
   "squared_error",
-  "td_lambda",
   "td_lambda_returns",
-  "value_regression",
   "weighted_negative_log_likelihood",
 ]

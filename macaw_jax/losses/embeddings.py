@@ -9,19 +9,19 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.hyperparameters import require
-from macaw_jax.networks.encoders import Gaussian
 from macaw_jax.types import Array
 
-ROOT_EPSILON = 1e-3  # Of FOCAL's released code: keeps the gradient of the root finite where two embeddings agree.
+RELEASED_EPSILON = 1e-3  # in FOCAL's released code
 
 
-def kl_to_standard_normal(gaussian: Gaussian) -> Array:
-  """KL(N(mean, variance) || N(0, I)) = 1/2 sum_l (variance + mean^2 - 1 - log variance), in nats: `[..., L] -> [...]`.
+def kl_to_standard_normal(mean: Array, variance: Array) -> Array:
+  """KL(N(mean, variance) || N(0, I)) = 1/2 sum_l (variance + mean^2 - 1 - log variance), in nats.
+
+  Two `[..., L]` to `[...]`.
 
   The regulariser of PEARL's belief (Rakelly et al. 2019, arXiv:1903.08254) and of CORRO's generator.
   """
-  chex.assert_equal_shape(gaussian)
-  mean, variance = gaussian
+  chex.assert_equal_shape([mean, variance])
   return 0.5 * jnp.sum(variance + jnp.square(mean) - 1.0 - jnp.log(variance), axis=-1)
 
 
@@ -29,64 +29,50 @@ def pairwise_metric(
   latents: Array,
   labels: Array,
   *,
-  power: int = 2,
   repulsion: float = 1.0,
   epsilon: float = 0.1,
-  positive: str = "squared",
   weight: float = 10.0,
-  coordinates: str = "mean",
-  count_epsilon: float = 0.0,
+  released: bool = False,
 ) -> Array:
   """Pulls embeddings of one task together and pushes those of different tasks apart.
 
   With d_ij = mean_l (z_il - z_jl)^2 over the pairs i < j,
 
-    weight [ mean_same d_ij + repulsion mean_different 1 / (d_ij^(power / 2) + epsilon) ].
+    weight [ mean_same d_ij + repulsion mean_different 1 / (d_ij + epsilon) ].
 
-  Two forms are published (FOCAL, Li et al. 2021, arXiv:2010.01112). The equation of the paper has the squared norm in
-  place of the mean over coordinates and no factor: `coordinates="sum", weight=1.0`, here averaged over pairs. The
-  released code takes the root of the distance within a task and divides by slightly more than the number of pairs:
-  `positive="sqrt", count_epsilon=1e-3`. The default is the released code's repulsion and the paper's attraction, which
-  is smooth where embeddings agree.
+  Two forms are published (FOCAL, Li et al. 2021, arXiv:2010.01112). The equation of the paper has squared norms in
+  place of means over the L coordinates, which is weight L, repulsion beta / L^2 and epsilon / L here. The released code
+  takes sqrt(d_ij + 1e-3) within a task and divides each sum by the number of pairs plus 1e-3. The default is the
+  released code's repulsion and the paper's attraction, which is smooth where embeddings agree.
 
   A mean over no pairs is zero: where all labels differ there is no attraction, where all are equal no repulsion.
 
   Args:
     latents: z, [N, L].
     labels: [N], equal for embeddings of one task.
-    power: n in the potential 1 / (|z_i - z_j|^n + epsilon), 1 or 2.
     repulsion: beta, weight of the pairs of different tasks.
     epsilon: bound of the potential, 1 / epsilon where embeddings of different tasks agree.
-    positive: distance within a task, "squared" (d) or "sqrt" (sqrt(d + 1e-3)).
     weight: factor of the whole loss.
-    coordinates: "mean" or "sum" of the squared differences.
-    count_epsilon: added to both numbers of pairs.
+    released: whether the form is that of the released code.
 
   Returns:
-    The loss []; its gradient is finite everywhere. Raises ValueError for another `power`, `positive` or
-    `coordinates`, and for an `epsilon` that is not positive.
+    The loss []; its gradient is finite everywhere. Raises ValueError for an `epsilon` that is not positive.
   """
   require(epsilon > 0.0, f"epsilon={epsilon} must be positive")
-  if power not in (1, 2):
-    raise ValueError(f"power={power!r} must be 1 or 2")
-  if positive not in ("squared", "sqrt"):
-    raise ValueError(f"positive={positive!r} is unknown; choose squared or sqrt")
-  if coordinates not in ("mean", "sum"):
-    raise ValueError(f"coordinates={coordinates!r} is unknown; choose mean or sum")
   chex.assert_rank([latents, labels], [2, 1])
   chex.assert_equal_shape_prefix([latents, labels], 1)
 
-  squares = jnp.square(latents[:, None] - latents[None])  # [N, N, L]
-  distance = jnp.mean(squares, axis=-1) if coordinates == "mean" else jnp.sum(squares, axis=-1)
-  attraction = distance if positive == "squared" else jnp.sqrt(distance + ROOT_EPSILON)
-  potential = 1.0 / ((distance if power == 2 else _root(distance)) + epsilon)
+  distance = jnp.mean(jnp.square(latents[:, None] - latents[None]), axis=-1)  # [N, N]
+  attraction = jnp.sqrt(distance + RELEASED_EPSILON) if released else distance
+  potential = 1.0 / (distance + epsilon)
+  extra = RELEASED_EPSILON if released else 0.0
 
   pair = jnp.triu(jnp.ones(distance.shape, bool), k=1)
   same = labels[:, None] == labels[None]
 
   def mean_over(pairs: Array, values: Array) -> Array:
     # With any pair the count is at least one; without, the sum is zero.
-    return jnp.sum(jnp.where(pairs, values, 0.0)) / jnp.maximum(jnp.sum(pairs) + count_epsilon, 1.0)
+    return jnp.sum(jnp.where(pairs, values, 0.0)) / jnp.maximum(jnp.sum(pairs) + extra, 1.0)
 
   return weight * (mean_over(pair & same, attraction) + repulsion * mean_over(pair & ~same, potential))
 
@@ -153,9 +139,3 @@ def club_upper_bound(mean: Array, log_variance: Array, latents: Array) -> Array:
   spread = jnp.mean(jnp.square(latents - centre), axis=0)
   excess = spread + jnp.square(centre - mean) - jnp.square(latents - mean)
   return 0.5 * jnp.mean(jnp.sum(excess * jnp.exp(-log_variance), axis=-1))
-
-
-def _root(squared_distance: Array) -> Array:
-  """The square root with gradient zero at zero, where two embeddings have no direction from one to the other."""
-  positive = squared_distance > 0.0
-  return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared_distance, 1.0)), 0.0)

@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.types import Array
+from macaw_jax.types import Array, Trajectory
 
 # Of advantages, in units of the numbers that they are differences of: smaller ones are rounding errors, which would
 # teach if they were made as large as others.
@@ -35,6 +35,13 @@ def decayed_sum(values: Array, decay: float | Array, *, reverse: bool = False) -
   steps_first = jnp.moveaxis(values, -1, 0)
   _, sums = jax.lax.scan(accumulate, jnp.zeros_like(steps_first[0]), steps_first, reverse=reverse)
   return jnp.moveaxis(sums, 0, -1)
+
+
+def reward_of(episodes: Trajectory) -> Array:
+  """The rewards of episodes. Raises ValueError where they have none."""
+  if episodes.reward is None:
+    raise ValueError("these episodes have no rewards, and adaptation reads them")
+  return episodes.reward
 
 
 def returns_to_go(reward: Array, discount: float | Array) -> Array:
@@ -70,8 +77,13 @@ def generalised_advantage(
   return decayed_sum(error, discount * lambda_, reverse=True)
 
 
-def masked_mean(values: Array, mask: Array) -> Array:
-  """Mean over the entries whose mask is 1, of all axes: `[...], [...] -> []`; zero if there are none."""
+def masked_mean(values: Array, mask: Array | None) -> Array:
+  """Mean over the entries whose mask is 1, of all axes: `[...], [...] -> []`; zero if there are none.
+
+  Without a mask all entries count.
+  """
+  if mask is None:
+    return jnp.mean(values)
   chex.assert_equal_shape([values, mask])
   return jnp.sum(jnp.where(mask > 0, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1.0)
 

@@ -1,10 +1,11 @@
-"""Policy-gradient losses of whole episodes, bound to a policy: what an inner step descends, and what judges it."""
+"""Policy-gradient losses of whole episodes, bound to a policy: those of inner steps, and the outer one."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.hyperparameters import check_choice
 from macaw_jax.losses.feature_baseline import fit_baseline
 from macaw_jax.losses.policy_gradient import (
   clipped_ratio_objective,
@@ -14,24 +15,23 @@ from macaw_jax.losses.policy_gradient import (
   ratio_objective,
   ratio_surrogate,
 )
-from macaw_jax.losses.returns import generalised_advantage, masked_mean, normalise_advantage, returns_to_go
+from macaw_jax.losses.returns import (
+  generalised_advantage,
+  masked_mean,
+  normalise_advantage,
+  returns_to_go,
+  reward_of,
+)
 from macaw_jax.networks.gaussian import GaussianPolicy, log_prob
 from macaw_jax.types import Array, Key, LossFn, Metrics, Params, Trajectory
 
 SURROGATES = ("log_prob", "ratio", "dice", "loaded_dice")
 
 Features = Callable[[Array], Array]
-"""Of observations `[E, H, O]`, as `cubic_features`: `[E, H, F]`."""
+"""`(observations [E, H, O]) -> [E, H, F]`; `cubic_features` is one."""
 
 OfEpisodes = Callable[[Trajectory], Array]
-"""`(episodes [E, H, ...]) -> [E, H]`: a number for each step, from rewards; data, held fixed."""
-
-
-def reward_of(episodes: Trajectory) -> Array:
-  """The rewards of episodes. Raises ValueError where they have none."""
-  if episodes.reward is None:
-    raise ValueError("these episodes have no rewards, and adaptation reads them")
-  return episodes.reward
+"""`(episodes [E, H, ...]) -> [E, H]`: a number for each step, from rewards; under a stop-gradient."""
 
 
 def fitted_value(features: Features, *, discount: float, whiten: bool | Array = False) -> OfEpisodes:
@@ -73,7 +73,7 @@ def policy_loss(policy: GaussianPolicy, advantage: OfEpisodes, *, clip: float | 
   """-mean over valid steps of min(rho A, clip(rho, 1 - clip, 1 + clip) A), rho = pi(a | s) / behaviour(a | s).
 
   Schulman et al. 2017, equation 7; without `clip` -mean of rho A. Where no behaviour is recorded it is the policy
-  itself, held fixed: rho is 1, and the gradient that of -mean A log pi.
+  itself, under a stop-gradient: rho is 1, and the gradient that of -mean A log pi.
   """
 
   def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
@@ -112,8 +112,7 @@ def surrogate_loss(
   Raises:
     ValueError: there is no such surrogate.
   """
-  if name not in SURROGATES:
-    raise ValueError(f"surrogate={name!r} is unknown; choose one of {', '.join(SURROGATES)}")
+  check_choice(SURROGATES, surrogate=name)
 
   def terms(episodes: Trajectory, now: Array) -> Array:
     if name == "dice":

@@ -1,7 +1,11 @@
-"""The noun of the package, and what every actor-critic that sees a latent task variable shares.
+"""The noun of the package, and the shared pieces of actor-critics that see a latent task variable.
 
 Networks belong to all tasks at once; a task is known to them by its latent z alone, which stands beside the
-observation. Losses are written on whole batches `[T, B, ...]`, with L the size of the latent.
+observation. Losses read a batch of tasks `[T, B, ...]` and the part `LATENT`, `[T, L]`; or one task's batch `[B, ...]`
+and its latent `[L]`.
+
+An actor-critic is handed to an algorithm as a value: `iql(expectile=0.9)` is a `MakeActorCritic`, which an algorithm
+calls with its problem and the size of its latent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,44 +15,43 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.hyperparameters import require
 from macaw_jax.losses.soft_actor_critic import squash
 from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy
-from macaw_jax.types import Array, Key, Metrics, Network, Params, Problem, Transition
+from macaw_jax.types import LATENT, Array, Key, LossFn, Metrics, Network, Params, Problem, TimeStep, Transition
 
-LatentLoss = Callable[[dict[str, Params], Transition, Array, Key], tuple[Array, Metrics]]
-"""`(params, batch, latents, key) -> (scalar, metrics)`: named parts, a batch `[T, B, ...]`, one latent a task `[T, L]`.
-
-A loss holds fixed what its formula does: targets and weights. The other networks and the latent carry gradients in it;
-who combines the losses stops every part that a loss does not train. All losses of an update get the same key, so
-that they speak of the same action sample.
-"""
-
-Act = Callable[[dict[str, Params], Array, Array, Key | None], Array]
-"""`(params, observation [O], latent [L], key) -> action [A]` in [-1, 1]; the mode without a key, with one a sample."""
+Act = Callable[[dict[str, Params], TimeStep, Key | None], Array]
+"""`(params, timestep, key) -> action [A]` in [-1, 1], by the part `LATENT`; the mode without a key, with one a sample."""
 
 
 class ActorCritic(NamedTuple):
-  """An actor-critic as parts and losses; who learns the latent and steps the optimisers stands outside.
+  """An actor-critic as parts and losses; the latent is learned, and optimisers are stepped, outside of it.
 
-  init:    of each part that is trained, `(key) -> params`
-  losses:  by name; they are added, and no two report the same metric
+  init:    for each part that is trained, `(key) -> params`
+  losses:  by name; they are added, and no two report the same metric. A loss stops the gradients of its targets and
+           weights itself; the other networks and the latent carry gradients in it, and the learner stops those of every
+           part that a loss does not train. All losses of an update get the same key, and with it the same action sample
   trains:  for each loss, the parts that it trains
-  targets: slow copies: for the name of each, the part that it follows; a copy starts equal to that part
+  targets: for the name of each target network, the part that it follows; it starts equal to that part
   act:     the policy
-  project: of a part, what brings it back into its range after every step
+  tau:     share of a part that enters its target network at each update
+  project: of a part, the function that brings it back into its range after every step
   learning_rates: of parts that follow their plain gradient at a rate of their own, as `optax.sgd` steps them; the
            others are stepped by the learner's optimiser
   """
 
   init: Mapping[str, Callable[[Key], Params]]
-  losses: Mapping[str, LatentLoss]
+  losses: Mapping[str, LossFn]
   trains: Mapping[str, tuple[str, ...]]
   targets: Mapping[str, str]
   act: Act
+  tau: float | Array
   project: Mapping[str, Callable[[Params], Params]] = MappingProxyType({})
-  learning_rates: Mapping[str, float] = MappingProxyType({})
+  learning_rates: Mapping[str, float | Array] = MappingProxyType({})
+
+
+MakeActorCritic = Callable[[Problem, int], ActorCritic]
+"""`(problem, latent_size) -> actor-critic`."""
 
 
 class LossKeys(NamedTuple):
@@ -103,8 +106,8 @@ def sample_action(policy: Network, params: Params, inputs: Array, key: Key) -> A
 def act_with(policy: Network) -> Act:
   """How an actor-critic whose part `policy` is a `latent_policy` acts: tanh(mean) without a key, or a sample."""
 
-  def act(params: dict[str, Params], observation: Array, latent: Array, key: Key | None) -> Array:
-    inputs = beside(observation, latent)
+  def act(params: dict[str, Params], timestep: TimeStep, key: Key | None) -> Array:
+    inputs = beside(timestep.observation, params[LATENT])
     if key is None:
       mean, _ = policy.apply(params["policy"], inputs)
       return jnp.tanh(mean)
@@ -115,29 +118,23 @@ def act_with(policy: Network) -> Act:
 
 def state_value_critic_loss(
   problem: Problem, critic: Network, value: Network, *, value_part: str, reward_scale: float
-) -> LatentLoss:
-  """sum_j mean (Q_j(s, a, z) - y)^2, y = kappa r + gamma (1 - terminal) V(s', z), y held fixed.
+) -> LossFn:
+  """sum_j mean (Q_j(s, a, z) - y)^2, y = kappa r + gamma (1 - terminal) V(s', z), y under a stop-gradient.
 
   Args:
     problem: Has the discount gamma.
     critic: Q, the part `critic`.
     value: V.
-    value_part: The part that holds V's parameters, or a slow copy of them.
+    value_part: The part that holds V's parameters, or its target network.
     reward_scale: kappa.
   """
 
-  def critic_loss(params: dict[str, Params], batch: Transition, latents: Array, key: Key) -> tuple[Array, Metrics]:
+  def critic_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     del key
-    next_value = value.apply(params[value_part], beside(batch.next_observation, latents))
+    next_value = value.apply(params[value_part], beside(batch.next_observation, params[LATENT]))
     target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
-    values = critic.apply(params["critic"], beside(batch.observation, latents), batch.action)
+    values = critic.apply(params["critic"], beside(batch.observation, params[LATENT]), batch.action)
     loss = twin_squared_error(values, target)
     return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}
 
   return critic_loss
-
-
-def check_positive(**numbers: float | Array) -> None:
-  """Raises ValueError for a number that is not above zero."""
-  for name, number in numbers.items():
-    require(number > 0, f"{name}={number} must be positive")

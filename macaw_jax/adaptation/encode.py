@@ -1,0 +1,22 @@
+"""Adaptation by inference: a latent that shared networks read, from the data of a task."""
+
+from collections.abc import Callable
+
+from macaw_jax.types import LATENT, Adaptation, Array, Key, Metrics, Params, Transition
+
+Infer = Callable[[dict[str, Params], Transition, Key], Array]
+"""`(net, context [..., C, ...], key) -> latent [..., L]`: of one task, or of a batch of tasks at once."""
+
+
+def encode(infer: Infer) -> Adaptation:
+  """An encoder: its change is `{LATENT: infer(net, support, key)}`, and its rule has no parameters."""
+
+  def init(net: dict[str, Params]) -> Params:
+    del net
+    return {}
+
+  def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
+    del rule
+    return {LATENT: infer(net, support, key)}, {}
+
+  return Adaptation(init, apply)
