@@ -6,18 +6,11 @@ configuration again. `rebuild(directory)` does the same for a run that was train
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 
-from . import on_policy, recorded, replayed
-from .configuration import MAX_SEED, settings_of
-from .kind import Kind, Parts
-from .validation import START_RULES, check
-from .variants import members_of
 from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.console import log
 from macaw_jax.data.statistics import Statistics
@@ -29,6 +22,12 @@ from macaw_jax.training.run import Devices, Run, Schedule
 from macaw_jax.training.run_directory import DATASET, read_document
 from macaw_jax.training.trained import NEWEST, load_checkpoint
 from macaw_jax.types import Algorithm, Key, Params
+
+from . import on_policy, recorded, replayed
+from .configuration import MAX_SEED, settings_of
+from .kind import Kind, Parts
+from .validation import START_RULES, check
+from .variants import members_of
 
 KINDS: dict[str, Kind] = {
   "dataset": recorded.KIND,
@@ -45,7 +44,9 @@ def kind_of(config: ml_collections.ConfigDict) -> Kind:
   """The kind of run that a configuration describes. Raises `ConfigurationError` unless it has just one of the sections."""
   found = [section for section in KINDS if section in config]
   if len(found) != 1:
-    raise ConfigurationError(f"config: expected one of the sections {', '.join(KINDS)}, found {' and '.join(found) or 'none'}")
+    raise ConfigurationError(
+      f"config: expected one of the sections {', '.join(KINDS)}, found {' and '.join(found) or 'none'}"
+    )
   return KINDS[found[0]]
 
 

@@ -20,19 +20,20 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from .command_line import launch_with_config
-from macaw_jax.console import log
-from macaw_jax.errors import ConfigurationError
-from .recorded import other_policies_directory
-from macaw_jax.algorithms.settings import suggestion
-from macaw_jax.training.provenance import git_commit, package_versions
-from macaw_jax.training.results import draw_episode
 from macaw_jax import envs
+from macaw_jax.algorithms.settings import suggestion
 from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings
+from macaw_jax.console import log
 from macaw_jax.data.dataset import write_dataset
 from macaw_jax.data.episodes import thin_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.training.provenance import git_commit, package_versions
+from macaw_jax.training.results import draw_episode
+
+from .command_line import launch_with_config
+from .recorded import other_policies_directory
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_TASKS_ON_A_LINE = 4

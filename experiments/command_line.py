@@ -1,6 +1,5 @@
 """What the entry points share: flags, compiled programs kept on the disk, pictures, one clear line for bad input."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -11,13 +10,14 @@ from typing import NoReturn
 import ml_collections
 from absl import app, flags, logging
 
-from .config_file import make_config, take_overrides
 from macaw_jax.compilation_cache import use_compilation_cache
 from macaw_jax.console import log
 from macaw_jax.data.manifest import DatasetError
 from macaw_jax.errors import ConfigurationError, TrainingError
 from macaw_jax.evaluation.comparison import find_runs
 from macaw_jax.training.interruption import EXIT_CODES, Interrupted
+
+from .config_file import make_config, take_overrides
 
 FAILURE = 1
 BAD_INPUT = 2

@@ -20,19 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from absl import flags
 
-from .command_line import BAD_INPUT, launch_with_arguments
-from macaw_jax.console import log
-from macaw_jax.errors import ConfigurationError
-from .data_report import (
-  entries_table,
-  header,
-  identifiability_table,
-  list_table,
-  plot_returns,
-  tasks_table,
-)
-from macaw_jax.training.provenance import package_versions
 from macaw_jax import envs
+from macaw_jax.console import log
 from macaw_jax.data.dataset import Episodes, read_episodes, write_dataset
 from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
 from macaw_jax.data.identifiability import measure_identifiability
@@ -49,6 +38,18 @@ from macaw_jax.data.inspection import (
 )
 from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
 from macaw_jax.data.tasks import tasks_of
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.training.provenance import package_versions
+
+from .command_line import BAD_INPUT, launch_with_arguments
+from .data_report import (
+  entries_table,
+  header,
+  identifiability_table,
+  list_table,
+  plot_returns,
+  tasks_table,
+)
 
 DEFAULT_DIRECTORIES = ("starter_data", "data")
 

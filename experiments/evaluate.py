@@ -113,9 +113,7 @@ def main(arguments: list[str]) -> None:
   check_seed(SEED.value)
   named = [*arguments, *([RUN.value] if RUN.value else [])]
   directories = named_runs(named, "evaluate runs/macaw-cheetah_dir-0")
-  request = Request(
-    STEPS.value, SUPPORT.value, EPISODES.value, SEED.value, ENGINE.value, CHECKPOINT.value, DATA.value
-  )
+  request = Request(STEPS.value, SUPPORT.value, EPISODES.value, SEED.value, ENGINE.value, CHECKPOINT.value, DATA.value)
   if request.support == ALL:
     groups = group_runs(evaluate_shift(directories, request, reuse=REUSE.value))
     log(f"\n{shift_table(groups)}")

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from .configuration import Field
-from .validation import Rule
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.evaluate import Evaluate, Split
 from macaw_jax.sources.source import Source
 from macaw_jax.types import Algorithm, Problem
+
+from .configuration import Field
+from .validation import Rule
 
 
 def as_it_is(algorithm: Algorithm) -> Algorithm:

@@ -5,11 +5,6 @@ from functools import cached_property, partial
 
 import ml_collections
 
-from .configuration import ON_POLICY_FIELDS
-from .kind import Kind, Parts
-from .recorded import evenly_spaced
-from .replayed import split_of
-from .validation import Rule, member_rules, refused_by_algorithm
 from macaw_jax import envs
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
@@ -17,6 +12,12 @@ from macaw_jax.evaluation.evaluate import Split
 from macaw_jax.evaluation.evaluate import on_policy as evaluate_on_policy
 from macaw_jax.sources.on_policy import collecting, on_policy
 from macaw_jax.types import Algorithm, Problem
+
+from .configuration import ON_POLICY_FIELDS
+from .kind import Kind, Parts
+from .recorded import evenly_spaced
+from .replayed import split_of
+from .validation import Rule, member_rules, refused_by_algorithm
 
 
 class Examined:

@@ -181,7 +181,17 @@ def parameter_matrix(tasks: Task) -> np.ndarray:
 
 def probe_table(found: dict[Path, Sequence[Numbers]]) -> str:
   """The rows of all runs in markdown, with what the columns mean below it."""
-  headings = ["run", "support", "R^2", "error", "chance", "R^2, constant", "error, constant", "score", "score, constant"]
+  headings = [
+    "run",
+    "support",
+    "R^2",
+    "error",
+    "chance",
+    "R^2, constant",
+    "error, constant",
+    "score",
+    "score, constant",
+  ]
   number = "{:.2f}".format
   rows = [
     [

@@ -9,9 +9,6 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from .configuration import RECORDED_FIELDS, settings_of
-from .kind import Kind, Parts
-from .validation import Rule, member_rules, refused_by_algorithm
 from macaw_jax import envs
 from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.data.dataset import Dataset, examine_files, load_dataset
@@ -26,12 +23,16 @@ from macaw_jax.data.manifest import (
 from macaw_jax.data.statistics import fit_statistics
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
+from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online
 from macaw_jax.evaluation.random_policy import random_policy_dataset
-from macaw_jax.errors import ConfigurationError
 from macaw_jax.sources.recorded import recorded
 from macaw_jax.training.run_directory import DATASET, SUPPORT
 from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition
+
+from .configuration import RECORDED_FIELDS, settings_of
+from .kind import Kind, Parts
+from .validation import Rule, member_rules, refused_by_algorithm
 
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")
@@ -200,9 +201,7 @@ def _update_on_shapes(examined: Examined) -> Iterator[str]:
     zeros = partial(jnp.zeros, (examined.tasks_per_update, size))
     observation = jnp.zeros((examined.tasks_per_update, size, problem.observation_size))
     action = jnp.zeros((examined.tasks_per_update, size, problem.action_size))
-    return Transition(
-      observation, action, zeros(), observation, zeros(), zeros(), zeros(), observation, zeros()
-    )
+    return Transition(observation, action, zeros(), observation, zeros(), zeros(), zeros(), observation, zeros())
 
   def update() -> object:
     algorithm, key = examined.algorithm, jax.random.key(0)
@@ -344,7 +343,9 @@ RULES = (
   Rule(_TASKS, lambda examined: examined.split and None, spoils="dataset.split"),
   Rule(_ALGORITHM, refused_by_algorithm, spoils="algorithm"),
   *(
-    Rule((f"{section}.support_size", *_ALGORITHM), partial(_parts_of_support, section=section), f"{section}.support_size")
+    Rule(
+      (f"{section}.support_size", *_ALGORITHM), partial(_parts_of_support, section=section), f"{section}.support_size"
+    )
     for section in ("training", "evaluation")
   ),
   Rule(("training.order", "evaluation.order", *_ALGORITHM), _consecutive_rows),

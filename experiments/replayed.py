@@ -7,15 +7,16 @@ import jax
 import ml_collections
 import numpy as np
 
-from .configuration import REPLAYED_FIELDS
-from .kind import Kind, Parts
-from .recorded import evenly_spaced
-from .validation import Rule, member_rules, refused_by_algorithm
 from macaw_jax import envs
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.evaluate import Split, online
 from macaw_jax.sources.replay import CollectionSettings, replayed
 from macaw_jax.types import Problem
+
+from .configuration import REPLAYED_FIELDS
+from .kind import Kind, Parts
+from .recorded import evenly_spaced
+from .validation import Rule, member_rules, refused_by_algorithm
 
 
 class Examined:

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from .configuration import Field, settings_of
-from .variants import chosen_variants, check_seeds, differing_names, num_members, parse_grid, shared
 from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, suggestion
 from macaw_jax.data.manifest import DatasetError
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten
 from macaw_jax.training.devices import check_axis
 from macaw_jax.types import Problem
+
+from .configuration import Field, settings_of
+from .variants import check_seeds, chosen_variants, differing_names, num_members, parse_grid, shared
 
 # What a value alone is tried on: no range of a setting depends on sizes.
 ANY_PROBLEM = Problem(observation_size=1, action_size=1, num_tasks=1, discount=1.0)
@@ -35,9 +36,7 @@ class Rule(NamedTuple):
   spoils: str = ""  # what later rules cannot rely on where there is a problem
 
 
-def check(
-  config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules: Iterable[Rule], examined: Any
-) -> None:
+def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules: Iterable[Rule], examined: Any) -> None:
   """Checks the fields of a configuration, its algorithm's settings, and rules about several fields.
 
   Args:
@@ -55,7 +54,9 @@ def check(
     of_algorithm = setting_faults(config.algorithm.name, ANY_PROBLEM, settings_of(config))
     if "training.steps" in faults:  # A decay that follows the number of steps is named with it already.
       steps = values.get("training.steps")
-      follows = [name for name in of_algorithm if name.endswith("decay_steps") and values.get(f"algorithm.{name}") == steps]
+      follows = [
+        name for name in of_algorithm if name.endswith("decay_steps") and values.get(f"algorithm.{name}") == steps
+      ]
       of_algorithm = {name: line for name, line in of_algorithm.items() if name not in follows}
     faults |= {f"algorithm.{name}": line for name, line in of_algorithm.items()}
   problems, wrong = list(filter(None, faults.values())), set(faults)

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from .configuration import MAX_SEED
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten
 from macaw_jax.training.run import Member
+
+from .configuration import MAX_SEED
 
 Values = dict[str, float | bool]
 
@@ -47,9 +48,7 @@ def members_of(config: ml_collections.ConfigDict, data_name: str) -> tuple[Membe
   variants = variants_of(config)
   seeds = range(config.seed, config.seed + config.population.seeds)
   alone = len(variants) == len(seeds) == 1 and not config.population.grid.strip()
-  return tuple(
-    _member(config, variant, seed, data_name, alone) for variant, seed in itertools.product(variants, seeds)
-  )
+  return tuple(_member(config, variant, seed, data_name, alone) for variant, seed in itertools.product(variants, seeds))
 
 
 def num_members(config: ml_collections.ConfigDict) -> int:
@@ -201,9 +200,7 @@ def _parse_value(kind: type, text: str) -> float | bool | None:
   return number if math.isfinite(number) else None
 
 
-def _member(
-  config: ml_collections.ConfigDict, variant: Variant, seed: int, data_name: str, alone: bool
-) -> Member:
+def _member(config: ml_collections.ConfigDict, variant: Variant, seed: int, data_name: str, alone: bool) -> Member:
   own = config.copy_and_resolve_references()
   own.seed = seed
   own.population.seeds = 1

@@ -14,7 +14,7 @@ import numpy as np
 from macaw_jax.evaluation.results import METRICS, FinishedRun, ResultError
 from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, stratified_bootstrap
 from macaw_jax.evaluation.tables import markdown_table, stage_text, task_name
-from macaw_jax.json_files import read_rows
+from macaw_jax.json_files import flatten, read_rows
 
 # Fields of a configuration that may differ between runs of one group: where a run was trained, and beside which others,
 # is no setting of it. Its own variant is a field of the run.

@@ -164,9 +164,7 @@ def on_policy(
   return evaluate
 
 
-def _evaluated(
-  splits: Sequence[Split], evaluations: Sequence[Evaluation], protocol: str, stages: Stages
-) -> Evaluated:
+def _evaluated(splits: Sequence[Split], evaluations: Sequence[Evaluation], protocol: str, stages: Stages) -> Evaluated:
   rows: list[Row] = []
   for split, evaluation in zip(splits, evaluations, strict=True):
     rows += make_rows(

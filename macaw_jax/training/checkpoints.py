@@ -322,7 +322,7 @@ class Checkpoints:
     """The arrays of a checkpoint whose record fits `like`. Raises `DamagedCheckpoint` if they are not those saved."""
     empty = {path: np.empty(leaf.shape, leaf.dtype) for path, leaf in record.leaves.items() if 0 in leaf.shape}
     as_numpy = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path in record.leaves if path not in empty}
-    arguments = ocp.args.PyTreeRestore(item={path: 0 for path in as_numpy}, restore_args=as_numpy, partial_restore=True)
+    arguments = ocp.args.PyTreeRestore(item=dict.fromkeys(as_numpy, 0), restore_args=as_numpy, partial_restore=True)
     try:
       with _orbax_silent():
         leaves = empty | self._checkpointer.restore(self._path(step) / ARRAYS, args=arguments)

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from macaw_jax.console import log
 from macaw_jax.envs.family import State, Task, TaskFamily
-from macaw_jax.evaluation.comparison import comparison_table, group_runs, runs_table
 from macaw_jax.evaluation.pictures import plot_learning_curve
 from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
-from macaw_jax.evaluation.results import results_document
+from macaw_jax.evaluation.results import read_run, results_document
 from macaw_jax.evaluation.rows import Row
 from macaw_jax.evaluation.tables import results_table
 from macaw_jax.json_files import write_json
@@ -56,7 +55,8 @@ def finish(run: Run, results: list[Result]) -> None:
     draw(run, each, result)
   directories = [each.directory for each in run.members]
   if len(run.members) > 1 and results[0].rows:
-    log(f"\n{comparison_of_runs(directories)}\n")
+    finished = [read_run(directory) for directory in directories]
+    log(f"\n{comparison_table(group_runs(finished))}\n\n{runs_table(finished)}\n")
   elif results[0].rows:
     log(f"\n{results_table(results[0].rows)}\n")
   log(f"files in {directories[0]}:")
