@@ -85,17 +85,16 @@ def shift_of_run(directory: Path, episodes: int | None, seed: int, *, reuse: boo
     return found
   say(f"{directory}: {config.algorithm.name} on {config.dataset.directory}, checkpoint of update {step}")
   run = load_trained_run(directory, config, str(step))
-  document = results_document(
+  finished = FinishedRun(
+    directory=directory,
     algorithm=config.algorithm.name,
     variant="",
     family=run.experiment.family.name,
     seed=config.seed,
-    step=step,
-    seconds=None,
-    environment_steps=None,
-    rows=[row for support in supports for row in rows_on(run, support, seed)],
     config=config.to_dict(),
+    rows=tuple(row for support in supports for row in rows_on(run, support, seed)),
   )
+  document = results_document(finished, step=step, seconds=None)
   write_json(directory / CONTEXT_SHIFT, document | made_of)
   say(f"  written to {directory / CONTEXT_SHIFT}")
   return read_run(directory, CONTEXT_SHIFT)
