@@ -4,7 +4,7 @@ python -m experiments.run --config=configs/maml_rl.py                           
 python -m experiments.run --config=configs/maml_rl.py --config.population.variants=promp  a surrogate of less variance
 python -m experiments.run --config=configs/maml_rl.py --config.population.variants=e_maml credit for the choice of data
 python -m experiments.run --config=configs/maml_rl.py:<family>                        any other family
-python -m experiments.compare_variants runs/maml_rl-point_rotated-*
+python -m experiments.compare runs/maml_rl-point_rotated-*
 
 MAML and E-MAML can be members of one program; ProMP is another program, and so a run of its own. Their values are the
 published ones, but for the initial standard deviation: published policies act on a range ten times as wide.

@@ -11,11 +11,12 @@ python -m experiments.data convert --source=<dataset> --export=<format> --to=<di
 Exit code 2 where a dataset is broken or the command line is wrong. docs/data.md has examples.
 """
 
+import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from absl import flags
@@ -197,32 +198,34 @@ def why_not_trained_on(manifest: Manifest) -> str:
 def export_dataset(source: Path, name: str, to: Path) -> None:
   """Writes a dataset in another layout.
 
+  Args:
+    source: the dataset.
+    name: of the layout, one that can be written.
+    to: the new directory.
+
   Raises:
-    ConfigurationError: the layout is only read.
     DatasetError: the dataset is broken, or the disk refuses.
   """
   write = FORMATS[name].write
-  if write is None:
-    writable = [other for other in FORMATS if FORMATS[other].write is not None]
-    raise ConfigurationError(f"--export={name}: is only read; expected one of {', '.join(writable)}")
+  assert write is not None
   manifest = read_manifest(source)
   episodes = [read_episodes(source, manifest, task) for task in range(len(manifest.tasks))]
   write(to, episodes, manifest)
   _report_written(to, episodes, name)
 
 
-def task_indices(flag: str, text: str) -> tuple[int, ...]:
+def task_indices(text: str) -> tuple[int, ...]:
   """`0,3-5` as (0, 3, 4, 5).
 
   Raises:
-    ConfigurationError: it is something else.
+    ArgumentTypeError: it is something else.
   """
   indices: list[int] = []
   for part in text.split(","):
     first, dash, last = part.partition("-")
     last = last if dash else first
     if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-      raise ConfigurationError(f"--{flag}={text}: expected task indices such as 0,3-5, got {part!r}")
+      raise argparse.ArgumentTypeError(f"expected task indices such as 0,3-5, got {part!r}")
     indices += range(int(first), int(last) + 1)
   return tuple(indices)
 
@@ -231,108 +234,124 @@ def reference_pairs(text: str) -> list[dict[str, float]]:
   """`-41.4:1217,-4:1210` as a pair of "random" and "expert" return for each task.
 
   Raises:
-    ConfigurationError: it is something else.
+    ArgumentTypeError: it is something else.
   """
   pairs = []
   for part in text.split(","):
     try:
       random, expert = map(float, part.split(":"))
     except ValueError as error:
-      raise ConfigurationError(
-        f"--reference_returns: expected <random>:<expert> for each task, separated by commas, got {part!r}"
+      raise argparse.ArgumentTypeError(
+        f"expected <random>:<expert> for each task, separated by commas, got {part!r}"
       ) from error
     pairs.append({"random": random, "expert": expert})
   return pairs
 
 
-def main(arguments: list[str]) -> None:
-  """Runs the command that the first argument names."""
-  name = arguments[0] if arguments else ""
-  if name not in COMMANDS:
-    print(__doc__, file=sys.stderr)
-    raise ConfigurationError(f"expected a command, one of {', '.join(COMMANDS)}; got {name or 'none'}")
-  command = COMMANDS[name]
-  for flag in FLAGS:
-    if flags.FLAGS[flag].present and flag not in command.flags:
-      raise ConfigurationError(f"--{flag} is no flag of {name}, which takes {_names(command.flags)}")
-  if not command.least <= len(arguments) - 1 <= command.most:
-    raise ConfigurationError(f"{name}: expected {command.expected}, got {len(arguments) - 1} arguments")
-  command.run(arguments[1:])
+def paths(text: str) -> list[Path]:
+  """Paths separated by commas."""
+  return [Path(path) for path in text.split(",")]
 
 
-class Command(NamedTuple):
-  """A command: what runs it, which flags it reads, and how many arguments it takes."""
+class Parser(argparse.ArgumentParser):
+  """Takes flags by their whole names, and raises `ConfigurationError` where the command line is wrong."""
 
-  run: Callable[[list[str]], None]
-  flags: tuple[str, ...]
-  least: int
-  most: int
-  expected: str
+  def __init__(self, **options: Any):
+    super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
-
-def _list(arguments: list[str]) -> None:
-  if not list_datasets(arguments):
-    sys.exit(BAD_INPUT)
+  def error(self, message: str) -> NoReturn:
+    """Raises `ConfigurationError`."""
+    raise ConfigurationError(f"command line: {self.prog}: {message}")
 
 
-def _inspect(arguments: list[str]) -> None:
-  inspect_dataset(arguments[0], columns=flags.FLAGS.columns)
-
-
-def _validate(arguments: list[str]) -> None:
-  if not validate_datasets(arguments):
-    sys.exit(BAD_INPUT)
-
-
-def _plot(arguments: list[str]) -> None:
-  plot_dataset(arguments[0], Path(_required("output")))
-
-
-def _convert(arguments: list[str]) -> None:
-  del arguments
-  sources, to = [Path(path) for path in _required("source").split(",")], Path(_required("to"))
-  of_import, name = flags.FLAGS["from"].value is not None, flags.FLAGS["from"].value or flags.FLAGS.export
-  if name is None or (of_import and flags.FLAGS.export is not None):
-    raise ConfigurationError("convert: expected either --from=<format> or --export=<format>")
-  if name not in FORMATS:
-    raise ConfigurationError(f"{name}: no format of that name; known: {', '.join(FORMATS)}")
-  if os.path.lexists(to):
-    raise ConfigurationError(f"--to={to}: exists already; nothing is overwritten. Remove it or name another.")
-  if of_import:
-    import_dataset(sources, name, to, _import_request())
-    return
-  for flag in OF_IMPORT:
-    if flags.FLAGS[flag].present:
-      raise ConfigurationError(f"--{flag} belongs to --from=<format>; a dataset that is exported says it itself")
-  if len(sources) > 1:
-    raise ConfigurationError(f"--source: expected one dataset to export, got {len(sources)} paths")
-  export_dataset(sources[0], name, to)
-
-
-def _import_request() -> ImportRequest:
-  given = flags.FLAGS
-  return ImportRequest(
-    family=_required("family"),
-    train_tasks=task_indices("train_tasks", _required("train_tasks")),
-    test_tasks=task_indices("test_tasks", _required("test_tasks")),
-    options=ReadOptions(
-      horizon=given.horizon,
-      tasks_file=None if given.tasks_file is None else Path(given.tasks_file),
-      discount=given.discount,
-    ),
-    reference_returns=None if given.reference_returns is None else reference_pairs(given.reference_returns),
+def make_parser() -> Parser:
+  """The parser of the command line; `command` is the name of the command."""
+  parser = Parser(prog="data", description=__doc__)
+  commands = parser.add_subparsers(dest="command", required=True)
+  listed = commands.add_parser("list", help="a line for each dataset")
+  listed.add_argument("directories", nargs="*", default=[])
+  inspected = commands.add_parser("inspect", help="tables of a dataset")
+  inspected.add_argument("directory")
+  inspected.add_argument("--columns", action="store_true", help="a table of each entry of the observation too")
+  validated = commands.add_parser("validate", help="checks every file")
+  validated.add_argument("directories", nargs="+")
+  plotted = commands.add_parser("plot", help="returns over the collection")
+  plotted.add_argument("directory")
+  plotted.add_argument("--output", required=True, type=Path, help="the picture's file, as plot.png")
+  converted = commands.add_parser("convert", help="from or to another layout")
+  converted.add_argument(
+    "--source",
+    required=True,
+    type=paths,
+    help="the dataset to export; the files to import, with commas, or their folder",
   )
+  converted.add_argument("--to", required=True, type=Path, help="the new directory")
+  layout = converted.add_mutually_exclusive_group(required=True)
+  layout.add_argument("--from", dest="layout_from", choices=list(FORMATS), help="format to import from")
+  layout.add_argument("--export", choices=[name for name in FORMATS if FORMATS[name].write], help="format to export to")
+  imported = converted.add_argument_group("with --from")
+  imported.add_argument("--family", help="name of the task family")
+  imported.add_argument("--train_tasks", type=task_indices, help="indices of the tasks to train on, as 0,3-5")
+  imported.add_argument("--test_tasks", type=task_indices, help="indices of the tasks to test on")
+  imported.add_argument("--discount", type=float, help="of the returns, where the source does not state it")
+  imported.add_argument("--horizon", type=int, help="most steps of an episode; else the longest that there is")
+  imported.add_argument("--tasks_file", type=Path, help="pickled task parameters, where the source has none")
+  imported.add_argument(
+    "--reference_returns", type=reference_pairs, help="<random>:<expert> of each task, else the extremes of its data"
+  )
+  return parser
 
 
-def _required(flag: str) -> str:
-  value = flags.FLAGS[flag].value
-  if not value:
-    raise ConfigurationError(f"--{flag} is missing: {FLAGS[flag]}")
-  return value
+def main(arguments: list[str]) -> None:
+  """Runs the command that the first argument names.
+
+  Raises:
+    ConfigurationError: the command line is wrong.
+  """
+  if not arguments:
+    print(__doc__, file=sys.stderr)
+  given = make_parser().parse_args(arguments)
+  sound = True
+  match given.command:
+    case "list":
+      sound = list_datasets(given.directories)
+    case "validate":
+      sound = validate_datasets(given.directories)
+    case "inspect":
+      inspect_dataset(given.directory, columns=given.columns)
+    case "plot":
+      plot_dataset(given.directory, given.output)
+    case "convert":
+      convert(given)
+  if not sound:
+    sys.exit(BAD_INPUT)
 
 
-def _names(of_command: Sequence[str]) -> str:
-  return ", ".join(f"--{flag}" for flag in of_command) or "none"
+def convert(given: argparse.Namespace) -> None:
+  """Imports or exports, as the flags of `convert` say.
+
+  Raises:
+    ConfigurationError: they do not belong together.
+  """
+  if os.path.lexists(given.to):
+    raise ConfigurationError(f"--to={given.to}: exists already; nothing is overwritten. Remove it or name another.")
+  if given.export is None:
+    import_dataset(given.source, given.layout_from, given.to, _import_request(given))
+    return
+  for flag in ("family", "train_tasks", "test_tasks", "discount", "horizon", "tasks_file", "reference_returns"):
+    if getattr(given, flag) is not None:
+      raise ConfigurationError(f"--{flag} belongs to --from=<format>; a dataset that is exported says it itself")
+  if len(given.source) > 1:
+    raise ConfigurationError(f"--source: expected one dataset to export, got {len(given.source)} paths")
+  export_dataset(given.source[0], given.export, given.to)
+
+
+def _import_request(given: argparse.Namespace) -> ImportRequest:
+  for flag in ("family", "train_tasks", "test_tasks"):
+    if not getattr(given, flag):
+      raise ConfigurationError(f"--{flag} is missing, which --from needs")
+  options = ReadOptions(horizon=given.horizon, tasks_file=given.tasks_file, discount=given.discount)
+  return ImportRequest(given.family, given.train_tasks, given.test_tasks, options, given.reference_returns)
 
 
 def _report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:
@@ -340,42 +359,11 @@ def _report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:
   log(f"wrote {to}: {what}, {len(episodes)} tasks, {transitions:,} transitions")
 
 
-OF_IMPORT = ("family", "train_tasks", "test_tasks", "discount", "horizon", "tasks_file", "reference_returns")
-COMMANDS = {
-  "list": Command(_list, (), 0, sys.maxsize, "directories"),
-  "inspect": Command(_inspect, ("columns",), 1, 1, "one directory"),
-  "validate": Command(_validate, (), 1, sys.maxsize, "one directory or more"),
-  "convert": Command(_convert, ("source", "from", "export", "to", *OF_IMPORT), 0, 0, "flags alone"),
-  "plot": Command(_plot, ("output",), 1, 1, "one directory"),
-}
-FLAGS = {
-  "columns": "inspect: a table of each entry of the observation too.",
-  "output": "plot: the picture's file, as plot.png.",
-  "source": "convert: the dataset to export, or the files to import, one a task, with commas, or their directory.",
-  "from": f"convert: format to import from: {', '.join(FORMATS)}.",
-  "export": f"convert: format to export to: {', '.join(name for name in FORMATS if FORMATS[name].write)}.",
-  "to": "convert: the new directory.",
-  "family": "convert --from: name of the task family.",
-  "train_tasks": "convert --from: indices of the tasks to train on, as 0,3-5.",
-  "test_tasks": "convert --from: indices of the tasks to test on.",
-  "discount": "convert --from: discount of the returns, where the source does not state it.",
-  "horizon": "convert --from: most steps of an episode; else the longest that there is.",
-  "tasks_file": "convert --from: pickled task parameters, where the source has none.",
-  "reference_returns": "convert --from: <random>:<expert> return of each task, else the extremes of its data.",
-}
-
-
-def define_flags() -> None:
-  """Defines `FLAGS`."""
-  kinds: dict[str, Callable[..., object]] = {
-    "columns": flags.DEFINE_bool,
-    "discount": flags.DEFINE_float,
-    "horizon": flags.DEFINE_integer,
-  }
-  for name, text in FLAGS.items():
-    kinds.get(name, flags.DEFINE_string)(name, False if name == "columns" else None, text)
+def _leave_arguments(argv: list[str]) -> list[str]:
+  """Parses no flag: `main` reads them all."""
+  flags.FLAGS(argv[:1])
+  return argv
 
 
 if __name__ == "__main__":
-  define_flags()
-  launch_with_arguments(main)
+  launch_with_arguments(main, _leave_arguments)

@@ -45,17 +45,7 @@ def make_run(seed, rows, name="run", algorithm="macaw", variant="", family="chee
 def write_run(directory, run, curve=(), **fields):
   """Writes what a run leaves: its results, with other fields where given, and its metrics of `curve`."""
   directory.mkdir(parents=True, exist_ok=True)
-  document = results_document(
-    algorithm=run.algorithm,
-    variant=run.variant,
-    family=run.family,
-    seed=run.seed,
-    step=10,
-    seconds=1.5,
-    environment_steps=run.environment_steps,
-    rows=run.rows,
-    config=run.config,
-  )
+  document = results_document(run, step=10, seconds=1.5)
   (directory / RESULTS).write_text(json.dumps(document | fields, allow_nan=False))
   lines = [json.dumps({"step": step, "wall_time": 1.0, **metrics}) + "\n" for step, metrics in curve]
   (directory / METRICS).write_text("".join(lines))

@@ -44,6 +44,9 @@ class Row:
     returns: mean undiscounted return at each stage.
     stds: standard deviation of the returns over episodes.
     scores: normalised returns, 0 that of a random policy and 100 the task's expert; None where these are not known.
+
+  Raises:
+    ValueError: there is no stage, or not one number a stage; names the field.
   """
 
   protocol: str
@@ -58,6 +61,13 @@ class Row:
   returns: tuple[float, ...]
   stds: tuple[float, ...]
   scores: tuple[float, ...] | None = None
+
+  def __post_init__(self) -> None:
+    if not self.stages:
+      raise ValueError("stages: expected one or more")
+    for name in ("returns", "stds", "scores"):
+      if (values := getattr(self, name)) is not None and len(values) != len(self.stages):
+        raise ValueError(f"{name}: expected {len(self.stages)} numbers, one a stage, found {len(values)}")
 
 
 def make_rows(

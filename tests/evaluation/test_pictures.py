@@ -32,7 +32,7 @@ DRAWINGS = {
   "comparison": lambda path: plot_comparison(
     [
       curve("norml", "point_rotated"),
-      curve("maml", "point_rotated", rise=0.5),
+      curve("maml", "point_rotated", 20.0 * np.arange(20), rise=0.5),
       curve("pearl (collection.family=point_robot, latent_size=5)", "point_robot", 20.0 * np.arange(20)),
     ],
     path,
