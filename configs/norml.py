@@ -5,7 +5,8 @@ python -m experiments.run --config=configs/norml.py:point_rotated_sparse  the sa
 python -m experiments.run --config=configs/norml.py:cartpole_bias         cart-pole with a biased sensor
 python -m experiments.run --config=configs/norml.py:cheetah_swapped       half-cheetah with two motors exchanged
 python -m experiments.run --config=configs/norml.py --config.population.variants=maml,norml --config.population.seeds=3
-python -m experiments.compare_variants --config=configs/norml.py:point_rotated --seeds=5 --picture=variants.png
+python -m experiments.run --config=configs/norml.py --config.population.variants=all --config.population.seeds=5
+python -m experiments.compare runs/norml-point_rotated-* --picture=curves.png
 
 Values of the authors' configuration file (Yang et al. 2019), but for these, which were chosen on training tasks:
 - `point_rotated`: MAML diverges at the file's learning rate of 7e-3, and takes 1e-3. The file has no domain

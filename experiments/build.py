@@ -41,7 +41,7 @@ MAY_CHANGE = ("output_directory", "training.keep_checkpoints", "devices.seed", "
 
 
 def kind_of(config: ml_collections.ConfigDict) -> Kind:
-  """The kind of run that a configuration describes. Raises `ConfigurationError` unless it has just one of the sections."""
+  """The kind of run of a configuration; raises `ConfigurationError` unless it has just one of the sections."""
   found = [section for section in KINDS if section in config]
   if len(found) != 1:
     raise ConfigurationError(
@@ -87,7 +87,7 @@ def assemble(examined: Any) -> Run:
   log(f"{config.algorithm.name} on {kind.data_name(config)}, {who}")
   for each in members if len(members) > 1 else ():
     log(f"  {each.label}")
-  parts = kind.assemble(examined)
+  parts = kind.assemble(examined, None)
   settings = settings_of(ml_collections.ConfigDict(members[0].config))
   make = _make(config.algorithm.name, parts, settings)
   for each in members:
@@ -199,7 +199,7 @@ def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEW
   """
   kind = kind_of(config)
   examined = kind.examine(config)
-  parts = kind.assemble(examined)
+  parts = kind.assemble(examined, None)
   make = _make(config.algorithm.name, parts, settings_of(config))
   algorithm = make()
   checkpoint, note = load_checkpoint(directory, algorithm, parts.family.observation_size, which)

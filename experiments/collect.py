@@ -252,7 +252,7 @@ def draw(family: TaskFamily, collection: Collection, path: str) -> None:
   index = family.test_tasks[0]
   states, task = jax.tree.map(lambda leaf: leaf[index], (collection.expert_states, family.tasks))
   stride = max(1, family.horizon // MOST_PICTURES)
-  draw_episode(family, states, path, task=task, width=240, height=135, stride=stride)
+  draw_episode(family, states, task, Path(path), width=240, height=135, stride=stride)
 
 
 def main(config: ConfigDict) -> None:

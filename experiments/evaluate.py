@@ -92,7 +92,7 @@ class Request:
     )
     if support and "support" not in config.evaluation and support not in supports_of(config, self.dataset):
       raise ConfigurationError(
-        f"{directory}: --support={support}: expected one of {', '.join(supports_of(config, self.dataset))} for a run of "
+        f"{directory}: --support={support}: expected one of {', '.join(supports_of(config, self.dataset))} for "
         f"{config.algorithm.name}"
       )
     return config
@@ -213,24 +213,23 @@ def joined(rows: Sequence[Row], numbers: Sequence[int]) -> Row:
     stage_unit="steps",
     returns=(rows[0].returns[0], *(row.returns[-1] for row in rows)),
     stds=(rows[0].stds[0], *(row.stds[-1] for row in rows)),
-    scores=None if last.scores is None else (rows[0].scores[0], *(row.scores[-1] for row in rows)),
+    scores=(rows[0].scores[0], *(row.scores[-1] for row in rows if row.scores)) if rows[0].scores else None,
   )
 
 
 def document_of(trained: Trained, rows: Sequence[Row]) -> dict[str, Any]:
   """What a file of an evaluation says, as `results.json` does."""
   config = trained.config
-  return results_document(
+  finished = FinishedRun(
+    directory=trained.directory,
     algorithm=config.algorithm.name,
     variant=config.population.variants,
     family=trained.parts.family.name,
     seed=config.seed,
-    step=trained.step,
-    seconds=None,
-    environment_steps=None,
-    rows=rows,
     config=config.to_dict(),
+    rows=tuple(rows),
   )
+  return results_document(finished, step=trained.step, seconds=None)
 
 
 def rows_on(trained: Trained, support: str, dataset: str | None, key: Key) -> list[Row]:
@@ -283,8 +282,8 @@ def manifest_of(directory: str, family: str, split: Split) -> Manifest:
   manifest = read_manifest(directory)
   if manifest.family != family or max(split.indices) >= len(manifest.tasks):
     raise ConfigurationError(
-      f"--dataset={directory}: expected task {max(split.indices)} of family {family!r}, found {len(manifest.tasks)} tasks "
-      f"of {manifest.family!r}"
+      f"--dataset={directory}: expected task {max(split.indices)} of family {family!r}, found {len(manifest.tasks)} "
+      f"tasks of {manifest.family!r}"
     )
   return manifest
 

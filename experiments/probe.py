@@ -16,7 +16,7 @@ Where the test tasks are training tasks, as in cheetah_dir, the map is fitted an
 numbers go into `probe.json` in the run's directory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,7 @@ def fit_to_training_tasks(trained: Trained, key: Key) -> Decoder:
   """
   train, test = trained.parts.train, trained.parts.splits[0]
   assert train is not None
+  assert train.data is not None
   num_tasks = len(train.indices)
   num_supports = min(max(FITTED_SUPPORTS // num_tasks, 2), MOST_SUPPORTS)
   log(f"  fitting to {num_supports} supports of each of {num_tasks} training tasks ...")
@@ -142,6 +143,8 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
   """The numbers of one kind of support, with true rewards and with constant ones."""
   config, train = trained.config, trained.parts.train
   assert train is not None
+  assert train.data is not None
+  assert split.data is not None
   evaluation, num_supports = config.evaluation, config.evaluation.episodes
   parameters = np.repeat(parameter_matrix(split.tasks), num_supports, axis=0)
   skip = config.dataset.skip if support == "own" else 1
@@ -179,7 +182,7 @@ def parameter_matrix(tasks: Task) -> np.ndarray:
   return flatten_features(tasks)
 
 
-def probe_table(found: dict[Path, Sequence[Numbers]]) -> str:
+def probe_table(found: Mapping[Path, Sequence[Numbers]]) -> str:
   """The rows of all runs in markdown, with what the columns mean below it."""
   headings = [
     "run",

@@ -1,7 +1,8 @@
 """A configuration checked as a whole, before anything is compiled and before any array is loaded.
 
-First each field alone, then the algorithm's settings, then rules about several fields, the data's manifest and the disk.
-A rule is skipped where a field that it reads is known to be wrong: what would follow from that is no problem of its own.
+First each field alone, then the algorithm's settings, then rules about several fields, the data's manifest and the
+disk. A rule is skipped where a field that it reads is known to be wrong: what follows from that is no problem of its
+own.
 """
 
 import os
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, suggestion
+from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, suggestion, with_values
 from macaw_jax.data.manifest import DatasetError
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten
@@ -54,10 +55,11 @@ def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules:
     of_algorithm = setting_faults(config.algorithm.name, ANY_PROBLEM, settings_of(config))
     if "training.steps" in faults:  # A decay that follows the number of steps is named with it already.
       steps = values.get("training.steps")
-      follows = [
-        name for name in of_algorithm if name.endswith("decay_steps") and values.get(f"algorithm.{name}") == steps
-      ]
-      of_algorithm = {name: line for name, line in of_algorithm.items() if name not in follows}
+      of_algorithm = {
+        name: line
+        for name, line in of_algorithm.items()
+        if not name.endswith("decay_steps") or values.get(f"algorithm.{name}") != steps
+      }
     faults |= {f"algorithm.{name}": line for name, line in of_algorithm.items()}
   problems, wrong = list(filter(None, faults.values())), set(faults)
   if any(name.startswith("algorithm.") for name in faults):
@@ -137,7 +139,7 @@ def values_of_grid(examined: Any) -> Iterator[str]:
     if not can_be_traced(name, ANY_PROBLEM, settings, setting):
       yield f"config.population.grid: {shared(f'algorithm.{setting}', flatten(settings)[setting])}"
     for value in values:
-      if refusal := refusal_of(name, ANY_PROBLEM, settings, {setting: value}):
+      if refusal := refusal_of(name, ANY_PROBLEM, with_values(settings, {setting: value})):
         yield f"config.population.grid: {refusal}"
 
 
@@ -158,23 +160,12 @@ def values_of_variants(examined: Any) -> Iterator[str]:
 
 def _values_of_variant(config: ml_collections.ConfigDict, values: dict[str, Any], place: str) -> Iterator[str]:
   algorithm, own = config.algorithm.name, flatten(settings_of(config))
-  faults = setting_faults(algorithm, ANY_PROBLEM, ml_collections.ConfigDict(_nested(own | values)).to_dict(), place)
+  faults = setting_faults(algorithm, ANY_PROBLEM, with_values(settings_of(config), values), place)
   found = [line for name, line in faults.items() if name in values]
   found += [f"{place}.{name}: config.algorithm has no field {name!r}" for name in values if name not in own | faults]
   yield from found
-  if not found and (refusal := refusal_of(algorithm, ANY_PROBLEM, settings_of(config), values)):
+  if not found and (refusal := refusal_of(algorithm, ANY_PROBLEM, with_values(settings_of(config), values))):
     yield f"{place} ({algorithm}): {refusal}"
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-  nested: dict[str, Any] = {}
-  for name, value in flat.items():
-    *sections, last = name.split(".")
-    inside = nested
-    for section in sections:
-      inside = inside.setdefault(section, {})
-    inside[last] = value
-  return nested
 
 
 def choice_of_variants(examined: Any) -> Iterator[str]:
@@ -197,8 +188,7 @@ def choice_of_variants(examined: Any) -> Iterator[str]:
 def _can_differ(config: ml_collections.ConfigDict, setting: str, value: Any) -> bool:
   if not isinstance(value, bool | int | float):
     return False
-  settings = _nested(flatten(settings_of(config)) | {setting: value})
-  return can_be_traced(config.algorithm.name, ANY_PROBLEM, settings, setting)
+  return can_be_traced(config.algorithm.name, ANY_PROBLEM, with_values(settings_of(config), {setting: value}), setting)
 
 
 def undivided_axes(examined: Any, tasks_field: str) -> Iterator[str]:

@@ -70,7 +70,8 @@ def offline(
   def data_of(statistics: Statistics) -> list[Dataset]:
     """The data of the splits, scaled; those of the last call again where a run's statistics are fixed."""
     if scaled["statistics"] is not statistics:
-      scaled.update(statistics=statistics, data=[normalise_dataset(statistics, split.data) for split in splits])
+      data = [normalise_dataset(statistics, split.data) for split in splits if split.data is not None]
+      scaled.update(statistics=statistics, data=data)
     return scaled["data"]
 
   def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:

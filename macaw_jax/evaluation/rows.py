@@ -19,7 +19,7 @@ class Evaluation(NamedTuple):
 
 
 class Stages(NamedTuple):
-  """The part of a protocol's rows that is about its stages, see `Row`: `make_rows(evaluation, **stages._asdict(), ...)`."""
+  """The part of a protocol's rows that is about its stages, see `Row`: `make_rows(..., **stages._asdict())`."""
 
   support: int
   support_unit: str

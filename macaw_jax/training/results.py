@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from macaw_jax.console import log
 from macaw_jax.envs.family import State, Task, TaskFamily
+from macaw_jax.evaluation.comparison import comparison_table, group_runs, runs_table
 from macaw_jax.evaluation.pictures import plot_learning_curve
 from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
-from macaw_jax.evaluation.results import read_run, results_document
+from macaw_jax.evaluation.results import RESULTS, FinishedRun, read_run, results_document
 from macaw_jax.evaluation.rows import Row
 from macaw_jax.evaluation.tables import results_table
-from macaw_jax.json_files import write_json
-from macaw_jax.training.metrics import read_rows
+from macaw_jax.json_files import read_rows, write_json
 from macaw_jax.training.run import Member, Run
 from macaw_jax.training.run_directory import (
   CHECKPOINTS,
@@ -19,7 +19,6 @@ from macaw_jax.training.run_directory import (
   CONFIG_FILE,
   LEARNING_CURVE,
   METRICS,
-  RESULTS,
   ROLLOUT,
   STARTS,
   TENSORBOARD,
@@ -69,18 +68,18 @@ def write_results(run: Run, each: Member, result: Result) -> None:
   """Writes the rows of a member after its last update."""
   metrics = read_rows(each.directory / METRICS)
   steps = [row["environment_steps"] for row in metrics if "environment_steps" in row]
-  document = results_document(
+  finished = FinishedRun(
+    directory=each.directory,
     algorithm=run.algorithm,
     variant=each.variant,
     family=run.family.name if run.family else "",
     seed=each.seed,
-    step=result.step,
-    seconds=max((row["wall_time"] for row in metrics), default=None),
-    environment_steps=int(steps[-1]) if steps else None,
-    rows=result.rows,
     config=each.config,
+    rows=tuple(result.rows),
+    environment_steps=int(steps[-1]) if steps else None,
   )
-  write_json(each.directory / RESULTS, document)
+  seconds = max((row["wall_time"] for row in metrics), default=None)
+  write_json(each.directory / RESULTS, results_document(finished, step=result.step, seconds=seconds))
 
 
 def draw(run: Run, each: Member, result: Result) -> None:

@@ -318,7 +318,8 @@ def train_on(session: Session, files: MemberFiles, program: Program, step: int) 
     TrainingError: no member is left that has not stopped.
   """
   schedule, interruption = session.run.schedule, session.interruption
-  moment, results = program.moment, None
+  moment = program.moment
+  results: list[Result] | None = []
   have_stopped = np.zeros(len(session.members), bool)  # Those that had before are reported again.
   with interruption.holding():
     while step < schedule.steps:
