@@ -15,22 +15,16 @@ if __name__ == "__main__":  # Before JAX makes its threads.
 
   pin()
 
-import importlib
-import time
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from absl import app, flags, logging
 
-from benchmarks.measure import interleave, repeated, show, spread, table, write_results
-from benchmarks.random_data import half_cheetah_problem, random_dataset
-from experiments.configuration import hyperparameters
-from macaw_jax.algorithms import ALGORITHMS
-from macaw_jax.data.dataset import Dataset
-from macaw_jax.data.sampling import sample_tasks
-from macaw_jax.training.loop import Chunk, compile_chunk, initialise, make_chunk
-from macaw_jax.types import Key, Metrics, TrainState
+from benchmarks.configured import configuration, configured_recipe
+from benchmarks.measure import interleave, show, spread, table, write_results
+from benchmarks.programs import updates_of_one
+from benchmarks.random_data import random_dataset
 
 BASELINE = "macaw"
 # By the name of a row: the configuration, and what is changed in its hyper-parameters.
@@ -66,30 +60,15 @@ def main(arguments: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   names = [name for name in VERSIONS if name == BASELINE or name in (NAMES.value or VERSIONS)]
   data = random_dataset(NUM_TASKS.value, NUM_ROWS.value)
-  common = configuration(BASELINE).training
+  common = configuration(*VERSIONS[BASELINE]).training
 
-  calls, records = {}, {}
+  calls: dict[str, Callable[[], None]] = {}
+  records: dict[str, dict[str, Any]] = {}
   for name in names:
-    config = configuration(name)
-    sizes = common if SIZES.value == "common" else config.training
-    algorithm = ALGORITHMS[config.algorithm.name](half_cheetah_problem(NUM_TASKS.value), **hyperparameters(config))
-    sample = partial(
-      sample_tasks,
-      num_tasks=min(sizes.tasks_per_update, NUM_TASKS.value),
-      support_size=sizes.support_size,
-      query_size=sizes.query_size,
-    )
-    state, key = initialise(algorithm, jax.random.key(0)), jax.random.key(0)
-    started = time.perf_counter()
-    program = compile_chunk(make_chunk(algorithm, sample, NUM_UPDATES.value), state, data, key)
-    records[name] = {
-      "version": name,
-      "tasks": sizes.tasks_per_update,
-      "support": sizes.support_size,
-      "query": sizes.query_size,
-      "compile_seconds": time.perf_counter() - started,
-    }
-    calls[name] = repeated(partial(_call, program, data, key), state)
+    recipe = configured_recipe(*VERSIONS[name], NUM_TASKS.value, common if SIZES.value == "common" else None)
+    program = updates_of_one(recipe, data, NUM_UPDATES.value)
+    records[name] = {"version": name, **recipe.sizes, "compile_seconds": program.compile_seconds}
+    calls[name] = program.run
 
   times = interleave(calls, NUM_REPEATS.value)
   milliseconds = {
@@ -113,18 +92,6 @@ def main(arguments: list[str]) -> None:
   print(table(rows))
   if RESULTS.value:
     write_results(RESULTS.value, "algorithms", list(records.values()))
-
-
-def configuration(name: str) -> Any:
-  """The configuration of a row, for the half-cheetah's velocities."""
-  module, changes = VERSIONS[name]
-  config = importlib.import_module(f"configs.{module}").get_config("cheetah_vel")
-  config.algorithm.update(changes)
-  return config
-
-
-def _call(program: Chunk[TrainState], data: Dataset, key: Key, state: TrainState) -> tuple[TrainState, Metrics]:
-  return program(state, data, key)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
+from benchmarks.episodes import some_tasks
 from benchmarks.measure import write_results
 from macaw_jax import envs
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, Task, TaskFamily, as_commanded
@@ -48,11 +49,6 @@ class Measurement(NamedTuple):
   compile_seconds: float
   apart_float32: float | None
   apart_float64: float | None
-
-
-def some_tasks(family: TaskFamily, count: int) -> Task:
-  """The family's tasks in turn, [count, ...]."""
-  return jax.tree.map(lambda leaf: np.asarray(leaf)[np.arange(count) % len(leaf)], family.tasks)
 
 
 def random_actions(family: TaskFamily, num_steps: int, num_episodes: int) -> chex.Array:

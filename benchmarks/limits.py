@@ -33,11 +33,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from absl import app, flags, logging
 
 from benchmarks.measure import Spread, measure, repeated, show, spread, table, write_results
 from benchmarks.random_data import half_cheetah_problem, random_dataset
+from benchmarks.rates import FLOAT_BYTES, memory_rate, product_rate
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.networks.layers import flatten_units, is_weight_transform
@@ -55,7 +55,6 @@ ELEMENTS = flags.DEFINE_integer("elements", 40_000_000, "Numbers of the array th
 OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
 
 GROUPS = ("networks", "generator", "optimizer", "sampling")
-FLOAT_BYTES = 4
 
 
 class Rates(NamedTuple):
@@ -75,28 +74,12 @@ class Work(NamedTuple):
 
 def machine_rates() -> Rates:
   """The best of several products and passes."""
-  array, scale_in_place = jnp.ones((ELEMENTS.value,)), jax.jit(lambda x: 1.5 * x, donate_argnums=0)
-
-  def scale() -> None:
-    nonlocal array
-    array = jax.block_until_ready(scale_in_place(array))
-
-  def product_rate(rows: int, inner: int, columns: int, products: int) -> float:
-    left, right = jnp.ones((products, rows, inner)), jnp.ones((inner, columns))
-    multiply = jax.jit(lambda left, right: [matrix @ right for matrix in left])
-    return 2 * products * rows * inner * columns / best(lambda: jax.block_until_ready(multiply(left, right)))
-
+  repeats = max(REPEATS.value, 5)
   return Rates(
-    flops=product_rate(MATRIX.value, MATRIX.value, MATRIX.value, products=1),
-    layer_flops=product_rate(TASKS.value * BATCH.value, WIDTH.value, WIDTH.value, products=10),
-    bytes=2 * FLOAT_BYTES * ELEMENTS.value / best(scale),
+    flops=product_rate(MATRIX.value, MATRIX.value, MATRIX.value, products=1, repeats=repeats),
+    layer_flops=product_rate(TASKS.value * BATCH.value, WIDTH.value, WIDTH.value, products=10, repeats=repeats),
+    bytes=memory_rate(ELEMENTS.value, repeats=repeats),
   )
-
-
-def best(call: Callable[[], Any]) -> float:
-  """The shortest time of a call, in seconds."""
-  call()
-  return min(measure(call).wall for _ in range(max(REPEATS.value, 5)))
 
 
 def group_of(operation: str) -> str:

@@ -3,11 +3,13 @@
 Import this module before JAX, and call `pin` first: JAX sizes its thread pools when it starts.
 """
 
+import contextlib
 import json
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,7 +94,7 @@ def environment() -> dict[str, Any]:
   """Where figures come from: processor or accelerator, cores of this process, versions, commit."""
   import jax
 
-  from experiments.provenance import git_commit, package_versions
+  from experiments.provenance import PACKAGES, git_commit
 
   cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
   return {
@@ -100,16 +102,35 @@ def environment() -> dict[str, Any]:
     "processor": _processor(),
     "cores": cores,
     "platform": platform.platform(),
-    "versions": package_versions(),
+    "versions": {"python": platform.python_version()} | installed_versions([*PACKAGES, "torch"]),
     "git_commit": git_commit(),
   }
 
 
-def write_results(path: str | Path, benchmark: str, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes rows of plain numbers as JSON, with the environment they were measured in."""
+def installed_versions(packages: Sequence[str]) -> dict[str, str]:
+  """The version of each of the packages that is installed."""
+  versions = {}
+  for name in packages:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+      versions[name] = metadata.version(name)
+  return versions
+
+
+def write_results(
+  path: str | Path,
+  benchmark: str,
+  rows: Sequence[Mapping[str, Any]],
+  *,
+  where: Mapping[str, Any] | None = None,
+  **more: Any,
+) -> None:
+  """Writes rows of plain numbers as JSON, with the environment they were measured in: this one if not given.
+
+  Everything else that is named goes beside the rows.
+  """
   path = Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
-  record = {"benchmark": benchmark, "environment": environment(), "rows": list(rows)}
+  record = {"benchmark": benchmark, "environment": where or environment(), "rows": list(rows), **more}
   path.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -19,19 +19,9 @@ from functools import partial
 import jax
 from absl import app, flags, logging
 
-from benchmarks.measure import Spread, interleave, repeated, show, spread, table, write_results
-from benchmarks.random_data import half_cheetah_problem, random_dataset
-from macaw_jax.algorithms import ALGORITHMS
-from macaw_jax.data.dataset import Dataset
-from macaw_jax.data.sampling import sample_tasks
-from macaw_jax.training.loop import Sample, compile_chunk, initialise, make_chunk
-from macaw_jax.training.population import (
-  MakeAlgorithm,
-  initialise_member,
-  make_population,
-  make_population_chunk,
-  stack,
-)
+from benchmarks.measure import Spread, interleave, show, spread, table, write_results
+from benchmarks.programs import Program, macaw_recipe, updates_of_one, updates_of_population
+from benchmarks.random_data import random_dataset
 
 MEMBERS = flags.DEFINE_list("members", ["1", "2", "4", "8"], "Sizes of the populations.")
 TASKS = flags.DEFINE_integer("tasks", 5, "Tasks of an update.", lower_bound=1)
@@ -44,26 +34,9 @@ OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
 BASELINE = "alone"
 
 
-def alone(make: MakeAlgorithm, sample: Sample, data: Dataset) -> Callable[[], None]:
-  """Updates of one run, without an axis for members."""
-  algorithm, key = make(), jax.random.key(0)
-  state = initialise(algorithm, key)
-  compiled = compile_chunk(make_chunk(algorithm, sample, UPDATES.value), state, data, key)
-  return repeated(lambda state: compiled(state, data, key), state)
-
-
-def population(make: MakeAlgorithm, sample: Sample, data: Dataset, size: int) -> Callable[[], None]:
-  """Updates of `size` members."""
-  hyperparameters = [
-    {"temperature": 0.5 + index / size, "policy_learning_rate": 3e-4 / (1 + index)} for index in range(size)
-  ]
-  keys = list(jax.random.split(jax.random.key(0), size))
-  states = [initialise_member(make, values, key) for values, key in zip(hyperparameters, keys, strict=True)]
-  members = make_population(hyperparameters, states)
-  stacked_keys = stack(keys)
-  chunk = make_population_chunk(make, sample, UPDATES.value, max_skips_in_a_row=10)
-  compiled = compile_chunk(chunk, members, data, stacked_keys)
-  return repeated(lambda state: compiled(state, data, stacked_keys), members)
+def members_of(size: int) -> list[dict[str, float]]:
+  """The hyper-parameters of each member."""
+  return [{"temperature": 0.5 + index / size, "policy_learning_rate": 3e-4 / (1 + index)} for index in range(size)]
 
 
 def main(arguments: list[str]) -> None:
@@ -74,19 +47,19 @@ def main(arguments: list[str]) -> None:
     if not text.isdecimal() or int(text) < 1:
       raise app.UsageError(f"--members: expected numbers from 1 up, found {text!r}")
   logging.set_verbosity(logging.WARNING)
-  make = partial(ALGORITHMS["macaw"], half_cheetah_problem(TASKS.value), hidden_sizes=(WIDTH.value,) * 3)
-  sample = partial(sample_tasks, num_tasks=TASKS.value, support_size=BATCH.value, query_size=BATCH.value)
+  recipe = macaw_recipe(TASKS.value, BATCH.value, WIDTH.value)
   data = random_dataset(TASKS.value, 2_000 + 2 * BATCH.value)
-  builders: dict[str, tuple[int, Callable[[], Callable[[], None]]]] = {
-    BASELINE: (1, partial(alone, make, sample, data))
+  builders: dict[str, tuple[int, Callable[[], Program]]] = {
+    BASELINE: (1, partial(updates_of_one, recipe, data, UPDATES.value))
   }
   for size in map(int, MEMBERS.value):
-    builders[f"{size} in one program"] = (size, partial(population, make, sample, data, size))
+    population = partial(updates_of_population, recipe, data, UPDATES.value, members_of(size))
+    builders[f"{size} in one program"] = (size, population)
 
   calls, compile_seconds = {}, {}
   for name, (_, build) in builders.items():
     started = time.perf_counter()
-    calls[name] = build()
+    calls[name] = build().run
     compile_seconds[name] = time.perf_counter() - started
   times = interleave(calls, REPEATS.value)
 

@@ -59,6 +59,7 @@ class Settings(NamedTuple):
   value_rate: float
   policy_rate: float
   rule_rate: float
+  device: str = "cpu"
 
 
 def linear(layer: Layer, inputs: Tensor) -> Tensor:
@@ -139,9 +140,14 @@ def outer_policy_loss(layers: Weights, batch: Batch, advantage: Tensor) -> Tenso
   return weighted_regression(mean, batch.action, advantage_weights(advantage))
 
 
-def tasks_of(columns: Columns) -> list[Batch]:
+def tensors(columns: Columns, device: str) -> Batch:
+  """Transitions as tensors on a device."""
+  return Batch(*(torch.from_numpy(column).to(device) for column in columns))
+
+
+def tasks_of(columns: Columns, device: str) -> list[Batch]:
   """The batch of each task."""
-  return [Batch(*map(torch.from_numpy, of_task)) for of_task in zip(*columns, strict=True)]
+  return [tensors(of_task, device) for of_task in zip(*columns, strict=True)]
 
 
 def split_rows(batch: Batch, parts: int) -> list[Batch]:
@@ -180,17 +186,20 @@ class Loop:
   def __init__(self, arrays: dict[str, np.ndarray], dataset: Columns, settings: Settings) -> None:
     self.settings = settings
     self.dataset = dataset
-    self.params = {name: torch.tensor(array, requires_grad=True) for name, array in arrays.items()}
+    self.params = {
+      name: torch.tensor(array, device=settings.device, requires_grad=True) for name, array in arrays.items()
+    }
     self.optimizers = [torch.optim.Adam(group, lr=rate) for group, rate in parameter_groups(self.params, settings)]
     self.generator = np.random.default_rng(0)
     self.compile_seconds: float | None = None
 
   def gradient(self, support: Columns, query: Columns) -> dict[str, np.ndarray]:
     """The meta-gradient on given batches `[T, B, ...]`."""
-    self._accumulate(list(zip(tasks_of(support), tasks_of(query), strict=True)))
+    device = self.settings.device
+    self._accumulate(list(zip(tasks_of(support, device), tasks_of(query, device), strict=True)))
     return {
       # What the loss does not depend on, as the head's step sizes with one inner step, has no gradient at all.
-      name: np.zeros(parameter.shape, np.float32) if parameter.grad is None else parameter.grad.numpy()
+      name: np.zeros(parameter.shape, np.float32) if parameter.grad is None else parameter.grad.cpu().numpy()
       for name, parameter in self.params.items()
     }
 
@@ -200,7 +209,11 @@ class Loop:
     for task in range(self.settings.tasks):
       rows = self.generator.choice(self.dataset[2].shape[1], 2 * self.settings.batch, replace=False)
       halves = rows[: self.settings.batch], rows[self.settings.batch :]
-      support, query = (Batch(*(torch.from_numpy(column[task, half]) for column in self.dataset)) for half in halves)
+      observation, action, mc_return = self.dataset
+      support, query = (
+        tensors((observation[task, half], action[task, half], mc_return[task, half]), self.settings.device)
+        for half in halves
+      )
       tasks.append((support, query))
     self._accumulate(tasks)
     for optimizer in self.optimizers:
@@ -255,12 +268,12 @@ class Factored:
     self, arrays: dict[str, np.ndarray], dataset: Columns, settings: Settings, *, compiled: bool = False
   ) -> None:
     self.settings = settings
-    self.dataset = Batch(*map(torch.from_numpy, dataset))
+    self.dataset = tensors(dataset, settings.device)
     self.names = {part: [name for name in arrays if name.startswith(f"step_size.{part}.")] for part in PARTS}
     step_sizes = {f"step_size.{part}": np.stack([arrays[name] for name in self.names[part]]) for part in PARTS}
     others = {name: array for name, array in arrays.items() if not name.startswith("step_size.")}
     self.params = {
-      name: torch.tensor(array, requires_grad=not name.endswith(".generator"))
+      name: torch.tensor(array, device=settings.device, requires_grad=not name.endswith(".generator"))
       for name, array in {**others, **step_sizes}.items()
     }
     groups = [{"params": group, "lr": rate} for group, rate in parameter_groups(self.params, settings)]
@@ -276,18 +289,18 @@ class Factored:
 
   def gradient(self, support: Columns, query: Columns) -> dict[str, np.ndarray]:
     """The meta-gradient on given batches `[T, B, ...]`."""
-    batches = (Batch(*map(torch.from_numpy, columns)) for columns in (support, query))
+    batches = (tensors(columns, self.settings.device) for columns in (support, query))
     gradients = dict(zip(self.params, self.meta_gradient(self.params, *batches), strict=True))
-    arrays = {name: gradient.numpy() for name, gradient in gradients.items()}
+    arrays = {name: gradient.cpu().numpy() for name, gradient in gradients.items()}
     for part in PARTS:
       arrays |= dict(zip(self.names[part], arrays.pop(f"step_size.{part}"), strict=True))
     return arrays
 
   def update(self) -> None:
     """One update: batches of all tasks, gradients, Adam."""
-    tasks, num_rows = self.settings.tasks, self.dataset.mc_return.shape[1]
-    rows = torch.stack([torch.randperm(num_rows)[: 2 * self.settings.batch] for _ in range(tasks)])
-    task = torch.arange(tasks).unsqueeze(1)
+    tasks, num_rows, device = self.settings.tasks, self.dataset.mc_return.shape[1], self.settings.device
+    rows = torch.stack([torch.randperm(num_rows, device=device)[: 2 * self.settings.batch] for _ in range(tasks)])
+    task = torch.arange(tasks, device=device).unsqueeze(1)
     support, query = (Batch(*(column[task, half] for column in self.dataset)) for half in rows.chunk(2, dim=1))
     gradients = self.meta_gradient(self.params, support, query)
     for parameter, gradient in zip(self.params.values(), gradients, strict=True):

@@ -225,8 +225,15 @@ def columns_of(data: Dataset | Transition) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def torch_version(kind: str, sizes: Sizes, dataset: Dataset) -> Version:
-  """A version in PyTorch, from our initial parameters. Raises `CannotCompileError` if its compiler gives up."""
+  """A version in PyTorch, from our initial parameters. Raises `CannotCompileError` if its compiler gives up.
+
+  It runs on the accelerator if JAX does.
+  """
+  import torch
+
   from benchmarks import torch_macaw
+
+  on_gpu = jax.default_backend() == "gpu"
 
   params = jax.jit(our_macaw(sizes, optax.adam).init)(jax.random.key(INIT_KEY)).params
   settings = torch_macaw.Settings(
@@ -237,6 +244,7 @@ def torch_version(kind: str, sizes: Sizes, dataset: Dataset) -> Version:
     value_rate=LEARNING_RATES["value"],
     policy_rate=LEARNING_RATES["policy"],
     rule_rate=LEARNING_RATES[RULE],
+    device="cuda" if on_gpu else "cpu",
   )
   data = columns_of(dataset)
   learner: torch_macaw.Loop | torch_macaw.Factored
@@ -252,6 +260,8 @@ def torch_version(kind: str, sizes: Sizes, dataset: Dataset) -> Version:
     def run() -> None:
       for _ in range(updates):
         learner.update()
+      if on_gpu:
+        torch.cuda.synchronize()
 
     return Program(run, learner.compile_seconds)
 

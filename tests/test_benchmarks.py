@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import update_versions
+from benchmarks import budget, carry_wheels, update_versions
 from benchmarks.sizes import BENCHMARKS
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -138,7 +138,7 @@ def test_all_benchmarks_can_be_run_by_one_command(tmp_path):
 
 def test_every_benchmark_belongs_to_that_command():
   named = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "app.run(main)" in path.read_text()}
-  assert named == {*BENCHMARKS, "run"}
+  assert named == {*BENCHMARKS, "run", "accelerator"}  # The last has a command of its own.
 
 
 def test_update_step_compares_and_times_the_versions_in_jax(tmp_path):
@@ -198,3 +198,107 @@ def test_engines_are_timed_and_compared():
   assert rows[1][3] == rows[1][8] == "-"  # it has no native engine
   assert float(rows[2][3].replace(",", "")) > 0
   assert float(rows[2][8]) < 1e-6
+
+
+def out_of_memory():
+  raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12 bytes.\nmore")
+
+
+def not_there():
+  raise ModuleNotFoundError("No module named 'brax'")
+
+
+def test_rows_are_measured_while_there_is_time_and_left_out_with_a_reason(capfd):
+  now = [0.0]
+
+  def takes(seconds):
+    def run():
+      now[0] += seconds
+      return {"took": seconds}
+
+    return run
+
+  jobs = [
+    budget.Job("short", "first", takes(10.0), guess=50.0),
+    budget.Job("other", "without a package", not_there, guess=1.0),
+    budget.Job("other", "too large", out_of_memory, guess=1.0),
+    budget.Job("long", "too long", takes(1.0), guess=91.0),
+    budget.Job("short", "second", takes(80.0), guess=1000.0),
+    budget.Job("short", "third", takes(1.0)),
+    budget.Job("long", "short after all", takes(1.0), guess=10.0),
+  ]
+  seen = []
+  outcome = budget.run_jobs(jobs, 100.0, lambda so_far: seen.append(len(so_far.rows)), clock=lambda: now[0])
+  assert [row["name"] for row in outcome.rows] == ["first", "second", "short after all"]
+  assert outcome.left_out == [
+    budget.LeftOut("without a package", "cannot be imported: No module named 'brax'"),
+    budget.LeftOut("too large", "RuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12 bytes."),
+    budget.LeftOut("too long", "no time: 90 s were left, about 91 s are needed"),
+    budget.LeftOut("third", "no time: 10 s were left, about 80 s are needed"),
+  ]
+  assert seen == [1, 1, 1, 1, 2, 2, 3]
+  assert capfd.readouterr().err == ""  # nothing unexpected
+
+
+def accelerator(tmp_path, *arguments):
+  """Runs the command at its small sizes; its JSON, and its Markdown."""
+  command = [sys.executable, "-m", "benchmarks.accelerator", "--small", f"--output={tmp_path}", *arguments]
+  environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+  result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+  assert result.returncode == 0, result.stderr
+  assert {path.name for path in tmp_path.iterdir()} == {"accelerator.json", "accelerator.md"}
+  return json.loads((tmp_path / "accelerator.json").read_text()), (tmp_path / "accelerator.md").read_text()
+
+
+def test_the_accelerator_is_measured_and_what_is_missing_is_said(tmp_path):
+  record, text = accelerator(tmp_path, "--only=rates,focal,torch")
+  machine, focal, *of_torch = record["rows"]
+  assert all(rate > 0 for rate in (*machine["flops"].values(), machine["bytes"]))
+  assert (focal["work"], focal["members"]) == ("focal", 2)
+  assert focal["flops"] > 1e6
+  assert focal["share_of_products"] > 0
+  assert focal["share_of_bandwidth"] > 0
+  assert focal["memory_bytes"] > 1e6
+  assert "| focal | 2 members | float32     |" in text
+  left_out = {each["name"] for each in record["left_out"]}
+  assert left_out | {row["work"] for row in of_torch} == {"torch_factored", "torch_loop", "torch_compiled"}
+  assert all(f"- left out: {name}: " in text for name in left_out)
+
+
+@pytest.mark.slow
+def test_all_of_the_accelerators_rows_run(tmp_path):
+  record, text = accelerator(tmp_path)
+  assert {row["work"] for row in record["rows"]} >= {"rates", "macaw", "focal", "pearl_offline", "cheetah_dir"}
+  assert {each["name"] for each in record["left_out"]} <= {"torch_factored", "torch_loop", "torch_compiled"}
+  assert len(re.findall(r"^\| -", text, flags=re.MULTILINE)) == 1  # one table
+
+
+LOCK = """
+jax==0.10.2 ; python_full_version < '3.12' \\
+    --hash=sha256:aa \\
+    --hash=sha256:ab
+jax==0.12.0 ; python_full_version >= '3.12' \\
+    --hash=sha256:ac
+brax==0.14.2 \\
+    --hash=sha256:ba
+"""
+
+
+def test_wheels_to_carry_are_those_of_the_lock():
+  entries = carry_wheels.locked(LOCK)
+  lines = carry_wheels.chosen(entries, ["brax", "jax"], "3.12")
+  assert list(map(carry_wheels.without_marker, lines)) == [
+    "brax==0.14.2 --hash=sha256:ba",
+    "jax==0.12.0 --hash=sha256:ac",
+  ]
+  (line,) = carry_wheels.chosen(entries, ["jax"], "3.11")
+  assert carry_wheels.without_marker(line) == "jax==0.10.2 --hash=sha256:aa --hash=sha256:ab"
+  with pytest.raises(SystemExit, match=r"flax: requirements\.lock has no version of it for Python 3\.12"):
+    carry_wheels.chosen(entries, ["flax"], "3.12")
+  assert carry_wheels.missing(["numpy", "surely-not-installed"]) == ["surely-not-installed"]
+
+
+def test_wheels_are_dealt_out_in_pieces_of_a_size():
+  sizes = {pathlib.Path(name): size for name, size in (("a", 30), ("b", 70), ("c", 40), ("d", 120), ("e", 30))}
+  groups = [[path.name for path in group] for group in carry_wheels.packed(sizes, most=100)]
+  assert groups == [["d"], ["b", "a"], ["c", "e"]]

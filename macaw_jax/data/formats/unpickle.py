@@ -1,19 +1,26 @@
-"""Pickles of arrays and plain containers, read by a machine that knows nothing else.
+"""Pickles of arrays and plain containers, and of nothing else.
 
-The standard unpickler calls whatever a file names. This one interprets the instructions itself: it builds numbers,
-strings, lists, tuples, dicts and numpy arrays of numbers or of such objects, and refuses every other global name. It
-allocates no more than the file holds: sizes are checked against the bytes that are there. Pickles of numpy 1 and 2
-and of Python 2 (protocol 2) and 3 (protocols 0 to 5) differ in a few names, all of which are known here.
+The standard unpickler calls whatever a file names. Here every name is looked up in a table of eight functions, which
+check what they are given and are not numpy's own; every instruction is one of a list. That builds numbers, strings,
+lists, tuples, dicts and numpy arrays of numbers or of such objects. Sizes are checked against the bytes that are there,
+so that no more is allocated than the file holds. Pickles of numpy 1 and 2 and of Python 2 (protocol 2) and 3 (protocols
+0 to 5) differ in a few names, all of which are known here.
+
+The unpickler that is narrowed down is the standard library's in Python, not its twin in C. A file of a few bytes makes
+that one allocate gigabytes, by naming a large position of its memory. It also hashes the keys of a dict before anyone
+can look at them, so that a tuple nested often enough overflows the stack of the process.
 
 There is no checksum in a pickle. A changed byte inside a number cannot be noticed unless something contradicts it.
 """
 
+import io
 import math
-import pickletools
+import pickle
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,12 +29,16 @@ from macaw_jax.data.manifest import DatasetError
 
 _MAX_DEPTH = 32  # containers within containers
 _MAX_AXES = 32
+_PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
 _DTYPES = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "O", "O4", "O8"))
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_NUMBERS = ("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT")
-_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
-_STRINGS = ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-_VALUES = frozenset(_NUMBERS + _BYTES + _STRINGS)
+_INSTRUCTIONS = (
+  *("PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD"),
+  *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE"),
+  *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+  *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+  *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "EMPTY_LIST", "LIST", "APPEND", "APPENDS"),
+  *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"),
+)
 
 
 def read_pickle(path: Path) -> Any:
@@ -41,12 +52,11 @@ def read_pickle(path: Path) -> Any:
 
 def unpickle(data: bytes, where: str) -> Any:
   """As `read_pickle`, of bytes; `where` names them in messages."""
-  machine = _Machine()
+  unpickler = _Unpickler(io.BytesIO(data), encoding="latin-1")
   try:
-    end = machine.run(data)
-    if end != len(data):
-      raise _RefusedError(f"{len(data) - end} bytes after the end of the pickle")
-    return _finish(machine.result, {}, 0)
+    result = unpickler.load()
+    unpickler.check_end()
+    return _finish(result, {})
   except _RefusedError as error:
     raise DatasetError(f"{where}: expected a pickle of arrays and plain containers, got {error}") from error
   # Damaged instructions fail in as many ways as there are instructions; for the reader they are one thing.
@@ -56,17 +66,6 @@ def unpickle(data: bytes, where: str) -> Any:
 
 class _RefusedError(Exception):
   """What was found and is not allowed."""
-
-
-class _Mark:
-  """Where a run of items begins on the stack."""
-
-
-class _Global:
-  """A name that is allowed, and what is done when it is called."""
-
-  def __init__(self, call: Callable[..., Any]):
-    self.call = call
 
 
 class _Dtype:
@@ -110,6 +109,15 @@ class _Array:
     else:
       self.value = _numbers(data, kind, shape, order)
 
+  def finish(self, done: dict[int, Any], depth: int) -> np.ndarray:
+    """The array, its objects finished too."""
+    if self.value is None:
+      raise _RefusedError("an array without data")
+    if self.value.dtype == object:
+      for index, item in np.ndenumerate(self.value):
+        self.value[index] = _finish(item, done, depth + 1)
+    return self.value
+
 
 def _count(shape: Any) -> int:
   if not isinstance(shape, tuple) or len(shape) > _MAX_AXES:
@@ -134,7 +142,7 @@ def _numbers(data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
 
 def _reconstruct(subtype: Any, shape: Any, code: Any) -> _Array:
   del shape, code  # Placeholders: the state has the real ones.
-  if subtype is not _NDARRAY:
+  if subtype is not _not_called:
     raise _RefusedError("an array of a class other than numpy.ndarray")
   return _Array()
 
@@ -177,19 +185,18 @@ def _not_called(*arguments: Any) -> Any:
   raise _RefusedError("a call of numpy.ndarray")
 
 
-_NDARRAY = _Global(_not_called)
-_GLOBALS: dict[tuple[str, str], _Global] = {
-  ("numpy", "ndarray"): _NDARRAY,
-  ("numpy", "dtype"): _Global(_Dtype),
-  ("collections", "OrderedDict"): _Global(_mapping),
-  ("_codecs", "encode"): _Global(_encode),
-  ("__builtin__", "bytes"): _Global(_no_bytes),
-  ("builtins", "bytes"): _Global(_no_bytes),
+_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
+  ("numpy", "ndarray"): _not_called,
+  ("numpy", "dtype"): _Dtype,
+  ("collections", "OrderedDict"): _mapping,
+  ("_codecs", "encode"): _encode,
+  ("__builtin__", "bytes"): _no_bytes,
+  ("builtins", "bytes"): _no_bytes,
 }
 for _core in ("numpy.core", "numpy._core"):
-  _GLOBALS[_core + ".multiarray", "_reconstruct"] = _Global(_reconstruct)
-  _GLOBALS[_core + ".multiarray", "scalar"] = _Global(_scalar)
-  _GLOBALS[_core + ".numeric", "_frombuffer"] = _Global(_from_buffer)
+  _GLOBALS[_core + ".multiarray", "_reconstruct"] = _reconstruct
+  _GLOBALS[_core + ".multiarray", "scalar"] = _scalar
+  _GLOBALS[_core + ".numeric", "_frombuffer"] = _from_buffer
 
 
 def _set_item(target: Any, key: Any, value: Any) -> None:
@@ -203,129 +210,70 @@ def _set_item(target: Any, key: Any, value: Any) -> None:
   target[key] = value
 
 
-class _Machine:
-  """The stack, the memory and the result of a pickle."""
+_Standard: Any = pickle._Unpickler
 
-  def __init__(self) -> None:
-    self.stack: list[Any] = []
-    self.memory: dict[int, Any] = {}
-    self.result: Any = None
 
-  def run(self, data: bytes) -> int:
-    """Executes all instructions and returns the position after the last."""
-    for instruction, argument, position in pickletools.genops(data):
-      assert position is not None
-      name = instruction.name
-      if name == "STOP":
-        self.result = self.stack.pop()
-        if self.stack:
-          raise _RefusedError(f"{len(self.stack)} objects left over")
-        return position + 1
-      self.execute(name, argument)
-    raise _RefusedError("no end")
+class _Unpickler(_Standard):
+  """The standard unpickler with fewer instructions, of which some are stricter."""
 
-  def execute(self, name: str, argument: Any) -> None:
-    stack = self.stack
-    if name in _VALUES:
-      stack.append(bytes(argument) if isinstance(argument, bytearray) else argument)
-    elif name in _CONSTANTS:
-      stack.append(_CONSTANTS[name])
-    elif name in ("PROTO", "FRAME", "READONLY_BUFFER"):
-      pass  # The bytes of a frame follow all the same; a buffer is never written to.
-    elif name in ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"):
-      self.memory[len(self.memory) if argument is None else argument] = stack[-1]
-    elif name in ("GET", "BINGET", "LONG_BINGET"):
-      stack.append(self.memory[argument])
-    elif name == "MARK":
-      stack.append(_Mark())
-    elif name == "POP":
-      stack.pop()
-    elif name == "POP_MARK":
-      self.items()
-    elif name in ("EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE"):
-      stack.append({"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple}[name]())
-    elif name in ("LIST", "TUPLE"):
-      items = self.items()
-      stack.append(items if name == "LIST" else tuple(items))
-    elif name == "DICT":
-      items = self.items()
-      stack.append(_mapping(zip(items[::2], items[1::2], strict=True)))
-    elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-      stack.append(tuple([stack.pop() for _ in range(int(name[-1]))][::-1]))
-    elif name in ("APPEND", "APPENDS"):
-      items = [stack.pop()] if name == "APPEND" else self.items()
-      if type(stack[-1]) is not list:
-        raise _RefusedError("an item for something that is not a list")
-      stack[-1].extend(items)
-    elif name in ("SETITEM", "SETITEMS"):
-      items = [stack.pop() for _ in range(2)][::-1] if name == "SETITEM" else self.items()
-      for key, value in zip(items[::2], items[1::2], strict=True):
-        _set_item(stack[-1], key, value)
-    elif name in ("GLOBAL", "STACK_GLOBAL"):
-      self.name(argument)
-    elif name == "REDUCE":
-      arguments, called = stack.pop(), stack.pop()
-      if not isinstance(called, _Global) or not isinstance(arguments, tuple):
-        raise _RefusedError("a call of something that is not a function")
-      stack.append(called.call(*arguments))
-    elif name == "BUILD":
-      state = stack.pop()
-      if not isinstance(stack[-1], _Array | _Dtype):
-        raise _RefusedError(f"a state for an object of type {type(stack[-1]).__name__}")
-      stack[-1].set_state(state)
-    else:
-      raise _RefusedError(f"the forbidden instruction {name}")
-
-  def items(self) -> list[Any]:
-    """What lies above the last mark, which goes too."""
-    position = len(self.stack) - 1
-    while not isinstance(self.stack[position], _Mark):
-      position -= 1
-      if position < 0:
-        raise _RefusedError("items without a beginning")
-    items = self.stack[position + 1 :]
-    del self.stack[position:]
-    return items
-
-  def name(self, argument: str | None) -> None:
-    if argument is None:
-      name, module = self.stack.pop(), self.stack.pop()
-    else:
-      module, _, name = argument.partition(" ")
-    # A tuple of strings and nothing else: it is looked up in a dict.
-    if not isinstance(module, str) or not isinstance(name, str) or (module, name) not in _GLOBALS:
+  def find_class(self, module: str, name: str) -> Callable[..., Any]:
+    if (module, name) not in _GLOBALS:
       raise _RefusedError(f"the forbidden name {f'{module}.{name}'[:80]!r}")
-    self.stack.append(_GLOBALS[module, name])
+    return _GLOBALS[module, name]
+
+  def check_end(self) -> None:
+    """Raises unless what was loaded is all that there was."""
+    if self.stack or self.metastack:
+      raise _RefusedError("objects that are left over")
+    if self.read(1):
+      raise _RefusedError("bytes after the end of the pickle")
+
+  def load_build(self) -> None:
+    state = self.stack.pop()
+    if not isinstance(self.stack[-1], _Array | _Dtype):
+      raise _RefusedError(f"a state for an object of type {type(self.stack[-1]).__name__}")
+    self.stack[-1].set_state(state)
+
+  def load_bytearray8(self) -> None:
+    (size,) = struct.unpack("<Q", self.read(8))
+    self.append(self.read(size))
+
+  def load_setitem(self) -> None:
+    value, key = self.stack.pop(), self.stack.pop()
+    _set_item(self.stack[-1], key, value)
+
+  def load_setitems(self) -> None:
+    items = self.pop_mark()
+    for key, value in zip(items[::2], items[1::2], strict=True):
+      _set_item(self.stack[-1], key, value)
+
+  def load_dict(self) -> None:
+    items = self.pop_mark()
+    self.append(_mapping(zip(items[::2], items[1::2], strict=True)))
+
+  dispatch: ClassVar[dict[int, Callable[..., None]]] = {
+    **{code: _Standard.dispatch[code] for code in (getattr(pickle, name)[0] for name in _INSTRUCTIONS)},
+    pickle.BUILD[0]: load_build,
+    pickle.BYTEARRAY8[0]: load_bytearray8,
+    pickle.SETITEM[0]: load_setitem,
+    pickle.SETITEMS[0]: load_setitems,
+    pickle.DICT[0]: load_dict,
+  }
 
 
-def _finish(value: Any, done: dict[int, Any], depth: int) -> Any:
+def _finish(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
   """The value with arrays in the place of `_Array`. What is shared stays shared, so nothing grows."""
-  if depth > _MAX_DEPTH:
-    raise _RefusedError(f"more than {_MAX_DEPTH} containers within each other")
-  if isinstance(value, _Dtype | _Global | _Mark):
-    raise _RefusedError("a type or a function as data")
-  if not isinstance(value, list | tuple | dict | _Array):
+  if isinstance(value, _PLAIN):
     return value
-  if id(value) in done:
-    if done[id(value)] is _UNFINISHED:
-      raise _RefusedError("a container that contains itself")
-    return done[id(value)]
-  done[id(value)] = _UNFINISHED
-  result: Any
-  if isinstance(value, _Array):
-    if value.value is None:
-      raise _RefusedError("an array without data")
-    result = value.value
-    if result.dtype == object:
-      result = np.empty(value.value.shape, object)
-      for index, item in np.ndenumerate(value.value):
-        result[index] = _finish(item, done, depth + 1)
-  elif isinstance(value, dict):
-    result = {key: _finish(item, done, depth + 1) for key, item in value.items()}
-  else:
-    result = type(value)([_finish(item, done, depth + 1) for item in value])
-  done[id(value)] = result
-  return result
-
-
-_UNFINISHED = object()
+  if not isinstance(value, list | tuple | dict | _Array):
+    raise _RefusedError("a type or a function as data")
+  if depth > _MAX_DEPTH:  # Or infinitely many: a container that contains itself.
+    raise _RefusedError(f"more than {_MAX_DEPTH} containers within each other")
+  if id(value) not in done:
+    if isinstance(value, _Array):
+      done[id(value)] = value.finish(done, depth)
+    elif isinstance(value, dict):
+      done[id(value)] = {key: _finish(item, done, depth + 1) for key, item in value.items()}
+    else:
+      done[id(value)] = type(value)([_finish(item, done, depth + 1) for item in value])
+  return done[id(value)]

@@ -130,6 +130,15 @@ def hostile(tmp_path):
     "persistent id": b"Pabc\n.",
     "state for a list": b"](K\x01K\x02tb.",
     "state for a dict": b"}}b.",
+    "state for a function": b"cnumpy.core.multiarray\nscalar\n}S'__name__'\nS'other'\nsb.",
+    "attributes of a function": b"cnumpy\ndtype\nN}S'__defaults__'\nNs\x86b.",
+    "call of a number": b"K\x01)R.",
+    "arguments that are no tuple": b"cnumpy\ndtype\nK\x01R.",
+    "item appended to a dict": b"}K\x01a.",
+    "items appended to bytes": b"\x80\x05\x96\x01\x00\x00\x00\x00\x00\x00\x00ab.".replace(b"b.", b"(K\x01e."),
+    "item of a list": b"]K\x00K\x01s.",
+    "bytes of any size": b"cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85R.",
+    "text in any encoding": b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R.",
     "buffer out of band": b"\x80\x05\x97.",
   }
 
@@ -177,6 +186,7 @@ HUGE = 1 << 60
     b"(cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntRl.",  # an array without data
     nested(1000),  # containers within containers
     nested(200_000),
+    b"})" + b"\x85" * 3_000_000 + b"K\x01s.",  # nested tuples as a key: to hash them overflows the stack
     b"]q\x00h\x00a.",  # a list that contains itself
     b"(dp0\nS'a'\ng0\ns.",  # a dict that contains itself
     b"}K\x01K\x02sK\x01K\x03s.",  # a key twice

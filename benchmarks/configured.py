@@ -1,0 +1,33 @@
+"""Algorithms as the configurations of the repository have them."""
+
+import importlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from benchmarks.programs import Recipe, sampled
+from benchmarks.random_data import half_cheetah_problem
+from experiments.configuration import hyperparameters
+from macaw_jax.algorithms import ALGORITHMS
+
+
+def configuration(module: str, changes: Mapping[str, Any]) -> Any:
+  """A configuration for the half-cheetah's velocities with some hyper-parameters of its algorithm changed."""
+  config = importlib.import_module(f"configs.{module}").get_config("cheetah_vel")
+  config.algorithm.update(changes)
+  return config
+
+
+def configured_recipe(module: str, changes: Mapping[str, Any], num_tasks: int, sizes: Any = None) -> Recipe:
+  """An algorithm as a configuration has it, for data of `num_tasks` tasks.
+
+  Args:
+    module: of `configs`.
+    changes: of the algorithm's hyper-parameters.
+    num_tasks: of the data.
+    sizes: the `training` of another configuration, whose tasks and transitions are taken.
+  """
+  config = configuration(module, changes)
+  sizes = config.training if sizes is None else sizes
+  make = partial(ALGORITHMS[config.algorithm.name], half_cheetah_problem(num_tasks), **hyperparameters(config))
+  return sampled(make, min(sizes.tasks_per_update, num_tasks), sizes.support_size, sizes.query_size)
