@@ -71,8 +71,8 @@ def gradient_of(loss: MetaLoss) -> MetaGradient:
 def reptile_gradient(adaptation: Adaptation) -> MetaGradient:
   """Reptile's pseudo-gradient, theta - mean over tasks i of adapted_i, of every part that `adaptation` changes.
 
-  Nichol et al. 2018, "On First-Order Meta-Learning Algorithms", algorithm 1. Nothing differentiates through adaptation;
-  the query is not read, and the rule's own parameters have a gradient of zero. Raises AssertionError, when called, if an
+  Nichol et al. 2018, "On First-Order Meta-Learning Algorithms", algorithm 1. Nothing differentiates through
+  adaptation; the query is not read, and the rule's own parameters have a gradient of zero. Raises AssertionError, when called, if an
   adapted part has other arrays than the part itself, as the effective weights of weight-transform layers.
   """
 
