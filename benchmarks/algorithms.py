@@ -26,7 +26,7 @@ from absl import app, flags, logging
 from benchmarks.measure import interleave, repeated, show, spread, table, write_results
 from benchmarks.random_data import half_cheetah_problem, random_dataset
 from experiments.configuration import hyperparameters
-from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.training.loop import Chunk, compile_chunk, initialise, make_chunk
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
   for name in names:
     config = configuration(name)
     sizes = common if SIZES.value == "common" else config.training
-    algorithm = ALGORITHMS[config.algorithm.name](half_cheetah_problem(NUM_TASKS.value), **hyperparameters(config))
+    algorithm = make_algorithm(config.algorithm.name, half_cheetah_problem(NUM_TASKS.value), hyperparameters(config))
     sample = partial(
       sample_tasks,
       num_tasks=min(sizes.tasks_per_update, NUM_TASKS.value),

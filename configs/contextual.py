@@ -1,4 +1,4 @@
-"""What the configurations of context-based agents on fixed data share."""
+"""The shared part of configurations of context-based agents on recorded data."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every configuration shares: data, training and evaluation. An algorithm's file adds its own part."""
+"""The shared part of configurations on recorded data; an algorithm's file adds its own departures."""
 
 from typing import Any
 

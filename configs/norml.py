@@ -78,7 +78,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
   },
 }
 
-# What all variants of a family share, by section.
+# Values that all variants of a family share, by section.
 SHARED: dict[str, dict[str, dict[str, Any]]] = {
   "point_rotated": {"rollouts": {"discount": 0.9}},
   "point_rotated_sparse": {"rollouts": {"discount": 0.9}},

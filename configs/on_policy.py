@@ -1,4 +1,4 @@
-"""What configurations of runs on episodes that the agent acts itself share. An algorithm's file adds its own part."""
+"""The shared part of configurations of on-policy agents; an algorithm's file adds its own departures."""
 
 from typing import Any
 
