@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> None:
     raise app.UsageError(f"unknown argument {arguments[1]!r}")
   logging.set_verbosity(logging.WARNING)
   algorithm = ALGORITHMS["macaw"](
-    half_cheetah_problem(TASKS.value), hidden_sizes=(WIDTH.value,) * 3, inner_steps=INNER_STEPS.value
+    half_cheetah_problem(TASKS.value), hidden_sizes=(WIDTH.value,) * 3, adaptation_steps=INNER_STEPS.value
   )
   sample = partial(sample_tasks, num_tasks=TASKS.value, support_size=BATCH.value, query_size=BATCH.value)
   key, data = jax.random.key(0), random_dataset(TASKS.value, 2_000 + 2 * BATCH.value)

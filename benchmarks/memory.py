@@ -80,7 +80,7 @@ def prepare(version: Version, sizes: Sizes, batch: TaskBatch) -> Program:
   algorithm = macaw(
     half_cheetah_problem(sizes.tasks),
     hidden_sizes=(sizes.width,) * 3,
-    inner_steps=sizes.inner_steps,
+    adaptation_steps=sizes.inner_steps,
     **version.arguments,
   )
   key, state = jax.random.key(RUN_KEY), initialise(algorithm, jax.random.key(INIT_KEY))

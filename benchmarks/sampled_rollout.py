@@ -33,7 +33,7 @@ from benchmarks.measure import Spread, interleave, show, spread, table, write_re
 from configs.norml import get_config
 from experiments.configuration import hyperparameters
 from macaw_jax import envs
-from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.envs.rollout import Engine, make_rollout
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
@@ -86,14 +86,14 @@ class Comparison(NamedTuple):
   versions: list[Version]
 
 
-def make_algorithm(family: TaskFamily, arm: str) -> Algorithm:
+def configured(family: TaskFamily, arm: str) -> Algorithm:
   """An arm of NoRML's configuration for the family."""
   config = get_config(family.name)
   config.algorithm.update(config.variants[arm])
   problem = Problem(
     family.observation_size, family.action_size, len(family.train_tasks), discount=config.rollouts.discount
   )
-  return ALGORITHMS[config.algorithm.name](problem, **hyperparameters(config))
+  return make_algorithm(config.algorithm.name, problem, hyperparameters(config))
 
 
 def analytic_family(name: str) -> TaskFamily:
@@ -143,7 +143,7 @@ def compiled_rollout(
 def analytic_rollouts(name: str) -> Comparison:
   """Episodes of an analytic family."""
   family, num_episodes = analytic_family(name), EPISODES.value
-  algorithm = make_algorithm(family, "norml")
+  algorithm = configured(family, "norml")
   tasks = tasks_of(family, np.linspace(0, len(family.train_tasks) - 1, TASKS.value).astype(int))
   params, act = initialise(algorithm, jax.random.key(0)).params, make_act(algorithm, family.action_size)
   loop = Version(
@@ -159,7 +159,7 @@ def analytic_rollouts(name: str) -> Comparison:
 def cheetah_rollouts() -> Comparison:
   """Episodes of the half-cheetah."""
   family = envs.make(CHEETAH)._replace(horizon=CHEETAH_STEPS.value)
-  algorithm, num_episodes = make_algorithm(family, "norml"), CHEETAH_EPISODES.value
+  algorithm, num_episodes = configured(family, "norml"), CHEETAH_EPISODES.value
   params = initialise(algorithm, jax.random.key(0)).params
   versions = [compiled_rollout("macaw_jax, native", family, algorithm, family.tasks, num_episodes)]
   if jax.default_backend() == "cpu":
@@ -183,7 +183,7 @@ def cheetah_rollouts() -> Comparison:
 def updates(name: str, arm: str) -> Comparison:
   """Updates that collect and learn."""
   family, num_episodes = analytic_family(name), EPISODES.value
-  algorithm, key = make_algorithm(family, arm), jax.random.key(0)
+  algorithm, key = configured(family, arm), jax.random.key(0)
   tasks = tasks_of(family, family.train_tasks)
   state = initialise(algorithm, key)
   sample = partial(sample_distinct_tasks, num_tasks=TASKS.value)

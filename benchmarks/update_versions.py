@@ -22,17 +22,17 @@ from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.hyperparameters import inverse_softplus
 from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, meta_learner, optimize_parts
-from macaw_jax.losses import (
+from macaw_jax.networks.policy import act_with, gaussian_policy
+from macaw_jax.networks.value import value_network
+from macaw_jax.objectives import (
   add,
-  advantage_of,
+  advantage,
   advantage_regression,
   advantage_weighted_regression,
   monte_carlo,
   scale,
   value_regression,
 )
-from macaw_jax.networks.policy import act_with, gaussian_policy
-from macaw_jax.networks.value import value_network
 from macaw_jax.training.loop import Chunk, compile_chunk, make_chunk
 from macaw_jax.types import (
   Adaptation,
@@ -100,7 +100,7 @@ def our_macaw(sizes: Sizes, optimizer: MakeOptimizer) -> Algorithm:
     half_cheetah_problem(sizes.tasks),
     hidden_sizes=(sizes.width,) * 3,
     layer=sizes.layer,
-    inner_steps=sizes.inner_steps,
+    adaptation_steps=sizes.inner_steps,
     first_order=sizes.first_order,
     advantage_coefficient=ADVANTAGE_WEIGHT,
     inner_value_step_size=STEP_SIZE,
@@ -145,12 +145,12 @@ def copying_macaw(sizes: Sizes, optimizer: MakeOptimizer) -> Algorithm:
     problem.observation_size, problem.action_size, hidden, layer=sizes.layer, advantage_head=True
   )
   value = value_network(problem.observation_size, hidden, layer=sizes.layer)
-  advantage = advantage_of(value, monte_carlo())
+  advantages = advantage(value, monte_carlo())
   value_loss = value_regression(value, monte_carlo())
-  policy_loss = advantage_weighted_regression(policy, advantage)
+  policy_loss = advantage_weighted_regression(policy, advantages)
   inner_policy_loss = add(
     policy_loss,
-    scale(lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), advantage_regression(policy, advantage)),
+    scale(lambda params: jax.nn.softplus(params[ADVANTAGE_COEFFICIENT]), advantage_regression(policy, advantages)),
   )
   learned = {ADVANTAGE_COEFFICIENT: inverse_softplus(ADVANTAGE_WEIGHT)}
   return meta_learner(

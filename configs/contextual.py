@@ -1,10 +1,10 @@
-"""What the configurations of context-based agents on fixed data share."""
+"""The shared part of configurations of context-based agents on recorded data."""
 
 from typing import Any
 
 import ml_collections
 
-from configs.defaults import defaults
+from .defaults import defaults
 
 
 def contextual_defaults(algorithm: str, family: str, **departures: Any) -> ml_collections.ConfigDict:

@@ -7,7 +7,7 @@ python -m experiments.run --config=configs/macaw.py:<family>        any other fa
 
 import ml_collections
 
-from configs.defaults import SHORT_EPISODES, defaults
+from .defaults import SHORT_EPISODES, defaults
 
 
 def get_config(family: str = "cheetah_dir", algorithm: str = "macaw") -> ml_collections.ConfigDict:

@@ -6,7 +6,7 @@ python -m experiments.run --config=configs/maml_awr.py:cheetah_vel     half-chee
 
 import ml_collections
 
-from configs import macaw
+from . import macaw
 
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:

@@ -12,7 +12,7 @@ published ones, but for the initial standard deviation: published policies act o
 
 import ml_collections
 
-from configs.on_policy import on_policy
+from .on_policy import on_policy
 
 # Stadie et al. 2018 (E-MAML), with one step of Adam in place of a trust region; Rothfuss et al. 2019 (ProMP). Each
 # variant names all settings in which it differs from some other.

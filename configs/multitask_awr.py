@@ -6,7 +6,7 @@ python -m experiments.run --config=configs/multitask_awr.py:cheetah_vel     half
 
 import ml_collections
 
-from configs.defaults import SHORT_EPISODES, defaults
+from .defaults import SHORT_EPISODES, defaults
 
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:

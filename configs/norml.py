@@ -15,19 +15,19 @@ Values of the authors' configuration file (Yang et al. 2019), but for these, whi
   more, 3 did so for some seeds, and 2e-5 adapts nothing without the offset. Both variants with a learned advantage take
   steps of 1, and start, as MAML does, from a log standard deviation of -1.25; without the offset the learning rate is
   MAML's.
-- `cartpole_bias`: learning rate 1e-2 and log standard deviation -0.5 for all variants, the largest of the file. Episodes
+- `cartpole_bias`: learning rate 1e-2 and log standard deviation -0.5 for all variants, the file's largest. Episodes
   that end early are few data, and with the file's values NoRML had learned nothing after 200 updates. Step sizes
   start at 1 with a learned advantage, and at 0.01 without.
 - Outer advantages are standardised in each task with a learned advantage, and not without; the code of the authors
-  standardises those of the last task of a batch alone. On `point_rotated_sparse` no variant's are: in a task in which no
-  episode arrives, what would be made as large as anywhere is the error of the value fit.
+  standardises those of the last task of a batch alone. On `point_rotated_sparse` no variant's are: in a task in which
+  no episode arrives, the error of the value fit would be made as large as anywhere.
 """
 
 from typing import Any, NamedTuple
 
 import ml_collections
 
-from configs.on_policy import on_policy
+from .on_policy import on_policy
 
 
 class Column(NamedTuple):
@@ -79,7 +79,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
   },
 }
 
-# What all variants of a family share, by section.
+# Values that all variants of a family share, by section.
 SHARED: dict[str, dict[str, dict[str, Any]]] = {
   "point_rotated": {"rollouts": {"discount": 0.9}},
   "point_rotated_sparse": {"rollouts": {"discount": 0.9}},

@@ -15,14 +15,17 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from configs.section import algorithm_section, decay_with, depart
+from .common import common
+from .section import depart
 
 
 def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   """PEARL on a family, with few and short episodes and small networks: for minutes on a CPU."""
-  config = ml_collections.ConfigDict()
-  config.seed = 0
-  config.output_directory = config_dict.placeholder(str)  # none: runs/pearl-<family>-<seed>
+  departures = {
+    "encoder": {"hidden_sizes": (128, 128), "next_observation": False},  # tasks of most families differ in rewards
+    "actor_critic": {"hidden_sizes": (64, 64), "reward_scale": 300.0},
+  }
+  config = common("pearl", departures, steps=16_000, evaluate_every=2_000, checkpoint_every=4_000)
 
   config.collection = ml_collections.ConfigDict()  # numbers of episodes are those of each task
   config.collection.family = family
@@ -35,27 +38,15 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   config.collection.posterior_episodes = 1  # under the posterior of the context so far, into both
   config.collection.extra_episodes = 2  # under the posterior, into the experience alone
 
-  config.training = ml_collections.ConfigDict()
-  config.training.steps = 16_000
-  config.training.updates_per_iteration = 200  # in one compiled call, after each collection; divides those around it
+  # In one compiled call, after each collection; divides steps, evaluate_every and checkpoint_every.
+  config.training.updates_per_iteration = 200
   config.training.tasks_per_update = 16
   config.training.support_size = 64  # transitions of a context
   config.training.query_size = 64  # transitions of a task that the critic learns from
-  config.training.evaluate_every = 2_000
-  config.training.checkpoint_every = 4_000
   config.training.keep_checkpoints = 1  # of the newest; each holds all that was collected
 
-  config.algorithm = algorithm_section(
-    "pearl",
-    encoder={"hidden_sizes": (128, 128), "next_observation": False},  # tasks of most families differ in rewards
-    actor_critic={"hidden_sizes": (64, 64), "reward_scale": 300.0},
-  )
-  # The sum makes this follow training.steps and not the other way round, as a bare reference would.
-  decay_with(config.algorithm, config.training.get_ref("steps") + 0)
-
-  config.evaluation = ml_collections.ConfigDict()
-  config.evaluation.repetitions = 4  # lives in each task
-  config.evaluation.exploration_episodes = 3  # first episodes of a life, under the prior
+  config.evaluation.episodes = 4  # repetitions of all that follows, in each task
+  config.evaluation.exploration_episodes = 3  # first episodes, under the prior
   config.evaluation.adapted_episodes = 3  # then, each adapted to all before
   config.evaluation.engine = "native"  # or 'mjx', also of collection: MuJoCo bodies in the compiled program
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning

@@ -9,7 +9,7 @@ docs/results.md has three seeds on three families, and other supports.
 
 import ml_collections
 
-from configs.contextual import contextual_defaults
+from .contextual import contextual_defaults
 
 
 def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:

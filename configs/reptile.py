@@ -9,7 +9,7 @@ still.
 
 import ml_collections
 
-from configs.on_policy import on_policy
+from .on_policy import on_policy
 
 
 def get_config(family: str = "point_rotated") -> ml_collections.ConfigDict:

@@ -8,6 +8,7 @@ program is the exception, and members cannot differ in it.
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -84,7 +85,7 @@ def check_not_negative(**numbers: float | Array) -> None:
 def check_finite(**numbers: float | Array) -> None:
   """Raises ValueError for a number that is not finite."""
   for name, number in numbers.items():
-    require(abs(number) < jnp.inf, f"{name}={number} must be finite")
+    require(number * 0 == 0, f"{name}={number} must be finite")
 
 
 def check_shares(**shares: float | Array) -> None:

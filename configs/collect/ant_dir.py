@@ -9,7 +9,7 @@ in the worst direction, 452.0 in the best); the survival bonus is 1 a step. One 
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ updates, 56 MB. Returns (200 steps, mean of 20 episodes, averaged over the direc
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ walks there and is still learning. One seed.
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

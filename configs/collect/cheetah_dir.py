@@ -15,7 +15,7 @@ agents of seeds 1 and 2: 1230 and 1255, 1210 and 1234. Episodes while learning f
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

@@ -10,7 +10,7 @@ fifth of the episodes: -155, -38, -31, -29, -27. One seed.
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ updates, 72 MB. Returns (at most 200 steps, mean of 20 episodes, averaged over t
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

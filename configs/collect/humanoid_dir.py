@@ -10,7 +10,7 @@ and does not move along its direction (-0.01 m/s): a beginner's data. One seed.
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

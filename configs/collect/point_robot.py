@@ -8,7 +8,7 @@ Returns (20 steps, mean of 20 episodes a goal, averaged over the goals): random 
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

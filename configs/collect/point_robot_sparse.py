@@ -9,7 +9,7 @@ goal reached. With half the episodes and a seventh of the updates, 26 of the 100
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ Returns (25 steps, mean of 20 episodes, averaged over the winds): random -29.7, 
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ worst body, 436.6 at the best); standing still would earn 200. One seed.
 
 from ml_collections import ConfigDict
 
-from configs.collect.defaults import defaults
+from .defaults import defaults
 
 
 def get_config() -> ConfigDict:

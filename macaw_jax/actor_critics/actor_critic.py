@@ -21,7 +21,7 @@ from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy
 from macaw_jax.types import LATENT, Array, Key, LossFn, Metrics, Network, Params, Problem, TimeStep, Transition
 
 Act = Callable[[dict[str, Params], TimeStep, Key | None], Array]
-"""`(params, timestep, key) -> action [A]` in [-1, 1], by the part `LATENT`; the mode without a key, with one a sample."""
+"""`(params, timestep, key) -> action [A]` in [-1, 1] by the part `LATENT`; the mode without a key, else a sample."""
 
 
 class ActorCritic(NamedTuple):

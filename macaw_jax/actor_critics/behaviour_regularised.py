@@ -125,12 +125,11 @@ def brac(
       inputs = beside(batch.observation, params[LATENT])
       action = sample_action(policy, params["policy"], inputs, split_loss_key(key).action).action
       found = divergence(params, inputs, action, batch)
+      assert divergence_target is not None  # without a target there is no such loss
       loss = dual_ascent_loss(params["multiplier"], found, target=divergence_target)
       return loss, {"multiplier_loss": loss}
 
-    plain = soft_actor_critic(
-      problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale, penalty=penalty
-    )
+    plain = soft_actor_critic(problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale, penalty=penalty)
     fixed = plain._replace(
       init={**plain.init, "discriminator": discriminator.init},
       losses={**plain.losses, "discriminator_loss": discriminator_loss},

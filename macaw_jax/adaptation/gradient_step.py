@@ -64,8 +64,9 @@ def gradient_step(
     ema_decay: If set, a target network of the part, `target_<on>`, is kept beside it (decay times itself plus the rest
       times the adapted parameters after each step). Losses see it, and it is returned with the change.
     learned: Scalars that the loss reads from its params by name, with their initial values, learned with the rule.
-    remat: Computed again when differentiating through the steps, rather than kept: 'nothing', or 'inner_steps', each step's loss and gradient from the weights that it started from. The numbers are the same.
-      On a CPU, XLA as it comes merges both computations again, and nothing is saved (`benchmarks.memory`).
+    remat: Computed again when differentiating through the steps, rather than kept: 'nothing', or 'inner_steps', each
+      step's loss and gradient from the weights that it started from. The numbers are the same. On a CPU, XLA as it
+      comes merges both computations again, and nothing is saved (`benchmarks.memory`).
 
   Raises:
     ValueError: for fewer than one step, a step size that is not positive or an unknown `remat`.

@@ -40,7 +40,7 @@ def policy_gradient_step(
     offset: whether the offset, which starts at zero, is added and learned; None if there is none.
     first_order: whether meta-gradients ignore how an inner gradient depends on the parameters.
 
-  The support of `apply` is a Trajectory `[K, E, H, ...]`; without any, K = 0, the part stays as it is and no offset is added.
+  The support of `apply` is a Trajectory `[K, E, H, ...]`; without any, K = 0, the part stays and no offset is added.
   """
   value_and_gradient = _value_and_gradient(loss, on)
 

@@ -86,8 +86,8 @@ class ContextEncoder(NamedTuple):
   reading:        the features that it reads of a transition
   embed:          `(net, context [..., C, ...]) -> [..., C, L]`, the embedding of each transition; None where the latent
                   is no pool of embeddings
-  trains:         for each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic that
-                  trains parts of the encoder as well; the rest of the table is the actor-critic's own
+  trains:         for each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic
+                  that trains parts of the encoder as well; the rest of the table is the actor-critic's own
   keeps_learning: the parts that `encoder_steps` does not stop
   The other fields are those of `ContextLearner`.
   """
@@ -120,7 +120,9 @@ class ContextEncoder(NamedTuple):
 MakeEncoder = Callable[[Problem], ContextEncoder]
 """`(problem) -> encoder`; `metric_encoder()`, `belief_encoder()` and `contrastive_encoder()` are such values."""
 
-MakeContextOptimizers = Callable[[ContextEncoder, Iterable[str], Iterable[str]], dict[str, optax.GradientTransformation]]
+MakeContextOptimizers = Callable[
+  [ContextEncoder, Iterable[str], Iterable[str]], dict[str, optax.GradientTransformation]
+]
 """`(encoder, its trained parts, the actor-critic's parts) -> the optimiser of each part`."""
 
 
@@ -197,9 +199,9 @@ def context_optimizers(
     agent_learning_rate: Of the actor-critic.
     encoder_learning_rate: Of the encoder's parts.
     encoder_steps: Updates after which the embedding of a transition stands still; None trains it throughout. The
-      running scale of its features goes on, by less and less. In `corro` the aggregator goes on as well, and so does the
-      scale of the latents, which never settles: it reaches back 100 updates.
-    decay_steps: Updates over which the learning rates fall to zero (`learners.gradient.learning_rate`); None keeps them.
+      running scale of its features goes on, by less and less. In `corro` the aggregator goes on as well, and so does
+      the scale of the latents, which never settles: it reaches back 100 updates.
+    decay_steps: Updates over which the learning rates fall to zero (`learners.gradient.learning_rate`), if not None.
     optimizer: Makes a part's optimiser from its learning rate.
 
   Raises:

@@ -131,7 +131,7 @@ def macaw(
     value_learning_rate: Outer learning rate of the value network.
     policy_learning_rate: Outer learning rate of the policy.
     rule_learning_rate: Outer learning rate of the step sizes and of the advantage coefficient.
-    decay_steps: Updates over which the learning rates fall to zero (`learners.gradient.learning_rate`); None keeps them.
+    decay_steps: Updates over which the learning rates fall to zero (`learners.gradient.learning_rate`), if not None.
     inner_value_loss: `(value, target) -> loss` of the value's adaptation.
     inner_policy_loss: `(policy, advantage, temperature=, max_weight=) -> loss` of the policy's adaptation.
     outer_value_loss: As inner_value_loss, of meta-training.

@@ -93,9 +93,7 @@ def maml_rl(
   check_not_negative(learning_rate=learning_rate, kl_weight=kl_weight)
   if clip is not None:
     check_positive(clip=clip)
-  surrogate, policy, advantage, adaptation = inner(
-    problem, learn_step_sizes=learn_step_sizes, first_order=first_order
-  )
+  surrogate, policy, advantage, adaptation = inner(problem, learn_step_sizes=learn_step_sizes, first_order=first_order)
   require(
     (sampling_credit == 0) | (epochs == 1),
     f"sampling_credit=True with epochs={epochs}: the credit is for data of the policy as it was before the first",

@@ -3,7 +3,8 @@
 Training, on each task's query:   (V, pi) minimise L_V(V) + L_AWR(pi, V), the task in the observation
 A new task, on its support:       n rounds of one optimiser step on L_V(V) and then one on L_AWR(pi, V)
 
-with L_V and L_AWR of `macaw_jax.algorithms.macaw`. The released baseline bootstraps the advantage at the episode's end, and not the value target.
+with L_V and L_AWR of `macaw_jax.algorithms.macaw`. The released baseline bootstraps the advantage at the
+episode's end, and not the value target.
 """
 
 import functools

@@ -63,7 +63,7 @@ def belief_encoder(
     hidden_sizes: Of the network that makes a factor of a transition.
     next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
     kl_weight: lambda. Rewards are scaled such that returns have size one and then by `reward_scale`: on fixed data at
-      0.1, PEARL's own weight, a divergence outweighed the Bellman error that tells tasks apart, and z was uninformative.
+      0.1, PEARL's own weight, the divergence outweighed the Bellman error that tells tasks apart.
     kl_reduction: 'sum' over the tasks of a batch, as released: the weight grows with their number; or 'mean'.
 
   Raises:

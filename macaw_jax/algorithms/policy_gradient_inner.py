@@ -1,7 +1,7 @@
 """Inner steps by policy gradients with rewards, which `maml_rl` and `reptile` share.
 
 K times, each on episodes D_k of the policy before the step:
-  theta_{k+1} = theta_k - step sizes * grad L_in(theta_k; D_k),    L_in of `macaw_jax.objectives.episodes.surrogate_loss`
+  theta_{k+1} = theta_k - step sizes * grad L_in(theta_k; D_k),    L_in of `objectives.episodes.surrogate_loss`
 
 Advantages are those of `generalised_advantage` over a value fitted to the episodes of each task and step, standardised.
 """

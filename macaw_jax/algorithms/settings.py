@@ -1,9 +1,9 @@
 """Configuration and signature: the settings of any algorithm as nested dicts, read from its factory.
 
-A setting is a keyword argument of a factory that a configuration can hold: a number, a switch, text, sizes. Its type and
-its default are those of the signature, and nowhere else. An argument whose default is a `Part` is a section of settings,
-those of the part's own factory. Where there is a choice of parts (`CHOICES`), the section has a `name` beside them. All
-other arguments, such as losses and optimisers, are set in Python alone.
+A setting is a keyword argument of a factory that a configuration can hold: a number, a switch, text, sizes. Its type
+and its default are those of the signature, and nowhere else. An argument whose default is a `Part` is a section of
+settings, those of the part's own factory. Where there is a choice of parts (`CHOICES`), the section has a `name` beside
+them. All other arguments, such as losses and optimisers, are set in Python alone.
 
 A section with a choice may hold settings of every choice, so that choosing another part is a change of `name` alone.
 Those that the chosen part does not take must have their default, and are passed over; with another value they are a
@@ -94,9 +94,7 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]
   return changed
 
 
-def setting_faults(
-  name: str, problem: Problem, settings: Settings, place: str = "config.algorithm"
-) -> dict[str, str]:
+def setting_faults(name: str, problem: Problem, settings: Settings, place: str = "config.algorithm") -> dict[str, str]:
   """A line for each setting that is unknown, of a wrong type or refused alone, by its dotted name.
 
   `place` is the section that has them. A factory raises at the first value that it refuses; each value is therefore

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -42,9 +43,7 @@ def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> MetaLoss:
   does not see the learned scalars of the rule: they act through adaptation alone.
   """
 
-  def task_loss(
-    params: MetaParams, task: tuple[dict[str, list[Tap]], Any, Any], key: Key
-  ) -> tuple[Array, Metrics]:
+  def task_loss(params: MetaParams, task: tuple[dict[str, list[Tap]], Any, Any], key: Key) -> tuple[Array, Metrics]:
     taps, support, query = task
     key_adaptation, key_outer = jax.random.split(key)
     net = attach_taps(params.net, taps)
@@ -72,8 +71,8 @@ def gradient_of(loss: MetaLoss) -> MetaGradient:
 def reptile_gradient(adaptation: Adaptation) -> MetaGradient:
   """Reptile's pseudo-gradient, theta - mean over tasks i of adapted_i, of every part that `adaptation` changes.
 
-  Nichol et al. 2018, "On First-Order Meta-Learning Algorithms", algorithm 1. Nothing differentiates through adaptation;
-  the query is not read, and the rule's own parameters have a gradient of zero. Raises ValueError, when called, if an
+  Nichol et al. 2018, "On First-Order Meta-Learning Algorithms", algorithm 1. Nothing differentiates through
+  adaptation; the query is not read, and the rule's own parameters have a gradient of zero. Raises AssertionError, when called, if an
   adapted part has other arrays than the part itself, as the effective weights of weight-transform layers.
   """
 
@@ -86,13 +85,10 @@ def reptile_gradient(adaptation: Adaptation) -> MetaGradient:
     def difference(part: str) -> Params:
       if part not in changes:
         return jax.tree.map(jnp.zeros_like, params.net[part])
-      if jax.tree.structure(params.net[part]) != jax.tree.structure(changes[part]):
-        raise ValueError(f"part {part!r} and its adapted form have different arrays; Reptile averages them")
+      chex.assert_trees_all_equal_structs(params.net[part], changes[part])
       return jax.tree.map(lambda now, then: now - jnp.mean(then, axis=0), params.net[part], changes[part])
 
-    gradient = MetaParams(
-      {part: difference(part) for part in params.net}, jax.tree.map(jnp.zeros_like, params.rule)
-    )
+    gradient = MetaParams({part: difference(part) for part in params.net}, jax.tree.map(jnp.zeros_like, params.rule))
     return gradient, jax.tree.map(jnp.mean, metrics)
 
   return pseudo_gradient

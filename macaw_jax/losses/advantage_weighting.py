@@ -47,7 +47,9 @@ def advantage_weights(
   """
   chex.assert_rank(advantage, 1)
   if normalise:
-    advantage = (advantage - masked_mean(advantage, mask)) / jnp.maximum(_unbiased_std(advantage, mask), SMALLEST_DEVIATION)
+    advantage = (advantage - masked_mean(advantage, mask)) / jnp.maximum(
+      _unbiased_std(advantage, mask), SMALLEST_DEVIATION
+    )
   else:
     advantage = jnp.maximum(advantage, -jnp.log(max_weight) * temperature)
   weights = exponential_weights(advantage, temperature=temperature, max_weight=max_weight)

@@ -48,13 +48,13 @@ def gradient_penalty(gradient: Array, *, weight: float = 5.0) -> Array:
 
 
 def multiplier_loss(multiplier: Array, divergence: Array, *, target: float) -> Array:
-  """`-multiplier (mean divergence - target)`: a multiplier that descends it grows while the divergence is too large.
+  """`-multiplier (mean divergence - target)`: minimised, it grows while the divergence is too large.
 
   A step of plain descent at the rate eta is FOCAL's rule, multiplier + eta (mean divergence - target).
 
   Args:
     multiplier: [] factor on the divergence in the policy's loss; it carries the gradient.
-    divergence: [...] estimates of the divergence, held fixed.
+    divergence: [...] estimates of the divergence, under a stop-gradient.
     target: The divergence wished for.
 
   Returns:

@@ -1,6 +1,6 @@
 """Losses on task embeddings: beliefs, metric learning, contrast and mutual information.
 
-Pure functions of arrays; every array argument carries a gradient, and what is to be held fixed is the caller's choice.
+Pure functions of arrays; every array argument carries a gradient, and stop-gradients are the caller's choice.
 Axes: N embeddings, L latent size, K negatives; the leading axes `...` are whatever the caller has.
 """
 
@@ -106,7 +106,7 @@ def info_nce(query: Array, positive: Array, negatives: Array, *, temperature: fl
 def gaussian_negative_log_likelihood(mean: Array, log_variance: Array, latents: Array) -> Array:
   """Mean over rows of -log N(z; mean, exp(log_variance)), in nats: three `[..., L]` to `[]`.
 
-  What the variational network q(z|x) of `club_upper_bound` is trained on, with the latents held fixed by the caller.
+  The loss of the variational network q(z|x) of `club_upper_bound`; the caller stops the gradient of the latents.
   """
   chex.assert_equal_shape([mean, log_variance, latents])
   squares = jnp.square(latents - mean) * jnp.exp(-log_variance)

@@ -56,7 +56,7 @@ def fit_baseline(
       be traced.
 
   Returns:
-    V, `[...]`, zero where masked, held fixed in differentiation. Raises ValueError unless `ridge` is positive.
+    V, `[...]`, zero where masked, under a stop-gradient. Raises ValueError unless `ridge` is positive.
   """
   if not ridge > 0.0:
     raise ValueError(f"ridge={ridge} must be positive")
@@ -77,7 +77,7 @@ def fit_baseline(
 
 
 def _ridge_residual(rows: Array, target: Array, ridge: float) -> Array:
-  """What the ridge regression of `target` on `rows` does not explain: `[N, F], [N] -> [N]`.
+  """The residual of the ridge regression of `target` on `rows`: `[N, F], [N] -> [N]`.
 
   Products and sums alone. With the library's QR decomposition, on a CPU LAPACK's, 3 of 22 runs on a loaded machine
   stood still; why was not found, and it was not seen again.

@@ -17,7 +17,7 @@ The last three are the second derivative of one objective, J(theta + alpha E gra
 depend on no parameter. `sampling_credit` is the part of the other, E J(theta + alpha grad), that
 `log_prob_surrogate` leaves out; with any other surrogate it would count the choice of these data twice.
 
-Advantages, rewards, baselines, returns and stored log-probabilities are data and held fixed.
+Advantages, rewards, baselines, returns and stored log-probabilities are data, under a stop-gradient.
 """
 
 import chex
@@ -169,5 +169,5 @@ def _valid(values: Array, mask: Array) -> Array:
 
 
 def _data(values: Array, mask: Array) -> Array:
-  """The values, held fixed, zero where masked."""
+  """The values, under a stop-gradient, zero where masked."""
   return jax.lax.stop_gradient(_valid(values, mask))

@@ -3,7 +3,7 @@
 Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), called H below. The leading
 axes `...` are whatever the caller has, one batch `[B]` or one batch a task `[T, B]`; a temperature broadcasts against
 them, so that each task can have its own (`[T, 1]`). Which argument carries a gradient is written in each function:
-all the others are held fixed there, and the caller need not stop anything.
+all the others are under a stop-gradient there, and the caller need not stop any.
 """
 
 import chex
@@ -109,7 +109,7 @@ def critic_loss(values: Array, target: Array) -> Array:
 
   Args:
     values: [2, ...] both critics at the stored state and action; they carry the gradient.
-    target: [...] `y`, held fixed.
+    target: [...] `y`, under a stop-gradient.
 
   Returns:
     The loss [].
@@ -124,7 +124,7 @@ def actor_loss(values: Array, log_prob: Array, temperature: Array) -> Array:
     values: [2, ...] both critics at the policy's own action. The gradient reaches the policy through the action; the
       caller differentiates by the policy's parameters, not by the critics'.
     log_prob: [...] `log pi(a|s)`; it carries a gradient.
-    temperature: `alpha`, held fixed, broadcast against `log_prob`.
+    temperature: `alpha`, under a stop-gradient, broadcast against `log_prob`.
 
   Returns:
     The loss [].
@@ -141,7 +141,7 @@ def temperature_loss(log_temperature: Array, log_prob: Array, *, target_entropy:
 
   Args:
     log_temperature: `log alpha`, broadcast against `log_prob`; it carries the gradient.
-    log_prob: [...] `log pi(a|s)`, held fixed.
+    log_prob: [...] `log pi(a|s)`, under a stop-gradient.
     target_entropy: entropy wished for, in nats; minus the number of action dimensions by custom.
 
   Returns:
@@ -158,9 +158,9 @@ def state_value_loss(prediction: Array, values: Array, log_prob: Array, temperat
 
   Args:
     prediction: [...] `V(s)`; it carries the gradient.
-    values: [2, ...] both critics at the policy's own action, held fixed.
-    log_prob: [...] `log pi(a|s)`, held fixed.
-    temperature: `alpha`, held fixed, broadcast against `log_prob`.
+    values: [2, ...] both critics at the policy's own action, under a stop-gradient.
+    log_prob: [...] `log pi(a|s)`, under a stop-gradient.
+    temperature: `alpha`, under a stop-gradient, broadcast against `log_prob`.
 
   Returns:
     The loss [].

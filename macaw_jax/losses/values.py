@@ -1,7 +1,7 @@
 """State values: targets and regression, as functions of arrays.
 
-They act on one batch of one task, `[B]`. Conventions: `reward` and `discount` belong to the step from `observation` to `next_observation`; a `discount` of
-zero says that nothing follows.
+They act on one batch of one task, `[B]`. Conventions: `reward` and `discount` belong to the step from `observation` to
+`next_observation`; a `discount` of zero says that nothing follows.
 """
 
 import chex
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from macaw_jax.losses.returns import masked_mean
 from macaw_jax.types import Array
+
 
 def bootstrapped_returns(mc_return: Array, final_discount: Array, final_value: Array) -> Array:
   """The return of the recorded steps plus the value of where the episode stopped.

@@ -1,4 +1,4 @@
-"""What a set of transitions says about its task: encoders of one transition, and how a set of encodings is pooled.
+"""Context encoders: networks on the features of one transition, and pools of a set of embeddings.
 
 Pooling functions read embeddings `[..., C, L]` of the C transitions of a context. They do not depend on the order of
 the transitions. A row where `mask` is zero or false has no influence on the result, whatever it holds, and gets a

@@ -14,7 +14,7 @@ def init_params(module: nn.Module, key: Key, *inputs: Array) -> Params:
 
 
 def forward(module: nn.Module, params: Params, *inputs: Array, method: Callable[..., Any] | None = None) -> Any:
-  """What the module, or one of its methods, makes of the inputs."""
+  """The outputs of the module, or of one of its methods, for the inputs."""
   return module.apply({"params": params}, *inputs, method=method)
 
 

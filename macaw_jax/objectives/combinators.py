@@ -35,7 +35,9 @@ def scale(weight: float | Callable[[dict[str, Params]], Array], loss: LossFn) ->
   return scaled
 
 
-def over_tasks(loss: Callable[[Any, Any, Key], tuple[Array, Metrics]]) -> Callable[[Any, Any, Key], tuple[Array, Metrics]]:
+def over_tasks(
+  loss: Callable[[Any, Any, Key], tuple[Array, Metrics]],
+) -> Callable[[Any, Any, Key], tuple[Array, Metrics]]:
   """The mean over tasks of a loss of one task, and of its metrics: every leaf of the batch has a leading axis of tasks.
 
   Each task has a key of its own. The params are shared by all tasks.

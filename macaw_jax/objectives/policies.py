@@ -138,8 +138,6 @@ def _weighting(temperature: float, max_weight: float, normalise: bool) -> Callab
   require(max_weight >= 1, f"max_weight={max_weight} must be at least 1")
 
   def weigh(advantages: Array, mask: Array | None) -> Array:
-    return advantage_weights(
-      advantages, temperature=temperature, max_weight=max_weight, normalise=normalise, mask=mask
-    )
+    return advantage_weights(advantages, temperature=temperature, max_weight=max_weight, normalise=normalise, mask=mask)
 
   return weigh

@@ -45,11 +45,11 @@ def test_each_step_reads_its_own_rows_in_order():
   np.testing.assert_allclose(changes["x"], 2.0 + 0.5 * (10.0 - 2.0))
 
 
-def test_slow_copy_by_hand():
+def test_target_network_by_hand():
   rule = gradient_step(pull("x"), on="x", step_size=0.5, steps=2, learn_step_size=False, ema_decay=0.9)
   net = {"x": jnp.asarray(0.0)}
   changes, _ = rule.apply(net, rule.init(net), batch_of([4.0, 10.0]), KEY)
-  np.testing.assert_allclose(changes["slow_x"], 0.9 * (0.1 * 2.0) + 0.1 * 6.0, rtol=1e-6)
+  np.testing.assert_allclose(changes["target_x"], 0.9 * (0.1 * 2.0) + 0.1 * 6.0, rtol=1e-6)
 
 
 def test_chain_equals_applying_by_hand_and_later_rules_see_earlier_changes():
@@ -91,7 +91,7 @@ def test_step_sizes_stay_positive_and_start_where_asked():
 
 
 def test_rows_that_do_not_divide_are_refused():
-  with pytest.raises(ValueError, match="5 transitions cannot be cut into 2"):
+  with pytest.raises(ValueError, match="adaptation_steps=2"):
     split_rows(batch_of([1.0] * 5), 2)
 
 

@@ -10,7 +10,7 @@ from macaw_jax.adaptation.descent import gradient_descent
 from macaw_jax.networks.layers import BiasTransform, WeightTransform
 from macaw_jax.networks.mlp import MLP
 
-SLOW_DECAY = 0.7
+EMA_DECAY = 0.7
 
 
 class Mixed(nn.Module):
@@ -42,30 +42,30 @@ def problem(steps):
 
 
 def plain(params, rates, support, steps, first_order):
-  """Gradient descent on z, M and c themselves, with a slow copy of each."""
-  held = jax.lax.stop_gradient if first_order else lambda x: x
-  adapted, slow = params, params
+  """Gradient descent on z, M and c themselves, with a target network of each."""
+  stopped = jax.lax.stop_gradient if first_order else lambda x: x
+  adapted, target = params, params
   for k in range(steps):
     gradient = jax.grad(loss)(adapted, jax.tree.map(lambda x, k=k: x[k], support))
-    adapted = jax.tree.map(lambda p, r, g: p - r * held(g), adapted, rates, gradient)
-    slow = jax.tree.map(lambda s, a: SLOW_DECAY * s + (1 - SLOW_DECAY) * a, slow, adapted)
-  return adapted, slow
+    adapted = jax.tree.map(lambda p, r, g: p - r * stopped(g), adapted, rates, gradient)
+    target = jax.tree.map(lambda s, a: EMA_DECAY * s + (1 - EMA_DECAY) * a, target, adapted)
+  return adapted, target
 
 
 def factored(params, rates, support, steps, first_order):
-  rule = gradient_descent(first_order=first_order, ema_decay=SLOW_DECAY)
+  rule = gradient_descent(first_order=first_order, ema_decay=EMA_DECAY)
   descent = rule.init(params)
   for k in range(steps):
     weights = rule.weights(params, descent)
     gradient = jax.grad(loss)(weights, jax.tree.map(lambda x, k=k: x[k], support))
     descent = rule.step(params, rates, descent, gradient)
-  return rule.weights(params, descent), rule.slow_weights(params, descent)
+  return rule.weights(params, descent), rule.target_weights(params, descent)
 
 
 def outer_loss(adapt, steps, first_order):
   def of_task(params, rates, support, query):
-    adapted, slow = adapt(params, rates, support, steps, first_order)
-    return loss(adapted, query) + 0.3 * loss(slow, query)
+    adapted, target = adapt(params, rates, support, steps, first_order)
+    return loss(adapted, query) + 0.3 * loss(target, query)
 
   def mean(params, rates, support, query):
     return jnp.mean(jax.vmap(of_task, in_axes=(None, None, 0, 0))(params, rates, support, query))

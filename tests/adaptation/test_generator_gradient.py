@@ -58,7 +58,7 @@ def test_meta_gradient_is_that_without_taps(steps, ema_decay, first_order):
     rule = gradient_step(loss, on="first", step_size=0.1, steps=steps, ema_decay=ema_decay, first_order=first_order)
     judged = loss
     if ema_decay is not None:
-      judged = lambda params, batch, key: loss(params | {"second": params["slow_first"]}, batch, key)  # noqa: E731
+      judged = lambda params, batch, key: loss(params | {"second": params["target_first"]}, batch, key)  # noqa: E731
     gradient = meta_gradient(rule, judged)
     expected = meta_gradient(rule._replace(generator_products={}), judged)
   assert_same(gradient, expected)

@@ -2,7 +2,8 @@
 
 import jax
 import pytest
-from small_context_batches import PROBLEM, SMALL
+from small_agents import small_agent
+from small_context_batches import PROBLEM
 
 from macaw_jax.algorithms import contextual
 from macaw_jax.learners.context import context_learner
@@ -10,9 +11,9 @@ from macaw_jax.learners.context import context_learner
 
 @pytest.fixture
 def learner_of(monkeypatch):
-  """The `ContextLearner` that a factory makes, and its algorithm: `(factory, **arguments) -> both`."""
+  """The `ContextLearner` of a small agent, and its algorithm: `(name, **settings) -> both`."""
 
-  def build(factory, **arguments):
+  def build(name, **settings):
     made = []
 
     def record(learner, optimizers):
@@ -20,7 +21,7 @@ def learner_of(monkeypatch):
       return context_learner(learner, optimizers)
 
     monkeypatch.setattr(contextual, "context_learner", record)
-    algorithm = factory(PROBLEM, **SMALL, **arguments)
+    algorithm = small_agent(PROBLEM, name, **settings)
     return made[0], algorithm
 
   return build

@@ -2,14 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from macaw_jax.types import Problem, TaskBatch, Transition
 
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=5, discount=0.9)
 TASKS, ROWS = 3, 8
 KEY = jax.random.key(0)
-SMALL = {"hidden_sizes": (6,), "encoder_hidden_sizes": (6,), "optimizer": optax.sgd}  # networks
 
 
 def transitions(key, *shape):

@@ -4,29 +4,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_context_batches import KEY, PROBLEM, SMALL, TASKS, one, tasks
+from small_agents import small_agent
+from small_context_batches import KEY, PROBLEM, TASKS, one, tasks
 
-from macaw_jax.actor_critics import CORES
-from macaw_jax.algorithms import corro, csro, focal, pearl, pearl_offline, unicorn
+from macaw_jax.actor_critics import iql
+from macaw_jax.adaptation import chain, gradient_step
+from macaw_jax.algorithms import focal, metric_encoder
 from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, all_of, reading
 from macaw_jax.algorithms.corro import LATENT_SCALE, noisy_rewards
-from macaw_jax.learners.context import LATENT, total_loss, train_only
+from macaw_jax.learners.context import total_loss, train_only
 from macaw_jax.networks.running_scale import initial_scale, standardise
+from macaw_jax.objectives import add, scale
+from macaw_jax.types import LATENT
 
 AGENT = {"critic_loss": {"critic"}, "value_loss": {"value"}, "policy_loss": {"policy"}}  # of 'sac' and 'iql'
-# What each paper holds fixed, written down a second time: algorithm, arguments, loss and the parts it trains.
+# What each paper holds fixed, written down a second time: algorithm, settings, loss and the parts it trains.
 ROUTES = {
-  "pearl": (pearl, {}, AGENT | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
-  "pearl_offline": (pearl_offline, {}, AGENT | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
-  "focal": (focal, {}, AGENT | {"metric_loss": {"encoder"}}),
+  "pearl": ("pearl", {}, AGENT | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
+  "pearl_offline": ("pearl_offline", {}, AGENT | {"critic_loss": {"critic", "encoder"}, "kl_loss": {"encoder"}}),
+  "focal": ("focal", {}, AGENT | {"metric_loss": {"encoder"}}),
   "focal, brac": (
-    focal,
-    {"core": "brac", "divergence_target": 0.05},
+    "focal",
+    {"actor_critic": {"name": "brac", "divergence_target": 0.05}},
     AGENT | {"metric_loss": {"encoder"}, "discriminator_loss": {"discriminator"}, "multiplier_loss": {"multiplier"}},
   ),
-  "unicorn": (unicorn, {}, AGENT | {"metric_loss": {"encoder"}, "reconstruction_loss": {"encoder", "decoder"}}),
+  "unicorn": ("unicorn", {}, AGENT | {"metric_loss": {"encoder"}, "reconstruction_loss": {"encoder", "decoder"}}),
   "csro": (
-    csro,
+    "csro",
     {},
     AGENT
     | {
@@ -36,13 +40,13 @@ ROUTES = {
     },
   ),
   "corro": (
-    corro,
-    {"queries_per_task": 4},
+    "corro",
+    {"encoder": {"queries_per_task": 4}},
     AGENT | {"critic_loss": {"critic", "aggregator"}, "contrastive_loss": {"encoder"}},
   ),
   "corro, generator": (
-    corro,
-    {"queries_per_task": 4, "negatives": "generator"},
+    "corro",
+    {"encoder": {"queries_per_task": 4, "negatives": "generator"}},
     AGENT
     | {
       "critic_loss": {"critic", "aggregator"},
@@ -58,6 +62,11 @@ def largest(tree):
   return max((float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(tree)), default=0.0)
 
 
+def read(learner, net, context):
+  """The latents of contexts."""
+  return learner.encoder.apply(net, {}, context, KEY)[0][LATENT]
+
+
 def moved(algorithm):
   """A net after two updates: nothing in it is zero by initialisation."""
   state = algorithm.init(KEY)
@@ -69,8 +78,8 @@ def moved(algorithm):
 
 @pytest.mark.parametrize("name", ROUTES)
 def test_each_loss_trains_what_its_paper_says_and_nothing_else(learner_of, name):
-  factory, arguments, routes = ROUTES[name]
-  learner, algorithm = learner_of(factory, **arguments)
+  factory, settings, routes = ROUTES[name]
+  learner, algorithm = learner_of(factory, **settings)
   net = moved(algorithm)
   assert learner.losses.keys() == routes.keys()
 
@@ -91,23 +100,22 @@ def test_each_loss_trains_what_its_paper_says_and_nothing_else(learner_of, name)
 
 @pytest.mark.parametrize("name", ["focal", "unicorn", "csro"])
 def test_an_encoder_without_weight_on_its_losses_stays_bit_for_bit(name):
-  weights = {"metric_weight": 0.0}
-  weights |= {"unicorn": {"reconstruction_weight": 0.0}, "csro": {"information_weight": 0.0}}.get(name, {})
-  algorithm = ROUTES[name][0](PROBLEM, **SMALL, **weights)
+  weights = {"unicorn": {"reconstruction_weight": 0.0}, "csro": {"information_weight": 0.0}}.get(name, {})
+  algorithm = small_agent(PROBLEM, name, encoder={"metric_weight": 0.0}, **weights)
   state = algorithm.init(KEY)
   after, _ = algorithm.update(state, tasks(), KEY)
   jax.tree.map(np.testing.assert_array_equal, after.params.net["encoder"], state.params.net["encoder"])
   assert largest(jax.tree.map(jnp.subtract, after.params.net["critic"], state.params.net["critic"])) > 0
 
 
-def test_slow_copies_start_equal_and_follow_by_the_target_rate():
-  algorithm = pearl(PROBLEM, **SMALL, tau=0.25)
+def test_target_networks_start_equal_and_follow_by_tau():
+  algorithm = small_agent(PROBLEM, "pearl", actor_critic={"tau": 0.25})
   state = algorithm.init(KEY)
   jax.tree.map(np.testing.assert_array_equal, state.params.net["target_value"], state.params.net["value"])
   after, _ = algorithm.update(state, tasks(), KEY)
   before, net = state.params.net, after.params.net
   jax.tree.map(
-    lambda old, new, slow: np.testing.assert_allclose(slow, 0.75 * old + 0.25 * new, rtol=1e-6, atol=1e-7),
+    lambda old, new, target: np.testing.assert_allclose(target, 0.75 * old + 0.25 * new, rtol=1e-6, atol=1e-7),
     before["target_value"],
     net["value"],
     net["target_value"],
@@ -115,15 +123,15 @@ def test_slow_copies_start_equal_and_follow_by_the_target_rate():
 
 
 @pytest.mark.parametrize(
-  ("factory", "arguments", "moving"),
+  ("name", "settings", "moving"),
   [
-    (focal, {}, "policy"),
-    (pearl_offline, {}, "critic"),
-    (corro, {"queries_per_task": 4, "negatives": "generator"}, "aggregator"),
+    ("focal", {}, "policy"),
+    ("pearl_offline", {}, "critic"),
+    ("corro", {"encoder": {"queries_per_task": 4, "negatives": "generator"}}, "aggregator"),
   ],
 )
-def test_an_encoder_stands_still_after_its_steps_and_the_agent_does_not(factory, arguments, moving):
-  algorithm = factory(PROBLEM, **SMALL, **arguments, encoder_steps=2)
+def test_an_encoder_stands_still_after_its_steps_and_the_agent_does_not(name, settings, moving):
+  algorithm = small_agent(PROBLEM, name, **settings, optimizer={"encoder_steps": 2})
   state, nets = algorithm.init(KEY), []
   for seed in range(4):
     state, _ = algorithm.update(state, tasks(seed), jax.random.key(seed))
@@ -137,8 +145,8 @@ def test_an_encoder_stands_still_after_its_steps_and_the_agent_does_not(factory,
 
 @pytest.mark.parametrize("name", ROUTES)
 def test_the_latent_does_not_depend_on_the_order_of_the_context(name):
-  factory, arguments, _ = ROUTES[name]
-  algorithm = factory(PROBLEM, **SMALL, **arguments)
+  factory, settings, _ = ROUTES[name]
+  algorithm = small_agent(PROBLEM, factory, **settings)
   state = algorithm.init(KEY)
   state, _ = algorithm.update(state, tasks(), KEY)
   support = one(tasks(5).support)
@@ -146,12 +154,12 @@ def test_the_latent_does_not_depend_on_the_order_of_the_context(name):
   np.testing.assert_allclose(
     algorithm.adapt(state.params, support, KEY)[LATENT],
     algorithm.adapt(state.params, shuffled, KEY)[LATENT],
-    atol=1e-3 if factory is corro else 1e-6,  # standardised by the small spread of three tasks: rounding grows
+    atol=1e-3 if factory == "corro" else 1e-6,  # standardised by the small spread of three tasks: rounding grows
   )
 
 
 def test_the_prior_of_pearl_is_a_standard_normal():
-  algorithm = pearl(PROBLEM, **SMALL)
+  algorithm = small_agent(PROBLEM, "pearl")
   params = algorithm.init(KEY).params
   draws = jax.vmap(lambda key: algorithm.prior(params, key)[LATENT])(jax.random.split(KEY, 4000))
   np.testing.assert_allclose(draws.mean(axis=0), 0.0, atol=0.08)
@@ -160,8 +168,8 @@ def test_the_prior_of_pearl_is_a_standard_normal():
 
 @pytest.mark.parametrize("name", ["focal", "unicorn", "csro", "corro"])
 def test_the_prior_of_deterministic_encoders_is_the_latent_of_a_known_task(name):
-  factory, arguments, _ = ROUTES[name]
-  algorithm = factory(PROBLEM, **SMALL, **arguments)
+  factory, settings, _ = ROUTES[name]
+  algorithm = small_agent(PROBLEM, factory, **settings)
   state = algorithm.init(KEY)
   state, _ = algorithm.update(state, tasks(), KEY)
   known = state.params.net[KNOWN_LATENTS]
@@ -173,7 +181,7 @@ def test_the_prior_of_deterministic_encoders_is_the_latent_of_a_known_task(name)
 
 
 def test_one_belief_of_many_transitions_is_sharper_than_of_few():
-  algorithm = pearl(PROBLEM, **SMALL)
+  algorithm = small_agent(PROBLEM, "pearl")
   params = algorithm.init(KEY).params
   support = one(tasks().support)
   spread = lambda support: jax.vmap(lambda key: algorithm.adapt(params, support, key)[LATENT])(  # noqa: E731
@@ -211,26 +219,26 @@ def test_noise_changes_rewards_alone_and_has_its_standard_deviation():
 
 
 def test_latents_of_focal_lie_in_the_open_cube(learner_of):
-  learner, algorithm = learner_of(focal)
-  assert np.all(np.abs(learner.infer(moved(algorithm), tasks().support, KEY)) < 1)
+  learner, algorithm = learner_of("focal")
+  assert np.all(np.abs(read(learner, moved(algorithm), tasks().support)) < 1)
 
 
 def test_corro_aggregates_a_context_in_the_unit_ball_and_standardises_that(learner_of):
-  learner, algorithm = learner_of(corro, queries_per_task=4)
+  learner, algorithm = learner_of("corro", encoder={"queries_per_task": 4})
   net = moved(algorithm)
   unscaled = net | {LATENT_SCALE: initial_scale(5)}
   support = tasks().support
   single = jax.tree.map(lambda leaf: leaf[:, :1], support)
-  assert np.all(np.linalg.norm(learner.infer(unscaled, support, KEY), axis=-1) < 1)
-  np.testing.assert_allclose(np.linalg.norm(learner.infer(unscaled, single, KEY), axis=-1), 1.0, rtol=1e-5)
+  assert np.all(np.linalg.norm(read(learner, unscaled, support), axis=-1) < 1)
+  np.testing.assert_allclose(np.linalg.norm(read(learner, unscaled, single), axis=-1), 1.0, rtol=1e-5)
   for context in (support, single):
-    aggregated = learner.infer(unscaled, context, KEY)
-    np.testing.assert_array_equal(learner.infer(net, context, KEY), standardise(net[LATENT_SCALE], aggregated))
+    aggregated = read(learner, unscaled, context)
+    np.testing.assert_array_equal(read(learner, net, context), standardise(net[LATENT_SCALE], aggregated))
 
 
 @pytest.mark.parametrize("name", [name for name in ROUTES if name not in ("pearl", "focal")])
 def test_no_key_of_an_update_serves_two_purposes(name, learner_of, monkeypatch):
-  factory, arguments, _ = ROUTES[name]
+  factory, settings, _ = ROUTES[name]
   purposes = {}
 
   def recorded(draw):
@@ -241,7 +249,7 @@ def test_no_key_of_an_update_serves_two_purposes(name, learner_of, monkeypatch):
 
     return record
 
-  learner, algorithm = learner_of(factory, **{**arguments, "core": "brac"})  # whose losses draw most
+  learner, algorithm = learner_of(factory, **{**settings, "actor_critic": {"name": "brac"}})  # whose losses draw most
   net = algorithm.init(KEY).params.net
   for draw in (jax.random.split, jax.random.normal, jax.random.uniform):
     monkeypatch.setattr(jax.random, draw.__name__, recorded(draw))
@@ -252,33 +260,19 @@ def test_no_key_of_an_update_serves_two_purposes(name, learner_of, monkeypatch):
   assert {key: found for key, found in purposes.items() if len(found) > 1} == {}
 
 
-@pytest.mark.parametrize("core", CORES)
-def test_a_core_passes_over_the_arguments_of_others(core):
-  of_another = {"behaviour_penalty": -3.0} if core != "brac" else {"expectile": 7.0}
-  focal(PROBLEM, **SMALL, core=core, **of_another)
-
-
 def test_two_parts_of_one_name_are_refused():
-  with pytest.raises(ValueError, match="two parts are called critic"):
+  with pytest.raises(ValueError, match="critic"):
     all_of("parts", {"encoder": 1, "critic": 2}, {"critic": 3})
 
 
 def test_the_weight_of_the_kl_counts_the_sum_over_tasks_or_their_mean(learner_of):
   values = {}
   for reduction in ("sum", "mean"):
-    learner, algorithm = learner_of(pearl_offline, kl_reduction=reduction, kl_weight=0.2)
+    learner, algorithm = learner_of("pearl_offline", encoder={"kl_reduction": reduction, "kl_weight": 0.2})
     value, metrics = learner.losses["kl_loss"](algorithm.init(KEY).params.net, tasks(), KEY)
     values[reduction] = float(value)
     np.testing.assert_allclose(value, 0.2 * metrics["kl"] * (TASKS if reduction == "sum" else 1), rtol=1e-5)
   assert values["sum"] > values["mean"]
-
-
-def test_a_support_that_cannot_be_halved_is_refused():
-  algorithm = focal(PROBLEM, **SMALL)
-  batch = tasks()
-  alone = batch._replace(support=jax.tree.map(lambda leaf: leaf[:, :1], batch.support))
-  with pytest.raises(ValueError, match="needs two or more"):
-    algorithm.update(algorithm.init(KEY), alone, KEY)
 
 
 def test_an_error_in_the_reward_counts_as_much_as_one_in_the_whole_change():
@@ -289,3 +283,53 @@ def test_an_error_in_the_reward_counts_as_much_as_one_in_the_whole_change():
   np.testing.assert_allclose(read.outcome_error(outcome.at[:, 1].set(3.0), outcome), 3.0)
   blind = reading(PROBLEM, next_observation=False)
   np.testing.assert_allclose(blind.outcome_error(jnp.ones((7, 1)), jnp.zeros((7, 1))), 1.0)
+
+
+def test_encoders_chain_with_gradient_steps_on_an_actor_critics_loss(learner_of):
+  """A new task's latent, and then a step of the policy at it: of one task alone, without its data elsewhere."""
+  learner, algorithm = learner_of("focal")
+  params, support = algorithm.init(KEY).params, one(tasks().support)
+  loss = iql(hidden_sizes=(6,))(PROBLEM, 5).losses["policy_loss"]
+  both = chain(learner.encoder, gradient_step(loss, on="policy", step_size=0.1, learn_step_size=False))
+  changes, _ = both.apply(params.net, both.init(params.net), support, KEY)
+  latent = read(learner, params.net, support)
+  np.testing.assert_array_equal(changes[LATENT], latent)
+  gradient = jax.grad(lambda policy: loss(params.net | {LATENT: latent, "policy": policy}, support, KEY)[0])
+  expected = jax.tree.map(lambda p, g: p - 0.1 * g, params.net["policy"], gradient(params.net["policy"]))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), changes["policy"], expected)
+  before, after = (
+    loss(params.net | {LATENT: latent} | parts, support, KEY)[0] for parts in ({}, {"policy": changes["policy"]})
+  )
+  assert after < before
+
+
+def test_losses_of_actor_critics_can_be_added_and_scaled(learner_of):
+  agent = iql(hidden_sizes=(6,))(PROBLEM, 5)
+  losses = agent.losses
+  combined = add(losses["value_loss"], scale(0.5, losses["policy_loss"]))
+  swapped = lambda problem, size: agent._replace(  # noqa: E731
+    losses={"critic_loss": losses["critic_loss"], "both": combined},
+    trains={"critic_loss": ("critic",), "both": ("value", "policy")},
+  )
+  algorithm = focal(PROBLEM, encoder=metric_encoder(hidden_sizes=(6,)), actor_critic=swapped)
+  plain = focal(PROBLEM, encoder=metric_encoder(hidden_sizes=(6,)), actor_critic=iql(hidden_sizes=(6,)))
+  (_, found), (_, expected) = (jax.jit(a.update)(a.init(KEY), tasks(), KEY) for a in (algorithm, plain))
+  for name in ("value_loss", "policy_loss", "critic_loss"):
+    np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_rows_that_do_not_count_are_no_evidence(name):
+  """A context of an episode that ended early reads as its valid rows alone, whatever the others hold."""
+  factory, settings, _ = ROUTES[name]
+  algorithm = small_agent(PROBLEM, factory, **settings)
+  state, _ = algorithm.update(algorithm.init(KEY), tasks(), KEY)
+  support, valid = one(tasks(5).support), 5
+  masked = support._replace(mask=(jnp.arange(len(support.reward)) < valid).astype(float))
+  other = jax.tree.map(lambda leaf: leaf.at[valid:].add(3.0), support)._replace(mask=masked.mask)
+  alone = jax.tree.map(lambda leaf: leaf[:valid], support)
+  latent = lambda context: algorithm.adapt(state.params, context, KEY)[LATENT]  # noqa: E731
+  np.testing.assert_array_equal(latent(masked), latent(other))
+  # CORRO's is standardised by the small spread of three tasks: rounding grows.
+  np.testing.assert_allclose(latent(masked), latent(alone), atol=1e-3 if factory == "corro" else 1e-6)
+  assert np.max(np.abs(latent(masked) - latent(support))) > 1e-4

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_context_batches import KEY, ROWS, TASKS, tasks
 
-from macaw_jax.algorithms import corro, csro, focal, pearl_offline, unicorn
 from macaw_jax.algorithms.contextual import SCALE
 from macaw_jax.losses.embeddings import pairwise_metric
+from macaw_jax.types import LATENT
 
 HALF = ROWS // 2
 OTHER = tasks(seed=2)
@@ -26,17 +26,21 @@ def redrawn(tree, seed=0, size=0.7):
 
 @pytest.fixture
 def agent(learner_of):
-  """`(factory, trained, **arguments) -> (net, losses, infer)`: with `trained` parts redrawn, and rows read as they are.
+  """`(name, trained, **settings) -> (net, losses, infer)`: with `trained` parts redrawn, and rows read as they are.
 
   A loss is `(net, tasks) -> number`, and `infer` is `(net, context) -> latents`.
   """
 
-  def build(factory, *trained, **arguments):
-    learner, algorithm = learner_of(factory, **arguments)
+  def build(name, *trained, **settings):
+    learner, algorithm = learner_of(name, **settings)
     net = algorithm.init(KEY).params.net
     assert net[SCALE].count == 0
+
+    def infer(net, rows):
+      return learner.encoder.apply(net, {}, rows, KEY)[0][LATENT]
+
     losses = {name: lambda net, tasks, loss=loss: loss(net, tasks, KEY)[0] for name, loss in learner.losses.items()}
-    return net | {part: redrawn(net[part]) for part in trained}, losses, lambda net, rows: learner.infer(net, rows, KEY)
+    return net | {part: redrawn(net[part]) for part in trained}, losses, infer
 
   return build
 
@@ -69,7 +73,9 @@ def size_of_outcomes(transitions):
 
 
 def test_the_metric_loss_compares_the_halves_of_every_support(agent):
-  net, losses, infer = agent(focal, "encoder", metric_weight=3.0, repulsion=2.0, repulsion_offset=0.3)
+  net, losses, infer = agent(
+    "focal", "encoder", encoder={"metric_weight": 3.0, "repulsion": 2.0, "repulsion_offset": 0.3}
+  )
   batch = tasks()
   halves = [infer(net, rows_of(batch.support, rows)) for rows in (slice(HALF), slice(HALF, ROWS))]
   labels = jnp.array([0, 1, 2, 0, 1, 2])
@@ -78,7 +84,7 @@ def test_the_metric_loss_compares_the_halves_of_every_support(agent):
 
 
 def test_without_repulsion_the_metric_loss_is_how_far_the_halves_of_a_task_lie_apart(agent):
-  net, losses, infer = agent(focal, "encoder", metric_weight=3.0, repulsion=0.0)
+  net, losses, infer = agent("focal", "encoder", encoder={"metric_weight": 3.0, "repulsion": 0.0})
   batch = tasks()
   first, second = (infer(net, rows_of(batch.support, rows)) for rows in (slice(HALF), slice(HALF, ROWS)))
   loss = losses["metric_loss"]
@@ -94,7 +100,7 @@ def test_without_repulsion_the_metric_loss_is_how_far_the_halves_of_a_task_lie_a
 
 
 def test_the_divergence_of_pearl_is_that_of_the_belief_from_the_support_alone(agent):
-  net, losses, _ = agent(pearl_offline, "encoder")
+  net, losses, _ = agent("pearl_offline", "encoder")
   batch, loss = tasks(), losses["kl_loss"]
   assert loss(net, batch) == loss(net, batch._replace(query=OTHER.query))
   assert loss(net, batch) != loss(net, batch._replace(support=OTHER.support))
@@ -103,8 +109,8 @@ def test_the_divergence_of_pearl_is_that_of_the_belief_from_the_support_alone(ag
 @pytest.mark.parametrize(
   ("factory", "name", "network", "arguments"),
   [
-    (unicorn, "reconstruction_loss", "decoder", {"reconstruction_weight": 1.0}),
-    (corro, "generator_loss", "generator", {"negatives": "generator"}),
+    ("unicorn", "reconstruction_loss", "decoder", {"reconstruction_weight": 1.0}),
+    ("corro", "generator_loss", "generator", {"encoder": {"negatives": "generator"}}),
   ],
 )
 def test_outcomes_are_predicted_of_the_query(agent, factory, name, network, arguments):
@@ -116,7 +122,7 @@ def test_outcomes_are_predicted_of_the_query(agent, factory, name, network, argu
 
 
 def test_unicorn_predicts_from_behaviour_and_the_latent_of_the_support(agent):
-  net, losses, infer = agent(unicorn, "encoder", "decoder")
+  net, losses, infer = agent("unicorn", "encoder", "decoder")
   batch, loss = tasks(), losses["reconstruction_loss"]
   reordered = jax.tree.map(lambda leaf: leaf[:, ::-1], batch.support)
   np.testing.assert_allclose(infer(net, reordered), infer(net, batch.support), atol=1e-6)
@@ -126,7 +132,7 @@ def test_unicorn_predicts_from_behaviour_and_the_latent_of_the_support(agent):
 
 
 def test_the_information_of_csro_is_within_a_task_and_averaged_over_tasks(agent):
-  net, losses, _ = agent(csro, "encoder", "behaviour_model")
+  net, losses, _ = agent("csro", "encoder", "behaviour_model")
   batch, loss = tasks(), losses["information_loss"]
   alone = [loss(net, of_task(batch, index)) for index in range(TASKS)]
   np.testing.assert_allclose(loss(net, batch), np.mean(alone), rtol=1e-4)
@@ -134,7 +140,7 @@ def test_the_information_of_csro_is_within_a_task_and_averaged_over_tasks(agent)
 
 
 def test_the_behaviour_model_of_csro_is_scored_on_the_embedding_of_every_transition(agent):
-  net, losses, infer = agent(csro, "encoder")
+  net, losses, infer = agent("csro", "encoder")
   net["behaviour_model"] = jax.tree.map(jnp.zeros_like, net["behaviour_model"])  # N(0, I) for every behaviour
   squares = jnp.sum(embeddings(infer, net, tasks().support) ** 2 + jnp.log(2 * jnp.pi), axis=-1)
   np.testing.assert_allclose(losses["behaviour_model_loss"](net, tasks()), 0.5 * jnp.mean(squares), rtol=1e-5)
@@ -151,7 +157,7 @@ CONTRAST = {"queries_per_task": 2, "num_negatives": 3, "contrastive_temperature"
 
 @pytest.mark.parametrize("negatives", ["reward_noise", "generator"])
 def test_negatives_have_the_state_and_the_action_of_their_query(agent, negatives):
-  net, losses, infer = agent(corro, "encoder", negatives=negatives, **CONTRAST)
+  net, losses, infer = agent("corro", "encoder", encoder={"negatives": negatives, **CONTRAST})
   kernel = net["encoder"]["layer_0"]["kernel"]
   blind = kernel.at[5:].set(0.0)  # to reward and change: all that it reads of a negative is the query's
   net["encoder"] = net["encoder"] | {"layer_0": net["encoder"]["layer_0"] | {"kernel": blind}}
@@ -161,7 +167,7 @@ def test_negatives_have_the_state_and_the_action_of_their_query(agent, negatives
 
 
 def test_positives_are_other_transitions_of_the_task(agent):
-  net, losses, infer = agent(corro, "encoder", reward_noise=1e-9, **CONTRAST)
+  net, losses, infer = agent("corro", "encoder", encoder={"reward_noise": 1e-9, **CONTRAST})
   batch, loss = tasks(), losses["contrastive_loss"]
   found = embeddings(infer, net, batch.support)
   expected = contrast_with_copies(found[:, :2], found[:, HALF : HALF + 2], count=3, temperature=0.5)
@@ -177,6 +183,6 @@ def test_positives_are_other_transitions_of_the_task(agent):
 
 
 def test_outcomes_tell_negatives_from_their_query(agent):
-  net, losses, _ = agent(corro, "encoder", **CONTRAST)
-  _, quiet, _ = agent(corro, reward_noise=1e-9, **CONTRAST)
+  net, losses, _ = agent("corro", "encoder", encoder=CONTRAST)
+  _, quiet, _ = agent("corro", encoder={"reward_noise": 1e-9, **CONTRAST})
   assert losses["contrastive_loss"](net, tasks()) < quiet["contrastive_loss"](net, tasks()) - 0.01

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from pieces import pieces_of
 
 from macaw_jax.algorithms import macaw, maml_awr
-from macaw_jax.algorithms.macaw import RELEASED, objective
+from macaw_jax.algorithms.macaw import RELEASED
 from macaw_jax.types import MetaParams, Problem, TaskBatch, TrainState, Transition
 
 REFERENCE = pathlib.Path(__file__).parent.parent / "reference"
@@ -78,7 +79,7 @@ class Step:
     self.arguments = {
       "hidden_sizes": (meta["width"],) * meta["depth"],
       "layer": "weight_transform" if meta["weight_transform"] else "bias_transform",
-      "inner_steps": meta["inner_steps"],
+      "adaptation_steps": meta["inner_steps"],
       "inner_value_target": "bootstrapped" if meta["inner_bootstrap"] else "monte_carlo",
       "standard_deviation": meta["action_std"],
       "max_weight": meta["weight_clip"],
@@ -118,9 +119,8 @@ def record_gradient(learning_rate):
 
 def meta_gradient(step):
   """The meta-gradient that the algorithm's own update hands to its optimisers."""
-  arguments = dict(step.arguments)
   factory = macaw if step.meta["advantage_head"] else maml_awr
-  algorithm = factory(step.problem, optimizer=record_gradient, **arguments)
+  algorithm = factory(step.problem, optimizer=record_gradient, **step.arguments)
   opt_state = jax.eval_shape(algorithm.init, jax.random.key(0)).opt_state
   opt_state = jax.tree.map(lambda x: jnp.zeros(x.shape, step.dtype), opt_state)
   state = TrainState(step.params, opt_state, jnp.zeros((), jnp.int32))
@@ -131,20 +131,13 @@ def meta_gradient(step):
 
 def losses(step):
   """Inner losses [T, K] and outer losses [T] of both networks."""
-  arguments = dict(step.arguments)
-  for name in ("value_learning_rate", "policy_learning_rate"):
-    del arguments[name]
-  if not step.meta["advantage_head"]:
-    arguments["advantage_coefficient"] = None
-  parts = objective(step.problem, **arguments)
+  parts = pieces_of(macaw if step.meta["advantage_head"] else maml_awr, step.problem, **step.arguments)
 
   def task_losses(support, query):
     changes, metrics = parts.adaptation.apply(step.params.net, step.params.rule, support, jax.random.key(0))
     adapted = step.params.net | changes
-    outer = {
-      "outer_value": parts.value_loss(adapted, query, jax.random.key(0))[0],
-      "outer_policy": parts.policy_loss(adapted, query, jax.random.key(0))[0],
-    }
+    _, outer_metrics = parts.outer_loss(adapted, query, jax.random.key(0))
+    outer = {f"outer_{part}": outer_metrics[f"{part}_loss"] for part in ("value", "policy")}
     inner = {
       f"inner_{part}": jnp.stack([metrics[f"inner_{part}_loss_{k}"] for k in range(step.meta["inner_steps"])])
       for part in ("value", "policy")

@@ -1,6 +1,8 @@
 """MAML-RL, its variants and Reptile, against gradients written out for one task."""
 
+import importlib
 from functools import cache
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -22,16 +24,30 @@ from policy_gradients_by_hand import (
 from small_episodes import EPISODES, PROBLEM, TASKS, tasks
 
 from macaw_jax.adaptation.policy_gradient_step import policy_gradient_step
-from macaw_jax.algorithms import maml_rl, reptile
-from macaw_jax.algorithms.maml_rl import TRAINS, objective
+from macaw_jax.algorithms import maml_rl, policy_gradient_inner, reptile
+from macaw_jax.algorithms.maml_rl import TRAINS
 from macaw_jax.learners.gradient import gradient_of, learner, meta_loss
 from macaw_jax.learners.policy_gradient import divergence_from_behaviour, record_behaviour
-from macaw_jax.losses.policy_gradient_steps import SURROGATES
-from macaw_jax.types import MetaParams, TaskBatch, Trajectory
+from macaw_jax.objectives.episodes import SURROGATES
+from macaw_jax.types import MetaParams, Trajectory, TaskBatch
 
 pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")
-SMALL = {"hidden_sizes": (4,)}
 KEY = jax.random.key(0)
+
+
+def small(surrogate="log_prob", **settings):
+  """Inner steps of a small policy."""
+  return policy_gradient_inner(hidden_sizes=(4,), surrogate=surrogate, **settings)
+
+
+def objective(inner=None, **settings):
+  """The inner steps of MAML-RL, and its loss of a batch of tasks."""
+  module = importlib.import_module(maml_rl.__module__)
+  inner = inner or small()
+  with mock.patch.object(module, "gradient_of", wraps=gradient_of) as gradient_of_loss:
+    maml_rl(PROBLEM, inner=inner, **settings)
+  of_rule = {name: settings[name] for name in ("learn_step_sizes", "first_order") if name in settings}
+  return inner(PROBLEM, **of_rule), gradient_of_loss.call_args.args[0]
 
 
 def params_of(parts):
@@ -98,7 +114,7 @@ def assert_differs(one_of, other, least=1e-4):
 
 @pytest.mark.parametrize("surrogate", ["log_prob", "ratio"])
 def test_the_meta_gradient_is_that_of_the_closed_forms(surrogate):
-  parts, loss = objective(PROBLEM, **SMALL, surrogate=surrogate, learn_step_sizes=True)
+  parts, loss = objective(small(surrogate), learn_step_sizes=True)
   params, batch = params_of(parts), tasks()
   score, alpha = score_of(parts, params), flat(params.rule["step_size"])
 
@@ -123,17 +139,17 @@ def test_the_meta_gradient_is_that_of_the_closed_forms(surrogate):
 
 def test_step_sizes_learn_only_where_they_are_told_to():
   batch = tasks()
-  params = params_of(objective(PROBLEM, **SMALL)[0])
-  traced = jax.jit(lambda learn: gradient(objective(PROBLEM, **SMALL, learn_step_sizes=learn)[1], params, batch))
+  params = params_of(objective()[0])
+  traced = jax.jit(lambda learn: gradient(objective(learn_step_sizes=learn)[1], params, batch))
   for learn in (False, True):
-    found = gradient(objective(PROBLEM, **SMALL, learn_step_sizes=learn)[1], params, batch)
+    found = gradient(objective(learn_step_sizes=learn)[1], params, batch)
     assert (largest(found.rule["step_size"]) > 1e-3) if learn else (largest(found.rule["step_size"]) == 0)
     assert_close(traced(learn), found, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
 def test_with_step_sizes_of_zero_the_meta_gradient_is_the_policy_gradient(surrogate):
-  parts, loss = objective(PROBLEM, **SMALL, surrogate=surrogate)
+  parts, loss = objective(small(surrogate))
   params, batch = with_step_sizes_of_zero(params_of(parts)), tasks()
   score = score_of(parts, params, second_order=False)
   expected = mean_over_tasks(lambda index: slope_of(score, params.net["policy"], one(batch.query, index)))
@@ -142,7 +158,7 @@ def test_with_step_sizes_of_zero_the_meta_gradient_is_the_policy_gradient(surrog
 
 
 def test_first_order_places_the_gradient_at_the_adapted_policy_on_the_initial_one():
-  parts, loss = objective(PROBLEM, **SMALL, first_order=True)
+  parts, loss = objective(first_order=True)
   params, batch = params_of(parts), tasks(sets=2)
   score = score_of(parts, params, second_order=False)
 
@@ -152,22 +168,22 @@ def test_first_order_places_the_gradient_at_the_adapted_policy_on_the_initial_on
 
   found = gradient(loss, params, batch)
   np.testing.assert_allclose(flat(found.net["policy"]), mean_over_tasks(of_task), rtol=1e-7, atol=1e-9)
-  assert_differs(found, gradient(objective(PROBLEM, **SMALL)[1], params, batch))
+  assert_differs(found, gradient(objective()[1], params, batch))
 
 
 def test_several_inner_steps_are_differentiated_one_through_the_other():
-  parts, loss = objective(PROBLEM, **SMALL, learn_step_sizes=True)
+  parts, loss = objective(learn_step_sizes=True)
   params, batch = params_of(parts), tasks(sets=3)
 
   def written_out(theta, alpha, support, query):
     _, unravel = ravel_pytree(params.net["policy"])
 
-    def descended(theta, episodes):
+    def surrogate_of(theta, episodes):
       return -jnp.mean(weights(episodes) * log_prob(parts.policy, unravel(theta), episodes))
 
     for index in range(3):
-      theta = theta - alpha * jax.grad(descended)(theta, one(support, index))
-    return descended(theta, query)
+      theta = theta - alpha * jax.grad(surrogate_of)(theta, one(support, index))
+    return surrogate_of(theta, query)
 
   theta, alpha = flat(params.net["policy"]), flat(params.rule["step_size"])
   by_hand = jax.grad(written_out, argnums=(0, 1))
@@ -209,16 +225,16 @@ def test_on_a_quadratic_task_the_meta_gradient_and_its_fixed_point_are_known(fir
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
-def test_every_surrogate_descends_a_policy_gradient_and_learns_finite_numbers(surrogate):
+def test_every_surrogate_follows_a_policy_gradient_and_learns_finite_numbers(surrogate):
   """The first derivative is the same but for DiCE's, whose rewards are raw and discounted to the start."""
-  algorithm = maml_rl(PROBLEM, **SMALL, surrogate=surrogate, learn_step_sizes=True, loaded_lambda=0.5)
+  algorithm = maml_rl(PROBLEM, inner=small(surrogate, loaded_lambda=0.5), learn_step_sizes=True)
   state, batch = start(algorithm), tasks(sets=2)
   updated, metrics = jax.jit(algorithm.update)(state, batch, KEY)
   assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((updated.params, metrics)))
   moved = jax.tree.map(lambda a, b: largest(a - b), updated.params, state.params)
   assert min(jax.tree.leaves((moved.net, moved.rule["step_size"]))) > 1e-5
 
-  parts, _ = objective(PROBLEM, **SMALL, surrogate=surrogate, loaded_lambda=0.5)
+  parts, _ = objective(small(surrogate, loaded_lambda=0.5))
   params, support = params_of(parts), one(batch.support, 0, slice(1))
   adapted, _ = parts.adaptation.apply(params.net, params.rule, support, KEY)
   episodes = one(support, 0)
@@ -234,12 +250,12 @@ def test_every_surrogate_descends_a_policy_gradient_and_learns_finite_numbers(su
 
 
 def test_an_unknown_surrogate_is_refused():
-  with pytest.raises(ValueError, match="surrogate='traj' is unknown; choose one of log_prob, ratio"):
-    maml_rl(PROBLEM, surrogate="traj")
+  with pytest.raises(ValueError, match="surrogate='traj'"):
+    policy_gradient_inner(surrogate="traj")(PROBLEM)
 
 
 def test_episodes_without_rewards_are_refused():
-  algorithm = maml_rl(PROBLEM, **SMALL)
+  algorithm = maml_rl(PROBLEM, inner=small())
   assert algorithm.reads_reward
   support = one(tasks(rewards_in_support=False).support, 0)
   with pytest.raises(ValueError, match="no rewards"):
@@ -249,8 +265,8 @@ def test_episodes_without_rewards_are_refused():
 @pytest.mark.parametrize("steps", [1, 4])
 def test_steps_past_the_end_do_not_matter(steps):
   """Features of time do not know the horizon, and so the whole update can be padded."""
-  _, loss = objective(PROBLEM, **SMALL, surrogate="ratio")
-  parts, _ = objective(PROBLEM, **SMALL)
+  _, loss = objective(small("ratio"))
+  parts, _ = objective()
   params, batch = params_of(parts), tasks()
 
   def padded(episodes, axis):
@@ -274,8 +290,8 @@ def test_the_sampling_credit_is_for_one_step_on_the_same_data():
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_the_sampling_credit_does_not_depend_on_the_size_of_rewards(scale):
-  parts, plain = objective(PROBLEM, **SMALL)
-  _, credited = objective(PROBLEM, **SMALL, sampling_credit=True)
+  parts, plain = objective()
+  _, credited = objective(sampling_credit=True)
   params, batch = params_of(parts), tasks()
   scaled = batch._replace(query=batch.query._replace(reward=scale * batch.query.reward))
   found = [jax.jit(loss)(params, scaled, KEY)[0] for loss in (credited, plain)]
@@ -286,12 +302,12 @@ def test_the_sampling_credit_does_not_depend_on_the_size_of_rewards(scale):
 @pytest.mark.parametrize("surrogate", ["ratio", "dice", "loaded_dice"])
 def test_crediting_the_choice_of_data_twice_is_refused(surrogate):
   with pytest.raises(ValueError, match=f"sampling_credit=True with surrogate='{surrogate}'"):
-    maml_rl(PROBLEM, surrogate=surrogate, sampling_credit=True)
+    maml_rl(PROBLEM, inner=small(surrogate), sampling_credit=True)
 
 
 def test_the_sampling_credit_raises_the_likelihood_of_data_that_led_to_better_returns_than_others():
-  parts, plain = objective(PROBLEM, **SMALL)
-  _, credited = objective(PROBLEM, **SMALL, sampling_credit=True)
+  parts, plain = objective()
+  _, credited = objective(sampling_credit=True)
   params, batch = params_of(parts), tasks(sets=2)
   score = score_of(parts, params, second_order=False)
   returns = np.asarray(batch.query.reward).sum(axis=-1).mean(axis=-1)
@@ -317,8 +333,8 @@ def recorded(parts, params, batch):
   return jax.jit(lambda params: record_behaviour(parts.policy, parts.adaptation, params, batch, KEY))(params)
 
 
-def test_the_divergence_from_the_policy_that_acted_begins_at_zero_with_the_fisher_matrix_as_its_hessian():
-  parts, _ = objective(PROBLEM, **SMALL, surrogate="ratio")
+def test_the_divergence_from_the_behaviour_policy_begins_at_zero_with_the_fisher_matrix_as_its_hessian():
+  parts, _ = objective(small("ratio"))
   params, batch = params_of(parts), tasks()
   support = one(recorded(parts, params, batch).support, 0)
   theta, unravel = ravel_pytree(params.net["policy"])
@@ -344,10 +360,10 @@ def test_the_divergence_from_the_policy_that_acted_begins_at_zero_with_the_fishe
 
 
 def test_at_the_first_epoch_promp_has_the_gradient_of_the_plain_ratio_and_later_another():
-  arguments = {**SMALL, "surrogate": "ratio", "learn_step_sizes": True}
-  parts, plain = objective(PROBLEM, **arguments, clip=None)
-  _, promp = objective(PROBLEM, **arguments, clip=0.05, kl_weight=0.7)
-  _, unpenalised = objective(PROBLEM, **arguments, clip=0.05)
+  arguments = {"inner": small("ratio"), "learn_step_sizes": True}
+  parts, plain = objective(**arguments, clip=None)
+  _, promp = objective(**arguments, clip=0.05, kl_weight=0.7)
+  _, unpenalised = objective(**arguments, clip=0.05)
   params, batch = params_of(parts), tasks(sets=2)
   noted = recorded(parts, params, batch)
   assert_close(gradient(promp, params, noted), gradient(plain, params, batch), rtol=1e-8, atol=1e-11)
@@ -355,7 +371,7 @@ def test_at_the_first_epoch_promp_has_the_gradient_of_the_plain_ratio_and_later_
   moved = params._replace(net=jax.tree.map(lambda leaf: leaf + 0.05, params.net))
   with_penalty, without = (gradient(loss, moved, noted) for loss in (promp, unpenalised))
   assert_differs(with_penalty, without)
-  # The inner ratio too is to the policy that acted.
+  # The inner ratio too is to the behaviour policy.
   forgetful = noted._replace(support=noted.support._replace(behaviour=None))
   assert_differs(without, gradient(unpenalised, moved, forgetful))
 
@@ -371,7 +387,7 @@ def test_at_the_first_epoch_promp_has_the_gradient_of_the_plain_ratio_and_later_
 
 
 def test_promp_is_a_step_of_five_epochs():
-  algorithm = maml_rl(PROBLEM, **SMALL, surrogate="ratio", epochs=5, clip=0.3, kl_weight=5e-4)
+  algorithm = maml_rl(PROBLEM, inner=small("ratio"), epochs=5, clip=0.3, kl_weight=5e-4)
   state = start(algorithm)
   updated, metrics = jax.jit(algorithm.update)(state, tasks(), KEY)
   assert updated.step == 1
@@ -387,8 +403,8 @@ def test_promp_is_a_step_of_five_epochs():
 def test_reptile_goes_part_of_the_way_to_the_mean_adapted_policy(steps):
   """With one inner step that is a step of joint training, of -alpha beta mean grad L."""
   alpha, beta = 0.4, 0.25
-  algorithm = reptile(PROBLEM, **SMALL, step_size=alpha, learning_rate=beta)
-  parts, _ = objective(PROBLEM, **SMALL)
+  algorithm = reptile(PROBLEM, inner=small(step_size=alpha), learning_rate=beta)
+  parts, _ = objective()
   state, batch = start(algorithm), tasks(sets=steps)
   state = state._replace(params=state.params._replace(net={"policy": redrawn(state.params.net["policy"], 1, 0.5)}))
   updated, metrics = jax.jit(algorithm.update)(state, batch, KEY)
@@ -407,7 +423,7 @@ def test_reptile_goes_part_of_the_way_to_the_mean_adapted_policy(steps):
 
 
 def test_reptile_reads_no_query():
-  algorithm = reptile(PROBLEM, **SMALL)
+  algorithm = reptile(PROBLEM, inner=small())
   state, update = start(algorithm), jax.jit(algorithm.update)
   other = tasks()._replace(query=tasks(7).query)
   jax.tree.map(np.testing.assert_array_equal, update(state, tasks(), KEY), update(state, other, KEY))

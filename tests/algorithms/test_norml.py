@@ -9,13 +9,15 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
+from pieces import pieces_of
 from policy_gradients_by_hand import advantage, assert_close, cubic, flat, largest, log_prob, make_score, one, redrawn
 from small_episodes import HORIZON, PROBLEM, TASKS, tasks
 
 from macaw_jax.algorithms import norml
-from macaw_jax.algorithms.norml import TRAINS, objective
+from macaw_jax.algorithms.norml import TRAINS
 from macaw_jax.learners.gradient import gradient_of, meta_loss
 from macaw_jax.learners.policy_gradient import record_behaviour
+from macaw_jax.networks.gaussian import learned_gaussian_policy
 from macaw_jax.types import MetaParams, TaskBatch
 
 pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")
@@ -26,7 +28,10 @@ WITH_REWARDS = {"learned_advantage": False, "learn_step_sizes": True}
 
 
 def parts_of(**arguments):
-  return objective(PROBLEM, **SMALL, **arguments)
+  """The pieces of the agent: initial parts, adaptation, outer loss, and its policy."""
+  parts = pieces_of(norml, PROBLEM, **SMALL, **arguments)
+  parts.policy = learned_gaussian_policy(PROBLEM.observation_size, PROBLEM.action_size, SMALL["hidden_sizes"])
+  return parts
 
 
 def params_of(parts):
@@ -244,24 +249,24 @@ def test_domain_randomisation_learns_a_policy_and_nothing_else():
   jax.tree.map(np.testing.assert_array_equal, adapted, {"policy": after.params.net["policy"]})
 
 
-def test_arms_as_traced_switches_take_the_same_update_step():
+def test_variants_as_traced_switches_take_the_same_update_step():
   make = partial(norml, PROBLEM, **SMALL, learning_rate=0.01)
   names = ("learned_advantage", "offset", "learn_step_sizes", "step_size")
-  values_of_arms = {
+  values_of_variants = {
     "domain_randomisation": (False, False, False, 0.0),
     "maml": (False, False, True, 0.2),
     "maml_offset": (False, True, True, 0.2),
     "norml_without_offset": (True, False, False, 0.2),
     "norml": (True, True, False, 0.2),
   }
-  arms = {name: dict(zip(names, values, strict=True)) for name, values in values_of_arms.items()}
+  variants = {name: dict(zip(names, values, strict=True)) for name, values in values_of_variants.items()}
 
   @jax.jit
   def traced(values, state):
     return make(**values).update(state, tasks(), KEY)
 
   results = {}
-  for name, values in arms.items():
+  for name, values in variants.items():
     algorithm = make(**values)
     expected, metrics = jax.jit(algorithm.update)(start(algorithm), tasks(), KEY)
     results[name], found = traced(values, start(algorithm))

@@ -5,51 +5,42 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from pieces import pieces_of
+from small_agents import small_agent
 from small_episodes import tasks as tasks_of_episodes
 
-from macaw_jax.algorithms import (
-  ALGORITHMS,
-  ON_POLICY,
-  corro,
-  focal,
-  macaw,
-  maml_rl,
-  multitask_awr,
-  multitask_bc,
-  norml,
-  pearl_offline,
-)
-from macaw_jax.algorithms.macaw import objective
+from macaw_jax.algorithms import ALGORITHMS, ON_POLICY, macaw, multitask_awr, multitask_bc
+from macaw_jax.algorithms.macaw import TRAINS
 from macaw_jax.types import Problem, TaskBatch, TimeStep, Transition
 
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=4, discount=0.9)
 TASKS, ROWS = 3, 8
-# Plain gradient steps: Adam's first step divides a gradient by its own size, which turns rounding into steps.
-SMALL = {"hidden_sizes": (6,), "optimizer": optax.sgd}
 KEY = jax.random.key(0)
 
-# Every algorithm as it is by default, and the variants that are arguments.
+# Every algorithm as it is by default, and the variants that are settings. Those that are also run without compilation
+# are one of each learner, and of each kind of inner loss.
+FEW_QUERIES = {"queries_per_task": 4}
 VARIANTS = {
-  **{name: (factory, {}) for name, factory in ALGORITHMS.items()},
-  "macaw, bias transform": (macaw, {"layer": "bias_transform"}),
-  "macaw, first order": (macaw, {"first_order": True}),
-  "macaw, two inner steps": (macaw, {"inner_steps": 2}),
-  "macaw, fixed step sizes": (macaw, {"learn_step_sizes": False}),
-  "macaw, TD(lambda)": (macaw, {"inner_value_target": "td_lambda", "advantage_target": "td_lambda"}),
-  "macaw, slow copy": (macaw, {"outer_value_target": "bootstrapped", "ema_decay": 0.9}),
-  "multitask_awr, weight transform": (multitask_awr, {"layer": "weight_transform", "task_dropout": 0.5}),
-  "pearl_offline, soft actor-critic": (pearl_offline, {"core": "sac", "kl_reduction": "mean"}),
-  "pearl_offline, AWAC": (pearl_offline, {"core": "awac"}),
-  "focal, behaviour-regularised": (focal, {"core": "brac", "next_observation": False}),
-  "focal, adaptive penalty": (focal, {"core": "brac", "divergence_target": 0.05}),
-  "focal, encoder that stops": (focal, {"encoder_steps": 2}),
-  "corro": (corro, {"queries_per_task": 4}),
-  "corro, generator": (corro, {"queries_per_task": 4, "negatives": "generator"}),
-  "maml_rl, ProMP": (maml_rl, {"surrogate": "ratio", "epochs": 5, "clip": 0.3, "kl_weight": 5e-4}),
-  "norml, rewards": (norml, {"learned_advantage": False, "step_size": 0.5}),
+  **{name: (name, {}) for name in ALGORITHMS},
+  "macaw, bias transform": ("macaw", {"layer": "bias_transform"}),
+  "macaw, first order": ("macaw", {"first_order": True}),
+  "macaw, two steps": ("macaw", {"adaptation_steps": 2}),
+  "macaw, fixed step sizes": ("macaw", {"learn_step_sizes": False}),
+  "macaw, TD(lambda)": ("macaw", {"inner_value_target": "td_lambda", "advantage_target": "td_lambda"}),
+  "macaw, target network": ("macaw", {"outer_value_target": "bootstrapped", "ema_decay": 0.9}),
+  "multitask_awr, weight transform": ("multitask_awr", {"layer": "weight_transform", "task_dropout": 0.5}),
+  "pearl_offline, SAC": ("pearl_offline", {"actor_critic": {"name": "sac"}, "encoder": {"kl_reduction": "mean"}}),
+  "pearl_offline, AWAC": ("pearl_offline", {"actor_critic": {"name": "awac"}}),
+  "focal, BRAC": ("focal", {"actor_critic": {"name": "brac"}, "encoder": {"next_observation": False}}),
+  "focal, adaptive penalty": ("focal", {"actor_critic": {"name": "brac", "divergence_target": 0.05}}),
+  "focal, encoder that stops": ("focal", {"optimizer": {"encoder_steps": 2}}),
+  "corro": ("corro", {"encoder": FEW_QUERIES}),
+  "corro, generator": ("corro", {"encoder": FEW_QUERIES | {"negatives": "generator"}}),
+  "maml_rl, ProMP": ("maml_rl", {"inner": {"surrogate": "ratio"}, "epochs": 5, "clip": 0.3, "kl_weight": 5e-4}),
+  "norml, rewards": ("norml", {"learned_advantage": False, "step_size": 0.5}),
 }
+NOT_COMPILED = ("macaw", "multitask_bc", "pearl_offline", "maml_rl, ProMP", "reptile")
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
@@ -67,7 +58,7 @@ def tasks(seed=1):
 
 def tasks_for(algorithm, name):
   """`(seed) -> TaskBatch` of what the algorithm learns from."""
-  if name.split(",")[0] not in ON_POLICY:
+  if name not in ON_POLICY:
     return tasks
   return partial(tasks_of_episodes, rewards_in_support=algorithm.reads_reward)
 
@@ -79,10 +70,10 @@ def timestep(key):
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def case(request):
-  """An algorithm, and `(seed) -> TaskBatch` for it."""
-  factory, arguments = VARIANTS[request.param]
-  algorithm = factory(PROBLEM, **SMALL, **arguments)
-  return algorithm, tasks_for(algorithm, request.param)
+  """An algorithm, `(seed) -> TaskBatch` for it, and whether it is run without compilation too."""
+  name, settings = VARIANTS[request.param]
+  algorithm = small_agent(PROBLEM, name, **settings)
+  return algorithm, tasks_for(algorithm, name), request.param in NOT_COMPILED
 
 
 def assert_close(actual, expected):
@@ -90,7 +81,7 @@ def assert_close(actual, expected):
 
 
 def test_contract(case):
-  algorithm, tasks = case
+  algorithm, tasks, not_compiled = case
   state = algorithm.init(KEY)
   update, traces = algorithm.update, []
 
@@ -117,9 +108,10 @@ def test_contract(case):
   assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, other, state.params.net)))
 
   # Compiled equals not compiled.
-  with jax.disable_jit():
-    plain, _ = algorithm.update(state, tasks(), KEY)
-  assert_close(first.params, plain.params)
+  if not_compiled:
+    with jax.disable_jit():
+      plain, _ = algorithm.update(state, tasks(), KEY)
+    assert_close(first.params, plain.params)
 
   # Adapting under vmap equals a loop, and changes the action.
   keys = jax.random.split(KEY, TASKS)
@@ -142,27 +134,27 @@ def test_contract(case):
   assert not np.array_equal(sampled, mode)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_unknown_hyperparameter_is_an_error(name):
-  with pytest.raises(TypeError, match="not_a_parameter"):
-    ALGORITHMS[name](PROBLEM, not_a_parameter=1)
+def test_an_algorithm_says_how_it_reads_a_support():
+  assert [macaw(PROBLEM, adaptation_steps=k).support_parts for k in (1, 4)] == [1, 4]
+  assert not macaw(PROBLEM).consecutive_rows
+  assert macaw(PROBLEM, outer_value_target="td_lambda").consecutive_rows
+  assert multitask_awr(PROBLEM, value_target="td_lambda").consecutive_rows
+  assert multitask_bc(PROBLEM, adaptation_steps=4).support_parts == 1
 
 
 @pytest.mark.parametrize(
-  ("factory", "arguments", "message"),
+  ("name", "settings", "rows", "setting"),
   [
-    (macaw, {"layer": "linear"}, "choose one of"),
-    (macaw, {"inner_steps": 0}, "steps=0 must be at least 1"),
-    (macaw, {"inner_policy_step_size": -1.0}, "step_size=-1.0 must be positive"),
-    (macaw, {"outer_value_target": "td"}, "target 'td' is unknown"),
-    (macaw, {"temperature": 0.0}, "temperature=0.0 must be positive"),
-    (multitask_awr, {"task_dropout": 1.0}, "task_dropout=1.0 must lie in"),
-    (multitask_bc, {"fine_tune_steps": 0}, "steps=0 must be at least 1"),
+    ("macaw", {"adaptation_steps": 3}, ROWS, "adaptation_steps=3"),
+    ("focal", {}, 1, "support_size=1"),
+    ("corro", {"encoder": {"queries_per_task": 5}}, ROWS, "queries_per_task=5"),
   ],
 )
-def test_bad_hyperparameters_are_refused(factory, arguments, message):
-  with pytest.raises(ValueError, match=message):
-    factory(PROBLEM, **arguments)
+def test_a_support_that_is_too_small_is_refused_when_traced(name, settings, rows, setting):
+  algorithm = small_agent(PROBLEM, name, **settings)
+  batch = tasks()._replace(support=transitions(KEY, TASKS, rows))
+  with pytest.raises(ValueError, match=setting):
+    jax.eval_shape(lambda: algorithm.update(algorithm.init(KEY), batch, KEY))
 
 
 def largest(tree):
@@ -171,26 +163,24 @@ def largest(tree):
 
 @pytest.mark.parametrize("arguments", [{}, {"outer_value_target": "bootstrapped", "ema_decay": 0.9}])
 def test_macaw_outer_losses_train_the_parts_that_its_table_names(arguments):
-  from macaw_jax.algorithms.macaw import TRAINS
-
-  parts = objective(PROBLEM, hidden_sizes=(6,), advantage_target="bootstrapped", **arguments)
+  parts = pieces_of(macaw, PROBLEM, hidden_sizes=(6,), advantage_target="bootstrapped", **arguments)
   net = parts.init_net(KEY)
   params = (net, dict(zip(("value", "policy"), parts.adaptation.init(net), strict=True)))
   batch = jax.tree.map(lambda x: x[0], tasks())
 
-  def outer(params, loss):
+  def outer(params, name):
     net, rule = params
     changes, _ = parts.adaptation.apply(net, (rule["value"], rule["policy"]), batch.support, KEY)
-    return loss(net | changes, batch.query, KEY)[0]
+    return parts.outer_loss(net | changes, batch.query, KEY)[1][name]
 
-  for name, loss in {"value_loss": parts.value_loss, "policy_loss": parts.policy_loss}.items():
-    net_gradient, rule_gradient = jax.grad(outer)(params, loss)
+  for name in TRAINS:
+    net_gradient, rule_gradient = jax.grad(outer)(params, name)
     for part in ("value", "policy"):
       assert (largest(net_gradient[part]) > 0) == (part in TRAINS[name]), (name, part)
       assert (largest(rule_gradient[part]) > 0) == (part in TRAINS[name]), (name, part)
 
   # The head is seen by the inner step alone: its weights learn through it, its own step sizes cannot with one step.
-  net_gradient, rule_gradient = jax.grad(outer)(params, parts.policy_loss)
+  net_gradient, rule_gradient = jax.grad(outer)(params, "policy_loss")
   assert largest(net_gradient["policy"]["head"]) > 0
   assert largest(rule_gradient["policy"]["raw_step_size"]["head"]) == 0
   assert largest(rule_gradient["policy"]["learned"]) > 0
@@ -198,7 +188,7 @@ def test_macaw_outer_losses_train_the_parts_that_its_table_names(arguments):
 
 @pytest.mark.parametrize("name", ["multitask_awr", "multitask_bc"])
 def test_multitask_ignores_support_in_training_and_hides_the_task_at_test_time(name):
-  algorithm = ALGORITHMS[name](PROBLEM, **SMALL)
+  algorithm = small_agent(PROBLEM, name)
   state = algorithm.init(KEY)
   batch = tasks()
   other_support = batch._replace(support=tasks(7).support)

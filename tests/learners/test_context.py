@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import optax
 import pytest
 
+from macaw_jax.adaptation import encode
 from macaw_jax.learners.context import ContextLearner, context_learner
+from macaw_jax.types import LATENT
 
 KEY = jax.random.key(0)
 NO_TASKS = None  # the losses here read none
@@ -16,14 +18,14 @@ def learner(**changes):
   loss = lambda net, tasks, key: (net["a"] * net["b"], {})  # noqa: E731
   return ContextLearner(
     init=parts,
-    infer=lambda net, context, key: jnp.zeros((1, 1)),
-    prior=lambda net, key: jnp.zeros(1),
+    encoder=encode(lambda net, context, key: jnp.zeros(1)),
+    prior=lambda net, key: {LATENT: jnp.zeros(1)},
     losses={"loss": loss},
     trains={"loss": ("a",)},
     targets={},
     tau=0.1,
     follows={},
-    act=lambda net, observation, latent, key: observation,
+    act=lambda params, timestep, key: timestep.observation,
   )._replace(**changes)
 
 
@@ -34,7 +36,7 @@ def learner(**changes):
     ({}, (), r"trained parts and optimisers differ in \['a'\]"),
     ({}, ("a", "b"), r"trained parts and optimisers differ in \['b'\]"),
     ({"trains": {"loss": ("c",)}}, ("c",), r"no part is called \['c'\]"),
-    ({"targets": {"slow": "c"}}, ("a",), r"no part is called \['c'\]"),
+    ({"targets": {"target": "c"}}, ("a",), r"no part is called \['c'\]"),
     ({"follows": {"c": lambda net, tasks, key: net}}, ("a",), r"no part is called \['c'\]"),
   ],
 )

@@ -4,8 +4,20 @@ import numpy as np
 import optax
 import pytest
 
-from macaw_jax.adaptation import fine_tune, gradient_step, identity
-from macaw_jax.learners.gradient import RULE, learning_rate, meta_learner, meta_loss, optimize_parts
+from macaw_jax.adaptation import chain, fine_tune, gradient_step, identity
+from macaw_jax.learners.gradient import (
+  RULE,
+  init_parts,
+  learning_rate,
+  meta_learner,
+  meta_loss,
+  optimize_parts,
+  reptile_gradient,
+)
+from macaw_jax.learners.gradient import learner as gradient_learner
+from macaw_jax.networks.policy import act_with, gaussian_policy
+from macaw_jax.networks.value import value_network
+from macaw_jax.objectives import advantage, advantage_weighted_regression, monte_carlo, value_regression
 from macaw_jax.types import MetaParams, TaskBatch, TimeStep, Transition
 
 KEY = jax.random.key(0)
@@ -67,6 +79,47 @@ def test_new_tasks_are_learned_as_in_training_or_by_a_rule_of_their_own():
     adaptation=identity(), test_adaptation=fine_tune({"x": distance}, {"x": optax.sgd(STEP_SIZE)}, steps=2)
   )
   np.testing.assert_allclose(tuned.adapt(tuned.init(KEY).params, support, KEY)["x"], 1.5 + 0.25 * 1.5)
+
+
+def test_reptile_gradient_is_the_way_back_from_the_mean_adapted_part():
+  rule = gradient_step(distance, on="x", step_size=STEP_SIZE, learn_step_size=False)
+  net = {"x": jnp.ones(()), "other": jnp.ones(3)}
+  params = MetaParams(net, rule.init(net))
+  gradient, metrics = reptile_gradient(rule)(params, TASKS, KEY)
+  np.testing.assert_allclose(gradient.net["x"], 1.0 - 0.5 * (1.5 + 0.5), atol=1e-6)
+  np.testing.assert_array_equal(gradient.net["other"], 0.0)
+  assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient.rule))
+  np.testing.assert_allclose(metrics["inner_x_loss_0"], 2.0)
+
+
+def test_reptile_refuses_parts_that_adapt_to_other_arrays():
+  value = value_network(1, (3,), layer="weight_transform")
+  rule = gradient_step(value_regression(value, monte_carlo()), on="value", step_size=0.1)
+  net = {"value": value.init(KEY)}
+  with pytest.raises(AssertionError):
+    reptile_gradient(rule)(MetaParams(net, rule.init(net)), TASKS, KEY)
+
+
+def test_reptile_with_offline_advantage_weighted_regression():
+  """A composition that is no algorithm of the table: its parts and its learning rate."""
+  policy, value = gaussian_policy(1, 1, (8,), layer="dense"), value_network(1, (8,), layer="dense")
+  rule = chain(
+    gradient_step(value_regression(value, monte_carlo()), on="value", step_size=0.1),
+    gradient_step(advantage_weighted_regression(policy, advantage(value, monte_carlo())), on="policy", step_size=0.1),
+  )
+  algorithm = gradient_learner(
+    init_net=init_parts({"policy": policy.init, "value": value.init}),
+    adaptation=rule,
+    meta_gradient=reptile_gradient(rule),
+    optimizer=optax.sgd(1.0),
+    act=act_with(policy),
+  )
+  state = algorithm.init(KEY)
+  updated, _ = jax.jit(algorithm.update)(state, TASKS, KEY)
+  supports = [jax.tree.map(lambda leaf, i=i: leaf[i], TASKS.support) for i in range(2)]
+  adapted = [algorithm.adapt(state.params, support, KEY) for support in supports]
+  expected = jax.tree.map(lambda *leaves: sum(leaves) / 2, *adapted)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), updated.params.net, expected)
 
 
 def test_act_uses_what_adaptation_changed():

@@ -3,28 +3,27 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses import (
+from macaw_jax.losses import advantage_weights, weighted_negative_log_likelihood
+from macaw_jax.losses.advantage_weighting import exponential_weights, softmax_weights
+from macaw_jax.networks.policy import gaussian_policy
+from macaw_jax.networks.value import value_network
+from macaw_jax.objectives import (
   add,
-  advantage_of,
+  advantage,
   advantage_regression,
   advantage_weighted_regression,
-  advantage_weights,
   behaviour_cloning,
   macaw_policy_loss,
   monte_carlo,
   scale,
   value_regression,
-  weighted_negative_log_likelihood,
 )
-from macaw_jax.losses.advantage_weighting import exponential_weights, softmax_weights
-from macaw_jax.networks.policy import gaussian_policy
-from macaw_jax.networks.value import value_network
 from macaw_jax.types import Transition
 
 KEY = jax.random.key(0)
 POLICY = gaussian_policy(3, 2, (8,), layer="dense", advantage_head=True)
 VALUE = value_network(3, (8,), layer="dense")
-ADVANTAGE = advantage_of(VALUE, monte_carlo())
+ADVANTAGE = advantage(VALUE, monte_carlo())
 
 
 def parts():

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
-from macaw_jax.algorithms import maml_rl, norml, reptile
-from macaw_jax.algorithms.maml_rl import inner
+from macaw_jax.algorithms import maml_rl, norml, policy_gradient_inner, reptile
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol
 from macaw_jax.learners.policy_gradient import record_behaviour
@@ -76,8 +75,8 @@ def test_all_tasks_can_be_those_of_an_update_and_more_cannot():
   [
     (partial(norml, **SMALL_NORML), 1),
     (partial(norml, **SMALL_NORML, learned_advantage=False), 1),
-    (partial(maml_rl, hidden_sizes=(4,), step_size=0.7), 2),
-    (partial(reptile, hidden_sizes=(4,), step_size=0.7), 2),
+    (partial(maml_rl, inner=policy_gradient_inner(hidden_sizes=(4,), step_size=0.7)), 2),
+    (partial(reptile, inner=policy_gradient_inner(hidden_sizes=(4,), step_size=0.7)), 2),
   ],
   ids=["norml", "maml", "maml_rl", "reptile"],
 )
@@ -114,8 +113,8 @@ def test_episodes_are_acted_by_the_very_parameters_that_the_loss_adapts_to(make,
 
 @pytest.mark.usefixtures("quick_compile")
 def test_the_recorded_behaviour_has_the_density_of_the_noise_that_was_drawn():
-  arguments = {"step_size": 0.7, "hidden_sizes": (4,), "initial_log_std": -0.3}
-  algorithm, parts = maml_rl(PROBLEM, **arguments), inner(PROBLEM, **arguments)
+  inner = policy_gradient_inner(step_size=0.7, hidden_sizes=(4,), initial_log_std=-0.3)
+  algorithm, parts = maml_rl(PROBLEM, inner=inner), inner(PROBLEM)
   state, batch, _, _ = collected(algorithm, inner_steps=2, horizon=4)
   record = jax.jit(partial(record_behaviour, parts.policy, parts.adaptation))
   recorded = record(state.params, batch, KEY)

@@ -1,0 +1,28 @@
+"""Any algorithm with small networks and plain gradient steps.
+
+Adam's first step divides a gradient by its own size, which turns rounding into steps.
+"""
+
+import inspect
+
+import optax
+
+from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.algorithms.settings import CHOICES
+from macaw_jax.hyperparameters import Part
+
+
+def small_agent(problem, name, *, sizes=(6,), make_optimizer=optax.sgd, **settings):
+  """The algorithm called `name` with nested settings: a section is a dict of changes of its default part."""
+  parameters = inspect.signature(ALGORITHMS[name]).parameters
+  arguments = dict(settings)
+  for section, default in {n: p.default for n, p in parameters.items() if isinstance(p.default, Part)}.items():
+    changes = dict(settings.get(section, {}))
+    chosen = CHOICES.get(section, {}).get(changes.pop("name", None))
+    small = {"optimizer": make_optimizer} if section == "optimizer" else {"hidden_sizes": sizes}
+    base = {} if chosen else default.settings
+    arguments[section] = (chosen or default.factory)(**{**base, **small, **changes})
+  if "hidden_sizes" in parameters:
+    arguments.setdefault("hidden_sizes", sizes)
+  arguments.setdefault("optimizer", make_optimizer)
+  return ALGORITHMS[name](problem, **arguments)
