@@ -20,7 +20,7 @@ class Evaluation(NamedTuple):
 
 
 class Stages(NamedTuple):
-  """The part of a protocol's rows that is about its stages, see `Row`: `make_rows(evaluation, **stages._asdict(), ...)`."""
+  """A protocol's stages as its rows state them, see `Row`: `make_rows(evaluation, **stages._asdict(), ...)`."""
 
   support: int
   support_unit: str

@@ -79,5 +79,5 @@ def test_returns_agree_in_distribution():
 
 
 def test_analytic_families_have_no_other_engine():
-  with pytest.raises(ValueError, match="point_robot: its physics is no MuJoCo model"):
+  with pytest.raises(ValueError, match="point_robot:"):
     on_mjx(envs.make("point_robot"))
