@@ -11,8 +11,8 @@ from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.envs.randomised import MULTIPLIER_BASES, sample_multipliers
 from macaw_jax.envs.rollout import episode_return, make_rollout
 
-# One family of each body, that which derives most from its states. Compiling MJX takes a minute a body: always tested is
-# the one whose contact forces are observed.
+# One family of each body, that which derives most from its states. Compiling MJX takes a minute a body: the one whose
+# contact forces are observed is always tested.
 OTHERS = ("cheetah_vel", "hopper_params", "walker_params", "humanoid_dir")
 BODIES = ["ant_goal", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 # Compiled in a fifth of the time; the results are those of the same operations.
