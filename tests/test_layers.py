@@ -34,7 +34,7 @@ STRANGERS = {
   "data": ("envs.rollout", "envs.sampled_rollout", "envs.engines", "envs.native", "networks", "losses"),
   # What is learned, and how, is independent of where data come from.
   **dict.fromkeys(
-    ("networks", "losses", "objectives", "adaptation", "actor_critics", "learners", "algorithms"), ("envs", "data")
+    ("networks", "objectives", "adaptation", "actor_critics", "learners", "algorithms"), ("envs", "data")
   ),
   # The mathematics of losses is of arrays; closures over networks are objectives.
   "losses": ("networks", "envs", "data"),

@@ -14,9 +14,7 @@ class Evaluation(NamedTuple):
   """Undiscounted returns of E episodes on each of T tasks, at K + 1 stages of adaptation; stage 0 is the prior."""
 
   returns: np.ndarray  # [T, E, K + 1]  float64
-  states: State | None = (
-    None  # leaves [T, H + 1, ...], the first episode of each task at the last stage; None: not kept
-  )
+  states: State | None = None  # leaves [T, H + 1, ...], a first episode of each task at the last stage; None: not kept
 
 
 class Stages(NamedTuple):
