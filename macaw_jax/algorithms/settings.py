@@ -65,7 +65,7 @@ def make_algorithm(
       may be traced.
 
   Raises:
-    TypeError: for an unknown setting. ValueError: for one outside its range, an unknown name of a choice, or a setting
+    TypeError: for an unknown setting, or a section that is none. ValueError: for one outside its range, an unknown name of a choice, or a setting
       that the chosen part does not take.
   """
   factory = ALGORITHMS[name]
@@ -190,7 +190,9 @@ def _section_defaults(section: str, default: Part) -> dict[str, Any]:
 
 
 def _chosen(section: str, default: Part, values: Settings) -> tuple[str, Callable[..., Any]]:
-  """Name and factory of the chosen part. Raises ValueError for an unknown name."""
+  """Name and factory of the chosen part. Raises TypeError for no section, ValueError for an unknown name."""
+  if not isinstance(values, Mapping):
+    raise TypeError(f"{section}={values!r} must be a section of settings")
   choices = _choices(section, default)
   name = values.get("name", next(iter(choices))) if section in CHOICES else ""
   if name not in choices:
