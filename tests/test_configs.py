@@ -11,11 +11,11 @@ from experiments.population import members_of
 from experiments.run import check
 from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS, ON_POLICY
-from macaw_jax.algorithms.macaw import macaw, objective
+from macaw_jax.algorithms.settings import defaults_of, flat
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
-SHARED = ("__init__", "contextual", "defaults", "on_policy")
+SHARED = ("__init__", "contextual", "defaults", "on_policy", "section")
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in SHARED)
 
 
@@ -90,15 +90,7 @@ def test_families_that_pearl_has_values_for(family):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_hyperparameter_can_be_set(name):
-  factories = [macaw, objective] if name in ("macaw", "maml_awr") else [ALGORITHMS[name]]
-  keywords = {
-    parameter.name
-    for factory in factories
-    for parameter in inspect.signature(factory).parameters.values()
-    if parameter.kind is parameter.KEYWORD_ONLY
-  }
-  missing = {"optimizer"} | ({"advantage_coefficient"} if name == "maml_awr" else set())
-  assert hyperparameters(get_config(name)).keys() == keywords - missing
+  assert flat(hyperparameters(get_config(name))).keys() == flat(defaults_of(name)).keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
