@@ -1,11 +1,11 @@
 """Every shipped configuration is right, and builds its algorithm."""
 
 import importlib
-import inspect
 import pathlib
 
 import pytest
 
+from configs.section import algorithm_section
 from experiments.configuration import collects, hyperparameters
 from experiments.population import members_of
 from experiments.run import check
@@ -96,19 +96,13 @@ def test_every_hyperparameter_can_be_set(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_decay_follows_the_number_of_updates_and_not_the_other_way_round(name):
   config = get_config(name)
+  rates = config.algorithm if "decay_steps" in config.algorithm else config.algorithm.optimizer
   config.training.steps = 700
-  assert config.algorithm.decay_steps == 700
-  config.algorithm.decay_steps = 900
-  assert (config.training.steps, config.algorithm.decay_steps) == (700, 900)
+  assert rates.decay_steps == 700
+  rates.decay_steps = 900
+  assert (config.training.steps, rates.decay_steps) == (700, 900)
 
 
-@pytest.mark.parametrize("name", ["pearl_offline", "focal", "unicorn", "csro", "corro"])
-def test_a_configuration_of_a_context_based_agent_has_the_defaults_of_its_factory(name):
-  config = importlib.import_module(f"configs.{name}").get_config("cheetah_vel")
-  parameters = inspect.signature(ALGORITHMS[name]).parameters
-  defaults = {
-    argument: parameter.default
-    for argument, parameter in parameters.items()
-    if argument not in ("problem", "optimizer", "decay_steps", "encoder_steps")
-  }
-  assert {argument: config.algorithm[argument] for argument in defaults} == defaults
+def test_a_departure_that_the_algorithm_has_no_setting_for_is_refused():
+  with pytest.raises(ValueError, match=r"actor_critic.*expectile"):
+    algorithm_section("focal", actor_critic={"expectiles": 0.9})
