@@ -28,7 +28,7 @@ from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online, reco
 from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.sources.recorded import recorded
 from macaw_jax.training.run_directory import DATASET, SUPPORT
-from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition
+from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition, no_prior
 
 from .configuration import RECORDED_FIELDS, settings_of
 from .kind import Kind, Parts
@@ -194,8 +194,13 @@ def _consecutive_rows(examined: Examined) -> Iterator[str]:
 
 
 def _update_on_shapes(examined: Examined) -> Iterator[str]:
-  """What an update on batches of the configured sizes refuses, found without computing it."""
+  """What an update on batches of the configured sizes refuses, found without computing it.
+
+  Agents without a belief about tasks take supports of any size, and tracing hundreds of their inner steps takes long.
+  """
   config, problem = examined.config, examined.problem
+  if examined.algorithm.prior is no_prior:
+    return
 
   def rows(size: int) -> Transition:
     zeros = partial(jnp.zeros, (examined.tasks_per_update, size))
