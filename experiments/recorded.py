@@ -77,7 +77,13 @@ class Examined:
 
   @cached_property
   def algorithm(self) -> Algorithm:
-    """As configured, for what it says of itself."""
+    """As configured, for what it says of itself alone: made while JAX traces, which asks for no device."""
+    made: list[Algorithm] = []
+    jax.eval_shape(lambda: made.append(self.make_algorithm()))
+    return made[0]
+
+  def make_algorithm(self) -> Algorithm:
+    """The algorithm as configured."""
     return make_algorithm(self.config.algorithm.name, self.problem, settings_of(self.config))
 
   def sizes(self, tasks: Iterable[int]) -> dict[int, int]:
@@ -209,7 +215,7 @@ def _update_on_shapes(examined: Examined) -> Iterator[str]:
     return Transition(observation, action, zeros(), observation, zeros(), zeros(), zeros(), observation, zeros())
 
   def update() -> object:
-    algorithm, key = examined.algorithm, jax.random.key(0)
+    algorithm, key = examined.make_algorithm(), jax.random.key(0)
     index = jnp.arange(examined.tasks_per_update)
     batch = TaskBatch(rows(config.training.support_size), rows(config.training.query_size), index)
     return algorithm.update(algorithm.init(key), batch, key)
