@@ -14,8 +14,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from configs import focal, macaw, norml, pearl
+from experiments.build import build
 from experiments.run import run
 from macaw_jax import envs
 from macaw_jax.data.dataset import Episodes, write_dataset
@@ -24,8 +26,11 @@ from macaw_jax.envs.rollout import episode_return, make_rollout
 from macaw_jax.json_files import read_rows
 from macaw_jax.training import session
 from macaw_jax.training.checkpoint_record import read_record
+from macaw_jax.training.checkpoints import Checkpoint
 from macaw_jax.training.interruption import Interrupted, Interruption
+from macaw_jax.training.members import open_members
 from macaw_jax.training.metrics import ProgressLine
+from macaw_jax.training.population import initialise_member, no_skips
 
 KINDS = ("recorded", "replayed", "on_policy")
 # Two values of a number in which the members of a grid differ: that of the run alone, and another.
@@ -170,6 +175,17 @@ def run_silently(config, *arguments, **options):
   return said.getvalue()
 
 
+def make_untrained(config) -> Path:
+  """Writes the directory of a run on recorded data that has had no update, and its first checkpoint."""
+  built = build(config)
+  with contextlib.ExitStack() as resources, contextlib.redirect_stdout(io.StringIO()):
+    (each,) = open_members(built, resources, continue_changed=False)
+    state = initialise_member(built.make_algorithm, {}, each.keys.init)
+    data = built.source.init(state.params, each.keys.source)
+    each.checkpoints.save(0, Checkpoint(state, built.source.statistics(data), no_skips()))
+  return each.directory
+
+
 def stop_at(step, config, monkeypatch, number=signal.SIGTERM):
   """Runs until a signal is heard in the row of training at `step`; what it said."""
   interruption = Interruption()
@@ -182,12 +198,10 @@ def stop_at(step, config, monkeypatch, number=signal.SIGTERM):
 
   with monkeypatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
     patch.setattr(session, "ProgressLine", Interrupting)
-    try:
+    with pytest.raises(Interrupted) as interrupted:
       run(config, interruption)
-    except Interrupted as interrupted:
-      assert interrupted.signal == number
-      return said.getvalue()
-  raise AssertionError(f"not interrupted:\n{said.getvalue()}")
+  assert interrupted.value.signal == number
+  return said.getvalue()
 
 
 def copy_run(config, place):

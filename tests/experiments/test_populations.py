@@ -1,5 +1,7 @@
 """Populations of each kind of source: members are the runs alone, and those that do not stay finite leave the others be."""
 
+import contextlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -227,7 +229,9 @@ def test_a_member_that_diverges_is_skipped_and_counted_and_leaves_the_others_alo
   assert f"{rate}=1e+38, seed 0 stands at update {results_of(diverged)['step']}" in said
   assert results_of(diverged)["step"] < STEPS
   assert results_of(well)["step"] == STEPS
-  skipped = [[row["skipped_updates"] for row in rows_of(place) if "skipped_updates" in row] for place in (well, diverged)]
+  skipped = [
+    [row["skipped_updates"] for row in rows_of(place) if "skipped_updates" in row] for place in (well, diverged)
+  ]
   assert skipped[0] == [0] * (STEPS // CALL)
   assert skipped[1][-1] == 3
   (batch,) = diverged.glob("non_finite_update_*.npz")
@@ -242,10 +246,6 @@ def test_a_member_that_diverges_is_skipped_and_counted_and_leaves_the_others_alo
 
 def test_the_operation_is_named(kind, miniature):
   config = changed(miniature(kind), **{f"algorithm__{LEARNING_RATES[kind].replace('.', '__')}": 1e38})
-  said = []
-  import contextlib
-  import io
-
   with contextlib.redirect_stdout(io.StringIO()) as shown, pytest.raises(TrainingError, match="--debug_nans ends"):
     run(config, debug_nans=True)
   said = shown.getvalue()

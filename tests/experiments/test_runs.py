@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -26,14 +27,15 @@ from miniatures import (
   write_point_robot,
 )
 
+from experiments.build import build
 from experiments.run import run
-from macaw_jax.algorithms import ALGORITHMS
-from macaw_jax.errors import ConfigurationError
+from macaw_jax.errors import ConfigurationError, TrainingError
 from macaw_jax.evaluation.results import ResultError, read_run
 from macaw_jax.training import results as results_module
 from macaw_jax.training.interruption import Interruption
 from macaw_jax.training.metrics import ProgressLine
 from macaw_jax.training.run_directory import LOCK, read_document
+from macaw_jax.training.session import train_run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -54,7 +56,8 @@ def test_what_a_run_says_and_writes(kind, trained):
   assert names >= {"config.json", "code.json", "starts.json", "metrics.jsonl", "results.json", "tensorboard"}
   assert steps_of(directory) == [EVERY, STEPS]
   document = json.loads((directory / "config.json").read_text())
-  assert document["config"] == json.loads(json.dumps(config.to_dict()))
+  given = json.loads(json.dumps(config.to_dict()))
+  assert document["config"] == given | {"variants": {}}  # Those that the run is not.
   (start,) = json.loads((directory / "starts.json").read_text())
   assert start["versions"]["jax"] == jax.__version__
 
@@ -71,20 +74,13 @@ def test_what_a_run_says_and_writes(kind, trained):
 
 
 def test_environment_steps_are_counted(trained):
-  counts = [row["environment_steps"] for row in rows_of(trained("replayed").config.output_directory) if len(row) > 20]
-  counts = counts or [
-    row["environment_steps"]
-    for row in rows_of(trained("replayed").config.output_directory)
-    if "environment_steps" in row
-  ]
+  replayed, on_policy = (trained(kind).config.output_directory for kind in ("replayed", "on_policy"))
+  counts = [row["environment_steps"] for row in rows_of(replayed) if "environment_steps" in row]
   # 80 episodes of 20 steps first, then three of each of three tasks before every call.
   assert counts == [1600 + 180 * call for call in range(1, STEPS // CALL + 1)]
-  assert results_of(trained("replayed").config.output_directory)["environment_steps"] == counts[-1]
-  of_updates = [
-    row["environment_steps_of_update"]
-    for row in rows_of(trained("on_policy").config.output_directory)
-    if "environment_steps_of_update" in row
-  ]
+  assert results_of(replayed)["environment_steps"] == counts[-1]
+  name = "environment_steps_of_update"
+  of_updates = [row[name] for row in rows_of(on_policy) if name in row]
   # Two tasks, four episodes of five steps, before adaptation and after.
   assert of_updates == [80.0] * (STEPS // CALL)
 
@@ -156,11 +152,12 @@ def test_a_run_does_not_go_backwards(copied):
     run(changed(copied("recorded"), training__steps=4))
 
 
-def test_the_update_is_traced_once_in_a_run(miniature, monkeypatch):
-  make_macaw, traces = ALGORITHMS["macaw"], []
+def test_the_update_is_traced_once_in_a_run(miniature):
+  """In four compiled calls, between three evaluations and two checkpoints."""
+  built, traces = build(miniature()), []
 
-  def counted(problem, **settings):
-    algorithm = make_macaw(problem, **settings)
+  def counted(**hyperparameters):
+    algorithm = built.make_algorithm(**hyperparameters)
 
     def update(*inputs):
       traces.append(inputs)
@@ -168,17 +165,8 @@ def test_the_update_is_traced_once_in_a_run(miniature, monkeypatch):
 
     return algorithm._replace(update=update)
 
-  counted.__signature__ = __import__("inspect").signature(make_macaw)
-  config = miniature()
-  from experiments.build import build
-
-  built = build(config)
-  monkeypatch.setitem(ALGORITHMS, "macaw", counted)
-  from macaw_jax.training.session import train_run
-
-  before = len(traces)
-  train_run(built)  # four compiled calls, three evaluations, two checkpoints
-  assert len(traces) - before == 1
+  train_run(built._replace(make_algorithm=counted))
+  assert len(traces) == 1
 
 
 # What makes it another run
@@ -338,18 +326,15 @@ def files_limited_between(first, last, monkeypatch):
 
 
 def test_on_a_full_disk_it_trains_on_and_loses_nothing_that_was_saved(trained, miniature, monkeypatch):
-  from macaw_jax.errors import TrainingError
-
   config = miniature()
-  said = []
-  with files_limited_between(CALL, None, monkeypatch), pytest.raises(TrainingError) as raised:
-    said.append(run_silently(changed(config, training__checkpoint_every=CALL)))
-  assert "rows could not be written" in str(raised.value)
-  assert "could not be written" in str(raised.value)
-  assert steps_of(config.output_directory) == []
-  steps = [row["step"] for row in rows_of(config.output_directory)]
-  assert steps == sorted(steps)
-  assert steps[-1] < STEPS
+  with files_limited_between(EVERY + CALL, None, monkeypatch), pytest.raises(TrainingError) as raised:
+    run(config)
+  assert any("rows could not be written" in problem for problem in raised.value.args)
+  assert any(f"its newest checkpoint is of update {EVERY}" in problem for problem in raised.value.args)
+  assert steps_of(config.output_directory) == [EVERY]
+  assert [row["step"] for row in rows_of(config.output_directory)][-1] < STEPS
+  run(config)
+  assert end_of(config.output_directory) == end_of(trained("recorded").config.output_directory)
 
 
 def test_a_disk_that_has_room_again_gets_all(trained, miniature, monkeypatch, capsys):
@@ -362,8 +347,6 @@ def test_a_disk_that_has_room_again_gets_all(trained, miniature, monkeypatch, ca
 
 
 def test_results_that_cannot_be_written_are_written_by_the_same_command(trained, copied, monkeypatch):
-  from macaw_jax.errors import TrainingError
-
   config = copied("recorded")
   results = Path(config.output_directory, "results.json")
   results.unlink()
@@ -380,8 +363,6 @@ def test_results_that_cannot_be_written_are_written_by_the_same_command(trained,
 
 
 def test_whoever_calls_a_run_keeps_the_handlers_of_signals(copied):
-  import signal
-
   before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
   run_silently(copied("recorded"), Interruption())
   assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
