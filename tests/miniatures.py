@@ -41,7 +41,7 @@ GRIDS = {
 }
 LEARNING_RATES = {
   "recorded": "policy_learning_rate",
-  "replayed": "optimizer.actor_critic_learning_rate",
+  "replayed": "optimizer.agent_learning_rate",
   "on_policy": "learning_rate",
 }
 STEPS, CALL, EVERY = 8, 2, 4  # updates: of a run, of a compiled call, between evaluations and checkpoints

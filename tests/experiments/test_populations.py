@@ -1,4 +1,4 @@
-"""Populations of each kind of source: members are the runs alone, and those that do not stay finite leave the others be."""
+"""Populations of each kind of source: members are the runs alone, and one that diverges leaves the others be."""
 
 import contextlib
 import io
@@ -29,6 +29,7 @@ from experiments.build import kind_of
 from experiments.run import run
 from experiments.variants import members_of, parse_grid
 from macaw_jax.errors import ConfigurationError, TrainingError
+from macaw_jax.training import non_finite_report
 from macaw_jax.training.metrics import read_rows
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -114,7 +115,7 @@ def test_only_what_differs_between_variants_differs_in_the_program():
 def test_a_grid_that_cannot_be(grid, named):
   with pytest.raises(ConfigurationError) as raised:
     parse_grid(grid, macaw.get_config().algorithm)
-  (problem,) = raised.value.problems
+  problem = raised.value.problems[0]
   assert problem.startswith("config.population.grid: ")
   assert named in problem
 
@@ -148,8 +149,9 @@ def test_a_member_of_a_population_is_the_run_alone(kind, trained, trained_popula
   alone = changed(alone, **{f"algorithm__{name.replace('.', '__')}": value})
   run_silently(alone)
   assert_same_run(found[3].directory, alone.output_directory)
-  ours = json.loads(json.dumps({**found[3].config, "output_directory": None}))
-  assert ours == json.loads(json.dumps({**alone.to_dict(), "output_directory": None}))
+  documents = [each.directory / "config.json" for each in (found[3], *members(alone))]
+  ours, theirs = (json.loads(file.read_text())["config"] | {"output_directory": ""} for file in documents)
+  assert ours == theirs
 
 
 def test_a_population_that_is_stopped_ends_bit_for_bit_as_one_that_is_not(
@@ -219,8 +221,8 @@ def test_a_member_that_diverges_is_skipped_and_counted_and_leaves_the_others_alo
   usual = trained(kind).config.algorithm
   for part in rate.split("."):
     usual = usual[part]
-  config = make_config(kind, data, tmp_path / "population", grid=f"{rate}={usual},1e38")
-  config = changed(config, training__max_skips_in_a_row=3)
+  grid = f"{rate}={usual},1e38"
+  config = changed(make_config(kind, data, tmp_path / "population", grid=grid), training__max_skips_in_a_row=3)
   said = run_silently(config)
   well, diverged = (each.directory for each in members(config))
   assert f"{rate}=1e+38, seed 0 has stopped at update" in said
@@ -244,17 +246,19 @@ def test_a_member_that_diverges_is_skipped_and_counted_and_leaves_the_others_alo
   assert_same_run(well, trained(kind).config.output_directory)
 
 
-def test_the_operation_is_named(kind, miniature):
+def test_the_first_update_that_is_not_finite_can_end_a_run_and_be_looked_into(kind, miniature, monkeypatch):
+  """`tests/training/test_first_non_finite.py` is about what is found: that takes an update operation by operation."""
   config = changed(miniature(kind), **{f"algorithm__{LEARNING_RATES[kind].replace('.', '__')}": 1e38})
-  with contextlib.redirect_stdout(io.StringIO()) as shown, pytest.raises(TrainingError, match="--debug_nans ends"):
+  monkeypatch.setattr(non_finite_report, "first_bad_operation", lambda make, update: f"found after {update.step}")
+  with contextlib.redirect_stdout(io.StringIO()) as said, pytest.raises(TrainingError, match="--debug_nans ends"):
     run(config, debug_nans=True)
-  said = shown.getvalue()
-  assert "this run has stopped at update" in said
-  assert " gives " in said or "is not finite to begin with" in said
-  assert list(Path(config.output_directory).glob("non_finite_update_*.npz"))
+  assert "this run has stopped at update" in said.getvalue()
+  (batch,) = Path(config.output_directory).glob("non_finite_update_*.npz")
+  assert f"  found after {batch.stem.rpartition('_')[2]}\n" in said.getvalue()
+  assert not list(Path(config.output_directory).glob("checkpoints/[0-9]*"))
 
 
 def test_a_run_without_a_finite_member_ends(miniature):
-  config = changed(miniature("recorded"), algorithm__policy_learning_rate=1e38, training__max_skips_in_a_row=2)
+  config = changed(miniature("recorded"), algorithm__policy_learning_rate=1e38, training__max_skips_in_a_row=1)
   with pytest.raises(TrainingError, match="no member is left that has finite numbers"):
     run_silently(config)

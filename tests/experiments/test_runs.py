@@ -199,8 +199,9 @@ def test_changed_code_is_refused_with_the_difference_unless_it_is_accepted(kind,
   assert json.loads(file.read_text()) == code
 
 
-def test_a_run_on_changed_data_is_not_continued(data, tmp_path, monkeypatch):
-  place = shutil.copytree(data, tmp_path / "data")
+def test_a_run_on_changed_data_is_not_continued(tmp_path, monkeypatch):
+  place = tmp_path / "data"
+  write_point_robot(place)
   config = make_config("recorded", place, tmp_path / "run")
   stop_at(CALL, config, monkeypatch)
   shutil.rmtree(place)
