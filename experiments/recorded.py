@@ -24,7 +24,7 @@ from macaw_jax.data.statistics import fit_statistics
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online
+from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online, recorded_split
 from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.sources.recorded import recorded
 from macaw_jax.training.run_directory import DATASET, SUPPORT
@@ -425,9 +425,7 @@ def load_split(examined: Examined, name: str, indices: Sequence[int]) -> Split:
 
 
 def _split(examined: Examined, name: str, indices: Sequence[int], data: Dataset | None) -> Split:
-  entries = [examined.manifest.tasks[index].reference_returns for index in indices]
-  references = tuple((entry["random"], entry["expert"]) for entry in entries)
-  return Split(name, tuple(indices), tasks_of(examined.manifest, examined.family, indices), references, data)
+  return recorded_split(examined.manifest, examined.family, name, indices, data)
 
 
 def evaluated_splits(examined: Examined, train: Split | None = None) -> tuple[Split, ...]:

@@ -8,7 +8,6 @@ program is the exception, and members cannot differ in it.
 import dataclasses
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, cast
 

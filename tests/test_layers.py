@@ -11,9 +11,10 @@ PACKAGE = "macaw_jax"
 
 # From the bottom; names of one line stand side by side and do not import each other, but for the first line's.
 LAYERS = (
-  ("types", "hyperparameters", "digests", "durable"),
+  ("types", "hyperparameters", "digests", "durable", "json_files"),
   ("envs", "networks"),
   ("data", "losses"),
+  ("objectives",),
   ("adaptation",),
   ("actor_critics",),
   ("learners",),
@@ -32,7 +33,11 @@ STRANGERS = {
   # Stored data name the family that they are of, and run no episode.
   "data": ("envs.rollout", "envs.sampled_rollout", "envs.engines", "envs.native", "networks", "losses"),
   # What is learned, and how, is independent of where data come from.
-  **dict.fromkeys(("losses", "adaptation", "actor_critics", "learners", "algorithms"), ("envs", "data")),
+  **dict.fromkeys(
+    ("networks", "objectives", "adaptation", "actor_critics", "learners", "algorithms"), ("envs", "data")
+  ),
+  # The mathematics of losses is of arrays; closures over networks are objectives.
+  "losses": ("networks", "envs", "data"),
 }
 
 

@@ -32,7 +32,7 @@ from macaw_jax.losses.policy_gradient import sampling_credit as sampling_credit_
 from macaw_jax.losses.returns import normalise_advantage, reward_of
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian
 from macaw_jax.objectives.episodes import policy_log_prob, policy_loss
-from macaw_jax.types import Algorithm, Array, Key, LossFn, MetaParams, Metrics, Problem, Trajectory, TaskBatch
+from macaw_jax.types import Algorithm, Array, Key, LossFn, MetaParams, Metrics, Problem, TaskBatch, Trajectory
 
 # The parts that the loss trains.
 TRAINS = {"outer_loss": ("policy", "step_size")}

@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from macaw_jax.data.dataset import Dataset
+from macaw_jax.data.manifest import Manifest
 from macaw_jax.data.statistics import Statistics, normalise_dataset
+from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import State, Task, TaskFamily
 from macaw_jax.envs.rollout import Engine
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol, on_policy_stages
@@ -180,6 +182,19 @@ def _evaluated(splits: Sequence[Split], evaluations: Sequence[Evaluation], proto
   states = evaluations[0].states
   first = partial(jax.tree.map, lambda leaf: leaf[0])
   return Evaluated(rows, None if states is None else (first(states), first(splits[0].tasks)))
+
+
+def recorded_split(
+  manifest: Manifest, family: TaskFamily, name: str, indices: Sequence[int], data: Dataset | None
+) -> Split:
+  """Some tasks of a dataset, with the returns of reference that its manifest states.
+
+  Raises:
+    DatasetError: a task's parameters are not those of the family.
+  """
+  entries = [manifest.tasks[index].reference_returns for index in indices]
+  references = tuple((entry["random"], entry["expert"]) for entry in entries)
+  return Split(name, tuple(indices), tasks_of(manifest, family, indices), references, data)
 
 
 def parameters_of(tasks: Task, num_tasks: int) -> list[Mapping[str, Any]]:

@@ -14,12 +14,11 @@ class Evaluation(NamedTuple):
   """Undiscounted returns of E episodes on each of T tasks, at K + 1 stages of adaptation; stage 0 is the prior."""
 
   returns: np.ndarray  # [T, E, K + 1]  float64
-  # Leaves [T, H + 1, ...], the first episode of each task at the last stage; None: not kept.
-  states: State | None = None
+  states: State | None = None  # leaves [T, H + 1, ...], a first episode of each task at the last stage; None: not kept
 
 
 class Stages(NamedTuple):
-  """The part of a protocol's rows that is about its stages, see `Row`: `make_rows(..., **stages._asdict())`."""
+  """A protocol's stages as its rows state them, see `Row`: `make_rows(evaluation, **stages._asdict(), ...)`."""
 
   support: int
   support_unit: str

@@ -92,11 +92,11 @@ def test_numbers_of_transitions_that_a_task_does_not_have_are_left_out():
 
 
 def test_what_cannot_be_measured_is_named():
-  with pytest.raises(ValueError, match="two tasks or more to tell apart, got 1"):
+  with pytest.raises(ValueError, match="two tasks or more"):
     measure_identifiability([make_episodes((2, 3))], np.zeros((1, 1)))
-  with pytest.raises(ValueError, match="task 1: expected two episodes or more"):
+  with pytest.raises(ValueError, match=r"task 1: .*episodes"):
     measure_identifiability([make_episodes((2, 3)), make_episodes((5,))], np.zeros((2, 1)))
   broken = make_episodes((2, 3))
   broken.reward[2] = np.nan
-  with pytest.raises(ValueError, match="task 1: expected finite values"):
+  with pytest.raises(ValueError, match=r"task 1: .*finite"):
     measure_identifiability([make_episodes((2, 3)), broken], np.zeros((2, 1)))

@@ -142,7 +142,7 @@ def test_missing_and_unknown_keys_inside_are_named(directory):
 
 def test_keys_of_a_later_version_are_a_question_of_the_version(directory):
   edit_manifest(directory, lambda document: document.update(schema_version=3, licence="?"))
-  with pytest.raises(DatasetError, match="key 'schema_version': expected 1 or 2, the versions"):
+  with pytest.raises(DatasetError, match="key 'schema_version'"):
     read_manifest(directory)
 
 
@@ -170,14 +170,14 @@ def test_what_is_not_a_json_object_of_finite_numbers_is_refused(directory, text)
 
 def test_values_that_are_not_json_cannot_be_written():
   for behaviour in ({"loss": float("nan")}, {"network": object()}):
-    with pytest.raises(DatasetError, match=r"here/manifest\.json: expected a manifest of JSON values"):
+    with pytest.raises(DatasetError, match=r"here/manifest\.json"):
       check_manifest(filled(2, behaviour=behaviour), "here/manifest.json")
 
 
 def test_a_number_changed_in_the_file_does_not_match_the_digest(directory):
   path = directory / "manifest.json"
   path.write_text(path.read_text().replace('"expert": 9.0', '"expert": 8.0', 1))
-  with pytest.raises(DatasetError, match=r"manifest\.json: key 'digest': expected [0-9a-f]{64}, the SHA-256"):
+  with pytest.raises(DatasetError, match=r"manifest\.json: key 'digest': expected"):
     read_manifest(directory)
 
 
@@ -216,7 +216,7 @@ def test_a_digest_of_another_value_is_refused(directory, digest):
   path = directory / "manifest.json"
   document = json.loads(path.read_text())
   path.write_text(json.dumps(document | {"digest": digest}))
-  with pytest.raises(DatasetError, match=r"key 'digest': expected [0-9a-f]{64}"):
+  with pytest.raises(DatasetError, match="key 'digest': expected"):
     read_manifest(directory)
   del document["digest"]
   path.write_text(json.dumps(document))

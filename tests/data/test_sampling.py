@@ -202,9 +202,9 @@ def test_task_subsets_are_uniform(dataset):
 
 def test_sizes_that_cannot_fit_are_refused(dataset):
   check_sizes(dataset, 7, 7)
-  with pytest.raises(ValueError, match=r"support_size 7 \+ query_size 8 needs 15 transitions.*task 2 .* has 14"):
+  with pytest.raises(ValueError, match=r"support_size 7 .*query_size 8 .*task 2 "):
     check_sizes(dataset, 7, 8)
-  with pytest.raises(ValueError, match="query_size: expected at least 1, got 0"):
+  with pytest.raises(ValueError, match="query_size:"):
     check_sizes(dataset, 7, 0)
 
   def sample(**changes):

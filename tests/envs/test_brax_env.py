@@ -91,7 +91,7 @@ def test_the_training_tasks_are_the_default():
 
 @pytest.mark.parametrize("tasks", [(), -1, 100, [0, 100]])
 def test_tasks_that_the_family_does_not_have_are_refused(tasks):
-  with pytest.raises(ValueError, match=r"point_robot: tasks: expected indices from 0 to 99, got "):
+  with pytest.raises(ValueError, match="point_robot: tasks:"):
     as_brax_env(envs.make("point_robot"), tasks)
 
 

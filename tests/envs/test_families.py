@@ -30,7 +30,7 @@ def start(family, one_task):
 def test_make_knows_the_families_by_name():
   for name in ("cheetah_dir", "cheetah_vel", "point_robot"):
     assert envs.make(name).name == name
-  with pytest.raises(ValueError, match=r"'cheetah_jump'; known: .*cheetah_dir, .*cheetah_vel.*point_robot"):
+  with pytest.raises(ValueError, match=r"'cheetah_jump'.*cheetah_dir"):
     envs.make("cheetah_jump")
 
 

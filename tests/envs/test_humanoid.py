@@ -153,6 +153,7 @@ def test_tasks_and_splits():
   )
 
 
+@pytest.mark.slow
 def test_mjx_sees_what_native_mujoco_sees():
   pose = np.array(humanoid.UPRIGHT)
   pose[2] = 1.28  # both feet in the floor

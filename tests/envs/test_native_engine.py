@@ -145,5 +145,5 @@ def test_large_batches_in_pieces_are_put_together_in_order():
 
 
 def test_without_mujoco_physics_there_is_nothing_to_call():
-  with pytest.raises(ValueError, match="point_rotated: its physics is no MuJoCo model"):
+  with pytest.raises(ValueError, match="point_rotated:"):
     on_native(envs.make("point_rotated"))

@@ -19,7 +19,7 @@ def test_among_equal_values_the_later_task_is_for_testing():
 
 @pytest.mark.parametrize("num_test", [0, 3])
 def test_a_side_without_tasks_is_refused(num_test):
-  with pytest.raises(ValueError, match=f"expected 1 to 2 of 3 tasks, got {num_test}"):
+  with pytest.raises(ValueError, match=f"got {num_test}"):
     hold_out_largest(np.arange(3.0), num_test)
 
 
