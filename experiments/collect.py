@@ -256,12 +256,17 @@ def draw(family: TaskFamily, collection: Collection, path: str) -> None:
 
 
 def main(config: ConfigDict) -> None:
-  """The command."""
+  """Collects what a configuration says."""
   # Matrices of this size are multiplied faster by one thread than by several: a third less time on two cores. JAX
   # reads the flag when it starts its first computation, so it can still be set here.
   os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen=false {os.environ.get('XLA_FLAGS', '')}"
   run(*read_config(config))
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Starts the command."""
   launch_with_config(main, read_config)
+
+
+if __name__ == "__main__":
+  start()

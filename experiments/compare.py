@@ -44,7 +44,7 @@ def read_finished(patterns: list[str]) -> list[FinishedRun]:
 
 
 def start() -> None:
-  """The command."""
+  """Starts the command."""
   launch_with_arguments(main)
 
 

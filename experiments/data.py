@@ -365,5 +365,10 @@ def _leave_arguments(argv: list[str]) -> list[str]:
   return argv
 
 
-if __name__ == "__main__":
+def start() -> None:
+  """Starts the command."""
   launch_with_arguments(main, _leave_arguments)
+
+
+if __name__ == "__main__":
+  start()

@@ -363,7 +363,7 @@ def read_if_made_of(directory: Path, made_of: Mapping[str, Any]) -> FinishedRun 
 
 
 def start() -> None:
-  """The command."""
+  """Starts the command."""
   launch_with_arguments(main)
 
 

@@ -217,7 +217,7 @@ def probe_table(found: Mapping[Path, Sequence[Numbers]]) -> str:
 
 
 def start() -> None:
-  """The command."""
+  """Starts the command."""
   launch_with_arguments(main)
 
 

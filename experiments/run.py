@@ -74,7 +74,7 @@ def main(config: ml_collections.ConfigDict) -> None:
 
 
 def start() -> None:
-  """The command."""
+  """Starts the command."""
   launch_with_config(main, examine)
 
 

@@ -157,7 +157,7 @@ def draw(drawn: Mapping[str, Trajectories], path: Path) -> None:
 
 
 def start() -> None:
-  """The command."""
+  """Starts the command."""
   launch_with_arguments(main)
 
 

@@ -26,3 +26,7 @@ def main() -> None:
   inside = importlib.util.find_spec("macaw_jax.experiments") is not None
   sys.argv = [f"macaw {name}", *sys.argv[2:]]
   importlib.import_module(f"{'macaw_jax.' if inside else ''}experiments.{name}").start()
+
+
+if __name__ == "__main__":
+  main()

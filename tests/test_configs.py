@@ -1,21 +1,21 @@
 """Every shipped configuration is right, and builds its algorithm."""
 
 import importlib
-import inspect
 import pathlib
 
 import pytest
 
+from configs.section import algorithm_section
 from experiments.configuration import collects, hyperparameters
 from experiments.population import members_of
 from experiments.run import check
 from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS, ON_POLICY
-from macaw_jax.algorithms.macaw import macaw, objective
+from macaw_jax.algorithms.settings import defaults_of, flat
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
-SHARED = ("__init__", "contextual", "defaults", "on_policy")
+SHARED = ("__init__", "contextual", "defaults", "on_policy", "section")
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in SHARED)
 
 
@@ -90,33 +90,19 @@ def test_families_that_pearl_has_values_for(family):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_hyperparameter_can_be_set(name):
-  factories = [macaw, objective] if name in ("macaw", "maml_awr") else [ALGORITHMS[name]]
-  keywords = {
-    parameter.name
-    for factory in factories
-    for parameter in inspect.signature(factory).parameters.values()
-    if parameter.kind is parameter.KEYWORD_ONLY
-  }
-  missing = {"optimizer"} | ({"advantage_coefficient"} if name == "maml_awr" else set())
-  assert hyperparameters(get_config(name)).keys() == keywords - missing
+  assert flat(hyperparameters(get_config(name))).keys() == flat(defaults_of(name)).keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_decay_follows_the_number_of_updates_and_not_the_other_way_round(name):
   config = get_config(name)
+  rates = config.algorithm if "decay_steps" in config.algorithm else config.algorithm.optimizer
   config.training.steps = 700
-  assert config.algorithm.decay_steps == 700
-  config.algorithm.decay_steps = 900
-  assert (config.training.steps, config.algorithm.decay_steps) == (700, 900)
+  assert rates.decay_steps == 700
+  rates.decay_steps = 900
+  assert (config.training.steps, rates.decay_steps) == (700, 900)
 
 
-@pytest.mark.parametrize("name", ["pearl_offline", "focal", "unicorn", "csro", "corro"])
-def test_a_configuration_of_a_context_based_agent_has_the_defaults_of_its_factory(name):
-  config = importlib.import_module(f"configs.{name}").get_config("cheetah_vel")
-  parameters = inspect.signature(ALGORITHMS[name]).parameters
-  defaults = {
-    argument: parameter.default
-    for argument, parameter in parameters.items()
-    if argument not in ("problem", "optimizer", "decay_steps", "encoder_steps")
-  }
-  assert {argument: config.algorithm[argument] for argument in defaults} == defaults
+def test_a_departure_that_the_algorithm_has_no_setting_for_is_refused():
+  with pytest.raises(ValueError, match=r"actor_critic.*expectile"):
+    algorithm_section("focal", actor_critic={"expectiles": 0.9})

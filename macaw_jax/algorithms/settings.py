@@ -16,13 +16,13 @@ import math
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
 import jax
 
 from macaw_jax.actor_critics import ACTOR_CRITICS
 from macaw_jax.algorithms import ALGORITHMS
-from macaw_jax.hyperparameters import Part
+from macaw_jax.hyperparameters import Part, check_choice
 from macaw_jax.types import Algorithm, Array, Problem
 
 Settings = Mapping[str, Any]  # nested: a section is a Mapping too
@@ -35,21 +35,12 @@ REFUSALS = (ArithmeticError, TypeError, ValueError)
 
 def defaults_of(name: str) -> dict[str, Any]:
   """All settings of the algorithm, by the defaults of its factory."""
-  factory = ALGORITHMS[name]
-  sections = {section: _section_defaults(section, default) for section, default in _parts(factory).items()}
-  return {setting: parameter.default for setting, parameter in _settable(factory).items()} | sections
+  return with_values({}, {setting: known.default for setting, known in _known(name).items()})
 
 
 def types_of(name: str) -> dict[str, type]:
   """The type of each setting by its dotted name, where None may stand in its place too: `Sequence[int]` is a tuple."""
-  factory = ALGORITHMS[name]
-  found = {setting: _type(parameter) for setting, parameter in _settable(factory).items()}
-  for section, default in _parts(factory).items():
-    if section in CHOICES:
-      found[f"{section}.name"] = str
-    for setting, parameter in _union(section, default).items():
-      found[f"{section}.{setting}"] = _type(parameter)
-  return found
+  return {setting: _KINDS[_alternatives(known.annotation)[0]][0] for setting, known in _known(name).items()}
 
 
 def make_algorithm(
@@ -68,13 +59,12 @@ def make_algorithm(
     TypeError: for an unknown setting. ValueError: for one outside its range, an unknown name of a choice, or a setting
       that the chosen part does not take.
   """
-  factory = ALGORITHMS[name]
-  parts = _parts(factory)
+  parts, known = _parts(ALGORITHMS[name]), _known(name)
   arguments = {
-    setting: _make_part(setting, parts[setting], value) if setting in parts else _plain(value)
+    setting: _make_part(setting, parts[setting], value, known) if setting in parts else _plain(value)
     for setting, value in with_values(settings, overrides or {}).items()
   }
-  return factory(problem, **arguments)
+  return ALGORITHMS[name](problem, **arguments)
 
 
 def flat(settings: Settings) -> dict[str, Any]:
@@ -100,15 +90,20 @@ def setting_faults(name: str, problem: Problem, settings: Settings, place: str =
   `place` is the section that has them. A factory raises at the first value that it refuses; each value is therefore
   tried alone, beside the factory's defaults. Values that exclude each other are for `refusal_of` all settings.
   """
-  factory = ALGORITHMS[name]
-  parts = _parts(factory)
-  own = {setting: value for setting, value in settings.items() if setting not in parts}
-  known = {**_settable(factory), **parts}
-  faults = _faults(name, _settable(factory), known, own, place, lambda values: refusal_of(name, problem, values))
-  for section in parts.keys() & settings.keys():
-    found = _section_faults(name, problem, section, parts[section], settings[section], f"{place}.{section}")
-    faults |= {f"{section}.{setting}" if setting else section: line for setting, line in found.items()}
-  return faults
+  known, values, faults = _known(name), flat(settings), {}
+  for setting, value in values.items():
+    if setting not in known:
+      # Without a list of all others: whoever changes the algorithm meets many names that the new one does not have.
+      nearest = _nearest_setting(setting, known)
+      faults[setting] = f"{setting} is no setting of {name}" + (f"; did you mean {place}.{nearest}?" if nearest else "")
+    elif not _is_of(value, known[setting].annotation):
+      faults[setting] = f"{setting} = {value!r}: expected {_describe(known[setting].annotation)}"
+    else:
+      choice = f"{setting.partition('.')[0]}.name"
+      chosen = {choice: values[choice]} if values.get(choice) in CHOICES.get(choice.removesuffix(".name"), {}) else {}
+      if refusal := refusal_of(name, problem, with_values({}, {**chosen, setting: value})):
+        faults[setting] = f"{setting} = {value!r}: {_without_value(refusal, value)}"
+  return {setting: f"{place}.{line}" for setting, line in faults.items()}
 
 
 def refusal_of(name: str, problem: Problem, settings: Settings) -> str | None:
@@ -145,121 +140,66 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
   return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.7)), None)
 
 
-def _built(name: str, problem: Problem, settings: Settings, overrides: Mapping[str, Array]) -> None:
-  make_algorithm(name, problem, settings, overrides)
+def _nearest_setting(setting: str, known: Iterable[str]) -> str | None:
+  """The setting whose last word is most like that of an unknown one; of equal ones that in the same section."""
+  section, _, word = setting.rpartition(".")
+  by_word = {name.rpartition(".")[2]: name for name in sorted(known, key=lambda name: name.startswith(f"{section}."))}
+  return by_word.get(nearest_name(word, by_word) or "")
 
 
-def _keywords(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-  parameters = inspect.signature(factory).parameters.values()
-  return {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+class _Known(NamedTuple):
+  """What a signature says of a setting."""
+
+  annotation: Any
+  default: Any
 
 
-def _settable(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-  """The keyword arguments of a factory that a configuration can hold as they are."""
+def _known(name: str) -> dict[str, _Known]:
+  """All settings of an algorithm by dotted name; those of every choice, the factory's own choice first."""
+  known = {setting: _Known(*of) for setting, of in _settable(ALGORITHMS[name]).items()}
+  for section, part in _parts(ALGORITHMS[name]).items():
+    choices = CHOICES.get(section, {})
+    if choices:
+      known[f"{section}.name"] = _Known(str, next(n for n, factory in choices.items() if factory is part.factory))
+    for factory in (part.factory, *choices.values()):
+      for setting, (annotation, default) in _settable(factory).items():
+        own = part.settings.get(setting, default) if factory is part.factory else default
+        known.setdefault(f"{section}.{setting}", _Known(annotation, own))
+  return known
+
+
+def _settable(factory: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+  """Annotation and default of the keyword arguments that a configuration can hold as they are."""
   return {
-    name: parameter
-    for name, parameter in _keywords(factory).items()
-    if all(kind in _KINDS for kind in _alternatives(parameter.annotation))
+    parameter.name: (parameter.annotation, parameter.default)
+    for parameter in inspect.signature(factory).parameters.values()
+    if parameter.kind is parameter.KEYWORD_ONLY and all(kind in _KINDS for kind in _alternatives(parameter.annotation))
   }
 
 
 def _parts(factory: Callable[..., Any]) -> dict[str, Part]:
   """The default of each argument that is a part."""
-  defaults = {name: parameter.default for name, parameter in _keywords(factory).items()}
-  return {name: default for name, default in defaults.items() if isinstance(default, Part)}
+  parameters = inspect.signature(factory).parameters.values()
+  return {parameter.name: parameter.default for parameter in parameters if isinstance(parameter.default, Part)}
 
 
-def _choices(section: str, default: Part) -> dict[str, Callable[..., Any]]:
-  """The factories of a section by name, that of the default part first; under no name where there is no choice."""
-  known = CHOICES.get(section, {"": default.factory})
-  return dict(sorted(known.items(), key=lambda item: item[1] is not default.factory))
-
-
-def _union(section: str, default: Part) -> dict[str, inspect.Parameter]:
-  """The settings that some choice takes."""
-  found: dict[str, inspect.Parameter] = {}
-  for factory in _choices(section, default).values():
-    found = _settable(factory) | found
-  return found
-
-
-def _section_defaults(section: str, default: Part) -> dict[str, Any]:
-  union = {setting: parameter.default for setting, parameter in _union(section, default).items()}
-  defaults = union | {setting: default.settings[setting] for setting in union if setting in default.settings}
-  return {"name": next(iter(_choices(section, default)))} | defaults if section in CHOICES else defaults
-
-
-def _chosen(section: str, default: Part, values: Settings) -> tuple[str, Callable[..., Any]]:
-  """Name and factory of the chosen part. Raises ValueError for an unknown name."""
-  choices = _choices(section, default)
-  name = values.get("name", next(iter(choices))) if section in CHOICES else ""
-  if name not in choices:
-    raise ValueError(f"name={name!r} is unknown; choose one of {', '.join(sorted(choices))}")
-  return name, choices[name]
-
-
-def _make_part(section: str, default: Part, values: Settings) -> Any:
+def _make_part(section: str, default: Part, values: Settings, known: Mapping[str, _Known]) -> Any:
   """The chosen part with these settings; those that it does not take must have their default."""
-  chosen, factory = _chosen(section, default, values)
+  if not isinstance(values, Mapping):
+    raise TypeError(f"{section}={values!r} must be a section of settings")
+  own, factory, choices = dict(values), default.factory, CHOICES.get(section, {})
+  if choices and "name" in own:
+    check_choice(choices, name=own["name"])
+    factory = choices[own.pop("name")]
+  for setting in [s for s in own if s not in _settable(factory) and f"{section}.{s}" in known]:
+    if not _is_default(own.pop(setting), known[f"{section}.{setting}"].default):
+      raise ValueError(f"{section}.{setting} is for another choice than {values.get('name')!r}")
   base = default.settings if factory is default.factory else {}
-  own = {setting: value for setting, value in values.items() if not (setting == "name" and section in CHOICES)}
-  for setting in _not_taken(section, default, values):
-    if not _is_default(own.pop(setting), _section_defaults(section, default)[setting]):
-      raise ValueError(f"{section}.{setting}: {chosen!r} does not take it")
   return factory(**{**base, **{setting: _plain(value) for setting, value in own.items()}})
 
 
-def _not_taken(section: str, default: Part, values: Settings) -> list[str]:
-  """The settings of a section that another choice takes and the chosen one does not."""
-  _, factory = _chosen(section, default, values)
-  return [name for name in values if name in _union(section, default) and name not in _settable(factory)]
-
-
-def _section_faults(
-  algorithm: str, problem: Problem, section: str, default: Part, values: Any, place: str
-) -> dict[str, str]:
-  """The faults of a section by setting; under no name that of the section itself."""
-  if not isinstance(values, Mapping):
-    return {"": f"{place} = {values!r}: expected a section of settings"}
-  try:
-    chosen, factory = _chosen(section, default, values)
-  except ValueError as error:
-    return {"name": f"{place}.name = {values['name']!r}: {_without_value(str(error), values['name'])}"}
-  name = {"name": chosen} if section in CHOICES else {}
-  not_taken, defaults = _not_taken(section, default, values), _section_defaults(section, default)
-  own = {setting: value for setting, value in values.items() if setting not in {*name, *not_taken}}
-  owner = f"{section} {chosen!r}" if chosen else f"{section} of {algorithm}"
-
-  def refused(alone: Settings) -> str | None:
-    return refusal_of(algorithm, problem, {section: name | dict(alone)})
-
-  return _faults(owner, _settable(factory), _settable(factory), own, place, refused) | {
-    setting: f"{place}.{setting} = {values[setting]!r}: {chosen!r} does not take it"
-    for setting in not_taken
-    if not _is_default(values[setting], defaults[setting])
-  }
-
-
-def _faults(
-  owner: str,
-  settable: Mapping[str, inspect.Parameter],
-  known: Iterable[str],
-  values: Settings,
-  place: str,
-  refused: Callable[[Settings], str | None],
-) -> dict[str, str]:
-  faults = {}
-  for name, value in values.items():
-    if name not in settable:
-      # Without a list of all others: whoever changes the algorithm meets many names that the new one does not have.
-      nearest = nearest_name(name, known)
-      meant = f"; did you mean {place}.{nearest}?" if nearest else ""
-      faults[name] = f"{place}.{name} is no setting of {owner}{meant}"
-    elif not _is_of(value, settable[name].annotation):
-      faults[name] = f"{place}.{name} = {value!r}: expected {_describe(settable[name].annotation)}"
-    elif refusal := refused({name: value}):
-      faults[name] = f"{place}.{name} = {value!r}: {_without_value(refusal, value)}"
-  return faults
+def _built(name: str, problem: Problem, settings: Settings, overrides: Mapping[str, Array]) -> None:
+  make_algorithm(name, problem, settings, overrides)
 
 
 def _plain(value: Any) -> Any:
@@ -294,10 +234,6 @@ _KINDS: dict[Any, tuple[type, Callable[[Any], bool], str]] = {
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
   return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
-
-
-def _type(parameter: inspect.Parameter) -> type:
-  return _KINDS[_alternatives(parameter.annotation)[0]][0]
 
 
 def _is_of(value: Any, annotation: Any) -> bool:

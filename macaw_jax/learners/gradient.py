@@ -72,8 +72,8 @@ def reptile_gradient(adaptation: Adaptation) -> MetaGradient:
   """Reptile's pseudo-gradient, theta - mean over tasks i of adapted_i, of every part that `adaptation` changes.
 
   Nichol et al. 2018, "On First-Order Meta-Learning Algorithms", algorithm 1. Nothing differentiates through
-  adaptation; the query is not read, and the rule's own parameters have a gradient of zero. Raises AssertionError, when called, if an
-  adapted part has other arrays than the part itself, as the effective weights of weight-transform layers.
+  adaptation; the query is not read, and the rule's own parameters have a gradient of zero. Raises AssertionError, when
+  called, if an adapted part has other arrays than the part itself, as the effective weights of weight-transform layers.
   """
 
   def pseudo_gradient(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[MetaParams, Metrics]:

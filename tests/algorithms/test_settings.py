@@ -165,7 +165,20 @@ def test_a_setting_of_another_choice_must_have_its_default():
 )
 def test_faults_of_sections_name_their_setting(changed, faulty):
   assert setting_faults("focal", PROBLEM, changed).keys() == {faulty}
-  assert refusal_of("focal", PROBLEM, changed)
+  assert refusal_of("focal", PROBLEM, changed) or faulty == "optimizer.encoder_steps"  # refused by its type alone
+
+
+@pytest.mark.parametrize(
+  ("unknown", "meant"),
+  [
+    ({"actor_critic": {"hidden_size": 3}}, "actor_critic.hidden_sizes"),
+    ({"latent_size": 5}, "encoder.latent_size"),
+    ({"optimizer": {"momentum": 0.9}}, None),
+  ],
+)
+def test_an_unknown_setting_is_told_what_may_have_been_meant(unknown, meant):
+  (line,) = setting_faults("focal", PROBLEM, unknown, "here").values()
+  assert line.endswith(f"did you mean here.{meant}?") if meant else "mean" not in line
 
 
 def test_settings_that_exclude_each_other_are_refused_together_alone():

@@ -33,7 +33,7 @@ def test_kl_is_one_number_for_each_belief():
   assert whole.shape == (3, 4)
   np.testing.assert_allclose(whole[1, 2], losses.kl_to_standard_normal(mean[1, 2], variance[1, 2]), rtol=1e-6)
   # Summed over tasks, as PEARL does, twice the tasks are twice the loss.
-  twice = losses.kl_to_standard_normal(Gaussian(jnp.tile(mean, (2, 1, 1)), jnp.tile(variance, (2, 1, 1))))
+  twice = losses.kl_to_standard_normal(jnp.tile(mean, (2, 1, 1)), jnp.tile(variance, (2, 1, 1)))
   np.testing.assert_allclose(jnp.sum(twice), 2.0 * jnp.sum(whole), rtol=1e-6)
 
 
