@@ -14,6 +14,7 @@ FILES = (f"macaw_jax/algorithms/{NAME}.py", "macaw_jax/algorithms/__init__.py", 
 COPIED = ("macaw_jax", "configs", "experiments", "starter_data", "tests")
 
 CHECKS = f"""
+from configs import algorithm
 from configs.{NAME} import get_config
 from experiments.build import examine
 from macaw_jax.algorithms.settings import defaults_of, setting_faults
@@ -21,6 +22,7 @@ from macaw_jax.types import Problem
 
 assert defaults_of("{NAME}")["expectile"] == 0.7
 assert "expectile" in setting_faults("{NAME}", Problem(3, 2, 4, 0.9), {{"expectile": 1.5}})
+examine(algorithm.get_config("{NAME}"))
 config = get_config()
 config.population.grid = "expectile=0.6,0.8"
 examine(config)
