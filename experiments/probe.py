@@ -23,7 +23,6 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import flags
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Dataset
@@ -41,10 +40,8 @@ from macaw_jax.types import Key
 
 from .build import Trained, check_seed, check_writable, rebuild, saved_config
 from .command_line import launch_with_arguments, named_runs
+from .evaluation_flags import EPISODES, SEED
 from .recorded import KIND, Examined, evaluated_splits
-
-EPISODES = flags.DEFINE_integer("episodes", None, "Supports tried, and episodes run; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 
 Numbers = dict[str, Any]
 """What is measured with one kind of support, by name."""

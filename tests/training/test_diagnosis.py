@@ -18,7 +18,7 @@ from macaw_jax.training.diagnosis import (
   diagnose,
   entries_of,
   first_bad_operation,
-  first_bad_update,
+  last_skipped_update,
 )
 from macaw_jax.training.population import Skips, has_stopped, member
 
@@ -63,21 +63,21 @@ def with_low_reward():
   return dataset
 
 
-def test_the_first_of_the_updates_that_stopped_a_member_is_the_one_that_is_repeated():
+def test_the_last_of_the_updates_that_stopped_a_member_is_the_one_that_is_repeated():
   dataset = poisoned([3, 9])
   population, keys = stop(dataset, cloning)
   for index, values in enumerate((WELL, LOUD)):
     state, skipped, _ = reference(values, keys[index], dataset, 200, most=2)
     assert int(population.step[index]) == state.step
-    update = first_bad_update(member(population, index), sample, dataset, keys[index])
-    assert update.step == skipped[-2] == skipped[-1] - 1
+    update = last_skipped_update(member(population, index), sample, dataset, keys[index])
+    assert update.step == skipped[-1]
     assert np.isnan(update.tasks.query.action).any()
     jax.tree.map(np.testing.assert_array_equal, update.state.params, member(population.state.params, index))
 
 
 def test_metrics_parts_tasks_and_entries_that_are_not_finite_are_named():
   population, keys = stop(with_low_reward(), two_parts)
-  update = first_bad_update(member(population, 0), sample, with_low_reward(), keys[0])
+  update = last_skipped_update(member(population, 0), sample, with_low_reward(), keys[0])
   diagnosis = diagnose(two_parts, update)
   assert diagnosis.before == diagnosis.batch == ()
   assert diagnosis.metrics == ("value_loss",)
@@ -94,7 +94,7 @@ def test_metrics_parts_tasks_and_entries_that_are_not_finite_are_named():
 
 def test_the_operation_is_named_with_the_line_of_the_loss():
   population, keys = stop(with_low_reward(), two_parts)
-  found = first_bad_operation(two_parts, first_bad_update(member(population, 1), sample, with_low_reward(), keys[1]))
+  found = first_bad_operation(two_parts, last_skipped_update(member(population, 1), sample, with_low_reward(), keys[1]))
   lines, start = inspect.getsourcelines(two_parts)
   (line,) = (start + index for index, text in enumerate(lines) if "jnp.log(batch.reward" in text)
   assert found.startswith("`log` at ")
@@ -106,7 +106,7 @@ def test_the_operation_is_named_with_the_line_of_the_loss():
 def test_a_batch_that_is_not_finite_is_named_as_the_cause():
   dataset = poisoned([3, 9])
   population, keys = stop(dataset, cloning)
-  update = first_bad_update(member(population, 0), sample, dataset, keys[0])
+  update = last_skipped_update(member(population, 0), sample, dataset, keys[0])
   diagnosis = diagnose(cloning, update)
   assert diagnosis.batch == ("support.action", "query.action")
   assert describe(diagnosis, update).endswith("; not finite in the batch: support.action, query.action")
@@ -115,7 +115,7 @@ def test_a_batch_that_is_not_finite_is_named_as_the_cause():
 
 def test_a_hyperparameter_that_is_not_finite_is_named_as_the_cause():
   population, keys = stop(make_dataset(), cloning, members=({"learning_rate": np.nan},))
-  update = first_bad_update(member(population, 0), sample, make_dataset(), keys[0])
+  update = last_skipped_update(member(population, 0), sample, make_dataset(), keys[0])
   assert update.step == 0
   assert "hyperparameters['learning_rate'] is not finite to begin with" in first_bad_operation(cloning, update)
 
@@ -125,7 +125,7 @@ def test_a_state_that_was_not_finite_before_is_named():
   stopped = member(population, 0)
   broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), stopped.state.params)
   stopped = stopped._replace(state=stopped.state._replace(params=broken))
-  update = first_bad_update(stopped, sample, make_dataset(), keys[0])
+  update = last_skipped_update(stopped, sample, make_dataset(), keys[0])
   assert describe(diagnose(cloning, update), update).startswith(
     f"the update after step {update.step}: not finite before it already: net.policy; not finite in it: policy_loss;"
   )
@@ -133,7 +133,7 @@ def test_a_state_that_was_not_finite_before_is_named():
 
 def test_an_update_that_is_finite_when_repeated_is_said_to_be():
   population, keys = stop(poisoned([3, 9]), cloning)
-  update = first_bad_update(member(population, 0), sample, make_dataset(), keys[0])
+  update = last_skipped_update(member(population, 0), sample, make_dataset(), keys[0])
   said = describe(diagnose(cloning, update), update)
   assert "finite when it is repeated by itself, so rounding has decided; tasks 0, 1; the batch itself is finite" in said
   assert first_bad_operation(cloning, update) is None
@@ -143,7 +143,7 @@ def test_a_member_whose_last_update_was_applied_has_no_bad_update():
   population, keys = stop(poisoned([3, 9]), cloning)
   applied = member(population, 0)._replace(skips=Skips(np.int32(4), np.int32(0)))
   with pytest.raises(ValueError, match="expected a member whose last update was skipped"):
-    first_bad_update(applied, sample, make_dataset(), keys[0])
+    last_skipped_update(applied, sample, make_dataset(), keys[0])
 
 
 def test_the_entries_of_a_batch_have_names():
