@@ -21,7 +21,7 @@ MOST_SEEDS = 10_000  # of a population; each has its own directory
 class Field(NamedTuple):
   """What a field may hold."""
 
-  type: type
+  type: type | tuple[type, ...]
   allows: Callable[[Any], bool]
   expected: str
   optional: bool = False
@@ -48,7 +48,7 @@ _FAMILY = one_of(tuple(sorted(FAMILIES)))
 _DISCOUNT = Field(float, lambda value: 0.0 < value <= 1.0, "a number above 0 and at most 1")
 _ENGINE = one_of(get_args(Engine))
 _INDICES = Field(
-  tuple,
+  (tuple, list),  # the latter as the file of a run has them
   lambda value: all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in value),
   "indices from 0 up, as (17,)",
 )
