@@ -1,17 +1,23 @@
 """What is not finite in an update that was skipped, and where it comes from: the update once more, taken apart."""
 
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from macaw_jax.training.first_non_finite import first_non_finite
 from macaw_jax.training.loop import Dataset, Sample, draw
 from macaw_jax.training.population import Hyperparameters, MakeAlgorithm, Population, is_finite
 from macaw_jax.types import Array, Key, Metrics, TaskBatch, TrainState
+
+# Whose lines are not named: that of the code that calls them is.
+LIBRARIES = tuple(str(Path(library.__file__).parent) for library in (jax, flax, optax) if library.__file__)
 
 
 class BadUpdate(NamedTuple):
@@ -124,11 +130,34 @@ def _names(tasks: Any, task_names: Sequence[Any] | None) -> list[str]:
 
 
 def first_bad_operation(make_algorithm: MakeAlgorithm, update: BadUpdate) -> str | None:
-  """Repeats the update operation by operation and describes the one that what is not finite comes from.
+  """Repeats the update operation by operation, and names the first that gives a NaN and the first that gives infinity.
 
-  None if all is finite when computed so. See `first_non_finite`.
+  The test is that of `jax.debug_nans` and `jax.debug_infs`, so it also names what a `where` discards.
+
+  Returns:
+    Operation, file and line of each; a derivative has the line that it is taken of. Or what was not finite to begin
+    with. None if all is finite when computed so.
   """
-  return first_non_finite(partial(_repeat, make_algorithm), update)
+  given = {**update.hyperparameters, **parts_of(update.state), **entries_of(update.tasks)}
+  if already := _non_finite(given):
+    return f"not finite to begin with: {', '.join(already)}"
+  found = []
+  for checking in (jax.debug_nans, jax.debug_infs):
+    try:
+      with jax.disable_jit(), checking(True):
+        _repeat(make_algorithm, jax.tree.map(jnp.asarray, update))
+    except FloatingPointError as error:
+      found.append(f"{error} at {_line_of(error)}")
+  return "; ".join(found) or None
+
+
+def _line_of(error: FloatingPointError) -> str:
+  """The line of ours that an operation is from. JAX hands on, as the cause, where a transformed one was written."""
+  raised = error.__cause__ or error
+  frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if not frame.filename.startswith(LIBRARIES)]
+  if not frames:
+    return "an unknown line"
+  return f"{frames[-1].filename.removeprefix(f'{Path.cwd()}/')}:{frames[-1].lineno} ({frames[-1].name})"
 
 
 def parts_of(state: TrainState) -> dict[str, Any]:
