@@ -13,20 +13,19 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, suggestion, with_values
+from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, with_values
 from macaw_jax.data.manifest import DatasetError
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten
 from macaw_jax.training.devices import check_axis
 from macaw_jax.types import Problem
 
-from .configuration import Field, settings_of
+from .configuration import Field, field_faults, settings_of
 from .variants import check_seeds, chosen_variants, differing_names, num_members, parse_grid, shared
 
 # What a value alone is tried on: no range of a setting depends on sizes.
 ANY_PROBLEM = Problem(observation_size=1, action_size=1, num_tasks=1, discount=1.0)
 RUNS = "runs"  # where the directories of runs are that are given none
-OPEN_SECTIONS = ("algorithm", "variants")  # their fields are those of an algorithm
 
 
 class Rule(NamedTuple):
@@ -70,37 +69,6 @@ def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules:
       wrong.add(rule.spoils)
   if problems:
     raise ConfigurationError(*dict.fromkeys(problems))
-
-
-def field_faults(values: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, str]:
-  """A line for each field that is missing, unknown or of a wrong value, by its dotted name; open sections apart."""
-  faults = {}
-  names_of = partial(_fields_of, fields)
-  for name, field in fields.items():
-    section = name.rpartition(".")[0]
-    if section in values:
-      faults[section] = f"config.{section} = {values[section]!r}: expected the fields {', '.join(names_of(section))}"
-      faults[name] = ""  # wrong, and no line of its own
-    elif name not in values:
-      faults[name] = f"config.{name} is missing; expected {field.expected}"
-    elif not field.takes(values[name]):
-      faults[name] = f"config.{name} = {values[name]!r}: expected {field.expected}"
-  for name in values:
-    section = name.rpartition(".")[0]
-    if name in fields or name in faults or section in fields or name.split(".")[0] in OPEN_SECTIONS:
-      continue
-    if names_of(section):
-      place = f"config.{section}".rstrip(".")
-      faults[name] = f"config.{name} is unknown; {suggestion(name.rpartition('.')[2], names_of(section), place)}"
-    else:
-      faults[section] = f"config.{section} is unknown; {suggestion(section, names_of(''), 'config')}"
-  return faults
-
-
-def _fields_of(fields: Iterable[str], section: str) -> tuple[str, ...]:
-  """The fields and sections of a section; the empty name is that of the whole."""
-  inside = f"{section}." if section else ""
-  return tuple(dict.fromkeys(name.removeprefix(inside).split(".")[0] for name in fields if name.startswith(inside)))
 
 
 def _found_by(rule: Rule, examined: Any) -> Sequence[str]:
