@@ -25,8 +25,7 @@ from macaw_jax.types import Algorithm, Key, Params
 
 from . import on_policy, recorded, replayed
 from .configuration import MAX_SEED, settings_of
-from .kind import Kind, Parts
-from .validation import START_RULES, check
+from .validation import START_RULES, Kind, Parts, check
 from .variants import members_of
 
 KINDS: dict[str, Kind] = {

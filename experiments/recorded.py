@@ -31,8 +31,7 @@ from macaw_jax.training.run_directory import DATASET, SUPPORT
 from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition
 
 from .configuration import RECORDED_FIELDS, settings_of
-from .kind import Kind, Parts
-from .validation import Rule, member_rules, refused_by_algorithm
+from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
 
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")

@@ -1,4 +1,6 @@
-"""A configuration checked as a whole, before anything is compiled and before any array is loaded.
+"""Kinds of runs, by where their batches come from, and the check of a configuration as a whole.
+
+Nothing is compiled, and no array is loaded, before a configuration has been checked.
 
 First each field alone, then the algorithm's settings, then rules about several fields, the data's manifest and the
 disk. A rule is skipped where a field that it reads is known to be wrong: what follows from that is no problem of its
@@ -9,16 +11,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ml_collections
 
 from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, with_values
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.evaluate import Evaluate, Split
 from macaw_jax.json_files import flatten
+from macaw_jax.sources.source import Source
 from macaw_jax.training.devices import check_axis
-from macaw_jax.types import Problem
+from macaw_jax.types import Algorithm, Problem
 
 from .configuration import Field, field_faults, settings_of
 from .variants import check_seeds, chosen_variants, differing_names, num_members, parse_grid, shared
@@ -34,6 +40,45 @@ class Rule(NamedTuple):
   reads: tuple[str, ...]  # fields that must be right by themselves
   problems: Callable[[Any], Iterable[str] | None]  # yields or raises what is wrong with what was examined
   spoils: str = ""  # what later rules cannot rely on where there is a problem
+
+
+class Parts(NamedTuple):
+  """What a configuration is made into, beside its algorithm.
+
+  `source` and `evaluate` are made for the algorithm that adapts and acts for any member of the population.
+  """
+
+  family: TaskFamily
+  problem: Problem
+  source: Callable[[Algorithm], Source]
+  evaluate: Callable[[Algorithm], Evaluate]
+  description: Sequence[str]
+  splits: Sequence[Split]  # that are evaluated, the test tasks first
+  wrap: Callable[[Algorithm], Algorithm] = lambda algorithm: algorithm  # how the algorithm takes the source's batches
+  identity: Mapping[str, str] = MappingProxyType({})
+  train: Split | None = None  # the training tasks, with their data where they are recorded
+
+
+class Kind(NamedTuple):
+  """A kind of run.
+
+  fields:     what each field of its configuration may hold
+  rules:      what they must fulfil together
+  examine:    `(config) -> examined`, what rules look at and parts are made from; nothing is read before it is asked for
+  assemble:   `(examined, train) -> Parts`, of a configuration that is right; `train` are the training tasks with their
+              data if they are loaded already, else None
+  data_name:  what a run's default directory is called by
+  call:       the field of `config.training` that says how many updates a compiled call has
+  may_change: fields, beside those that every kind has, that do not make it another run
+  """
+
+  fields: Mapping[str, Field]
+  rules: Sequence[Rule]
+  examine: Callable[[ml_collections.ConfigDict], Any]
+  assemble: Callable[[Any, Split | None], Parts]
+  data_name: Callable[[ml_collections.ConfigDict], str]
+  call: str
+  may_change: Sequence[str] = ()
 
 
 def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules: Iterable[Rule], examined: Any) -> None:
