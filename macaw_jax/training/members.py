@@ -14,7 +14,7 @@ from macaw_jax.data.statistics import Statistics
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.training import devices
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, OtherRun, OtherVersion, SaveError, newest_whole
-from macaw_jax.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter, WriterGroup
+from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter
 from macaw_jax.training.population import Population, member
 from macaw_jax.training.run import Member, Run
 from macaw_jax.training.run_directory import (
@@ -249,14 +249,14 @@ class MemberFiles:
     members: Sequence[OpenMember],
     metrics_rows: Sequence[int | None],
     step: int,
-    progress: MetricWriter,
+    progress: ProgressLine,
     resources: ExitStack,
   ):
     self._members = members if devices.is_main_process() else ()
     self._keep = run.schedule.keep_checkpoints
     self._progress = progress
     self._json: list[JsonLinesWriter] = []
-    self._writers: list[WriterGroup] = []
+    self._writers: list[list[JsonLinesWriter | TensorBoardWriter]] = []
     self._unwritten: set[int] = set()  # members whose newest rows the disk has refused
     self._unsaved: dict[int, str] = {}
     start = describe_start()
@@ -270,24 +270,25 @@ class MemberFiles:
         kept = f"; kept as {json_lines.set_aside}" if json_lines.set_aside else ""
         log(f"WARNING: {each.directory / METRICS}: {json_lines.damaged_rows} rows are missing or damaged{kept}")
       self._json.append(json_lines)
-      boards = []
+      self._writers.append([json_lines])
       try:
-        boards.append(TensorBoardWriter(each.directory / TENSORBOARD, None if rows is None else step))
+        self._writers[-1].append(TensorBoardWriter(each.directory / TENSORBOARD, None if rows is None else step))
       except OSError as error:
         log(f"WARNING: nothing for TensorBoard: {error}")
-      self._writers.append(resources.enter_context(WriterGroup(json_lines, *boards)))
+      for writer in self._writers[-1]:
+        resources.callback(writer.close)
 
   def write(self, step: int, metrics: Sequence[Mapping[str, float]]) -> None:
     """Takes the metrics of each member at one step."""
     if not self._writers:
       return
-    for index, (writer, of_member) in enumerate(zip(self._writers, metrics, strict=True)):
-      writer.write(step, of_member)
-      if writer.problem is None:
-        self._unwritten.discard(index)
-      elif index not in self._unwritten:
-        self._unwritten.add(index)
-        log(f"WARNING: {self._members[index].directory}: rows are kept until they can be written: {writer.problem}")
+    for index, (writers, of_member) in enumerate(zip(self._writers, metrics, strict=True)):
+      for writer in writers:
+        writer.write(step, of_member)
+      problem = next((writer.problem for writer in writers if writer.problem), None)
+      if problem and index not in self._unwritten:
+        log(f"WARNING: {self._members[index].directory}: rows are kept until they can be written: {problem}")
+      self._unwritten = self._unwritten | {index} if problem else self._unwritten - {index}
     means = {name: np.array([of_member[name] for of_member in metrics]) for name in metrics[0]}
     self._progress.write(step, {name: _mean_of_finite(values) for name, values in means.items()})
 
