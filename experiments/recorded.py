@@ -281,17 +281,16 @@ def _supports(examined: Examined) -> Iterable[str]:
       "writes it beside the family's own data"
     ]
   indices = examined.split.test + examined.evaluated_train_tasks
-  return examine_files(directory, read_supports(config, examined.family, indices))
+  return examine_files(directory, manifest_with(directory, examined.family, indices))
 
 
-def read_supports(config: ml_collections.ConfigDict, family: TaskFamily, indices: Sequence[int]) -> Manifest:
-  """The manifest of the episodes that were collected by other tasks' policies.
+def manifest_with(directory: str | Path, family: TaskFamily, indices: Sequence[int]) -> Manifest:
+  """The manifest of another dataset of a family that has these tasks.
 
   Raises:
     DatasetError: there is none that can be read.
-    ConfigurationError: it does not have these tasks of the family.
+    ConfigurationError: it is of another family, or does not have these tasks.
   """
-  directory = other_policies_directory(config.dataset.directory)
   manifest = read_manifest(directory)
   if manifest.family != family.name or max(indices) >= len(manifest.tasks):
     raise ConfigurationError(

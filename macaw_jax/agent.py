@@ -59,7 +59,7 @@ class Agent:
     num_rows = len(episodes.reward) // self.algorithm.support_parts * self.algorithm.support_parts
     if num_rows == 0:
       raise ValueError(f"episodes: expected at least {self.algorithm.support_parts} transitions, got none or fewer")
-    support = gather(dataset_of([episodes], self.discount), 0, np.arange(num_rows))
+    support = gather(dataset_of([episodes], self.discount), 0, jnp.arange(num_rows))
     return self._adapt(normalise(self.statistics, support), jax.random.key(0) if key is None else key)
 
   def act(
@@ -82,8 +82,8 @@ class Agent:
       first: whether an episode begins.
       key: draws a sample; without it the action is the mode of the policy.
     """
-    before = np.zeros(self._action_size, np.float32) if action is None else np.asarray(action, np.float32)
-    timestep = TimeStep(np.asarray(observation, np.float32), before, np.float32(reward), np.float32(first))
+    before = np.zeros(self._action_size) if action is None else action
+    timestep = TimeStep(*(jnp.asarray(value, jnp.float32) for value in (observation, before, reward, first)))
     chosen, adapted = self._act(adapted, timestep, key)
     return np.clip(np.asarray(chosen), -1.0, 1.0), adapted
 
