@@ -8,15 +8,8 @@ from macaw_jax.console import log
 from macaw_jax.data.files import sha256
 from macaw_jax.data.statistics import no_scaling
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.training.checkpoint_record import RECORD_FILE
-from macaw_jax.training.checkpoints import (
-  Checkpoint,
-  Checkpoints,
-  DamagedCheckpoint,
-  Note,
-  OtherVersion,
-  newest_whole,
-)
+from macaw_jax.training.checkpoint_record import RECORD_FILE, DamagedCheckpoint, Note, OtherVersion
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, newest_whole
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.population import no_skips
 from macaw_jax.training.run_directory import CHECKPOINTS
@@ -81,11 +74,8 @@ def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:
       raise ConfigurationError(f"{directory}: no checkpoint is whole")
     return newest
   if which == BEST:
-    best = checkpoints.best_step()
-    if best is None:
-      raise ConfigurationError(
-        f"--checkpoint=best: {directory}: no evaluation on training tasks was scored, so there is no best"
-      )
+    if (best := checkpoints.best_step()) is None:
+      raise ConfigurationError(f"--checkpoint=best: {directory}: no evaluation on training tasks was scored")
     return best
   if int(which) not in checkpoints.steps():
     there = ", ".join(map(str, checkpoints.steps()))
