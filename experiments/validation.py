@@ -27,7 +27,7 @@ from macaw_jax.training.devices import check_axis
 from macaw_jax.types import Algorithm, Problem
 
 from .configuration import Field, field_faults, settings_of
-from .variants import check_seeds, chosen_variants, differing_names, num_members, parse_grid, shared
+from .variants import check_seeds, chosen_variants, differing_names, parse_grid, shared, variants_of
 
 # What a value alone is tried on: no range of a setting depends on sizes.
 ANY_PROBLEM = Problem(observation_size=1, action_size=1, num_tasks=1, discount=1.0)
@@ -208,7 +208,7 @@ def undivided_axes(examined: Any, tasks_field: str) -> Iterator[str]:
   """Devices that do not divide the members, or the tasks of an update, which `tasks_field` says."""
   config = examined.config
   for axis, count, what in (
-    ("seed", num_members(config), "members of the population (config.population)"),
+    ("seed", config.population.seeds * len(variants_of(config)), "members of the population (config.population)"),
     ("task", examined.tasks_per_update, f"tasks of an update ({tasks_field})"),
   ):
     try:
