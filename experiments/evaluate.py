@@ -36,7 +36,7 @@ from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.evaluation.results import FinishedRun, read_run, results_document
 from macaw_jax.evaluation.rows import Row
 from macaw_jax.evaluation.tables import results_table
-from macaw_jax.json_files import read_json, write_json
+from macaw_jax.json_files import flatten, read_json, write_json
 from macaw_jax.training.run_directory import DATASET
 from macaw_jax.training.trained import NEWEST, newest_checkpoint
 from macaw_jax.types import Key
@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> None:
 
 
 def evaluate_run(directory: Path, request: Request) -> list[Row]:
-  """Evaluates a checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` beside it.
+  """Evaluates a checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` into its directory.
 
   Raises:
     ConfigurationError: no such run, no such checkpoint, a damaged one, or an argument outside its range.
@@ -148,8 +148,7 @@ def evaluate_run(directory: Path, request: Request) -> list[Row]:
 
 def value_of(config: ml_collections.ConfigDict, name: str) -> Any:
   """A field by its dotted name, None where there is none."""
-  section, _, field = name.partition(".")
-  return config[section].get(field) if section in config else None
+  return flatten(config.to_dict()).get(name)
 
 
 def wanted_steps(
