@@ -125,15 +125,9 @@ def assemble(examined: InFamily, train: Split | None = None) -> Parts:
   del train
   config, family = examined.config, examined.family
   collection, training, evaluation = config.collection, config.training, config.evaluation
+  of_collection = {name: value for name, value in collection.items() if name in CollectionSettings.__annotations__}
   settings = CollectionSettings(
-    initial_episodes=collection.initial_episodes,
-    tasks_per_iteration=collection.tasks_per_iteration,
-    prior_episodes=collection.prior_episodes,
-    posterior_episodes=collection.posterior_episodes,
-    extra_episodes=collection.extra_episodes,
-    context_size=training.support_size,
-    iterations=training.steps // training.updates_per_iteration,
-    ignored_observations=tuple(collection.ignored_observations),
+    context_size=training.support_size, iterations=training.steps // training.updates_per_iteration, **of_collection
   )
   wanted = {"test": family.test_tasks, "train": evenly_spaced(family.train_tasks, evaluation.train_tasks)}
   splits = tuple(split_of(family, name, indices) for name, indices in wanted.items() if indices)

@@ -4,12 +4,12 @@ A checkpoint is a directory named by its step. Orbax keeps the arrays, under `ar
 a leaf to the leaf; `checkpoint.json` says what they and their files must be (`macaw_jax.training.checkpoint_record`).
 What is restored is bit for bit what was saved, or there is an error.
 
-Directories beside them belong to saves and removals that are under way, or were when their process was killed:
+Directories beside them belong to saves and removals that are under way, or that a kill has ended:
 
   saving-<step>     not complete yet
   replaced-<step>   whole; the checkpoint of this step before the one that takes its place
-  removing-<name>   on its way out, perhaps half gone
-  damaged-<step>    set aside for whoever wants to see what happened to it
+  removing-<name>   perhaps half gone
+  damaged-<step>    set aside, for a look at the damage
 
 One process writes into a directory; any number read, and those change nothing in it.
 """
@@ -52,7 +52,7 @@ OVERHEAD = 1 << 20  # bytes of a checkpoint that are not its arrays, at most; an
 
 
 class Checkpoint(NamedTuple):
-  """What a run needs to go on, or to act; every leaf is an array."""
+  """The arrays that a run needs to go on, or to act."""
 
   state: TrainState
   statistics: Any  # how observations and returns of the run's data are scaled; a pytree of arrays
@@ -133,7 +133,7 @@ class Checkpoints:
 
     Args:
       step: updates done, from 0 up.
-      checkpoint: what to save.
+      checkpoint: the arrays.
       score: of an evaluation; one that is not finite is none.
       progress: JSON values, which `restore` hands back.
 
@@ -191,9 +191,9 @@ class Checkpoints:
 
     Args:
       like: leaves with the shapes and dtypes to expect.
-      step: which.
+      step: of the checkpoint.
       may_differ: names of the identity that are not compared.
-      with_data: whether to hand back what the source has collected; if not, `like` has none.
+      with_data: whether to restore the data of the source; if not, `like` has none.
 
     Raises:
       FileNotFoundError: there is none.
@@ -223,7 +223,7 @@ class Checkpoints:
     return target
 
   def remove_unfinished(self) -> None:
-    """Undoes or finishes what killed processes left half done; for the one process that writes."""
+    """Undoes or finishes the saves and removals of killed processes; for the one process that writes."""
     for replaced in self._directory.glob(f"{REPLACED}*"):
       step = replaced.name.removeprefix(REPLACED)
       if self._path(step).exists():
@@ -382,7 +382,7 @@ def _is_step(name: str) -> bool:
 
 
 def _remove(path: Path) -> None:
-  """Removes a checkpoint, in such a way that its name stands for all of it or nothing."""
+  """Removes a checkpoint; at each moment its name stands for all of it or nothing."""
   removing = path.with_name(f"{REMOVING}{path.name}")
   shutil.rmtree(removing, ignore_errors=True)
   with suppress(OSError):
