@@ -72,13 +72,13 @@ class Agent:
     first: bool = False,
     key: Key | None = None,
   ) -> tuple[np.ndarray, Adapted]:
-    """The action in [-1, 1]^A, and what the agent adapted to goes on as.
+    """The action in [-1, 1]^A, and the adapted agent for the next step.
 
     Args:
       adapted: of `adapt` or `prior`, or of the step before.
       observation: `[O]`, as the environment gives it.
       action: the action before, for agents with memory; zero if not given.
-      reward: that it brought.
+      reward: of the action before.
       first: whether an episode begins.
       key: draws a sample; without it the action is the mode of the policy.
     """
