@@ -28,7 +28,7 @@ from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online, reco
 from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.sources.recorded import recorded
 from macaw_jax.training.run_directory import DATASET, SUPPORT
-from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition
+from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition, no_prior
 
 from .configuration import RECORDED_FIELDS, settings_of
 from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
@@ -76,7 +76,13 @@ class Examined:
 
   @cached_property
   def algorithm(self) -> Algorithm:
-    """The algorithm as configured, for its `support_parts` and `consecutive_rows`."""
+    """The algorithm as configured, for its properties alone: it is made while JAX traces, which asks for no device."""
+    made: list[Algorithm] = []
+    jax.eval_shape(lambda: made.append(self.make_algorithm()))
+    return made[0]
+
+  def make_algorithm(self) -> Algorithm:
+    """The algorithm as configured."""
     return make_algorithm(self.config.algorithm.name, self.problem, settings_of(self.config))
 
   def sizes(self, tasks: Iterable[int]) -> dict[int, int]:
@@ -188,8 +194,13 @@ def _consecutive_rows(examined: Examined) -> Iterator[str]:
 
 
 def _update_on_shapes(examined: Examined) -> Iterator[str]:
-  """The error of an update on batches of the configured sizes, found without computing it."""
+  """The error of an update on batches of the configured sizes, found without computing it.
+
+  Agents without a belief about tasks take supports of any size, and tracing hundreds of their inner steps takes long.
+  """
   config, problem = examined.config, examined.problem
+  if examined.algorithm.prior is no_prior:
+    return
 
   def rows(size: int) -> Transition:
     zeros = partial(jnp.zeros, (examined.tasks_per_update, size))
@@ -198,7 +209,7 @@ def _update_on_shapes(examined: Examined) -> Iterator[str]:
     return Transition(observation, action, zeros(), observation, zeros(), zeros(), zeros(), observation, zeros())
 
   def update() -> object:
-    algorithm, key = examined.algorithm, jax.random.key(0)
+    algorithm, key = examined.make_algorithm(), jax.random.key(0)
     index = jnp.arange(examined.tasks_per_update)
     batch = TaskBatch(rows(config.training.support_size), rows(config.training.query_size), index)
     return algorithm.update(algorithm.init(key), batch, key)

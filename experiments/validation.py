@@ -149,11 +149,10 @@ def values_of_grid(examined: Any) -> Iterator[str]:
   config = examined.config
   name, settings = config.algorithm.name, settings_of(config)
   for setting, values in parse_grid(config.population.grid, config.algorithm).items():
-    if not can_be_traced(name, ANY_PROBLEM, settings, setting):
+    refusals = [refusal_of(name, ANY_PROBLEM, with_values(settings, {setting: value})) for value in values]
+    yield from (f"config.population.grid: {refusal}" for refusal in refusals if refusal)
+    if not any(refusals) and not can_be_traced(name, ANY_PROBLEM, settings, setting):
       yield f"config.population.grid: {shared(f'algorithm.{setting}', flatten(settings)[setting])}"
-    for value in values:
-      if refusal := refusal_of(name, ANY_PROBLEM, with_values(settings, {setting: value})):
-        yield f"config.population.grid: {refusal}"
 
 
 def values_of_variants(examined: Any) -> Iterator[str]:
