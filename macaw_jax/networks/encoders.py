@@ -15,9 +15,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.networks.linen import forward, init_params
+from macaw_jax.networks.linen import as_network
 from macaw_jax.networks.mlp import MLP
-from macaw_jax.types import Array, Key, Network, Params
+from macaw_jax.types import Array, Key, Network
 
 OUTPUT_BOUND = 3e-3
 SMALLEST_VARIANCE = 1e-7  # Precisions of up to 1e7 add up in float32 without overflow.
@@ -47,16 +47,7 @@ def transition_encoder(input_size: int, output_size: int, hidden_sizes: Sequence
     A network whose `apply(params, features [..., F])` gives `[..., output_size]`.
   """
   output_layer = functools.partial(nn.Dense, kernel_init=_small_uniform, bias_init=_small_uniform)
-  module = MLP((*hidden_sizes, output_size), output_layer=output_layer)
-
-  def init(key: Key) -> Params:
-    return init_params(module, key, jnp.zeros((1, input_size)))
-
-  def apply(params: Params, features: Array) -> Array:
-    outputs: Array = forward(module, params, features)
-    return outputs
-
-  return Network(init, apply)
+  return as_network(MLP((*hidden_sizes, output_size), output_layer=output_layer), input_size)
 
 
 def gaussian_factors(outputs: Array) -> Gaussian:
