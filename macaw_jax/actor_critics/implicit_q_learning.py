@@ -25,8 +25,8 @@ from macaw_jax.actor_critics.actor_critic import (
 )
 from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part, require
 from macaw_jax.losses.advantage_weighting import exponential_weights, weighted_negative_log_likelihood
-from macaw_jax.losses.implicit_q import expectile_loss
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
+from macaw_jax.losses.values import expectile_loss
 from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition

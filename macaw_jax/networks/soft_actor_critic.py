@@ -45,7 +45,8 @@ def squashed_gaussian_policy(
 def twin_critic(input_size: int, action_size: int, hidden_sizes: Sequence[int]) -> Network:
   """Two independent action-value functions Q_j(s, a) on inputs of sizes I and A, evaluated together.
 
-  `apply(params, inputs [..., I], actions [..., A])` gives values `[2, ...]`; leaves of `params` have a leading axis of 2.
+  `apply(params, inputs [..., I], actions [..., A])` gives values `[2, ...]`; leaves of `params` have a leading axis of
+  two.
   """
   network = as_network(MLP((*hidden_sizes, 1)), input_size + action_size)
 

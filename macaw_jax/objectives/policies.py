@@ -5,6 +5,7 @@ The value network only judges here: no gradient of these losses reaches it. A po
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import jax
@@ -51,7 +52,7 @@ def advantage_weighted_regression(
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     del key
-    weights = weigh(advantage(params, batch), batch.mask)
+    weights = weigh(advantage(params, batch), mask=batch.mask)
     log_prob = policy.log_prob(params[PART], batch.observation, batch.action)
     error = weighted_negative_log_likelihood(log_prob, weights, batch.mask)
     return error, {"policy_loss": error, "largest_weight": jnp.max(weights)}
@@ -90,18 +91,9 @@ def macaw_policy_loss(
   """L_AWR + coefficient L_ADV (Mitchell et al. 2021, equation 3), in one pass through the policy's trunk.
 
   Equal to `add(advantage_weighted_regression(...), scale(coefficient, advantage_regression(...)))`. Two losses make
-  two backward passes through the trunk that they share, and meta-training differentiates both of them again.
-
-  Args:
-    policy: With an advantage head.
-    advantage: A(s, a), under a stop-gradient.
-    coefficient: Reads the weight of the advantage regression from the params.
-    temperature: See `advantage_weights`.
-    max_weight: Likewise.
-    normalise: Likewise.
-
-  Raises:
-    ValueError: for a policy without an advantage head, or weights that `advantage_weighted_regression` refuses.
+  two backward passes through the trunk that they share, and meta-training differentiates both of them again. The
+  coefficient is read from the params. Raises ValueError for a policy without an advantage head, or for weights that
+  `advantage_weighted_regression` refuses.
   """
   if policy.log_prob_and_advantage is None:
     raise ValueError("advantage regression needs a policy with an advantage head")
@@ -111,7 +103,7 @@ def macaw_policy_loss(
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     del key
     target = jax.lax.stop_gradient(advantage(params, batch))
-    weights = weigh(target, batch.mask)
+    weights = weigh(target, mask=batch.mask)
     log_prob, prediction = log_prob_and_advantage(params[PART], batch.observation, batch.action)
     policy_error = weighted_negative_log_likelihood(log_prob, weights, batch.mask)
     head_error = squared_error(prediction, target, batch.mask)
@@ -132,12 +124,8 @@ def behaviour_cloning(policy: Policy) -> LossFn:
   return loss
 
 
-def _weighting(temperature: float, max_weight: float, normalise: bool) -> Callable[[Array, Array | None], Array]:
+def _weighting(temperature: float, max_weight: float, normalise: bool) -> Callable[..., Array]:
   """`advantage_weights` with these arguments. Raises ValueError for those that make no sense."""
   check_positive(temperature=temperature)
   require(max_weight >= 1, f"max_weight={max_weight} must be at least 1")
-
-  def weigh(advantages: Array, mask: Array | None) -> Array:
-    return advantage_weights(advantages, temperature=temperature, max_weight=max_weight, normalise=normalise, mask=mask)
-
-  return weigh
+  return partial(advantage_weights, temperature=temperature, max_weight=max_weight, normalise=normalise)
