@@ -17,11 +17,12 @@ import jax.numpy as jnp
 
 from macaw_jax.actor_critics.actor_critic import (
   ActorCritic,
+  LossKeys,
   MakeActorCritic,
   act_with,
+  bellman_loss,
   beside,
   latent_policy,
-  state_value_critic_loss,
 )
 from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part, require
 from macaw_jax.losses.advantage_weighting import exponential_weights, weighted_negative_log_likelihood
@@ -68,21 +69,21 @@ def iql(
     policy = latent_policy(problem, latent_size, hidden_sizes)
     critic = twin_critic(input_size, problem.action_size, hidden_sizes)
     value = value_network(input_size, hidden_sizes, layer="dense")
-    critic_loss = state_value_critic_loss(problem, critic, value, value_part="value", reward_scale=reward_scale)
+
+    def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
+      return value.apply(params["value"], inputs)
 
     def best_known(params: dict[str, Params], inputs: Array, batch: Transition) -> Array:
       """min_j Qbar_j(s, a, z), under a stop-gradient: [T, B]."""
       return jax.lax.stop_gradient(jnp.min(critic.apply(params["target_critic"], inputs, batch.action), axis=0))
 
     def value_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-      del key
       inputs = beside(batch.observation, params[LATENT])
       prediction = value.apply(params["value"], inputs)
       loss = expectile_loss(best_known(params, inputs, batch) - prediction, expectile)
       return loss, {"value_loss": loss, "mean_value": jnp.mean(prediction)}
 
     def policy_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-      del key
       inputs = beside(batch.observation, params[LATENT])
       advantage = best_known(params, inputs, batch) - value.apply(params["value"], inputs)
       weights = exponential_weights(advantage, temperature=temperature, max_weight=max_weight)
@@ -93,7 +94,11 @@ def iql(
 
     return ActorCritic(
       init={"critic": critic.init, "value": value.init, "policy": policy.init},
-      losses={"critic_loss": critic_loss, "value_loss": value_loss, "policy_loss": policy_loss},
+      losses={
+        "critic_loss": bellman_loss(problem, critic, next_value, reward_scale=reward_scale),
+        "value_loss": value_loss,
+        "policy_loss": policy_loss,
+      },
       trains=TRAINS,
       targets={"target_critic": "critic"},
       act=act_with(policy),
