@@ -1,6 +1,6 @@
-"""An agent evaluated on splits of tasks by a protocol: what a run, or a script, calls now and then."""
+"""An agent evaluated on splits of tasks by a protocol, as a run or a script calls it now and then."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,10 +31,10 @@ class Split(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-  """What an evaluation of one agent gives."""
+  """The rows of an evaluation of one agent, and an episode to show."""
 
   rows: list[Row]
-  episode: tuple[State, Task] | None = None  # an adapted episode on the first task, where there is one to show
+  episode: tuple[State, Task] | None = None  # an adapted one on the first task, where there is one
 
 
 Evaluate = Callable[[Params, Statistics, Key], Evaluated]
@@ -61,7 +61,7 @@ def offline(
     support: whose episodes the data are, a name in `PROTOCOLS`.
     support_size: transitions that an adaptation sees.
     episodes: of each task, before adaptation and after.
-    order: how the rows of a support are drawn.
+    order: how the rows of a support are drawn, a name in `SUPPORT_ORDERS`.
     engine: that steps MuJoCo bodies.
   """
   protocol = make_offline_protocol(
@@ -103,10 +103,10 @@ def online(
     algorithm: adapts and acts.
     family: where episodes are run.
     splits: of tasks; what is recorded of them is not read.
-    discount: of the returns in supports.
-    repetitions: of it all in each task.
+    discount: gamma of the supports' Monte-Carlo returns.
+    repetitions: independent ones of the whole protocol in each task.
     num_episodes: K, episodes of experience before the last score.
-    exploration_episodes: episodes that the prior acts.
+    exploration_episodes: episodes that the prior acts in; PEARL's k_exp.
     engine: that steps MuJoCo bodies.
   """
   protocol = make_online_protocol(
@@ -147,7 +147,7 @@ def on_policy(
     support_episodes: that each inner step sees.
     episodes: that count, before adaptation and after.
     inner_steps: of adaptation.
-    horizon: steps of an episode; the family's if not given.
+    horizon: steps of an episode that nothing ends sooner; the family's if not given.
     engine: that steps MuJoCo bodies.
   """
   protocol = make_on_policy_protocol(
@@ -172,12 +172,15 @@ def _evaluated(splits: Sequence[Split], evaluations: Sequence[Evaluation], proto
   for split, evaluation in zip(splits, evaluations, strict=True):
     rows += make_rows(
       evaluation,
+      stages,
       protocol=protocol,
       split=split.name,
       indices=split.indices,
-      tasks=parameters_of(split.tasks, len(split.indices)),
+      tasks=[
+        {name: np.asarray(values)[index].tolist() for name, values in split.tasks.items()}
+        for index in range(len(split.indices))
+      ],
       references=split.references,
-      **stages._asdict(),
     )
   states = evaluations[0].states
   first = partial(jax.tree.map, lambda leaf: leaf[0])
@@ -195,8 +198,3 @@ def recorded_split(
   entries = [manifest.tasks[index].reference_returns for index in indices]
   references = tuple((entry["random"], entry["expert"]) for entry in entries)
   return Split(name, tuple(indices), tasks_of(manifest, family, indices), references, data)
-
-
-def parameters_of(tasks: Task, num_tasks: int) -> list[Mapping[str, Any]]:
-  """The parameters of each task as plain numbers, by name."""
-  return [{name: np.asarray(values)[index].tolist() for name, values in tasks.items()} for index in range(num_tasks)]
