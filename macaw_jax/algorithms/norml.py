@@ -54,7 +54,6 @@ def advantage_weighted_likelihood(
   """
 
   def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
-    del key
     now = policy_log_prob(policy, params, episodes)
 
     def learned() -> Array:

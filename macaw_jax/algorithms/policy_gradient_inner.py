@@ -7,7 +7,7 @@ Advantages are those of `generalised_advantage` over a value fitted to the episo
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from macaw_jax.adaptation.policy_gradient_step import policy_gradient_step
 from macaw_jax.hyperparameters import check_finite, check_not_negative, check_shares, check_sizes, part
@@ -26,13 +26,8 @@ class Inner(NamedTuple):
   adaptation: Adaptation
 
 
-class MakeInner(Protocol):
-  """`(problem, learn_step_sizes=False, first_order=False) -> Inner`: what is learned of the steps is for the caller."""
-
-  def __call__(
-    self, problem: Problem, *, learn_step_sizes: bool | Array = False, first_order: bool | Array = False
-  ) -> Inner:
-    """The inner steps on a problem."""
+MakeInner = Callable[..., Inner]
+"""`(problem, learn_step_sizes=False, first_order=False) -> Inner`: what is learned of the steps is for the caller."""
 
 
 @part

@@ -77,7 +77,6 @@ def policy_loss(policy: GaussianPolicy, advantage: OfEpisodes, *, clip: float | 
   """
 
   def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
-    del key
     now = policy_log_prob(policy, params, episodes)
     then = now if episodes.behaviour is None else log_prob(episodes.behaviour, episodes.action)
     if clip is None:
@@ -127,7 +126,6 @@ def surrogate_loss(
     return log_prob_surrogate(now, advantage(episodes), episodes.mask)
 
   def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
-    del key
     return -masked_mean(terms(episodes, policy_log_prob(policy, params, episodes)), episodes.mask), {}
 
   return loss

@@ -6,7 +6,6 @@ The value network only judges here: no gradient of these losses reaches it. A po
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +24,8 @@ Advantage = Callable[[dict[str, Params], Transition], Array]
 PART = "policy"  # the part that holds a policy's parameters
 
 
-class MakePolicyLoss(Protocol):
-  """`(policy, advantage, temperature=, max_weight=) -> loss`; `advantage_weighted_regression` is one."""
-
-  def __call__(self, policy: Policy, advantage: Advantage, *, temperature: float, max_weight: float) -> LossFn:
-    """The loss of the part `policy`."""
+MakePolicyLoss = Callable[..., LossFn]
+"""`(policy, advantage, temperature=, max_weight=) -> loss`; `advantage_weighted_regression` is one."""
 
 
 def advantage(value: Network, target: Target, part: str = "value") -> Advantage:
@@ -51,7 +47,6 @@ def advantage_weighted_regression(
   weigh = _weighting(temperature, max_weight, normalise)
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
     weights = weigh(advantage(params, batch), mask=batch.mask)
     log_prob = policy.log_prob(params[PART], batch.observation, batch.action)
     error = weighted_negative_log_likelihood(log_prob, weights, batch.mask)
@@ -71,7 +66,6 @@ def advantage_regression(policy: Policy, advantage: Advantage) -> LossFn:
   predict = policy.advantage
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
     target = jax.lax.stop_gradient(advantage(params, batch))
     error = squared_error(predict(params[PART], batch.observation, batch.action), target, batch.mask)
     return error, {"advantage_loss": error}
@@ -101,7 +95,6 @@ def macaw_policy_loss(
   weigh = _weighting(temperature, max_weight, normalise)
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
     target = jax.lax.stop_gradient(advantage(params, batch))
     weights = weigh(target, mask=batch.mask)
     log_prob, prediction = log_prob_and_advantage(params[PART], batch.observation, batch.action)
@@ -117,7 +110,6 @@ def behaviour_cloning(policy: Policy) -> LossFn:
   """L_BC = mean(-log pi(a | s)): imitation of the behaviour policy."""
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
     error = -masked_mean(policy.log_prob(params[PART], batch.observation, batch.action), batch.mask)
     return error, {"policy_loss": error}
 
