@@ -51,7 +51,7 @@ def iql(
     hidden_sizes: Widths of the hidden layers of every network.
     tau: Share of a part that enters its target network at each update.
     reward_scale: kappa, on the rewards of the Bellman target alone. Data are scaled such that returns have size one.
-    expectile: Of the state values, in (0, 1); above one half they favour good actions.
+    expectile: Expectile of the state values, in (0, 1); above one half they favour good actions.
     temperature: How much a better action counts, in units of kappa times the return.
     max_weight: Upper bound of a row's weight, at least one.
 

@@ -199,8 +199,8 @@ def context_optimizers(
   """One optimiser for each part, with one learning rate for the actor-critic and one for the encoder.
 
   Args:
-    agent_learning_rate: Of the actor-critic.
-    encoder_learning_rate: Of the encoder's parts.
+    agent_learning_rate: Learning rate of the actor-critic.
+    encoder_learning_rate: Learning rate of the encoder's parts.
     encoder_steps: Updates after which the embedding of a transition stands still; None trains it throughout. The
       running scale of its features goes on, by less and less. In `corro` the aggregator goes on as well, and so does
       the scale of the latents, which never settles: it reaches back 100 updates.

@@ -85,8 +85,8 @@ def contrastive_encoder(
   """CORRO's encoder.
 
   Args:
-    latent_size: Of z.
-    hidden_sizes: Of the network that embeds a transition.
+    latent_size: L, the size of z.
+    hidden_sizes: Hidden layers of the network that embeds a transition.
     next_observation: Whether it sees s' - s beside (s, a, r).
     negatives: Where other outcomes come from: 'reward_noise' for tasks that differ in rewards, 'generator' for any
       whose data overlap in states and actions.
@@ -94,8 +94,8 @@ def contrastive_encoder(
     reward_noise: Standard deviation of the noise, in standard deviations of the rewards.
     contrastive_temperature: By which likenesses are divided in the contrast.
     queries_per_task: Transitions of a task that an update contrasts; at most half of its support.
-    generator_latent_size: Of the autoencoder.
-    generator_hidden_sizes: Of its encoder and of its decoder.
+    generator_latent_size: Size of the autoencoder's latent.
+    generator_hidden_sizes: Hidden layers of its encoder, and of its decoder.
 
   Raises:
     ValueError: for a setting outside its range.

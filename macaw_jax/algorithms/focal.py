@@ -50,11 +50,11 @@ def metric_encoder(
   """FOCAL's encoder.
 
   Args:
-    latent_size: Of z.
-    hidden_sizes: Of the network that embeds a transition.
+    latent_size: L, the size of z.
+    hidden_sizes: Hidden layers of the network that embeds a transition.
     next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
-    metric_weight: Of the metric loss. Without another loss beside it, it matters for Adam's rounding alone; 0 leaves
-      the encoder as it is.
+    metric_weight: Weight of the metric loss. Without another loss beside it, it matters for Adam's rounding alone; 0
+      leaves the encoder as it is.
     repulsion: beta in beta / (d + epsilon) for two tasks whose latents have the mean squared distance d.
     repulsion_offset: epsilon in it.
 

@@ -59,8 +59,8 @@ def belief_encoder(
   """PEARL's encoder.
 
   Args:
-    latent_size: Of z.
-    hidden_sizes: Of the network that makes a factor of a transition.
+    latent_size: L, the size of z.
+    hidden_sizes: Hidden layers of the network that makes a factor of a transition.
     next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
     kl_weight: lambda. Rewards are scaled such that returns have size one and then by `reward_scale`: on fixed data at
       0.1, PEARL's own weight, the divergence outweighed the Bellman error that tells tasks apart.

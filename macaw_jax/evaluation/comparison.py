@@ -224,7 +224,7 @@ def _test_tasks(run: FinishedRun, protocol: str) -> list[int]:
 
 
 def _settings(run: FinishedRun) -> dict[str, Any]:
-  """What makes a run the same as others but for the seed, by dotted names."""
+  """The settings that runs of one group share, by dotted names."""
   compared = {name: value for name, value in run.config.items() if name not in NOT_COMPARED}
   settings = flatten(compared) | {ALGORITHM: run.algorithm, VARIANT: run.variant or None}
   # A field that says nothing is as one that is not there.

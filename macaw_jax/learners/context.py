@@ -116,7 +116,7 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
 
   Args:
     learner: The pieces.
-    optimizers: Of each part that a loss trains.
+    optimizers: One for each part that a loss trains.
 
   Raises:
     ValueError: losses and table, table and parts, or trained parts and optimisers do not name the same.

@@ -83,7 +83,7 @@ def policy_loss(policy: GaussianPolicy, advantage: OfEpisodes, *, clip: float | 
       terms = ratio_objective(now, then, advantage(episodes))
     else:
       terms = clipped_ratio_objective(now, then, advantage(episodes), clip)
-    return -masked_mean(terms, episodes.mask), {}  # Of ratio 1 and centred advantages the loss is zero: no metric.
+    return -masked_mean(terms, episodes.mask), {}  # At ratio 1, with centred advantages, the loss is zero: no metric.
 
   return loss
 
