@@ -14,7 +14,7 @@ from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import State, Task, TaskFamily
 from macaw_jax.envs.rollout import Engine
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol, on_policy_stages
-from macaw_jax.evaluation.online import NUM_EPISODES, make_online_protocol, online_stages
+from macaw_jax.evaluation.online import NUM_EPISODES, OnlineProtocol, make_online_protocol, online_stages
 from macaw_jax.evaluation.protocols import PROTOCOLS, make_offline_protocol, offline_stages
 from macaw_jax.evaluation.rows import Evaluation, Row, Stages, make_rows
 from macaw_jax.types import Algorithm, Key, Params
@@ -119,12 +119,7 @@ def online(
     engine=engine,
   )
 
-  def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
-    evaluations = [protocol(params, statistics, split.tasks, key) for split in splits]
-    stages = online_stages(algorithm, family.horizon, num_episodes)
-    return _evaluated(splits, evaluations, PROTOCOLS["online"], stages)
-
-  return evaluate
+  return _on_each(splits, protocol, PROTOCOLS["online"], online_stages(algorithm, family.horizon, num_episodes))
 
 
 def on_policy(
@@ -160,9 +155,15 @@ def on_policy(
     engine=engine,
   )
 
+  return _on_each(splits, protocol, PROTOCOLS["on_policy"], on_policy_stages(support_episodes, inner_steps))
+
+
+def _on_each(splits: Sequence[Split], protocol: OnlineProtocol, name: str, stages: Stages) -> Evaluate:
+  """A protocol whose support is the agent's own, on each split."""
+
   def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
     evaluations = [protocol(params, statistics, split.tasks, key) for split in splits]
-    return _evaluated(splits, evaluations, PROTOCOLS["on_policy"], on_policy_stages(support_episodes, inner_steps))
+    return _evaluated(splits, evaluations, name, stages)
 
   return evaluate
 
