@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes
 from macaw_jax.losses.soft_actor_critic import squash
 from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy
@@ -52,6 +53,13 @@ class ActorCritic(NamedTuple):
 
 MakeActorCritic = Callable[[Problem, int], ActorCritic]
 """`(problem, latent_size) -> actor-critic`."""
+
+
+def check_common(*, hidden_sizes: Sequence[int], tau: float, reward_scale: float) -> None:
+  """Raises ValueError for a setting that all actor-critics have, if it is outside its range."""
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_shares(tau=tau)
+  check_positive(reward_scale=reward_scale)
 
 
 class LossKeys(NamedTuple):

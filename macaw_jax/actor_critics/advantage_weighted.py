@@ -19,11 +19,12 @@ from macaw_jax.actor_critics.actor_critic import (
   act_with,
   bellman_loss,
   beside,
+  check_common,
   latent_policy,
   sample_action,
   split_loss_key,
 )
-from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part
+from macaw_jax.hyperparameters import check_positive, part
 from macaw_jax.losses.advantage_weighting import softmax_weights, weighted_negative_log_likelihood
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
 from macaw_jax.networks.soft_actor_critic import twin_critic
@@ -51,9 +52,8 @@ def awac(
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(tau=tau)
-  check_positive(reward_scale=reward_scale, temperature=temperature)
+  check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
+  check_positive(temperature=temperature)
 
   def make(problem: Problem, latent_size: int) -> ActorCritic:
     policy = latent_policy(problem, latent_size, hidden_sizes)

@@ -22,9 +22,10 @@ from macaw_jax.actor_critics.actor_critic import (
   act_with,
   bellman_loss,
   beside,
+  check_common,
   latent_policy,
 )
-from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part, require
+from macaw_jax.hyperparameters import check_positive, part, require
 from macaw_jax.losses.advantage_weighting import exponential_weights, weighted_negative_log_likelihood
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
 from macaw_jax.losses.values import expectile_loss
@@ -58,9 +59,8 @@ def iql(
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(tau=tau)
-  check_positive(reward_scale=reward_scale, temperature=temperature)
+  check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
+  check_positive(temperature=temperature)
   require((expectile > 0.0) & (expectile < 1.0), f"expectile={expectile} must lie between 0 and 1")
   require(max_weight >= 1.0, f"max_weight={max_weight} must be at least 1")
 

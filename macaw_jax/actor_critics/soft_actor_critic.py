@@ -23,11 +23,12 @@ from macaw_jax.actor_critics.actor_critic import (
   act_with,
   bellman_loss,
   beside,
+  check_common,
   latent_policy,
   sample_action,
   split_loss_key,
 )
-from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part
+from macaw_jax.hyperparameters import part
 from macaw_jax.losses.soft_actor_critic import actor_loss, policy_regularisation, state_value_loss
 from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.networks.value import value_network
@@ -53,9 +54,7 @@ def sac(
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(tau=tau)
-  check_positive(reward_scale=reward_scale)
+  check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
 
   def make(problem: Problem, latent_size: int) -> ActorCritic:
     return soft_actor_critic(problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale)
