@@ -33,7 +33,6 @@ DERIVED = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "subtree_com")
 # The root 1.4 m above the floor and every joint at zero: two degrees beyond the limit of the knees.
 UPRIGHT = np.array([0.0, 0.0, 1.4, 1.0] + [0.0] * 20, np.float32)
 ROOT_BODY = 1  # Its subtree is the whole body.
-HEALTHY_HEIGHT = (1.0, 2.0)
 PROGRESS_WEIGHT = 0.25
 CONTROL_PER_ACTION = 0.4  # The published motors take [-0.4, 0.4].
 CONTROL_COST = 0.1
@@ -104,5 +103,5 @@ def contact_cost(state: Physics) -> Array:
 def fallen(task: Task, state: Physics) -> Array:
   """Whether the root's height is outside [1, 2] metres."""
   del task
-  low, high = HEALTHY_HEIGHT
-  return jnp.logical_not((state.qpos[2] >= low) & (state.qpos[2] <= high))  # true for nan too
+  height = state.qpos[2]
+  return jnp.logical_not((height >= 1.0) & (height <= 2.0))  # true for nan too

@@ -104,24 +104,20 @@ def observe(task: Task, state: Array) -> Array:
 def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
   del state, action
-  return -_distance(next_state, task["goal"])
+  return -jnp.linalg.norm(next_state - task["goal"])
 
 
 def sparse_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """One minus the distance from the next position to the goal where that is at most 0.2, else zero."""
   del state, action
-  distance = _distance(next_state, task["goal"])
+  distance = jnp.linalg.norm(next_state - task["goal"])
   return jnp.where(distance <= REACH, 1.0 - distance, 0.0)
 
 
 def wind_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to (1, 0)."""
   del task, state, action
-  return -_distance(next_state, jnp.array(WIND_GOAL))
-
-
-def _distance(position: Array, goal: Array) -> Array:
-  return jnp.sqrt(jnp.sum((position - goal) ** 2))
+  return -jnp.linalg.norm(next_state - jnp.array(WIND_GOAL))
 
 
 def _family(

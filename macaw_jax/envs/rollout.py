@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.envs.engines import Engine, check_engine, with_compiled_physics
+from macaw_jax.envs.engines import Engine, with_compiled_physics
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, State, Task, TaskFamily
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.types import Array, Key, TimeStep, Trajectory
@@ -53,7 +53,6 @@ def make_rollout(family: TaskFamily, act: Act, engine: Engine = "native") -> Rol
   Raises:
     ValueError: there is no such engine.
   """
-  check_engine(engine)
   if isinstance(family.dynamics, MujocoDynamics) and engine == "native":
     return _native_rollout(family, family.dynamics, act)
   return _compiled_rollout(with_compiled_physics(family, engine), act)
