@@ -31,8 +31,7 @@ class RolloutFn(Protocol):
       params: what `act` takes, shared by the episodes.
       adapted: what adaptation changed, leaves `[N, ...]`; before adaptation, draws of `Algorithm.prior`.
       tasks: the family's task of each episode, leaves `[N, ...]`.
-      key: decides the starts and, for a stochastic policy, the actions. Episode i depends on the key and on i,
-        not on the episodes beside it.
+      key: decides the starts and, for a stochastic policy, the actions. Episode i depends on the key and on i alone.
       deterministic: whether the policy acts by its mode (`act` receives no key).
     """
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes, next_observations
+from macaw_jax.data.dataset import Episodes, next_observations, task_name
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
@@ -50,11 +50,11 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
   Raises:
     DatasetError: the directory exists or cannot be written.
   """
-  digits = max(2, len(str(len(manifest.tasks) - 1)))
   with new_directory(Path(directory)) as partial:
     for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
+      path = partial / f"{task_name(index, len(manifest.tasks))}.hdf5"
       attributes = common_attributes(entry.parameters, manifest.discount)
-      write_hdf5(partial / f"task_{index:0{digits}d}.hdf5", _arrays(episodes), {"": attributes}, compression="gzip")
+      write_hdf5(path, _arrays(episodes), {"": attributes}, compression="gzip")
 
 
 def _arrays(episodes: Episodes) -> dict[str, np.ndarray]:

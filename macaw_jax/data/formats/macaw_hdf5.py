@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes, discounted_returns, next_observations
+from macaw_jax.data.dataset import Episodes, discounted_returns, next_observations, task_name
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
@@ -58,10 +58,9 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
   Raises:
     DatasetError: the directory exists or cannot be written.
   """
-  digits = max(2, len(str(len(manifest.tasks) - 1)))
   with new_directory(Path(directory)) as partial:
     for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
-      name = f"task_{index:0{digits}d}"
+      name = task_name(index, len(manifest.tasks))
       attributes = common_attributes(entry.parameters, manifest.discount)
       write_hdf5(partial / f"{name}.hdf5", _arrays(episodes, manifest.discount), {"": attributes}, compression="lzf")
       numbers = json.loads(json.dumps(dict(entry.parameters)))

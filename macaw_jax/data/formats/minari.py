@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.dataset import Episodes, task_name
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import given_paths, natural_order, read_bytes, short
@@ -46,14 +46,13 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
   Raises:
     DatasetError: the directory exists or cannot be written.
   """
-  digits = max(2, len(str(len(manifest.tasks) - 1)))
   family = re.sub(r"[^A-Za-z0-9]+", "-", manifest.family).strip("-") or "family"
   with new_directory(Path(directory)) as partial:
     (partial / "macaw" / family).mkdir(parents=True)
     for namespace in ("macaw", f"macaw/{family}"):
       (partial / namespace / _NAMESPACE).write_text("{}")
     for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
-      dataset_id = f"macaw/{family}/task-{index:0{digits}d}-v0"
+      dataset_id = f"macaw/{family}/{task_name(index, len(manifest.tasks)).replace('_', '-')}-v0"
       data = partial / dataset_id / "data"
       data.mkdir(parents=True)
       arrays, attributes = _arrays(episodes)
