@@ -289,7 +289,7 @@ def _check_request(
   skip: int,
 ) -> None:
   def is_integer(value: Any, least: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
   size, part = transitions_per_task, (quality, transitions_per_task)
   unknown = [task for task in tasks if not (is_integer(task, 0) and task < len(manifest.tasks))]

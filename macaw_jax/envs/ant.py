@@ -37,15 +37,12 @@ CONTROL_SECONDS = 0.05  # FRAME_SKIP physics steps of 0.01 s
 WITH_CONTACTS = MujocoDynamics(XML_PATH, FRAME_SKIP, derived=("cfrc_ext",))
 # The torso 0.75 m above the floor and every joint at zero, where the ankles' limits (30 to 70 degrees) push at once.
 UPRIGHT = np.array([0.0, 0.0, 0.75, 1.0] + [0.0] * 11, np.float32)
-CONTACT_COST = 5e-4
-SURVIVAL_BONUS = 1.0
 TASK_SEED = 1337
 
 NUM_DIRECTIONS = 50
 TEST_DIRECTIONS = (6, 17, 23, 30, 41)  # of the published split
 NUM_GOALS = 180
 NUM_TEST_GOALS = 30
-GOAL_RADIUS = 3.0  # metres
 
 
 def reset(task: Task, key: Key) -> Physics:
@@ -82,7 +79,7 @@ def direction_reward(task: Task, state: Physics, action: Array, next_state: Phys
   """Velocity along the direction, less the costs of action and contact, plus the survival bonus."""
   chex.assert_shape(action, (8,))
   velocity = progress(task, state, action, next_state)
-  return velocity - 0.5 * jnp.sum(action**2) - contact_cost(next_state) + SURVIVAL_BONUS
+  return velocity - 0.5 * jnp.sum(action**2) - contact_cost(next_state) + 1.0
 
 
 def goal_reward(task: Task, state: Physics, action: Array, next_state: Physics) -> Array:
@@ -95,7 +92,7 @@ def goal_reward(task: Task, state: Physics, action: Array, next_state: Physics) 
 
 def contact_cost(state: Physics) -> Array:
   """0.0005 sum(clip(contact forces and torques, -1, 1)^2), []."""
-  return CONTACT_COST * jnp.sum(_contact_forces(state) ** 2)
+  return 5e-4 * jnp.sum(_contact_forces(state) ** 2)
 
 
 def fallen(task: Task, state: Physics) -> Array:
@@ -120,7 +117,7 @@ def ant_goal() -> TaskFamily:
   """Walk to a place uniform in a disc of 3 m: 150 goals to train, 30 to test."""
   random = np.random.RandomState(TASK_SEED)
   angle = random.uniform(0.0, 2.0 * np.pi, NUM_GOALS)
-  radius = GOAL_RADIUS * np.sqrt(random.uniform(0.0, 1.0, NUM_GOALS))
+  radius = 3.0 * np.sqrt(random.uniform(0.0, 1.0, NUM_GOALS))
   goals = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
   split = hold_out(NUM_GOALS, range(NUM_GOALS - NUM_TEST_GOALS, NUM_GOALS))
   return _ant_family(

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.episodes import join_episodes
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import given_paths, list_directory, natural_order, read_bytes, short
 from macaw_jax.data.formats.gather import SourceTask, gather
@@ -65,17 +66,16 @@ def _read_task(directory: Path, options: ReadOptions) -> SourceTask:
     raise DatasetError(f"{directory}: expected files trj_evalsample<k>_step<s>.npy, found none")
   parts: list[Episodes] = []
   for step, _, path in files:
-    parts.append(_read_episode(path, step, parts[0] if parts else None))
+    parts.append(_read_episode(path, step, *parts[:1]))
     check_lengths(parts[-1], options, str(path))
-  episodes = Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-  return SourceTask(str(directory), tuple(path for _, _, path in files), episodes, options.discount)
+  return SourceTask(str(directory), tuple(path for _, _, path in files), join_episodes(parts), options.discount)
 
 
-def _read_episode(path: Path, step: int, example: Episodes | None) -> Episodes:
+def _read_episode(path: Path, step: int, first: Episodes | None = None) -> Episodes:
   rows = _read_object_array(path)
   if rows.ndim != 2 or rows.shape[1] != len(_COLUMNS) or not len(rows):
     raise DatasetError(f"{path}: expected {_LAYOUT}, got {rows.shape}")
-  sizes = {} if example is None else {"observation": example.observation.shape[1], "action": example.action.shape[1]}
+  sizes = {} if first is None else {"observation": first.observation.shape[1], "action": first.action.shape[1]}
   sizes["reward"] = 1
   nowhere = np.zeros(len(rows), np.bool_)
 

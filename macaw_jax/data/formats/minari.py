@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from macaw_jax.data.dataset import Episodes, task_name
+from macaw_jax.data.episodes import join_episodes
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import given_paths, natural_order, read_bytes, short
@@ -70,19 +71,13 @@ def _arrays(episodes: Episodes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     terminations, truncations = np.zeros((2, length), np.bool_)
     terminations[-1], truncations[-1] = episodes.terminal[index], ~episodes.terminal[index]
     arrays |= {
-      f"{group}/observations": np.concatenate(
-        [episodes.observation[rows], episodes.final_observation[index : index + 1]]
-      ),
+      f"{group}/observations": np.vstack([episodes.observation[rows], episodes.final_observation[index]]),
       f"{group}/actions": episodes.action[rows],
       f"{group}/rewards": episodes.reward[rows],
       f"{group}/terminations": terminations,
       f"{group}/truncations": truncations,
     }
-    attributes[group] = {
-      "id": index,
-      "total_steps": int(length),
-      _COLLECTED_AT: int(episodes.collected_at[index]),
-    }
+    attributes[group] = {"id": index, "total_steps": int(length), _COLLECTED_AT: int(episodes.collected_at[index])}
   return arrays, attributes
 
 
@@ -106,22 +101,15 @@ def _metadata(dataset_id: str, episodes: Episodes, manifest: Manifest) -> dict[s
 
 def _dataset_directories(paths: list[Path]) -> list[Path]:
   """The `data` directory of each dataset."""
-  found = [_data_directory(path) for path in paths]
-  if len(paths) == 1 and found[0] is None:
-    below = natural_order(path.parent for path in paths[0].rglob(f"data/{_MAIN}"))
-    if below:
-      return below
-  for path, directory in zip(paths, found, strict=True):
-    if directory is None:
+  found: list[Path] = []
+  for path in paths:
+    here = [directory for directory in (path / "data", path) if (directory / _MAIN).is_file()][:1]
+    if not here and len(paths) == 1:
+      here = natural_order(main.parent for main in path.rglob(f"data/{_MAIN}"))
+    if not here:
       raise DatasetError(f"{path}: expected a Minari dataset, a directory with data/{_MAIN}, found none")
-  return [directory for directory in found if directory is not None]
-
-
-def _data_directory(path: Path) -> Path | None:
-  for directory in (path / "data", path):
-    if (directory / _MAIN).is_file():
-      return directory
-  return None
+    found += here
+  return found
 
 
 def _read_metadata(path: Path) -> tuple[int, int]:
@@ -176,8 +164,8 @@ def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Episode
     )
   parts: list[Episodes] = []
   for index in range(num_episodes):
-    parts.append(_read_episode(source, f"episode_{index}", parts[0] if parts else None))
-  merged = Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    parts.append(_read_episode(source, f"episode_{index}", *parts[:1]))
+  merged = join_episodes(parts)
   if len(merged.reward) != num_steps:
     raise DatasetError(f"{source.name}: expected {num_steps} steps as in {_METADATA}, got {len(merged.reward)}")
   if (merged.collected_at < 0).all():
@@ -186,9 +174,8 @@ def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Episode
   return merged
 
 
-def _read_episode(source: Hdf5Reader, group: str, example: Episodes | None) -> Episodes:
-  observation_size = None if example is None else example.observation.shape[1]
-  action_size = None if example is None else example.action.shape[1]
+def _read_episode(source: Hdf5Reader, group: str, first: Episodes | None = None) -> Episodes:
+  observation_size, action_size = (None, None) if first is None else (first.observation.shape[1], first.action.shape[1])
   action = source.actions(f"{group}/actions", columns=action_size)
   steps = len(action)
   observation = source.matrix(f"{group}/observations", steps + 1, observation_size).astype(np.float32)
