@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.programs import Recipe, sampled
 from benchmarks.random_data import half_cheetah_problem
-from experiments.configuration import hyperparameters
+from experiments.configuration import settings_of
 from macaw_jax.algorithms import ALGORITHMS
 
 
@@ -29,5 +29,5 @@ def configured_recipe(module: str, changes: Mapping[str, Any], num_tasks: int, s
   """
   config = configuration(module, changes)
   sizes = config.training if sizes is None else sizes
-  make = partial(ALGORITHMS[config.algorithm.name], half_cheetah_problem(num_tasks), **hyperparameters(config))
+  make = partial(ALGORITHMS[config.algorithm.name], half_cheetah_problem(num_tasks), **settings_of(config))
   return sampled(make, min(sizes.tasks_per_update, num_tasks), sizes.support_size, sizes.query_size)

@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,11 +27,13 @@ BAD_INPUT = 2
 # Flags that some commands share: each defines those that it reads, so that no other takes them.
 
 
+@cache
 def define_picture() -> flags.FlagHolder[str | None]:
   """The flag of a command that draws."""
   return flags.DEFINE_string("picture", None, "PNG of a picture; none if not given.")
 
 
+@cache
 def define_evaluation() -> tuple[flags.FlagHolder[int | None], flags.FlagHolder[int]]:
   """The flags of a command that evaluates trained runs: episodes, and the seed of what it draws."""
   episodes = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
