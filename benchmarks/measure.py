@@ -1,4 +1,4 @@
-"""What every benchmark shares: one pinned core, interleaved repeats, quartiles, a table, a record of where it ran.
+"""The common part of all benchmarks: one pinned core, interleaved repeats, quartiles, a table, a record of where it ran.
 
 Import this module before JAX, and call `pin` first: JAX sizes its thread pools when it starts.
 """

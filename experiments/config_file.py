@@ -140,7 +140,7 @@ def _import(file: str) -> ModuleType:
 
 
 def _attempt(location: str, step: Callable[[], Any]) -> Any:
-  """What the step gives; whatever somebody's file may raise, is said with its place in that file."""
+  """The step's result; an error that somebody's file raises is reported with its place in that file."""
   file = os.path.realpath(location.partition(":")[0])
   try:
     return step()

@@ -165,7 +165,7 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
 
 
 def features_of(trained: Trained, data: Dataset, num_supports: int, key: Key) -> np.ndarray:
-  """What adaptation changes on supports of each task, `[T * num_supports, F]`."""
+  """The changes that adaptation makes on supports of each task, `[T * num_supports, F]`."""
   evaluation = trained.config.evaluation
   adapt = make_adapt(trained.algorithm, evaluation.support_size, num_supports, evaluation.order)
   return flatten_features(adapt(trained.params, normalise_dataset(trained.statistics, data), key))

@@ -43,7 +43,7 @@ class Rule(NamedTuple):
 
 
 class Parts(NamedTuple):
-  """What a configuration is made into, beside its algorithm.
+  """The parts that a configuration is made into, beside its algorithm.
 
   `source` and `evaluate` are made for the algorithm that adapts and acts for any member of the population.
   """
@@ -156,7 +156,7 @@ def values_of_grid(examined: Any) -> Iterator[str]:
 
 
 def values_of_variants(examined: Any) -> Iterator[str]:
-  """What is wrong with each variant, chosen or not; a value that is wrong in it alone, and values that are together."""
+  """Faults of each variant, chosen or not: of single values, and of values together."""
   config = examined.config
   variants = config.get("variants", {})
   if not isinstance(variants, Mapping | ml_collections.ConfigDict):

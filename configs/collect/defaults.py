@@ -1,4 +1,4 @@
-"""What every collection shares; a family's file adds its own values."""
+"""The common part of all collections; a family's file adds its own values."""
 
 from typing import Any
 

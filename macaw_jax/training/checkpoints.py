@@ -402,6 +402,6 @@ def _orbax_silent() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-  """What went wrong; of a long text the beginning and the end, where TensorStore names the cause."""
+  """An error in one line: the beginning and the end of a long text, where TensorStore names the cause."""
   text = " ".join(str(error).split())
   return f"{type(error).__name__}: {text if len(text) <= 300 else f'{text[:100]} ... {text[-200:]}'}"

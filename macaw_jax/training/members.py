@@ -64,7 +64,7 @@ class OpenMember(NamedTuple):
 
   @property
   def name(self) -> str:
-    """What it is called in a log."""
+    """Its name in a log."""
     return self.member.label or "this run"
 
 

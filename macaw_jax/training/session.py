@@ -79,7 +79,7 @@ class Moment(NamedTuple):
 
 
 class Program(NamedTuple):
-  """What trains, with its inputs where it wants them."""
+  """The compiled updates, with their inputs where they want them."""
 
   chunk: PopulationChunk
   moment: Moment

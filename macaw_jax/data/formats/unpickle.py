@@ -65,7 +65,7 @@ def unpickle(data: bytes, where: str) -> Any:
 
 
 class _RefusedError(Exception):
-  """What was found and is not allowed."""
+  """Content that is not allowed."""
 
 
 class _Dtype:
