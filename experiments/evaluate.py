@@ -41,8 +41,9 @@ from macaw_jax.training.run_directory import DATASET
 from macaw_jax.training.trained import NEWEST, newest_checkpoint
 from macaw_jax.types import Key
 
-from .build import Trained, check_seed, check_writable, evaluate_with, rebuild, saved_config
+from .build import Trained, check_writable, evaluate_with, rebuild, saved_config
 from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
+from .configuration import MAX_SEED
 from .recorded import manifest_with, other_policies_directory
 
 RUN = flags.DEFINE_string("run", None, "Directory of a run, as an argument is.")
@@ -51,7 +52,7 @@ SUPPORT = flags.DEFINE_string(
   "support", None, "Data to adapt to: own, other_policies, random, online, or all; those of the run if not given."
 )
 EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.", lower_bound=0, upper_bound=MAX_SEED)
 ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
 CHECKPOINT = flags.DEFINE_string(
   "checkpoint", NEWEST, "Which: newest, best (of the highest score on training tasks), or the number of an update."
@@ -108,7 +109,6 @@ def supports_of(config: ml_collections.ConfigDict, dataset: str | None) -> list[
 def main(arguments: list[str]) -> None:
   """Evaluates the runs that the command line names."""
   check_picture()
-  check_seed(SEED.value)
   named = [*arguments, *([RUN.value] if RUN.value else [])]
   directories = named_runs(named, "evaluate runs/macaw-cheetah_dir-0")
   request = Request(STEPS.value, SUPPORT.value, EPISODES.value, SEED.value, ENGINE.value, CHECKPOINT.value, DATA.value)

@@ -38,12 +38,13 @@ from macaw_jax.json_files import write_json
 from macaw_jax.training.trained import newest_checkpoint
 from macaw_jax.types import Key
 
-from .build import Trained, check_seed, check_writable, rebuild, saved_config
+from .build import Trained, check_writable, rebuild, saved_config
 from .command_line import launch_with_arguments, named_runs
+from .configuration import MAX_SEED
 from .recorded import KIND, Examined, evaluated_splits
 
 EPISODES = flags.DEFINE_integer("episodes", None, "Supports tried, and episodes run; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
+SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.", lower_bound=0, upper_bound=MAX_SEED)
 
 Numbers = dict[str, Any]
 """Measurements with one kind of support, by name."""
@@ -56,7 +57,6 @@ CONSTANT = "_constant_rewards"  # the ending of the names of what was measured w
 
 def main(arguments: list[str]) -> None:
   """Probes the runs that the command line names, and prints a table."""
-  check_seed(SEED.value)
   directories = named_runs(arguments, "probe runs/macaw-*")
   for directory in directories:
     probed_config(directory, EPISODES.value)
