@@ -63,7 +63,7 @@ REUSE = flags.DEFINE_bool("reuse", False, "With --support=all: take rows made fr
 OFFLINE = ("own", "other_policies", "random")
 DEFAULT_STEPS = (0, 1, 2, 5)
 EVALUATION = "evaluation_{protocol}.json"
-STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # what --steps changes, by the kind of run
+STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # that --steps changes, by the kind of run
 
 
 class Request(NamedTuple):

@@ -1,4 +1,4 @@
-"""Runs on episodes of the present policy: what their configurations must fulfil, and what they are made into."""
+"""Runs on episodes of the present policy: the rules for their configurations, and the parts that they are made into."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -126,7 +126,7 @@ def fit_to_training_tasks(trained: Trained, key: Key) -> Decoder:
   log(f"  fitting to {num_supports} supports of each of {num_tasks} training tasks ...")
   features = features_of(trained, train.data, num_supports, key)
   parameters = np.repeat(flatten_features(train.tasks), num_supports, axis=0)
-  # What is left out to choose the penalty is what will be new: the task, or where tasks are known the support alone.
+  # The penalty is chosen on held-out tasks, as test tasks are new, or on held-out supports where they are not.
   is_known = set(test.indices) <= set(train.indices)
   groups = np.arange(len(features)) if is_known else np.repeat(np.arange(num_tasks), num_supports)
   try:
@@ -167,7 +167,7 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
 
 
 def features_of(trained: Trained, data: Dataset, num_supports: int, key: Key) -> np.ndarray:
-  """What adaptation changes on supports of each task, `[T * num_supports, F]`."""
+  """The numbers that adaptation changes on supports of each task, `[T * num_supports, F]`."""
   evaluation = trained.config.evaluation
   adapt = make_adapt(trained.algorithm, evaluation.support_size, num_supports, evaluation.order)
   return flatten_features(adapt(trained.params, normalise_dataset(trained.statistics, data), key))

@@ -1,4 +1,4 @@
-"""Runs that collect their own data into replay buffers: what their configurations must fulfil, and what they become."""
+"""Runs that collect their own data into replay buffers: the rules for their configurations, and their parts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial

@@ -250,7 +250,7 @@ class Checkpoints:
 
   def _write(self, unfinished: Path, leaves: Mapping[str, np.ndarray], record: Record) -> None:
     """Writes a checkpoint and waits until the disk has it."""
-    # What has no elements is all in the record, and Orbax refuses it.
+    # Orbax refuses arrays without elements; the record alone has them.
     stored = {path: leaf for path, leaf in leaves.items() if leaf.size > 0}
     with _orbax_silent():
       self._checkpointer.save(unfinished / ARRAYS, args=ocp.args.PyTreeSave(stored))
@@ -402,6 +402,6 @@ def _orbax_silent() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-  """What went wrong; of a long text the beginning and the end, where TensorStore names the cause."""
+  """The error in one line: the beginning of a long text and its end, where TensorStore names the cause."""
   text = " ".join(str(error).split())
   return f"{type(error).__name__}: {text if len(text) <= 300 else f'{text[:100]} ... {text[-200:]}'}"
