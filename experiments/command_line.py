@@ -19,6 +19,7 @@ from macaw_jax.evaluation.comparison import find_runs
 from macaw_jax.training.interruption import EXIT_CODES, Interrupted
 
 from .config_file import make_config, take_overrides
+from .configuration import MAX_SEED
 
 FAILURE = 1
 BAD_INPUT = 2
@@ -37,7 +38,9 @@ def define_picture() -> flags.FlagHolder[str | None]:
 def define_evaluation() -> tuple[flags.FlagHolder[int | None], flags.FlagHolder[int]]:
   """The flags of a command that evaluates trained runs: episodes, and the seed of what it draws."""
   episodes = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-  return episodes, flags.DEFINE_integer("seed", 0, "Decides supports, starts and actions.")
+  return episodes, flags.DEFINE_integer(
+    "seed", 0, "Decides supports, starts and actions.", lower_bound=0, upper_bound=MAX_SEED
+  )
 
 
 def check_picture() -> None:

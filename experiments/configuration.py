@@ -1,4 +1,4 @@
-"""The fields of a configuration and what each may hold; `experiments.validation` checks a configuration as a whole.
+"""The fields of a configuration and their values; `experiments.validation` checks a configuration as a whole.
 
 A configuration has one of three sections, which says where its batches come from: `dataset` (recorded data),
 `collection` (a replay buffer that the agent fills) or `rollouts` (episodes of the present policy).

@@ -41,7 +41,7 @@ from macaw_jax.training.run_directory import DATASET
 from macaw_jax.training.trained import NEWEST, newest_checkpoint
 from macaw_jax.types import Key
 
-from .build import Trained, check_seed, check_writable, evaluate_with, rebuild, saved_config
+from .build import Trained, check_writable, evaluate_with, rebuild, saved_config
 from .command_line import (
   check_picture,
   define_evaluation,
@@ -69,7 +69,7 @@ REUSE = flags.DEFINE_bool("reuse", False, "With --support=all: take rows made fr
 OFFLINE = ("own", "other_policies", "random")
 DEFAULT_STEPS = (0, 1, 2, 5)
 EVALUATION = "evaluation_{protocol}.json"
-STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # what --steps changes, by the kind of run
+STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # that --steps changes, by the kind of run
 
 
 class Request(NamedTuple):
@@ -115,7 +115,6 @@ def supports_of(config: ml_collections.ConfigDict, dataset: str | None) -> list[
 def main(arguments: list[str]) -> None:
   """Evaluates the runs that the command line names."""
   check_picture()
-  check_seed(SEED.value)
   named = [*arguments, *([RUN.value] if RUN.value else [])]
   directories = named_runs(named, "evaluate runs/macaw-cheetah_dir-0")
   request = Request(STEPS.value, SUPPORT.value, EPISODES.value, SEED.value, ENGINE.value, CHECKPOINT.value, DATA.value)

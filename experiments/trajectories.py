@@ -26,7 +26,7 @@ from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.tables import markdown_table
 from macaw_jax.types import Key, MetaParams, Trajectory
 
-from .build import Trained, check_seed, rebuild, saved_config
+from .build import Trained, rebuild, saved_config
 from .command_line import (
   check_picture,
   define_evaluation,
@@ -47,7 +47,6 @@ PANELS = ("before adaptation", "with the offset", "after the step")
 def main(arguments: list[str]) -> None:
   """Prints the returns of the runs that the command line names, and draws their episodes."""
   check_picture()
-  check_seed(SEED.value)
   directories = named_runs(arguments, "trajectories runs/norml-point_rotated-*")
   drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value, SEED.value) for directory in directories}
   log(table(drawn))
