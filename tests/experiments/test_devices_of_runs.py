@@ -96,6 +96,4 @@ def test_two_processes_train_the_population_of_one(kind, in_two_processes, train
 def test_devices_that_are_not_there(kind, miniature, tmp_path):
   with pytest.raises(ConfigurationError, match=r"config\.devices: seed = 2 times task = 1 asks for 2 devices, found 1"):
     run(changed(miniature(kind, seeds=2), devices__seed=2))
-  with pytest.raises(ConfigurationError, match="expected a process that SLURM's srun"):
-    run(changed(miniature(kind), devices__distributed=True))
   assert not (tmp_path / "run").exists()
