@@ -4,14 +4,15 @@ import importlib
 import pathlib
 
 import pytest
+from experiments.population import members_of
 
 from configs.section import algorithm_section
 from experiments.configuration import collects, hyperparameters
-from experiments.population import members_of
 from experiments.run import check
 from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS, ON_POLICY
-from macaw_jax.algorithms.settings import defaults_of, flat
+from macaw_jax.algorithms.settings import defaults_of
+from macaw_jax.json_files import flatten
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -90,7 +91,7 @@ def test_families_that_pearl_has_values_for(family):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_hyperparameter_can_be_set(name):
-  assert flat(hyperparameters(get_config(name))).keys() == flat(defaults_of(name)).keys()
+  assert flatten(hyperparameters(get_config(name))).keys() == flatten(defaults_of(name)).keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
