@@ -1,4 +1,4 @@
-"""What the entry points share: flags, compiled programs kept on the disk, pictures, one clear line for bad input."""
+"""The start of every command: flags, compiled programs kept on the disk, pictures, one clear line for bad input."""
 
 import signal
 import sys
@@ -60,14 +60,9 @@ def fail(*problems: str, code: int = BAD_INPUT) -> NoReturn:
   _end(code, *(f"error: {' '.join(problem.split())}" for problem in problems))
 
 
-def stop(number: signal.Signals) -> NoReturn:
-  """Ends the program as the signal asks."""
-  _end(EXIT_CODES[number], f"stopped by {number.name}")
-
-
 def _end(code: int, *lines: str) -> NoReturn:
   for line in lines:
-    with suppress(OSError):  # There need be nobody to read it.
+    with suppress(OSError):  # a pipe that nobody reads
       print(line, file=sys.stderr, flush=True)
   sys.exit(code)
 
@@ -113,9 +108,9 @@ def launch_with_arguments(main: Callable[[list[str]], None], parse: Parse = flag
     except OSError as error:  # A disk that is full, or a file that another program took away.
       fail(str(error), code=FAILURE)
     except Interrupted as interrupted:
-      stop(interrupted.signal)
+      _end(EXIT_CODES[interrupted.signal], f"stopped by {interrupted.signal.name}")
     except KeyboardInterrupt:
-      stop(signal.SIGINT)
+      _end(EXIT_CODES[signal.SIGINT], "stopped by SIGINT")
 
   app.run(guarded, flags_parser=parse_or_fail)
 
@@ -125,9 +120,7 @@ def launch_with_config(
 ) -> None:
   """Runs `main` on the locked configuration of `--config`, fields replaced as the command line says.
 
-  Args:
-    main: checks the configuration and does the work.
-    check: what `main` checks it by, see `make_config`.
+  `check` is how `main` checks it, see `make_config`.
   """
   flag = flags.DEFINE_multi_string(
     "config", [], "Configuration file, as configs/macaw.py; --config.<field>=<value> replaces a field of it."

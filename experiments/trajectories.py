@@ -1,4 +1,4 @@
-"""Draws what a point agent does in tasks it has not met: as it is, with its offset, and after its gradient step.
+"""Draws the episodes of a point agent in new tasks: as it is, with its offset, and after its gradient step.
 
 python -m experiments.trajectories runs/norml-point_rotated-0 --picture=trajectories.png
 
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
 
 
 class Trajectories(NamedTuple):
-  """What a run's agent did in T tasks, E episodes of each."""
+  """The episodes of a run's agent: E in each of T tasks."""
 
   angles: np.ndarray  # [T]
   positions: dict[str, np.ndarray]  # of each panel, [T, E, H + 1, 2]
@@ -65,7 +65,7 @@ def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int
     seed: of the episodes.
 
   Raises:
-    ConfigurationError: there is no run of a point agent that acts in order to learn, or no checkpoint of it.
+    ConfigurationError: there is no on-policy run of a point agent, or no checkpoint of it.
   """
   config = saved_config(directory, {"evaluation.tasks": num_tasks, "evaluation.episodes": num_episodes})
   if "rollouts" not in config or config.rollouts.family not in FAMILIES:
@@ -101,11 +101,8 @@ def _panels(trained: Trained) -> Callable[[MetaParams, Task, Key], dict[str, Tra
     # Steps of length zero leave the offset alone.
     still = jax.tree.map(jnp.zeros_like, params.rule["step_size"])
     without_steps = params._replace(rule=params.rule | {"step_size": still})
-    agents = (
-      algorithm.prior(params, key),
-      experience(params=without_steps).adapted,
-      experience(params=params).adapted,
-    )
+    prior = algorithm.prior(params, key)
+    agents = (prior, experience(params=without_steps).adapted, experience(params=params).adapted)
     return {
       name: rollout(params, adapted, task, key_episodes, config.evaluation.episodes)
       for name, adapted in zip(PANELS, agents, strict=True)

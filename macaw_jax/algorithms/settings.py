@@ -71,7 +71,8 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]
   changed = dict(settings)
   for dotted, value in values.items():
     name, _, rest = dotted.partition(".")
-    changed[name] = with_values(changed.get(name, {}), {rest: value}) if rest else value
+    section = changed.get(name)
+    changed[name] = with_values(section if isinstance(section, Mapping) else {}, {rest: value}) if rest else value
   return changed
 
 

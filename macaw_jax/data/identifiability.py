@@ -73,8 +73,8 @@ def measure_identifiability(
     if not np.isfinite(features).all():
       raise ValueError(f"task {task}: expected finite values")
     odd = np.repeat(np.arange(len(episodes.episode_length)) % 2 == 1, episodes.episode_length)
-    fitted.append(_some_rows(features[~odd], FITTED_ROWS // num_tasks, rng))
-    held_out.append(_some_rows(features[odd], HELD_OUT_ROWS, rng))
+    fitted.append(rng.permutation(features[~odd])[: max(FITTED_ROWS // num_tasks, 1)])
+    held_out.append(rng.permutation(features[odd])[:HELD_OUT_ROWS])
   task_index = np.repeat(np.arange(num_tasks), [len(rows) for rows in fitted])
   rows = np.concatenate(fitted)
   mean, std = rows.mean(axis=0), rows.std(axis=0)
@@ -110,10 +110,6 @@ def _features(episodes: Episodes) -> np.ndarray:
   observation = episodes.observation.astype(np.float64)
   change = next_observations(episodes) - observation
   return np.concatenate([observation, episodes.action, episodes.reward[:, None], change], axis=1)
-
-
-def _some_rows(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-  return rows[rng.permutation(len(rows))[: max(count, 1)]]
 
 
 def _draw_rows(num_rows: int, counts: Sequence[int], draws: int, rng: np.random.Generator) -> list[np.ndarray]:

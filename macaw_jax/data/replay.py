@@ -57,17 +57,15 @@ def add_episodes(replay: Replay, task_index: Array, trajectory: Trajectory, rewa
   rows = jnp.where(mask > 0, rows, capacity)  # out of range: not written
   tasks = task_index[:, None]
 
-  def append(stored: Array, new: Array | None) -> Array:
-    assert new is not None
+  def append(name: str, new: Array) -> Array:
+    stored = getattr(replay, name)
     return stored.at[tasks, rows].set(new.astype(stored.dtype), mode="drop")
 
+  names = ("observation", "action", "next_observation", "terminal")
   added = jnp.sum(mask > 0, axis=1, dtype=jnp.int32)
   return Replay(
-    observation=append(replay.observation, trajectory.observation),
-    action=append(replay.action, trajectory.action),
-    rewards=append(replay.rewards, rewards),
-    next_observation=append(replay.next_observation, trajectory.next_observation),
-    terminal=append(replay.terminal, trajectory.terminal),
+    **{name: append(name, getattr(trajectory, name)) for name in names},
+    rewards=append("rewards", rewards),
     size=jnp.minimum(replay.size.at[task_index].add(added), capacity),
   )
 

@@ -77,16 +77,10 @@ def random_slice(key: Key, size: Array | int, count: int) -> Array:
 def gather(dataset: Dataset, task_index: Array | int, rows: Array) -> Transition:
   """Rows of one task: `task_index` [] and `rows` [B] give transitions `[B, ...]`."""
   chex.assert_rank([task_index, rows], [0, 1])
+  names = (name for name in Transition._fields if name not in ("final_observation", "mask"))
   return Transition(
-    observation=dataset.observation[task_index, rows],
-    action=dataset.action[task_index, rows],
-    reward=dataset.reward[task_index, rows],
-    next_observation=dataset.next_observation[task_index, rows],
-    terminal=dataset.terminal[task_index, rows],
-    last=dataset.last[task_index, rows],
-    mc_return=dataset.mc_return[task_index, rows],
+    **{name: getattr(dataset, name)[task_index, rows] for name in names},
     final_observation=dataset.final_observation[task_index, dataset.episode_index[task_index, rows]],
-    final_discount=dataset.final_discount[task_index, rows],
   )
 
 

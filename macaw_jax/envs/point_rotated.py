@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.family import AnalyticDynamics, State, Task, TaskFamily, never
+from macaw_jax.envs.point_robot import reset_at_origin
 from macaw_jax.envs.splits import evenly_spaced
-from macaw_jax.types import Array, Key
+from macaw_jax.types import Array
 
 NUM_TRAIN_TASKS = 5000
 NUM_TEST_TASKS = 100
@@ -40,12 +41,6 @@ def point_rotated() -> TaskFamily:
 def point_rotated_sparse() -> TaskFamily:
   """The sparse family: 5100 angles `task["angle"]` [], horizon 100."""
   return _family("point_rotated_sparse", 100, sparse_reward, arrived)
-
-
-def reset(task: Task, key: Key) -> Array:
-  """The position (0, 0)."""
-  del task, key
-  return jnp.zeros(2)
 
 
 def step(task: Task, state: Array, action: Array) -> Array:
@@ -65,7 +60,7 @@ def observe(task: Task, state: Array) -> Array:
 def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
   del task, state, action
-  return -_distance_to_goal(next_state)
+  return -jnp.linalg.norm(next_state - jnp.array(GOAL))
 
 
 def sparse_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
@@ -77,11 +72,7 @@ def sparse_reward(task: Task, state: Array, action: Array, next_state: Array) ->
 def arrived(task: Task, state: Array) -> Array:
   """Whether the goal is nearer than 0.1."""
   del task
-  return _distance_to_goal(state) < REACH
-
-
-def _distance_to_goal(position: Array) -> Array:
-  return jnp.sqrt(jnp.sum((position - jnp.array(GOAL)) ** 2))
+  return jnp.linalg.norm(state - jnp.array(GOAL)) < REACH
 
 
 def _family(
@@ -100,7 +91,7 @@ def _family(
     train_tasks=split.train,
     test_tasks=split.test,
     dynamics=AnalyticDynamics(step),
-    reset=reset,
+    reset=reset_at_origin,
     observe=observe,
     reward=reward,
     terminal=terminal,

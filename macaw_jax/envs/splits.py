@@ -6,8 +6,6 @@ import numpy as np
 
 from macaw_jax.envs.family import TaskSplit
 
-THREE_QUARTERS_OF_A_CIRCLE = 1.5 * np.pi
-
 
 def hold_out(num_tasks: int, test_tasks: Sequence[int]) -> TaskSplit:
   """Tests on `test_tasks`, trains on all others."""
@@ -20,7 +18,7 @@ def hold_out_last_quarter(angles: np.ndarray) -> TaskSplit:
   Args:
     angles: of each task, in [0, 2 pi), [num_tasks].
   """
-  return hold_out(len(angles), np.flatnonzero(angles >= THREE_QUARTERS_OF_A_CIRCLE).tolist())
+  return hold_out(len(angles), np.flatnonzero(angles >= 1.5 * np.pi).tolist())
 
 
 def hold_out_largest(values: np.ndarray, num_test: int) -> TaskSplit:

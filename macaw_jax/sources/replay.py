@@ -68,7 +68,7 @@ class CollectionSettings:
 
 
 class ReplayData(NamedTuple):
-  """What has been collected, and what the next iteration needs to know."""
+  """The collected data, and the counts that the next iteration begins from."""
 
   replays: ContextReplays
   statistics: Statistics
@@ -85,7 +85,7 @@ class ReplayKeys(NamedTuple):
 
 
 def split_replay_key(key: Key) -> ReplayKeys:
-  """The draws that belong to the key of a run, whose first three parts are those of the training session."""
+  """The draws of a run's key; its first three parts are those of the training session."""
   return ReplayKeys(*jax.random.split(key, 6)[3:])
 
 
@@ -129,7 +129,7 @@ def replayed(
     discount: of the returns that the return scale is fitted to.
     tasks_per_update: tasks of a batch, drawn with replacement.
     batch_size: transitions of a task that the critic learns from.
-    critic_reward: what the critic learns from in the same states; the family's own reward if not given.
+    critic_reward: of the critic in the same states; the family's own reward if not given.
     engine: that steps MuJoCo bodies, as in `make_rollout`.
   """
   train_tasks = np.asarray(family.train_tasks)
@@ -186,7 +186,7 @@ def replayed(
       experience=remember(data.replays.experience, statistics, everyone, trajectory, rewards),
     )
     steps = jnp.asarray(trajectory.mask.sum(), jnp.int32)
-    return data._replace(replays=replays, statistics=jax.tree.map(jnp.asarray, statistics), environment_steps=steps)
+    return ReplayData(replays, jax.tree.map(jnp.asarray, statistics), data.turns, steps)
 
   def refresh(params: Params, data: ReplayData, key: Key) -> tuple[ReplayData, dict[str, float]]:
     turns, statistics = np.asarray(data.turns), data.statistics
@@ -238,11 +238,9 @@ def replayed(
 
 
 def make_rewards(reward: Reward) -> Callable[[Task, Trajectory], np.ndarray]:
-  """A function that gives each transition of N episodes a reward of its own task, another one than it was acted under.
+  """`rewards(tasks [N], trajectory) -> [N, H]` float32: another reward of each transition in N episodes.
 
-  Returns:
-    `rewards(tasks [N], trajectory) -> [N, H]` float32, zero after the end of an episode; computed from the stored
-    states in float64, as a rollout's own rewards are.
+  It is zero after the end of an episode, and computed from the stored states in float64, as a rollout's own rewards.
   """
   over_steps = jax.jit(jax.vmap(jax.vmap(reward, (None, 0, 0, 0))))
 
@@ -258,17 +256,16 @@ def make_rewards(reward: Reward) -> Callable[[Task, Trajectory], np.ndarray]:
 
 def fit_to_episodes(trajectory: Trajectory, rewards: np.ndarray, discount: float) -> Statistics:
   """Scales of episodes `[N, H]`: of their observations, and of the returns of `rewards` `[N, H]`."""
-  lengths = np.asarray(trajectory.mask, int).sum(axis=1)
-  observations = [rows[:length] for rows, length in zip(trajectory.observation, lengths, strict=True)]
-  returns = [
-    discounted_returns(rows[:length], np.array([length]), discount)
-    for rows, length in zip(rewards, lengths, strict=True)
-  ]
-  return fit_scales([np.asarray(rows) for rows in observations], returns)
+  observations, returns = [], []
+  for rows, of_rows, mask in zip(np.asarray(trajectory.observation), rewards, trajectory.mask, strict=True):
+    length = int(np.sum(mask))
+    observations.append(rows[:length])
+    returns.append(discounted_returns(of_rows[:length], np.array([length]), discount))
+  return fit_scales(observations, returns)
 
 
 def ignore(statistics: Statistics, entries: Sequence[int]) -> Statistics:
-  """The scales by which some entries of an observation are zero, whatever they are: they are divided by infinity."""
+  """The scales by which some entries of an observation are always zero: they are divided by infinity."""
   std = statistics.observation_std.copy()
   std[list(entries)] = np.inf
   return statistics._replace(observation_std=std)
@@ -281,9 +278,9 @@ def remember(
 
   Args:
     replay: with one reward a transition.
-    statistics: what observations and rewards are scaled by.
+    statistics: scales of observations and rewards.
     tasks: positions of n different tasks, [n].
-    trajectory: of E n episodes; each n consecutive ones belong to `tasks`.
+    trajectory: E n episodes; each n consecutive ones belong to `tasks`.
     rewards: of their transitions, [E n, H].
   """
   trajectory = trajectory._replace(state=None)

@@ -4,14 +4,14 @@ SIGTERM, SIGINT and SIGHUP end with 143, 130 and 129, as shells report them. SIG
 some time before they take the machine; it ends with 75, the code of a temporary failure, after which the job should be
 queued again (`launch/slurm.sh`). A second signal ends at once, with the code of the first.
 
-What the first signal does depends on what the run is doing:
+The first signal depends on the state of the run:
 
   nothing unsaved     the process ends at once, also from within the compiler
   training, saving    the compiled call, or the save, comes to its end; the run asks between them (`holding`)
-  evaluating          there is nothing in an evaluation to be kept: `Interrupted` is raised inside it (`abandoning`)
+  evaluating          nothing of an evaluation is kept: `Interrupted` is raised inside it (`abandoning`)
 
-Python runs signal handlers in the main thread between two instructions, and a compilation is one instruction; a thread
-that waits for the signals' numbers ends the process where it need not wait.
+Python runs signal handlers in the main thread between two instructions, and a compilation is one instruction. So a
+thread that waits for the signals' numbers ends the process where it need not wait.
 """
 
 import enum
@@ -41,7 +41,7 @@ class Interrupted(BaseException):
 
 
 class _Answer(enum.Enum):
-  """What a first signal does."""
+  """The answer to a first signal."""
 
   LEAVE = enum.auto()
   WAIT = enum.auto()
@@ -49,13 +49,13 @@ class _Answer(enum.Enum):
 
 
 class Interruption:
-  """What a run knows of signals.
+  """The signals that a run has received.
 
-  It hears none before `listen` is called, once, in the main thread of a process that may be ended: whoever calls `run`
+  There are none before `listen` is called, once, in the main thread of a process that may be ended: a caller of `run`
   as a function keeps the handlers that are there.
 
   Attributes:
-    advice: how to go on, said by a process that ends at once.
+    advice: how to go on, printed by a process that ends at once.
     received: the first signal's number, 0 before there is one.
   """
 
@@ -136,6 +136,6 @@ class Interruption:
 
 
 def _write(line: str) -> None:
-  """Past Python's own streams: the main thread may hold their locks. Nobody need be there to read it."""
+  """Past Python's own streams: the main thread may hold their locks."""
   with suppress(OSError):
     os.write(2, f"{line}\n".encode())

@@ -21,14 +21,7 @@ from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
-from macaw_jax.data.formats.table import (
-  TableKeys,
-  check_follows,
-  flags,
-  follows,
-  make_episodes,
-  read_table,
-)
+from macaw_jax.data.formats.table import Source, follows, make_episodes
 from macaw_jax.data.formats.unpickle import read_pickle
 from macaw_jax.data.manifest import DatasetError
 
@@ -73,18 +66,21 @@ def _check_bytes(tasks: list[Any], files: list[Path]) -> None:
 def _read_task(task: Any, where: str) -> Episodes:
   if not isinstance(task, dict):
     raise DatasetError(f"{where}: expected a dict of arrays, got {type(task).__name__}")
-  end_key = "terminals" if "terminals" in task else "dones"
-  keys = TableKeys("observations", "actions", "rewards", "next_observations", end_key)
-  for key in keys:
+
+  def array(key: str) -> Any:
     if key not in task:
       raise DatasetError(f"{where}: key {key!r} is missing; found {[str(name) for name in task][:20]}")
-  table = read_table(task.__getitem__, keys, where)
+    return task[key]
+
+  source = Source(where, array)
+  end_key = "terminals" if "terminals" in task else "dones"
+  table = source.table("observations", "actions", "rewards", "next_observations", end_key)
   done, rows = table.terminal, len(table.reward)
   if "masks" in task:
-    table = table._replace(terminal=done & ~flags(task["masks"], where, "masks", rows))
+    table = table._replace(terminal=done & ~source.flags("masks", rows))
   if "timeouts" in task:
-    last = done | flags(task["timeouts"], where, "timeouts", rows)
-    check_follows(table, last, where, "next_observations")
+    last = done | source.flags("timeouts", rows)
+    source.check_follows("next_observations", table, last)
   else:
     last = done | np.append(~follows(table), True)
   return make_episodes(table, last)
