@@ -55,7 +55,7 @@ class BehaviourAgent(NamedTuple):
 
 
 def standardise_tasks(tasks: Any) -> Array:
-  """The numbers in which tasks `[T, ...]` differ, each of mean zero and standard deviation one over them: [T, C] float32.
+  """The parameters of tasks `[T, ...]`, each of mean zero and standard deviation one over them: [T, C] float32.
 
   A number that all tasks share becomes zero.
   """

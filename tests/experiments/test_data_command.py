@@ -10,10 +10,10 @@ import pytest
 from miniature_run import write_point_robot
 
 from experiments import data
-from macaw_jax.errors import ConfigurationError
 from macaw_jax.data.dataset import read_episodes
 from macaw_jax.data.formats import ReadOptions
 from macaw_jax.data.manifest import DatasetError, read_manifest
+from macaw_jax.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
 
