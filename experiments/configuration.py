@@ -24,7 +24,7 @@ MOST_SEEDS = 10_000  # of a population; each has its own directory
 class Field(NamedTuple):
   """The values that a field may hold."""
 
-  type: type
+  type: type | tuple[type, ...]
   allows: Callable[[Any], bool]
   expected: str
   optional: bool = False
@@ -48,7 +48,7 @@ def one_of(values: tuple[str, ...]) -> Field:
 
 FAMILY = one_of(tuple(sorted(FAMILIES)))
 INTEGERS = Field(
-  tuple,
+  (tuple, list),  # the latter as the file of a run has them
   lambda value: all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in value),
   "integers from 0 up, as (17,)",
 )

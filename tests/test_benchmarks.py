@@ -1,5 +1,7 @@
 """Every benchmark runs, at a toy size. Its figures are not looked at here."""
 
+import contextlib
+import importlib
 import json
 import os
 import pathlib
@@ -10,6 +12,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from absl import flags
 
 from benchmarks import budget, carry_wheels, update_versions
 from benchmarks.sizes import BENCHMARKS
@@ -18,33 +21,69 @@ ROOT = pathlib.Path(__file__).parent.parent
 SMALL_NETWORKS = ["--option=--config.algorithm.layer=dense", "--option=--config.algorithm.hidden_sizes=(8,8)"]
 
 
-def rows_of(tmp_path, benchmark, *arguments):
-  """Runs a benchmark, compiled with few optimisations, and returns the rows that it writes."""
-  command = [sys.executable, "-m", f"benchmarks.{benchmark}", *arguments, f"--output={tmp_path / 'results.json'}"]
-  environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
-  result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-  assert result.returncode == 0, result.stderr
-  assert len(re.findall(r"^\| -", result.stdout, flags=re.MULTILINE)) == 1  # one table
-  record = json.loads((tmp_path / "results.json").read_text())
-  assert record["benchmark"] == benchmark
-  assert record["environment"]["versions"]["jax"]
-  return record["rows"]
+@contextlib.contextmanager
+def flags_of(module, *arguments):
+  """A module imported anew, its flags parsed; flags of other modules are put aside until the block ends.
+
+  Benchmarks name flags alike: each is the only one of its process otherwise.
+  """
+  values = flags.FLAGS
+  module_of = {name: values.find_module_defining_flag(name) or "" for name in values}
+  others = {name: values[name] for name, place in module_of.items() if not place.startswith("absl.")}
+  modules = {
+    name: sys.modules[name] for name in list(sys.modules) if name.split(".")[0] in ("benchmarks", "experiments")
+  }
+  was_parsed = values.is_parsed()
+  for name in others:
+    delattr(values, name)
+  for name in modules:
+    del sys.modules[name]
+  try:
+    imported = importlib.import_module(module)
+    yield imported, values([module, *arguments])
+  finally:
+    for name in set(values) - (module_of.keys() - others.keys()):
+      delattr(values, name)
+    for name, flag in others.items():
+      values[name] = flag
+    if not was_parsed:
+      values.unparse_flags()
+    for name in [name for name in sys.modules if name.split(".")[0] in ("benchmarks", "experiments")]:
+      del sys.modules[name]
+    sys.modules.update(modules)
 
 
-def test_the_evaluator_and_gymnasium_step_the_same_physics(tmp_path):
+@pytest.fixture
+def rows_of(tmp_path, capsys, quick_compile):
+  """`(benchmark, *arguments)`: runs a benchmark in this process and returns the rows that it writes."""
+
+  def run(benchmark, *arguments):
+    output = tmp_path / "results.json"
+    with flags_of(f"benchmarks.{benchmark}", *arguments, f"--output={output}") as (module, rest):
+      module.main(rest)
+    assert len(re.findall(r"^\| -", capsys.readouterr().out, flags=re.MULTILINE)) == 1  # one table
+    record = json.loads(output.read_text())
+    assert record["benchmark"] == benchmark
+    assert record["environment"]["versions"]["jax"]
+    return record["rows"]
+
+  return run
+
+
+def test_the_evaluator_and_gymnasium_step_the_same_physics(rows_of):
   pytest.importorskip("imageio")  # Gymnasium's half-cheetah asks for it, though it draws nothing.
   sizes = ["--episodes=1", "--mjx_episodes=1", "--steps=3", "--repeats=1"]
-  native, mjx, sequential, parallel = rows_of(tmp_path, "rollout", *sizes)
+  native, mjx, sequential, parallel = rows_of("rollout", *sizes)
   assert [native["episodes"], mjx["episodes"], sequential["episodes"], parallel["episodes"]] == [2] * 4
   assert sequential["ratio"] == 1.0
   assert native["physics_difference"]["1"] < 1e-12
   assert native["physics_difference"]["10"] < 1e-9
 
 
-def test_compiled_episodes_and_updates_are_timed_against_a_loop_with_the_same_physics(tmp_path):
+def test_compiled_episodes_and_updates_are_timed_against_a_loop_with_the_same_physics(rows_of):
   families = "point_rotated_sparse,cartpole_bias,cheetah_swapped"
   sizes = ["--tasks=2", "--episodes=3", "--steps=4", "--cheetah_episodes=1", "--cheetah_steps=2", "--rollouts=1"]
-  rows = rows_of(tmp_path, "sampled_rollout", f"--families={families}", *sizes, "--updates=1", "--repeats=1")
+  rows = rows_of("sampled_rollout", f"--families={families}", *sizes, "--updates=1", "--repeats=1")
   work = [("rollout", family) for family in families.split(",")]
   work += [(f"{arm} update", "cartpole_bias") for arm in ("norml", "maml")]
   assert [(row["work"], row["family"]) for row in rows[::2]] == work
@@ -55,54 +94,54 @@ def test_compiled_episodes_and_updates_are_timed_against_a_loop_with_the_same_ph
   assert max(sparse["physics_difference"], cart["physics_difference"]) < 1e-5
 
 
-def test_sampling_is_timed_against_a_shuffle_and_the_host(tmp_path):
+def test_sampling_is_timed_against_a_shuffle_and_the_host(rows_of):
   sizes = ["--rows=50", "--rows=100", "--tasks=2", "--batch=8", "--batches=2", "--repeats=1"]
-  rows = rows_of(tmp_path, "sampling", *sizes)
+  rows = rows_of("sampling", *sizes)
   assert [row["rows"] for row in rows] == [50] * 3 + [100] * 3
   assert [row["ratio"] for row in rows if row["version"].startswith("macaw_jax")] == [1.0, 1.0]
 
 
-def test_the_collector_is_timed_by_its_parts(tmp_path):
-  (row,) = rows_of(tmp_path, "collect", "--families=point_robot", "--rounds=3", "--updates=2")
+def test_the_collector_is_timed_by_its_parts(rows_of):
+  (row,) = rows_of("collect", "--families=point_robot", "--rounds=3", "--updates=2")
   assert row["steps_a_round"] == 20 * 20
   assert row["ratio"] > 1.0
   assert sum(row["shares"].values()) == pytest.approx(1.0)
 
 
-def test_training_is_timed_against_its_bare_update(tmp_path):
+def test_training_is_timed_against_its_bare_update(rows_of):
   sizes = ["--tasks=2", "--batch=4", "--width=4", "--rows=20", "--updates=2", "--repeats=1"]
-  bare, _, training = rows_of(tmp_path, "loop_overhead", *sizes)
+  bare, _, training = rows_of("loop_overhead", *sizes)
   assert bare["overhead_percent"] == 0.0
   assert training["processor_ms"]["median"] > 0.0
 
 
-def test_memory_and_time_of_the_memory_switches_stand_beside_the_plain_update(tmp_path):
+def test_memory_and_time_of_the_memory_switches_stand_beside_the_plain_update(rows_of):
   sizes = ["--tasks=2", "--inner_steps=2", "--batch=9", "--width=4", "--updates=1", "--repeats=1"]
-  plain, *others = rows_of(tmp_path, "memory", *sizes)
+  plain, *others = rows_of("memory", *sizes)
   assert (plain["version"], plain["batch"], plain["temp_ratio"], plain["time_ratio"]) == ("plain", 8, 1.0, 1.0)
   assert {row["version"] for row in others} >= {"rematerialised", "first order", "bfloat16 products"}
   assert all(row["temp_bytes"] > 0 and row["argument_bytes"] > 0 and row["output_bytes"] > 0 for row in others)
 
 
-def test_a_population_is_timed_against_one_member(tmp_path):
+def test_a_population_is_timed_against_one_member(rows_of):
   sizes = ["--members=2", "--tasks=2", "--batch=4", "--width=4", "--updates=1", "--repeats=1"]
-  alone, both = rows_of(tmp_path, "population", *sizes)
+  alone, both = rows_of("population", *sizes)
   assert (alone["members"], alone["size"]) == ("alone", 1)
   assert (both["members"], both["size"]) == ("2 in one program", 2)
   assert both["seconds"]["median"] > 0.0
 
 
-def test_every_kind_of_algorithm_is_timed_beside_macaw(tmp_path):
+def test_every_kind_of_algorithm_is_timed_beside_macaw(rows_of):
   sizes = ["--only=focal", "--num_tasks=2", "--num_rows=520", "--num_updates=1", "--num_repeats=1"]
-  macaw, focal = rows_of(tmp_path, "algorithms", *sizes)
+  macaw, focal = rows_of("algorithms", *sizes)
   assert (macaw["version"], macaw["ratio"]) == ("macaw", 1.0)
   assert focal["version"] == "focal"
   assert focal["processor_ms"]["median"] > 0.0
 
 
-def test_limits_count_the_products_of_an_update(tmp_path):
+def test_limits_count_the_products_of_an_update(rows_of):
   sizes = ["--tasks=2", "--batch=8", "--width=4", "--updates=2", "--repeats=1", "--matrix=16", "--elements=1000"]
-  (row,) = rows_of(tmp_path, "limits", *sizes)
+  (row,) = rows_of("limits", *sizes)
   groups = row["groups"]
   assert groups["networks"]["flops"] > 0
   assert groups["generator"]["flops"] > 0
@@ -111,8 +150,8 @@ def test_limits_count_the_products_of_an_update(tmp_path):
   assert all(groups[name]["profile_seconds"] > 0 for name in ("networks", "generator", "optimizer"))
 
 
-def test_starts_are_timed_by_their_phases(tmp_path):
-  cold, warm = rows_of(tmp_path, "start_up", "--episodes=1", "--repeats=1", *SMALL_NETWORKS)
+def test_starts_are_timed_by_their_phases(rows_of):
+  cold, warm = rows_of("start_up", "--episodes=1", "--repeats=1", *SMALL_NETWORKS)
   assert cold["ratio"] == 1.0
   for start in (cold, warm):
     *phases, whole = (spread["median"] for spread in start["seconds"].values())
@@ -120,20 +159,24 @@ def test_starts_are_timed_by_their_phases(tmp_path):
     assert whole == pytest.approx(sum(phases))
 
 
-def test_a_score_is_waited_for(tmp_path):
+def test_a_score_is_waited_for(rows_of):
   sizes = ["--seeds=1", "--steps=1", "--evaluate_every=1", "--episodes=1", "--score=-50"]
-  (run,) = rows_of(tmp_path, "end_to_end", *sizes, *SMALL_NETWORKS)
+  (run,) = rows_of("end_to_end", *sizes, *SMALL_NETWORKS)
   assert [point["updates"] for point in run["evaluations"]] == [0, 1]
   assert run["reached"] == run["evaluations"][0]
   assert run["end"] == run["evaluations"][1]
 
 
-def test_all_benchmarks_can_be_run_by_one_command(tmp_path):
-  command = [sys.executable, "-m", "benchmarks.run", "--only=sampling", f"--output={tmp_path / 'results'}"]
-  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-  assert result.returncode == 0, result.stderr
-  assert "python -m benchmarks.sampling --rows=" in result.stdout
-  assert {path.name for path in (tmp_path / "results").iterdir()} == {"sampling.json"}
+def test_all_benchmarks_can_be_run_by_one_command(tmp_path, capsys, monkeypatch):
+  with flags_of("benchmarks.run", "--only=sampling", f"--output={tmp_path / 'results'}") as (module, rest):
+    asked = []
+    monkeypatch.setattr(module, "stamped_lines", lambda arguments: asked.append(arguments) or [(0.0, "| a table |")])
+    module.main(rest)
+  ((_, name, *_, output),) = asked
+  assert (name, output) == ("benchmarks.sampling", f"--output={tmp_path / 'results' / 'sampling'}.json")
+  shown = capsys.readouterr().out
+  assert "python -m benchmarks.sampling --rows=" in shown
+  assert "| a table |" in shown
 
 
 def test_every_benchmark_belongs_to_that_command():
@@ -141,17 +184,18 @@ def test_every_benchmark_belongs_to_that_command():
   assert named == {*BENCHMARKS, "run", "accelerator"}  # The last has a command of its own.
 
 
-def test_update_step_compares_and_times_the_versions_in_jax(tmp_path):
+@pytest.mark.usefixtures("quick_compile")
+def test_update_step_compares_and_times_the_versions_in_jax(tmp_path, capsys):
   sizes = ["--tasks=2", "--batch=8", "--width=8", "--updates=2", "--repeats=2"]
   output = tmp_path / "rows.json"
-  others = ["--versions=jax_copying", f"--output={output}"]
-  command = [sys.executable, "-m", "benchmarks.update_step", *sizes, *others]
-  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-  assert result.returncode == 0, result.stderr
-  differences = re.findall(r"meta-gradient tensor, \w+: (\S+)", result.stdout)
+  arguments = [*sizes, "--versions=jax_copying", f"--output={output}"]
+  with flags_of("benchmarks.update_step", *arguments) as (module, rest):
+    module.main(rest)
+  shown = capsys.readouterr().out
+  differences = re.findall(r"meta-gradient tensor, \w+: (\S+)", shown)
   assert len(differences) == 2
   assert max(map(float, differences)) < 1e-3
-  rows = [line.strip("| ").split(" | ") for line in result.stdout.splitlines() if line.startswith("| ")]
+  rows = [line.strip("| ").split(" | ") for line in shown.splitlines() if line.startswith("| ")]
   assert [row[0].strip() for row in rows[2:]] == ["macaw_jax", "jax_copying"]
   assert float(rows[2][3]) == 1.0
   assert float(rows[3][3]) > 0
@@ -182,18 +226,11 @@ def test_another_meta_gradient_ends_the_benchmark():
     update_versions.compare({"macaw_jax": version(1.0), "other": version(1.02)}, tasks=None)
 
 
-def test_engines_are_timed_and_compared():
-  command = [
-    sys.executable,
-    "-m",
-    "benchmarks.engines",
-    "--families=point_robot,cheetah_dir",
-    "--episodes=2",
-    "--repeats=1",
-  ]
-  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-  assert result.returncode == 0, result.stderr
-  rows = [line.strip("| ").split(" | ") for line in result.stdout.splitlines() if line.startswith("| ")]
+def test_engines_are_timed_and_compared(capsys):
+  sizes = ["--families=point_robot,cheetah_dir", "--episodes=2", "--repeats=1"]
+  with flags_of("benchmarks.engines", *sizes) as (module, rest):
+    module.main(rest)
+  rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
   assert [row[0] for row in rows] == ["family", "point_robot", "cheetah_dir"]
   assert rows[1][3] == rows[1][8] == "-"  # it has no native engine
   assert float(rows[2][3].replace(",", "")) > 0

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from miniatures import write_point_robot
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("macaw_jax", "experiments", "configs")
@@ -193,11 +194,6 @@ def test_the_hook_notices_also_what_is_hidden(action, event, tmp_path):
 
 
 def test_a_run_and_an_evaluation_reach_no_network_and_unpickle_nothing(tmp_path):
-  sys.path.insert(0, str(ROOT / "tests" / "experiments"))
-  try:
-    from miniature_run import write_point_robot
-  finally:
-    sys.path.pop(0)
   write_point_robot(tmp_path / "data")
   sizes = ["hidden_sizes=(16,16)", "layer=dense"]
   steps = ["steps=2", "log_every=1", "evaluate_every=2", "checkpoint_every=2", "support_size=16", "query_size=16"]

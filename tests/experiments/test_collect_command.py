@@ -1,13 +1,13 @@
+import contextlib
 import importlib
-import signal
-import subprocess
-import sys
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from configs.collect import point_robot
+from experiments import collect
 from experiments.collect import read_config
 from macaw_jax import envs
 from macaw_jax.data.dataset import load_dataset
@@ -17,28 +17,27 @@ from macaw_jax.errors import ConfigurationError
 ROOT = Path(__file__).parents[2]
 
 
-def arguments(directory, *overrides):
-  config = "--config=configs/collect/point_robot.py"
-  return [sys.executable, "-m", "experiments.collect", config, f"--config.directory={directory}", *overrides]
-
-
-def command(directory, *overrides):
-  return subprocess.run(arguments(directory, *overrides), cwd=ROOT, capture_output=True, text=True, check=False)
+def small(directory, **changes):
+  """A configuration of a small collection."""
+  config = point_robot.get_config()
+  config.update({"directory": str(directory), "episodes_per_task": 4, "warmup_episodes": 2, "reference_episodes": 3})
+  config.update(changes)
+  return config
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-  """A small collection through the command, with its starter dataset: the directory and what was printed."""
+def run(tmp_path_factory, compiled_once):
+  """A small collection with its starter dataset: the directory, and what the command printed."""
   directory = tmp_path_factory.mktemp("collected")
-  overrides = ("--config.episodes_per_task=4", "--config.warmup_episodes=2", "--config.reference_episodes=3")
-  starter = (f"--config.starter_directory={directory / 'starter'}", "--config.starter_episodes=2")
-  picture = f"--config.picture={directory / 'agent.gif'}"
-  return directory, command(directory / "full", *overrides, *starter, picture)
+  more = {"starter_directory": str(directory / "starter"), "starter_episodes": 2}
+  config = small(directory / "full", picture=str(directory / "agent.gif"), **more)
+  with contextlib.redirect_stdout(io.StringIO()) as said:
+    collect.run(*read_config(config))
+  return directory, said.getvalue()
 
 
 def test_the_command_writes_a_dataset_that_loads(run):
-  directory, result = run
-  assert result.returncode == 0, result.stderr
+  directory, _ = run
   names = {path.name for path in directory.iterdir()}
   assert names == {"full", "full_other_policies", "starter", "agent.gif"}  # nothing half done
   family = envs.make("point_robot")
@@ -75,7 +74,7 @@ def test_the_starter_has_the_first_and_the_last_episode(run):
 
 
 def test_the_output_has_progress_and_a_table(run):
-  lines = run[1].stdout.splitlines()
+  lines = run[1].splitlines()
   progress = [line for line in lines if "steps 8,000" in line]
   assert len(progress) == 1  # the line after the last round
   assert "left]" in progress[0]
@@ -85,30 +84,25 @@ def test_the_output_has_progress_and_a_table(run):
   assert lines[-1].split()[0] == "mean"
 
 
-def test_an_interrupted_collection_leaves_nothing(tmp_path):
-  process = subprocess.Popen(
-    arguments(tmp_path / "full", "--config.episodes_per_task=1000"),
-    cwd=ROOT,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  assert "left]" in process.stdout.readline()  # it is collecting
-  process.send_signal(signal.SIGINT)
-  _, errors = process.communicate(timeout=120)
-  assert process.returncode == 130
-  assert errors.strip().splitlines()[-1] == "stopped by SIGINT"
+@pytest.mark.usefixtures("compiled_once")
+def test_an_interrupted_collection_leaves_nothing(tmp_path, monkeypatch):
+  def interrupt(progress):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(collect, "make_report", lambda: interrupt)
+  with pytest.raises(KeyboardInterrupt):
+    collect.run(*read_config(small(tmp_path / "full")))
   assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_directory_is_refused_at_once(run):
   directory, _ = run
   before = (directory / "full" / "manifest.json").read_bytes()
-  result = command(directory / "full")
-  assert result.returncode == 2
+  with pytest.raises(ConfigurationError) as raised:
+    read_config(small(directory / "full"))
   both = (directory / "full", directory / "full_other_policies")
-  for line, path in zip(result.stderr.splitlines(), both, strict=True):
-    assert line.startswith(f"error: {path} exists already")
+  for problem, path in zip(raised.value.problems, both, strict=True):
+    assert problem.startswith(f"{path} exists already")
   assert (directory / "full" / "manifest.json").read_bytes() == before
 
 

@@ -32,7 +32,7 @@ def test_a_stop_is_explained_and_its_batch_kept(miniature, tmp_path, capsys):
   # The loss takes its logarithm; a number that is not traced would be refused.
   run, each, stopped, data = stopped_run(miniature(), directory, max_weight=-1.0)
   report_stop(run, each, stopped, data, name_operation=True)
-  first, batch, why, operation = capsys.readouterr().out.splitlines()
+  *_, first, batch, why, operation = capsys.readouterr().out.splitlines()
   assert first == (
     "this run has stopped at update 7: not every number was finite after its last 2 update(s), which were skipped "
     "(4 in all)"

@@ -15,15 +15,15 @@ BEFORE, WITH_OFFSET, AFTER = PANELS
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, compiled_once):
+def agents(tmp_path_factory, compiled_once):
   """The directories of NoRML and of domain randomisation, by name."""
   folder = tmp_path_factory.mktemp("trained")
   run_silently(make_config("on_policy", None, folder, variants="norml,domain_randomisation"))
   return {name: folder / f"{name}-0" for name in ("norml", "domain_randomisation")}
 
 
-def test_an_episode_is_drawn_from_its_start_to_its_last_step(trained):
-  drawn = act_out(trained["norml"], 3, 2, 0)
+def test_an_episode_is_drawn_from_its_start_to_its_last_step(agents):
+  drawn = act_out(agents["norml"], 3, 2, 0)
   for positions in drawn.positions.values():
     assert positions.shape == (3, 2, 11, 2)  # of evaluation's ten steps, not of the five that are trained on
     np.testing.assert_array_equal(positions[..., 0, :], 0.0)
@@ -31,20 +31,20 @@ def test_an_episode_is_drawn_from_its_start_to_its_last_step(trained):
   np.testing.assert_allclose(drawn.returns[AFTER], -distances.sum(axis=-1).mean(), rtol=1e-5)
 
 
-def test_offset_and_step_each_change_what_norml_does(trained):
-  positions = act_out(trained["norml"], 2, 2, 0).positions
+def test_offset_and_step_each_change_what_norml_does(agents):
+  positions = act_out(agents["norml"], 2, 2, 0).positions
   assert not np.allclose(positions[BEFORE], positions[WITH_OFFSET])
   assert not np.allclose(positions[WITH_OFFSET], positions[AFTER])
 
 
-def test_an_agent_without_offset_and_step_does_the_same_in_all_panels(trained):
-  positions = act_out(trained["domain_randomisation"], 2, 2, 0).positions
+def test_an_agent_without_offset_and_step_does_the_same_in_all_panels(agents):
+  positions = act_out(agents["domain_randomisation"], 2, 2, 0).positions
   np.testing.assert_array_equal(positions[BEFORE], positions[WITH_OFFSET])
   np.testing.assert_array_equal(positions[BEFORE], positions[AFTER])
 
 
-def test_the_table_and_the_picture_have_every_run(trained, tmp_path):
-  drawn = {name: act_out(directory, 2, None, 0) for name, directory in trained.items()}
+def test_the_table_and_the_picture_have_every_run(agents, tmp_path):
+  drawn = {name: act_out(directory, 2, None, 0) for name, directory in agents.items()}
   lines = table(drawn).splitlines()
   assert [line.strip("|").split("|")[0].strip() for line in lines[2:4]] == ["norml", "domain_randomisation"]
   assert f"{drawn['norml'].returns[AFTER]:.2f}" in lines[2]
@@ -59,11 +59,11 @@ def test_other_runs_are_refused_in_one_line(tmp_path, copied):
     act_out(Path(copied("recorded").output_directory), 2, 2, 0)
 
 
-def test_no_episodes_are_refused(trained):
+def test_no_episodes_are_refused(agents):
   with pytest.raises(ConfigurationError, match=r"norml-0: config\.evaluation\.episodes = 0: expected"):
-    act_out(trained["norml"], 2, 0, 0)
+    act_out(agents["norml"], 2, 0, 0)
 
 
-def test_more_tasks_than_there_are_is_refused(trained):
+def test_more_tasks_than_there_are_is_refused(agents):
   with pytest.raises(ConfigurationError, match=r"norml-0: config\.evaluation\.tasks = 101"):
-    act_out(trained["norml"], 101, 2, 0)
+    act_out(agents["norml"], 101, 2, 0)
