@@ -4,12 +4,12 @@ import subprocess
 import sys
 
 FAILS = """
-from experiments.command_line import launch
+from experiments.command_line import launch_with_arguments
 
 def main():
   open("{path}", "w")
 
-launch(main)
+launch_with_arguments(lambda arguments: main())
 """
 
 
