@@ -42,17 +42,23 @@ from macaw_jax.training.trained import NEWEST, newest_checkpoint
 from macaw_jax.types import Key
 
 from .build import Trained, check_writable, evaluate_with, rebuild, saved_config
-from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
-from .configuration import MAX_SEED
+from .command_line import (
+  check_picture,
+  define_evaluation,
+  define_picture,
+  draw_if_wanted,
+  launch_with_arguments,
+  named_runs,
+)
 from .recorded import manifest_with, other_policies_directory
 
+EPISODES, SEED = define_evaluation()
+define_picture()
 RUN = flags.DEFINE_string("run", None, "Directory of a run, as an argument is.")
 STEPS = flags.DEFINE_list("steps", None, "Numbers of adaptation steps, as 0,1,2,5.")
 SUPPORT = flags.DEFINE_string(
   "support", None, "Data to adapt to: own, other_policies, random, online, or all; those of the run if not given."
 )
-EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.", lower_bound=0, upper_bound=MAX_SEED)
 ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
 CHECKPOINT = flags.DEFINE_string(
   "checkpoint", NEWEST, "Which: newest, best (of the highest score on training tasks), or the number of an update."

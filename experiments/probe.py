@@ -23,7 +23,6 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import flags
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Dataset
@@ -39,12 +38,10 @@ from macaw_jax.training.trained import newest_checkpoint
 from macaw_jax.types import Key
 
 from .build import Trained, check_writable, rebuild, saved_config
-from .command_line import launch_with_arguments, named_runs
-from .configuration import MAX_SEED
+from .command_line import define_evaluation, launch_with_arguments, named_runs
 from .recorded import KIND, Examined, evaluated_splits
 
-EPISODES = flags.DEFINE_integer("episodes", None, "Supports tried, and episodes run; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.", lower_bound=0, upper_bound=MAX_SEED)
+EPISODES, SEED = define_evaluation()
 
 Numbers = dict[str, Any]
 """Measurements with one kind of support, by name."""

@@ -27,11 +27,17 @@ from macaw_jax.evaluation.tables import markdown_table
 from macaw_jax.types import Key, MetaParams, Trajectory
 
 from .build import Trained, rebuild, saved_config
-from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
-from .configuration import MAX_SEED
+from .command_line import (
+  check_picture,
+  define_evaluation,
+  define_picture,
+  draw_if_wanted,
+  launch_with_arguments,
+  named_runs,
+)
 
-EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides the episodes.", lower_bound=0, upper_bound=MAX_SEED)
+EPISODES, SEED = define_evaluation()
+define_picture()
 TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
 
 FAMILIES = ("point_rotated", "point_rotated_sparse")

@@ -21,17 +21,11 @@ from macaw_jax.types import Array, Key, Metrics, Params, TimeStep, Transition
 OBSERVATION_LIMIT = 10.0  # standard deviations beyond which a standardised observation is cut
 
 
-class Standardiser(NamedTuple):
-  """Brings observations to mean zero and standard deviation one."""
-
-  mean: Array  # [O]
-  std: Array  # [O]
-
-
 class AgentParams(NamedTuple):
   """Parameters of the agent; `log_temperature` holds one number per task."""
 
-  standardiser: Standardiser
+  observation_mean: Array  # [O]
+  observation_std: Array  # [O]
   policy: Params
   critic: Params
   target_critic: Params
@@ -48,7 +42,7 @@ class AgentState(NamedTuple):
 class BehaviourAgent(NamedTuple):
   """The agent as pure functions.
 
-  init:       `(key, observations [N, O]) -> AgentState`; the observations fix the standardiser, once
+  init:       `(key, observations [N, O]) -> AgentState`; the observations fix their mean and standard deviation, once
   update:     `(state, batch [T, B, ...], key) -> (AgentState, metrics)`
   act:        `(params, adapted, timestep, key) -> (action, adapted)`, one step of one episode; the mode without a key
   task_input: [T, C] what `adapted["task"]` is for each task
@@ -61,13 +55,9 @@ class BehaviourAgent(NamedTuple):
 
 
 def standardise_tasks(tasks: Any) -> Array:
-  """The numbers in which tasks differ, each brought to mean zero and standard deviation one over the tasks.
+  """The numbers in which tasks `[T, ...]` differ, each of mean zero and standard deviation one over them: [T, C] float32.
 
-  Args:
-    tasks: pytree of arrays with a leading axis [T].
-
-  Returns:
-    [T, C] float32; a number that all tasks share becomes zero.
+  A number that all tasks share becomes zero.
   """
   leaves = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(tasks)]
   numbers = np.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
@@ -108,9 +98,9 @@ def behaviour_agent(
   critic = twin_critic(input_size, action_size, hidden_sizes)
   optimizer = optax.adam(learning_rate)
 
-  def network_input(standardiser: Standardiser, observation: Array, task: Array) -> Array:
+  def network_input(params: AgentParams, observation: Array, task: Array) -> Array:
     """Standardised observation beside the task: `[..., O], [..., C] -> [..., I]`."""
-    standardised = (observation - standardiser.mean) / standardiser.std
+    standardised = (observation - params.observation_mean) / params.observation_std
     standardised = jnp.clip(standardised, -OBSERVATION_LIMIT, OBSERVATION_LIMIT)
     return jnp.concatenate([standardised[..., seen], task], axis=-1)
 
@@ -119,7 +109,8 @@ def behaviour_agent(
     key_policy, key_critic = jax.random.split(key)
     critic_params = critic.init(key_critic)
     params = AgentParams(
-      standardiser=Standardiser(jnp.mean(observations, axis=0), jnp.maximum(jnp.std(observations, axis=0), 1e-3)),
+      observation_mean=jnp.mean(observations, axis=0),
+      observation_std=jnp.maximum(jnp.std(observations, axis=0), 1e-3),
       policy=policy.init(key_policy),
       critic=critic_params,
       target_critic=jax.tree.map(jnp.copy, critic_params),  # own buffers: the state is donated to the compiled update
@@ -133,8 +124,8 @@ def behaviour_agent(
     params = state.params
     policy_opt, critic_opt, temperature_opt = state.opt_state
     task = jnp.broadcast_to(task_input[:, None, :], (*batch.reward.shape, task_size))  # [T, B, C]
-    inputs = network_input(params.standardiser, batch.observation, task)  # [T, B, I]
-    next_inputs = network_input(params.standardiser, batch.next_observation, task)
+    inputs = network_input(params, batch.observation, task)  # [T, B, I]
+    next_inputs = network_input(params, batch.next_observation, task)
     temperature = jnp.exp(params.log_temperature)[:, None]  # [T, 1]
 
     def sample_action(policy_params: Params, inputs: Array, key: Key) -> tuple[Array, Array]:
@@ -190,7 +181,7 @@ def behaviour_agent(
   def act(
     params: AgentParams, adapted: dict[str, Array], timestep: TimeStep, key: Key | None
   ) -> tuple[Array, dict[str, Array]]:
-    inputs = network_input(params.standardiser, timestep.observation, adapted["task"])
+    inputs = network_input(params, timestep.observation, adapted["task"])
     mean, log_std = policy.apply(params.policy, inputs)
     if key is None:
       return jnp.tanh(mean), adapted

@@ -23,46 +23,28 @@ from macaw_jax.data.episodes import join_episodes, one_episode
 from macaw_jax.data.replay import Replay, add_episodes, empty_replay, sample_relabelled
 from macaw_jax.envs.family import State, TaskFamily
 from macaw_jax.envs.rollout import RolloutFn, episode_return, make_rollout
-from macaw_jax.types import Key, Metrics, Trajectory
+from macaw_jax.types import Array, Key, Metrics, Trajectory
 
 
 @dataclasses.dataclass(frozen=True)
 class CollectSettings:
-  """How a family's data are collected.
+  """How a family's data are collected."""
 
-  Attributes:
-    seed: seed of everything random.
-    episodes_per_task: episodes collected for each task, the warm-up included.
-    warmup_episodes: episodes per task with uniform actions, before the agent learns; they fix the scale of its inputs.
-    tasks_per_round: tasks that get an episode between two bouts of learning; divides the number of tasks.
-    updates_per_round: agent updates after each round.
-    batch_size: transitions of each task in an update.
-    own_fraction: share of them collected for the task itself; the others are relabelled from any task.
-    hidden_sizes: widths of the hidden layers of policy and critics.
-    learning_rate: of Adam, for policy, critics and temperatures.
-    discount: of the agent and of the returns stored with the data.
-    tau: of the critic's target network, `target <- (1 - tau) target + tau critic` at each update.
-    reward_scale: factor on rewards inside the agent.
-    ignored_observations: observation entries that the agent does not see; they are stored all the same.
-    reference_episodes: episodes per task behind the random and the expert return.
-    other_policy_episodes: episodes per task of the final agent's policies of other tasks, as contexts shifted in
-      behaviour; 0 for none.
-  """
-
-  seed: int
-  episodes_per_task: int
-  warmup_episodes: int
-  tasks_per_round: int
-  updates_per_round: int
-  batch_size: int
-  own_fraction: float
-  hidden_sizes: tuple[int, ...]
-  learning_rate: float
-  discount: float
-  tau: float
-  reward_scale: float
-  ignored_observations: tuple[int, ...]
-  reference_episodes: int
+  seed: int  # of everything random
+  episodes_per_task: int  # the warm-up included
+  warmup_episodes: int  # per task, with uniform actions before the agent learns; they fix the scale of its inputs
+  tasks_per_round: int  # tasks that get an episode between two bouts of learning; divides the number of tasks
+  updates_per_round: int  # of the agent, after each round
+  batch_size: int  # transitions of each task in an update
+  own_fraction: float  # share of them collected for the task itself; the others are relabelled from any task
+  hidden_sizes: tuple[int, ...]  # widths of the hidden layers of policy and critics
+  learning_rate: float  # of Adam, for policy, critics and temperatures
+  discount: float  # of the agent, and of the returns stored with the data
+  tau: float  # of the critic's target network, `target <- (1 - tau) target + tau critic` at each update
+  reward_scale: float  # factor on rewards inside the agent
+  ignored_observations: tuple[int, ...]  # entries that the agent does not see; they are stored all the same
+  reference_episodes: int  # per task, behind the random and the expert return
+  # Per task, of the final agent's policies of other tasks: contexts shifted in behaviour. 0 for none.
   other_policy_episodes: int
 
 
@@ -135,13 +117,24 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
   Raises:
     ValueError: a setting is out of its range.
   """
-  check_settings(settings, family)
+  for problem in examine_settings(settings, family):
+    raise ValueError(problem)
   num_tasks = family.num_tasks
   key_warmup, key_agent, key_order, key_act, key_learn, key_random, key_expert = jax.random.split(
     jax.random.key(settings.seed), 7
   )
   key_other = jax.random.fold_in(jax.random.key(settings.seed), 7)  # so that the keys above stay what they were
-  agent = _agent(family, settings)
+  agent = behaviour_agent(
+    family.tasks,
+    observation_size=family.observation_size,
+    action_size=family.action_size,
+    ignored_observations=settings.ignored_observations,
+    hidden_sizes=settings.hidden_sizes,
+    learning_rate=settings.learning_rate,
+    discount=settings.discount,
+    tau=settings.tau,
+    reward_scale=settings.reward_scale,
+  )
   rollout_uniform = make_rollout(family, partial(uniform_act, action_size=family.action_size))
   rollout_agent = make_rollout(family, agent.act)
   relabel = make_relabel(family)
@@ -179,9 +172,8 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     trajectory = rollout_agent(params, adapted, round_tasks, jax.random.fold_in(key_act, index), deterministic=False)
     state = state._replace(replay=store(state.replay, tasks, trajectory))
     values = {name: float(value) for name, value in metrics.items()}
-    report(
-      Progress(index + 1, len(order), steps, (index + 1) * settings.updates_per_round, last_returns.copy(), values)
-    )
+    updates = (index + 1) * settings.updates_per_round
+    report(Progress(index + 1, len(order), steps, updates, last_returns.copy(), values))
 
   params, adapted, count = state.agent.params, {"task": agent.task_input}, settings.reference_episodes
   # One after the other: thousands of episodes with their states are gigabytes where many are derived from them.
@@ -195,7 +187,13 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     expert_returns=mean_returns(expert, count),
     expert_states=jax.tree.map(lambda leaf: np.asarray(leaf[::count]), expert.state),
     other_policies=_other_policies(
-      rollout_agent, params, agent, family, key_other, count=settings.other_policy_episodes, collected_at=steps
+      rollout_agent,
+      params,
+      agent.task_input,
+      family,
+      key_other,
+      count=settings.other_policy_episodes,
+      collected_at=steps,
     ),
     environment_steps=steps,
     updates=len(order) * settings.updates_per_round,
@@ -218,7 +216,7 @@ def mean_returns(trajectory: Trajectory, count: int) -> np.ndarray:
 def _other_policies(
   rollout: RolloutFn,
   params: Any,
-  agent: BehaviourAgent,
+  task_input: Array,
   family: TaskFamily,
   key: Key,
   *,
@@ -226,82 +224,51 @@ def _other_policies(
   collected_at: int,
 ) -> list[Episodes]:
   """`count` stochastic episodes in each task, by the policies of `count` other tasks in turn."""
-  num_tasks = len(agent.task_input)
-  if count == 0:
-    return []
+  num_tasks = len(task_input)
   key_offset, key_act = jax.random.split(key)
   # In task i act the policies of the tasks i + offset, never that of i itself.
   offsets = 1 + np.asarray(jax.random.permutation(key_offset, num_tasks - 1))
-  episodes: list[list[Episodes]] = [[] for _ in range(num_tasks)]
+  rounds: list[list[Episodes]] = []
   for index in range(count):
     policies = (np.arange(num_tasks) + offsets[index % len(offsets)]) % num_tasks
-    adapted = {"task": agent.task_input[policies]}
+    adapted = {"task": task_input[policies]}
     trajectory = rollout(params, adapted, family.tasks, jax.random.fold_in(key_act, index), deterministic=False)
     trajectory = jax.tree.map(np.asarray, trajectory)
-    for task in range(num_tasks):
-      episodes[task].append(one_episode(trajectory, task, collected_at=collected_at))
+    rounds.append([one_episode(trajectory, task, collected_at=collected_at) for task in range(num_tasks)])
     collected_at += int(trajectory.mask.sum())
-  return [join_episodes(parts) for parts in episodes]
-
-
-def check_settings(settings: CollectSettings, family: TaskFamily) -> None:
-  """Raises ValueError, in one line that names the field, where a setting does not fit the family."""
-  for problem in examine_settings(settings, family):
-    raise ValueError(problem)
+  return [join_episodes(parts) for parts in zip(*rounds, strict=True)]
 
 
 def examine_settings(settings: CollectSettings, family: TaskFamily) -> list[str]:
-  """A line for each setting that does not fit the family."""
-  num_tasks = family.num_tasks
-  last_observation = family.observation_size - 1
+  """A line for each setting that does not fit the family; it begins with the field's name."""
+  values = vars(settings)
+  num_tasks, last_observation = family.num_tasks, family.observation_size - 1
+  counts = ("warmup_episodes", "updates_per_round", "batch_size", "reference_episodes")
   allowed = {
     "seed": (0 <= settings.seed < 2**32, "an integer from 0 to 2^32 - 1"),
-    "warmup_episodes": (settings.warmup_episodes >= 1, "at least 1"),
     "episodes_per_task": (settings.episodes_per_task > settings.warmup_episodes, "more than warmup_episodes"),
     "tasks_per_round": (
       settings.tasks_per_round >= 1 and num_tasks % settings.tasks_per_round == 0,
       f"a divisor of the {num_tasks} tasks",
     ),
-    "updates_per_round": (settings.updates_per_round >= 1, "at least 1"),
-    "batch_size": (settings.batch_size >= 1, "at least 1"),
     "own_fraction": (
       0.0 <= settings.own_fraction <= 1.0 and (family.differ_in == "rewards" or settings.own_fraction == 1.0),
       "a number from 0 to 1, and 1 where tasks differ in their physics: no other task's transitions are of use",
     ),
     "hidden_sizes": (bool(settings.hidden_sizes) and min(settings.hidden_sizes) >= 1, "one or more positive widths"),
-    "learning_rate": (0.0 < settings.learning_rate < math.inf, "a positive number"),
-    "discount": (0.0 < settings.discount <= 1.0, "a number above 0 and at most 1"),
-    "tau": (0.0 < settings.tau <= 1.0, "a number above 0 and at most 1"),
-    "reward_scale": (0.0 < settings.reward_scale < math.inf, "a positive number"),
     "ignored_observations": (
       all(0 <= index <= last_observation for index in settings.ignored_observations),
       f"indices from 0 to {last_observation}",
     ),
-    "reference_episodes": (settings.reference_episodes >= 1, "at least 1"),
     "other_policy_episodes": (
       settings.other_policy_episodes == 0 or (settings.other_policy_episodes > 0 and num_tasks > 1),
       "at least 0, and 0 where there is one task",
     ),
+    **{name: (values[name] >= 1, "at least 1") for name in counts},
+    **{name: (0.0 < values[name] < math.inf, "a positive number") for name in ("learning_rate", "reward_scale")},
+    **{name: (0.0 < values[name] <= 1.0, "a number above 0 and at most 1") for name in ("discount", "tau")},
   }
-  return [
-    f"{name} is {getattr(settings, name)}; expected {expected}"
-    for name, (holds, expected) in allowed.items()
-    if not holds
-  ]
-
-
-def _agent(family: TaskFamily, settings: CollectSettings) -> BehaviourAgent:
-  return behaviour_agent(
-    family.tasks,
-    observation_size=family.observation_size,
-    action_size=family.action_size,
-    ignored_observations=settings.ignored_observations,
-    hidden_sizes=settings.hidden_sizes,
-    learning_rate=settings.learning_rate,
-    discount=settings.discount,
-    tau=settings.tau,
-    reward_scale=settings.reward_scale,
-  )
+  return [f"{name} is {values[name]}; expected {expected}" for name, (holds, expected) in allowed.items() if not holds]
 
 
 def _make_learn(

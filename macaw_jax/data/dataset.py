@@ -6,6 +6,7 @@ Monte-Carlo returns are computed on load. Everything is checked before anything 
 """
 
 import dataclasses
+import itertools
 import math
 import os
 import zipfile
@@ -98,11 +99,10 @@ def write_dataset(
     raise DatasetError(
       f"{directory}: expected episodes of the manifest's {len(manifest.tasks)} tasks, got {len(episodes_by_task)}"
     )
-  digits = max(2, len(str(len(manifest.tasks) - 1)))
   entries = [
     dataclasses.replace(
       entry,
-      file=f"task_{index:0{digits}d}.npz",
+      file=f"{task_name(index, len(manifest.tasks))}.npz",
       sha256="0" * 64,  # known once the file is written
       num_transitions=len(episodes.reward),
       num_episodes=len(episodes.episode_length),
@@ -111,7 +111,8 @@ def write_dataset(
   ]
   manifest = check_manifest(dataclasses.replace(manifest, tasks=tuple(entries)), directory / MANIFEST_FILE)
   for entry, episodes in zip(entries, episodes_by_task, strict=True):
-    _check_episodes(episodes, manifest, entry, str(directory / entry.file))
+    for problem in itertools.chain(_layout_problems(episodes, manifest, entry), _value_problems(episodes, manifest)):
+      raise DatasetError(f"{directory / entry.file}: {problem}")
 
   with new_directory(directory) as partial:
     for index, episodes in enumerate(episodes_by_task):
@@ -121,6 +122,11 @@ def write_dataset(
     manifest = dataclasses.replace(manifest, tasks=tuple(entries))
     write_manifest(partial, manifest)
   return manifest
+
+
+def task_name(index: int, num_tasks: int) -> str:
+  """The name of a task's file without its ending: `task_07`, in the order of the tasks for any number of them."""
+  return f"task_{index:0{max(2, len(str(num_tasks - 1)))}d}"
 
 
 def read_episodes(directory: str | os.PathLike[str], manifest: Manifest, task: int) -> Episodes:
@@ -161,9 +167,8 @@ def examine_episodes(
       "the file was cut or changed after it was written"
     )
   arrays, of_archive = _read_archive(path)
-  problems += of_archive
   if of_archive:
-    return None, problems
+    return None, problems + of_archive
   episodes = Episodes(**arrays)
   of_layout = list(_layout_problems(episodes, manifest, entry))
   of_values = [] if of_layout else list(_value_problems(episodes, manifest))
@@ -195,8 +200,8 @@ def load_dataset(
   """The checked transitions of some tasks, as float32 numpy arrays with leading axes `[T, N]`.
 
   Behaviour improves while a collector learns, so the part of a collection is a quality. A part is the fewest whole
-  episodes with `transitions_per_task` transitions: the first of them, the last, or those around the middle. (The
-  released MACAW code centres its "middle" at a quarter of the collection; here it is the middle.)
+  episodes with `transitions_per_task` transitions: the first, the last, or those around the middle (at a quarter of the
+  collection in the released MACAW code).
 
   Args:
     directory: a dataset that `write_dataset` made.
@@ -235,12 +240,9 @@ def dataset_of(episodes_by_task: Iterable[Episodes], discount: float, skip: int 
 
 
 def discounted_returns(reward: np.ndarray, episode_length: np.ndarray, discount: float) -> np.ndarray:
-  """Monte-Carlo returns of consecutive episodes, R_t = r_t + discount R_{t+1}, nothing bootstrapped: `[N]` float64.
+  """Monte-Carlo returns `[N]` float64 of rewards `[N]` in consecutive episodes of lengths `[E]`, which sum to N.
 
-  Args:
-    reward: `[N]`.
-    episode_length: `[E]`, sums to N.
-    discount: gamma.
+  R_t = r_t + discount R_{t+1}; nothing is bootstrapped.
   """
   returns = np.asarray(reward, np.float64).copy()
   last_rows = np.cumsum(episode_length, dtype=np.int64) - 1
@@ -258,6 +260,15 @@ def next_observations(episodes: Episodes) -> np.ndarray:
   return following
 
 
+def take_episodes(episodes: Episodes, kept: np.ndarray) -> Episodes:
+  """The episodes of a task with these indices, in ascending order."""
+  length = episodes.episode_length
+  rows = np.isin(np.repeat(np.arange(len(length)), length), kept)
+  return Episodes(
+    **{name: getattr(episodes, name)[rows if axes[0] == "N" else kept] for name, (axes, _) in _LAYOUT.items()}
+  )
+
+
 def first_at(array: np.ndarray, wrong: np.ndarray) -> str:
   """The first value where `wrong` is true, and its place, for a message: `1.5 in row 7, column 2`."""
   place = np.unravel_index(np.argmax(wrong), wrong.shape)
@@ -273,27 +284,21 @@ def _check_request(
   transitions_per_task: int | None,
   skip: int,
 ) -> None:
-  def fail(argument: str, expected: str, value: Any) -> DatasetError:
-    return DatasetError(f"{directory}: {argument}: expected {expected}, got {value!r}")
+  def is_integer(value: Any, least: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
-  def is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-  for task in tasks:
-    if not is_integer(task) or not 0 <= task < len(manifest.tasks):
-      raise fail("tasks", f"indices from 0 to {len(manifest.tasks) - 1}", task)
-  if not len(tasks) or len(set(tasks)) < len(tasks):
-    raise fail("tasks", "at least one task index, and each once", tasks)
-  if quality not in get_args(Quality):
-    raise fail("quality", f"one of {get_args(Quality)}", quality)
-  if (quality == "all") != (transitions_per_task is None):
-    raise fail(
-      "transitions_per_task", 'None with quality "all", a number with any other part', (quality, transitions_per_task)
-    )
-  if transitions_per_task is not None and not (is_integer(transitions_per_task) and transitions_per_task >= 1):
-    raise fail("transitions_per_task", "an integer of at least 1", transitions_per_task)
-  if not is_integer(skip) or skip < 1:
-    raise fail("skip", "an integer of at least 1", skip)
+  size, part = transitions_per_task, (quality, transitions_per_task)
+  unknown = [task for task in tasks if not (is_integer(task, 0) and task < len(manifest.tasks))]
+  for holds, argument, expected, value in (
+    (not unknown, "tasks", f"indices from 0 to {len(manifest.tasks) - 1}", next(iter(unknown), None)),
+    (len(tasks) > 0 and len(set(tasks)) == len(tasks), "tasks", "at least one task index, and each once", tasks),
+    (quality in get_args(Quality), "quality", f"one of {get_args(Quality)}", quality),
+    ((quality == "all") == (size is None), "transitions_per_task", 'None with quality "all", and only then', part),
+    (size is None or is_integer(size, 1), "transitions_per_task", "an integer of at least 1", size),
+    (is_integer(skip, 1), "skip", "an integer of at least 1", skip),
+  ):
+    if not holds:
+      raise DatasetError(f"{directory}: {argument}: expected {expected}, got {value!r}")
 
 
 def _select(episodes: Episodes, quality: Quality, transitions: int | None, where: str) -> Episodes:
@@ -314,10 +319,7 @@ def _select(episodes: Episodes, quality: Quality, transitions: int | None, where
     end_row = first_row + transitions
   first = int(np.searchsorted(ends, first_row, side="right"))  # the episode that holds first_row
   stop = int(np.searchsorted(ends, end_row, side="left")) + 1
-  rows, parts = slice(int(starts[first]), int(ends[stop - 1])), slice(first, stop)
-  return Episodes(
-    **{name: getattr(episodes, name)[rows if axes[0] == "N" else parts] for name, (axes, _) in _LAYOUT.items()}
-  )
+  return take_episodes(episodes, np.arange(first, stop))
 
 
 def _table(episodes: Episodes, discount: float, skip: int) -> dict[str, np.ndarray]:
@@ -352,14 +354,6 @@ def _stack(arrays: list[np.ndarray]) -> np.ndarray:
   return stacked
 
 
-def _check_episodes(episodes: Episodes, manifest: Manifest, entry: TaskEntry, where: str) -> None:
-  """Raises `DatasetError` unless the arrays are what the layout and the manifest say."""
-  for problem in _layout_problems(episodes, manifest, entry):
-    raise DatasetError(f"{where}: {problem}")
-  for problem in _value_problems(episodes, manifest):
-    raise DatasetError(f"{where}: {problem}")
-
-
 def _problem(key: str, expected: str, got: Any) -> str:
   return f"key {key!r}: expected {expected}, got {got}"
 
@@ -389,27 +383,26 @@ def _layout_problems(episodes: Episodes, manifest: Manifest, entry: TaskEntry) -
 
 def _value_problems(episodes: Episodes, manifest: Manifest) -> Iterator[str]:
   """Values that cannot be, of arrays whose layout is right."""
-  for key, (_, dtype) in _LAYOUT.items():
-    array = getattr(episodes, key)
-    if dtype is np.float32 and not np.isfinite(array).all():
-      yield _problem(key, "finite values", first_at(array, ~np.isfinite(array)))
-  outside = np.abs(episodes.action) > 1.0
-  if outside.any():
-    yield _problem("action", "values in [-1, 1]", first_at(episodes.action, outside))
-  # A byte that is neither compares differently from one operation to the next.
+  action, length, steps = episodes.action, episodes.episode_length, episodes.collected_at
+  # A byte that is neither 0 nor 1 compares differently from one operation to the next.
   stored = episodes.terminal.view(np.uint8)
-  if (stored > 1).any():
-    yield _problem("terminal", "bytes 0 or 1", first_at(stored, stored > 1))
-  length = episodes.episode_length
-  wrong = (length < 1) | (length > manifest.horizon)
-  if wrong.any():
-    yield _problem("episode_length", f"lengths from 1 to the horizon {manifest.horizon}", first_at(length, wrong))
+  floats = {key: getattr(episodes, key) for key, (_, dtype) in _LAYOUT.items() if dtype is np.float32}
+  for key, expected, array, wrong in (
+    *((key, "finite values", array, ~np.isfinite(array)) for key, array in floats.items()),
+    ("action", "values in [-1, 1]", action, np.abs(action) > 1.0),
+    ("terminal", "bytes 0 or 1", stored, stored > 1),
+    (
+      "episode_length",
+      f"lengths from 1 to the horizon {manifest.horizon}",
+      length,
+      (length < 1) | (length > manifest.horizon),
+    ),
+    ("collected_at", "counts that start at 0 or above and never decrease", steps, steps < np.append(0, steps[:-1])),
+  ):
+    if wrong.any():
+      yield _problem(key, expected, first_at(array, wrong))
   if _total(episodes) != len(episodes.reward):
     yield _problem("episode_length", f"lengths that sum to {len(episodes.reward)}", _total(episodes))
-  steps = np.concatenate([np.zeros(1, np.int64), episodes.collected_at])
-  earlier = steps[1:] < steps[:-1]
-  if earlier.any():
-    yield _problem("collected_at", "counts that start at 0 or above and never decrease", first_at(steps[1:], earlier))
 
 
 def _read_archive(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:

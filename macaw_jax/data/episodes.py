@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.dataset import Episodes, take_episodes
 from macaw_jax.types import Trajectory
 
 
@@ -39,13 +39,7 @@ def thin_episodes(episodes: Episodes, count: int) -> Episodes:
   total = len(episodes.episode_length)
   if not 1 <= count <= total:
     raise ValueError(f"cannot keep {count} of {total} episodes; expected a count from 1 to {total}")
-  kept = np.linspace(0, total - 1, count).round().astype(int)
-  row_is_kept = np.isin(np.repeat(np.arange(total), episodes.episode_length), kept)
-  by_row = {name: getattr(episodes, name)[row_is_kept] for name in ("observation", "action", "reward")}
-  by_episode = {
-    name: getattr(episodes, name)[kept] for name in ("episode_length", "final_observation", "terminal", "collected_at")
-  }
-  return Episodes(**by_row, **by_episode)
+  return take_episodes(episodes, np.linspace(0, total - 1, count).round().astype(int))
 
 
 def episodes(

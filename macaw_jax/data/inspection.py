@@ -152,18 +152,12 @@ def summarise_task(episodes: Episodes, end: int) -> TaskSummary:
 
 def summarise_entries(episodes_by_task: Sequence[Episodes]) -> EntrySummary:
   """Each entry of the observation over all transitions of all tasks."""
-  entries = [
-    np.concatenate([episodes.observation[:, index] for episodes in episodes_by_task])
-    for index in range(episodes_by_task[0].observation.shape[1])
-  ]
-  finite = [_finite(values).astype(np.float64) for values in entries]
-  return EntrySummary(
-    lowest=np.array([np.min(values) for values in finite]),
-    mean=np.array([values.mean() for values in finite]),
-    std=np.array([values.std() for values in finite]),
-    highest=np.array([np.max(values) for values in finite]),
-    non_finite=np.array([np.sum(~np.isfinite(values)) for values in entries]),
-  )
+  found = []
+  for index in range(episodes_by_task[0].observation.shape[1]):
+    values = np.concatenate([episodes.observation[:, index] for episodes in episodes_by_task])
+    finite = _finite(values).astype(np.float64)
+    found.append((finite.min(), finite.mean(), finite.std(), finite.max(), np.sum(~np.isfinite(values))))
+  return EntrySummary(*map(np.array, zip(*found, strict=True)))
 
 
 def running_median(values: np.ndarray, window: int) -> np.ndarray:

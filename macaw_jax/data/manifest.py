@@ -10,7 +10,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ SCHEMA_VERSION = 2
 WITHOUT_DIGEST = 1  # the version before, still read
 MANIFEST_FILE = "manifest.json"
 PROVENANCE = ("schema_version", "behaviour", "versions", "git_commit", "created")  # fields that no number follows from
-_ABSENT = object()
 
 
 class DatasetError(ValueError):
@@ -79,13 +77,20 @@ def read_manifest(directory: str | os.PathLike[str]) -> Manifest:
 def examine_manifest(directory: str | os.PathLike[str]) -> tuple[Manifest | None, list[str]]:
   """The manifest, or None where its fields cannot be used, and all that is wrong with the file, one line each."""
   path = Path(directory) / MANIFEST_FILE
+  place = _Place(str(path))
   try:
     document, expected = _read_document(path)
-    digest = _take_digest(document, _Place(str(path)))
+    if "schema_version" not in document:
+      raise place.missing("schema_version")
+    if _version(document["schema_version"], place.at("schema_version")) == WITHOUT_DIGEST:
+      return _parse_manifest(document, place)
+    if DIGEST not in document:
+      raise place.missing(DIGEST)
   except DatasetError as error:
     return None, [str(error)]
-  manifest, problems = _parse_manifest(document, _Place(str(path)))
-  if digest is not _ABSENT and digest != expected:
+  digest = document.pop(DIGEST)
+  manifest, problems = _parse_manifest(document, place)
+  if digest != expected:
     problems.append(
       f"{path}: key {DIGEST!r}: expected {expected}, the SHA-256 of the other fields, got {_short(digest)}: "
       "the file was changed after it was written"
@@ -118,10 +123,7 @@ def check_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Manifest
 
 def content_digest(manifest: Manifest) -> str:
   """SHA-256 of what a dataset holds, the digests of its files among it; not of when and with what it was made."""
-  fields = dataclasses.asdict(manifest)
-  for name in PROVENANCE:
-    del fields[name]
-  return document_digest(fields)
+  return document_digest({key: value for key, value in dataclasses.asdict(manifest).items() if key not in PROVENANCE})
 
 
 def _read_document(path: Path) -> tuple[dict[str, Any], str]:
@@ -141,28 +143,12 @@ def _read_document(path: Path) -> tuple[dict[str, Any], str]:
       parse_constant=_finite_number,
       parse_float=_finite_number,
     )
-    document = _mapping(document, _Place(str(path)))
+    document = _object(document, _Place(str(path)))
     return document, document_digest(document)
   except DatasetError:
     raise
   except (ValueError, RecursionError) as error:
     raise DatasetError(f"{path}: expected JSON in UTF-8, got {type(error).__name__}: {error}") from error
-
-
-def _take_digest(document: dict[str, Any], place: "_Place") -> Any:
-  """Removes the digest from a document and returns it; `_ABSENT` from a version that has none.
-
-  Raises:
-    DatasetError: the version is not one that is read here, or lacks its digest.
-  """
-  if "schema_version" not in document:
-    raise DatasetError(f"{place.file}: key 'schema_version' is missing")
-  _schema_version(document["schema_version"], place.at("schema_version"))
-  if document["schema_version"] == WITHOUT_DIGEST:
-    return _ABSENT
-  if DIGEST not in document:
-    raise DatasetError(f"{place.file}: key {DIGEST!r} is missing")
-  return document.pop(DIGEST)
 
 
 class _Place:
@@ -176,8 +162,15 @@ class _Place:
       return _Place(self.file, f"{self.key}[{key}]")
     return _Place(self.file, f"{self.key}.{key}" if self.key else key)
 
+  def missing(self, key: str) -> DatasetError:
+    return DatasetError(f"{self.file}: key {_short(self.at(key).key)} is missing")
+
   def error(self, expected: str, value: Any) -> DatasetError:
     return DatasetError(f"{self.file}: key {self.key or '(top)'!r}: expected {expected}, got {_short(value)}")
+
+
+_Check = Callable[[Any, _Place], Any]
+"""`(value, place) -> value`, as it is read. Raises `DatasetError` where the value cannot be used."""
 
 
 def _short(value: Any) -> str:
@@ -199,62 +192,48 @@ def _finite_number(text: str) -> float:
   return number
 
 
-def _fields(value: Any, expected: Sequence[str], place: _Place) -> dict[str, Any]:
-  if not isinstance(value, dict):
-    raise place.error(f"an object with keys {sorted(expected)}", value)
-  for key in expected:
-    if key not in value:
-      raise DatasetError(f"{place.file}: key {place.at(key).key!r} is missing")
-  for key in value:
-    if key not in expected:
-      raise DatasetError(f"{place.file}: key {_short(place.at(key).key)} is unknown; expected {sorted(expected)}")
-  return value
+def _checked(expected: str, holds: Callable[[Any], bool]) -> _Check:
+  """The check that gives a value back where `holds` is true of it."""
+
+  def check(value: Any, place: _Place) -> Any:
+    if not holds(value):
+      raise place.error(expected, value)
+    return value
+
+  return check
 
 
-def _integer(value: Any, place: _Place, minimum: int) -> int:
-  if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-    raise place.error(f"an integer of at least {minimum}", value)
-  return value
+def _is_integer(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _at_least(minimum: int) -> _Check:
+  return _checked(f"an integer of at least {minimum}", lambda value: _is_integer(value) and value >= minimum)
+
+
+def _text(expected: str, pattern: str) -> _Check:
+  return _checked(
+    expected, lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.DOTALL) is not None
+  )
+
+
+_boolean = _checked("true or false", lambda value: isinstance(value, bool))
+_string = _text("a string that is not empty", ".+")
+_list = _checked("a list", lambda value: isinstance(value, list))
+_object = _checked("an object", lambda value: isinstance(value, dict))
+_version = _checked(
+  f"{WITHOUT_DIGEST} or {SCHEMA_VERSION}, the versions that this package reads",
+  lambda value: _is_integer(value) and value in (WITHOUT_DIGEST, SCHEMA_VERSION),
+)
 
 
 def _number(value: Any, place: _Place) -> float:
-  if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < math.inf:
+  if not (_is_integer(value) or isinstance(value, float)) or not abs(value) < math.inf:
     raise place.error("a finite number", value)
   try:
     return float(value)
   except OverflowError:
     raise place.error("a number that a float holds", value) from None
-
-
-def _string(value: Any, place: _Place) -> str:
-  if not isinstance(value, str) or not value:
-    raise place.error("a string that is not empty", value)
-  return value
-
-
-def _mapping(value: Any, place: _Place) -> dict[str, Any]:
-  if not isinstance(value, dict):
-    raise place.error("an object", value)
-  return value
-
-
-def _list(value: Any, place: _Place) -> list[Any]:
-  if not isinstance(value, list):
-    raise place.error("a list", value)
-  return value
-
-
-def _parameter(value: Any, place: _Place) -> float | list[Any]:
-  if isinstance(value, list):
-    return [_parameter(item, place.at(position)) for position, item in enumerate(value)]
-  return _number(value, place)
-
-
-def _schema_version(value: Any, place: _Place) -> int:
-  """The version after reading, whichever of them the file has."""
-  if value not in (WITHOUT_DIGEST, SCHEMA_VERSION) or not isinstance(value, int) or isinstance(value, bool):
-    raise place.error(f"{WITHOUT_DIGEST} or {SCHEMA_VERSION}, the versions that this package reads", value)
-  return SCHEMA_VERSION
 
 
 def _discount(value: Any, place: _Place) -> float:
@@ -264,21 +243,71 @@ def _discount(value: Any, place: _Place) -> float:
   return discount
 
 
+def _items(check: _Check) -> _Check:
+  """The check of a list, from that of its items."""
+  return lambda value, place: [check(item, place.at(index)) for index, item in enumerate(_list(value, place))]
+
+
+def _values(check: _Check) -> _Check:
+  """The check of an object with any keys, from that of its values."""
+  return lambda value, place: {key: check(item, place.at(key)) for key, item in _object(value, place).items()}
+
+
+def _parameter(value: Any, place: _Place) -> float | list[Any]:
+  return _items(_parameter)(value, place) if isinstance(value, list) else _number(value, place)
+
+
 def _split(value: Any, place: _Place) -> tuple[int, ...]:
-  indices = tuple(_integer(item, place.at(position), 0) for position, item in enumerate(_list(value, place)))
+  indices = _items(_at_least(0))(value, place)
   if len(set(indices)) < len(indices):
     raise place.error("each task index once", value)
-  return indices
+  return tuple(indices)
 
 
-def _boolean(value: Any, place: _Place) -> bool:
-  if not isinstance(value, bool):
-    raise place.error("true or false", value)
-  return value
+def _examine_fields(
+  value: Any, checks: Mapping[str, _Check], place: _Place
+) -> tuple[dict[str, Any], list[DatasetError]]:
+  """The checked fields of an object that has these keys and no others, and an error for each that cannot be used."""
+  unknown = [_short(place.at(key).key) for key in _object(value, place) if key not in checks]
+  errors = [DatasetError(f"{place.file}: key {key} is unknown; expected {sorted(checks)}") for key in unknown]
+  fields: dict[str, Any] = {}
+  for key, check in checks.items():
+    try:
+      if key not in value:
+        raise place.missing(key)
+      fields[key] = check(value[key], place.at(key))
+    except DatasetError as error:
+      errors.append(error)
+  return fields, errors
+
+
+def _fields(checks: Mapping[str, _Check]) -> _Check:
+  """The check of an object with these keys and no others."""
+
+  def check(value: Any, place: _Place) -> dict[str, Any]:
+    fields, errors = _examine_fields(value, checks, place)
+    for error in errors:
+      raise error
+    return fields
+
+  return check
+
+
+_task = _fields(
+  {
+    # A plain name: a manifest must not reach outside its own directory.
+    "file": _text("the plain name of an .npz file", r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.npz"),
+    "sha256": _text("64 lower-case hexadecimal digits", "[0-9a-f]{64}"),
+    "num_transitions": _at_least(1),
+    "num_episodes": _at_least(1),
+    "parameters": _values(_parameter),
+    "reference_returns": _fields({"random": _number, "expert": _number}),
+  }
+)
 
 
 def _tasks(value: Any, place: _Place) -> tuple[TaskEntry, ...]:
-  tasks = tuple(_parse_task(item, place.at(position)) for position, item in enumerate(_list(value, place)))
+  tasks = tuple(TaskEntry(**fields) for fields in _items(_task)(value, place))
   if not tasks:
     raise place.error("at least one task", value)
   files = [task.file for task in tasks]
@@ -287,79 +316,32 @@ def _tasks(value: Any, place: _Place) -> tuple[TaskEntry, ...]:
   return tasks
 
 
-def _versions(value: Any, place: _Place) -> dict[str, str]:
-  return {key: _string(item, place.at(key)) for key, item in _mapping(value, place).items()}
-
-
-def _commit(value: Any, place: _Place) -> str | None:
-  return None if value is None else _string(value, place)
-
-
-def _parse_task(value: Any, place: _Place) -> TaskEntry:
-  fields = _fields(value, [field.name for field in dataclasses.fields(TaskEntry)], place)
-  file = _string(fields["file"], place.at("file"))
-  # A plain name: a manifest must not reach outside its own directory.
-  if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.npz", file):
-    raise place.at("file").error("the plain name of an .npz file", file)
-  sha256 = _string(fields["sha256"], place.at("sha256"))
-  if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-    raise place.at("sha256").error("64 lower-case hexadecimal digits", sha256)
-  parameters = _mapping(fields["parameters"], place.at("parameters"))
-  returns_place = place.at("reference_returns")
-  returns = _fields(fields["reference_returns"], ("random", "expert"), returns_place)
-  returns = {key: _number(returns[key], returns_place.at(key)) for key in ("random", "expert")}
-  return TaskEntry(
-    file=file,
-    sha256=sha256,
-    num_transitions=_integer(fields["num_transitions"], place.at("num_transitions"), 1),
-    num_episodes=_integer(fields["num_episodes"], place.at("num_episodes"), 1),
-    parameters={key: _parameter(item, place.at("parameters").at(key)) for key, item in parameters.items()},
-    reference_returns=returns,
-  )
-
-
-_at_least_one = partial(_integer, minimum=1)
-
-_PARSERS: dict[str, Callable[[Any, _Place], Any]] = {
-  "schema_version": _schema_version,
+_CHECKS: dict[str, _Check] = {
+  "schema_version": _version,
   "family": _string,
-  "observation_size": _at_least_one,
-  "action_size": _at_least_one,
-  "horizon": _at_least_one,
+  "observation_size": _at_least(1),
+  "action_size": _at_least(1),
+  "horizon": _at_least(1),
   "discount": _discount,
-  "seed": partial(_integer, minimum=0),
+  "seed": _at_least(0),
   "train_tasks": _split,
   "test_tasks": _split,
   "tasks_shared_by_splits": _boolean,
   "tasks": _tasks,
-  "behaviour": _mapping,
-  "versions": _versions,
-  "git_commit": _commit,
+  "behaviour": _object,
+  "versions": _values(_string),
+  "git_commit": lambda value, place: None if value is None else _string(value, place),
   "created": _string,
 }
 
 
 def _parse_manifest(document: Mapping[str, Any], place: _Place) -> tuple[Manifest | None, list[str]]:
   """The manifest, or None, and a line for each field that cannot be used."""
-  problems = [
-    f"{place.file}: key {_short(key)} is unknown; expected {sorted(_PARSERS)}"
-    for key in document
-    if key not in _PARSERS
-  ]
-  values: dict[str, Any] = {}
-  for key, parse in _PARSERS.items():
-    if key not in document:
-      problems.append(f"{place.file}: key {key!r} is missing")
-      continue
-    try:
-      values[key] = parse(document[key], place.at(key))
-    except DatasetError as error:
-      problems.append(str(error))
-  if problems:
-    return None, problems
-  manifest = Manifest(**values)
-  problems = [str(error) for error in _contradictions(manifest, place)]
-  return (None if problems else manifest), problems
+  fields, errors = _examine_fields(document, _CHECKS, place)
+  if not errors:
+    manifest = Manifest(**fields | {"schema_version": SCHEMA_VERSION})  # whichever version was read
+    errors = list(_contradictions(manifest, place))
+  return (None if errors else manifest), [str(error) for error in errors]
 
 
 def _contradictions(manifest: Manifest, place: _Place) -> Iterator[DatasetError]:

@@ -38,16 +38,13 @@ def empty_replay(num_tasks: int, capacity: int, observation_size: int, action_si
 
 
 def add_episodes(replay: Replay, task_index: Array, trajectory: Trajectory, rewards: Array) -> Replay:
-  """Appends one episode to each of `n` different tasks; steps after its end are left out.
+  """The buffer with one episode more of each of `n` different tasks; steps after its end are left out.
 
   Args:
     replay: buffer to extend; a transition beyond its capacity is dropped.
     task_index: [n] the task that each episode was collected for, no task twice.
     trajectory: the episodes, [n, H].
     rewards: [n, H, R] reward under every task, or under its own.
-
-  Returns:
-    The extended buffer.
   """
   capacity, num_rewards = replay.rewards.shape[1:]
   mask = trajectory.mask
@@ -57,17 +54,15 @@ def add_episodes(replay: Replay, task_index: Array, trajectory: Trajectory, rewa
   rows = jnp.where(mask > 0, rows, capacity)  # out of range: not written
   tasks = task_index[:, None]
 
-  def append(stored: Array, new: Array | None) -> Array:
-    assert new is not None
+  def append(name: str, new: Array) -> Array:
+    stored = getattr(replay, name)
     return stored.at[tasks, rows].set(new.astype(stored.dtype), mode="drop")
 
+  names = ("observation", "action", "next_observation", "terminal")
   added = jnp.sum(mask > 0, axis=1, dtype=jnp.int32)
   return Replay(
-    observation=append(replay.observation, trajectory.observation),
-    action=append(replay.action, trajectory.action),
-    rewards=append(replay.rewards, rewards),
-    next_observation=append(replay.next_observation, trajectory.next_observation),
-    terminal=append(replay.terminal, trajectory.terminal),
+    **{name: append(name, getattr(trajectory, name)) for name in names},
+    rewards=append("rewards", rewards),
     size=jnp.minimum(replay.size.at[task_index].add(added), capacity),
   )
 
@@ -118,9 +113,7 @@ def sample_relabelled(replay: Replay, key: Key, *, batch_size: int, own_fraction
   shape = (num_tasks, batch_size)
   own_only = replay.rewards.shape[-1] == 1
   if own_only and own_fraction != 1.0:
-    raise ValueError(
-      f"own_fraction is {own_fraction}; expected 1.0 where rewards are stored for a task's own data alone"
-    )
+    raise ValueError(f"own_fraction is {own_fraction}; expected 1.0 where only a task's own rewards are stored")
   task = jnp.broadcast_to(jnp.arange(num_tasks)[:, None], shape)
   is_own = jnp.arange(batch_size) < round(own_fraction * batch_size)
   source = jnp.where(is_own, task, jax.random.randint(key_source, shape, 0, num_tasks))

@@ -1,7 +1,7 @@
 """Random tasks and transitions, without replacement, at a cost that does not grow with the dataset.
 
-Everything is pure and belongs inside the compiled step. Datasets are on the device here, and `check_sizes` has been
-called on them: a compiled function cannot raise.
+Everything is pure and belongs inside the compiled step. Datasets are on the device here, and have passed `check_sizes`:
+a compiled function cannot raise.
 """
 
 from typing import Literal, get_args
@@ -23,11 +23,10 @@ _ROUNDS = 12
 def check_sizes(dataset: Dataset, support_size: int, query_size: int) -> None:
   """Raises `ValueError` unless every task has rows for a disjoint support and query; names the first that has not."""
   _check_counts(support_size, query_size)
-  sizes = np.asarray(dataset.size)
-  if (sizes < support_size + query_size).any():
-    task = int(np.argmax(sizes < support_size + query_size))
+  needed, sizes = support_size + query_size, np.asarray(dataset.size)
+  for task in np.flatnonzero(sizes < needed):
     raise ValueError(
-      f"support_size {support_size} + query_size {query_size} needs {support_size + query_size} transitions a task; "
+      f"support_size {support_size} + query_size {query_size} needs {needed} transitions a task; "
       f"task {task} of the dataset has {sizes[task]}"
     )
 
@@ -77,16 +76,10 @@ def random_slice(key: Key, size: Array | int, count: int) -> Array:
 def gather(dataset: Dataset, task_index: Array | int, rows: Array) -> Transition:
   """Rows of one task: `task_index` [] and `rows` [B] give transitions `[B, ...]`."""
   chex.assert_rank([task_index, rows], [0, 1])
+  names = (name for name in Transition._fields if name not in ("final_observation", "mask"))
   return Transition(
-    observation=dataset.observation[task_index, rows],
-    action=dataset.action[task_index, rows],
-    reward=dataset.reward[task_index, rows],
-    next_observation=dataset.next_observation[task_index, rows],
-    terminal=dataset.terminal[task_index, rows],
-    last=dataset.last[task_index, rows],
-    mc_return=dataset.mc_return[task_index, rows],
+    **{name: getattr(dataset, name)[task_index, rows] for name in names},
     final_observation=dataset.final_observation[task_index, dataset.episode_index[task_index, rows]],
-    final_discount=dataset.final_discount[task_index, rows],
   )
 
 

@@ -48,9 +48,8 @@ class FamilyEnv(Env):
 
   def __init__(self, family: TaskFamily, task_indices: np.ndarray, backend: str):
     assert isinstance(family.dynamics, AnalyticDynamics)
-    self._family = family
+    self._family = family._replace(tasks=jax.tree.map(jnp.asarray, family.tasks))
     self._dynamics = family.dynamics
-    self._tasks = jax.tree.map(jnp.asarray, family.tasks)
     self._task_indices = jnp.asarray(task_indices)
     self._backend = backend
 
@@ -58,7 +57,7 @@ class FamilyEnv(Env):
     """The start of an episode of a task drawn for it."""
     task_key, start_key = jax.random.split(rng)
     task_index = jax.random.choice(task_key, self._task_indices)
-    task = jax.tree.map(lambda x: x[task_index], self._tasks)
+    task = jax.tree.map(lambda x: x[task_index], self._family.tasks)
     start = self._family.reset(task, start_key)
     zero = jnp.zeros(())
     info = {"task": task, "task_index": task_index}
@@ -69,11 +68,10 @@ class FamilyEnv(Env):
     task = state.info["task"]
     action = jnp.clip(action, -1.0, 1.0)
     after = self._dynamics.step(task, state.pipeline_state, self._family.actuate(task, action))
-    reward = self._family.reward(task, state.pipeline_state, action, after)
     return state.replace(
       pipeline_state=after,
       obs=self._family.observe(task, after),
-      reward=reward,
+      reward=self._family.reward(task, state.pipeline_state, action, after),
       done=self._family.terminal(task, after).astype(jnp.float32),
     )
 

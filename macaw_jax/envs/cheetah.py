@@ -15,7 +15,7 @@ Sources: Finn et al. 2017 (the two tasks); Rakelly et al. 2019 and Mitchell et a
 horizon, the 40 velocities and their splits).
 """
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import chex
@@ -36,7 +36,6 @@ ACTION_COST = 0.05
 
 def reset(task: Task, key: Key) -> Physics:
   """A start near the upright pose: qpos [9] ~ U(-0.1, 0.1) and qvel [9] ~ 0.1 Normal(0, 1)."""
-  del task
   position_key, velocity_key = jax.random.split(key)
   return Physics(
     qpos=jax.random.uniform(position_key, (9,), minval=-0.1, maxval=0.1),
@@ -46,7 +45,6 @@ def reset(task: Task, key: Key) -> Physics:
 
 def observe(task: Task, state: Physics) -> Array:
   """The observation, [20]: qpos without x, qvel, torso position."""
-  del task
   chex.assert_shape([state.qpos, state.qvel], (9,))
   x, z = state.qpos[0], STANDING_HEIGHT + state.qpos[1]
   return jnp.concatenate([state.qpos[1:], state.qvel, jnp.stack([x, jnp.zeros_like(x), z])])
@@ -69,10 +67,22 @@ def velocity_reward(task: Task, state: Physics, action: Array, next_state: Physi
   return -jnp.abs(forward_velocity(state, next_state) - task["velocity"]) - ACTION_COST * jnp.sum(action**2)
 
 
+_family = partial(
+  TaskFamily,
+  observation_size=20,
+  action_size=6,
+  horizon=200,
+  dynamics=MujocoDynamics(XML_PATH, FRAME_SKIP),
+  reset=reset,
+  observe=observe,
+  terminal=never,
+)
+
+
 def cheetah_dir() -> TaskFamily:
   """Run forward (task 0, direction +1) or backward (task 1, direction -1); train and test tasks are the same two."""
   tasks = {"direction": np.array([1.0, -1.0], np.float32)}
-  return _family("cheetah_dir", tasks, direction_reward, train_tasks=(0, 1), test_tasks=(0, 1))
+  return _family(name="cheetah_dir", tasks=tasks, train_tasks=(0, 1), test_tasks=(0, 1), reward=direction_reward)
 
 
 def cheetah_vel() -> TaskFamily:
@@ -80,29 +90,13 @@ def cheetah_vel() -> TaskFamily:
 
   Extrapolation: train on the 26 lowest velocities, to 1.95 m/s, and test on the 14 highest, from 2.025 m/s.
   """
-  tasks = {"velocity": (0.075 * np.arange(1, 41)).astype(np.float32)}
-  family = _family("cheetah_vel", tasks, velocity_reward, *hold_out(40, test_tasks=(2, 7, 15, 23, 26)))
-  return family._replace(extrapolation=hold_out_largest(tasks["velocity"], 14))
-
-
-def _family(
-  name: str,
-  tasks: Task,
-  reward: Callable[[Task, Physics, Array, Physics], Array],
-  train_tasks: tuple[int, ...],
-  test_tasks: tuple[int, ...],
-) -> TaskFamily:
-  return TaskFamily(
-    name=name,
-    observation_size=20,
-    action_size=6,
-    horizon=200,
-    tasks=tasks,
-    train_tasks=train_tasks,
-    test_tasks=test_tasks,
-    dynamics=MujocoDynamics(XML_PATH, FRAME_SKIP),
-    reset=reset,
-    observe=observe,
-    reward=reward,
-    terminal=never,
+  velocities = (0.075 * np.arange(1, 41)).astype(np.float32)
+  split = hold_out(40, test_tasks=(2, 7, 15, 23, 26))
+  return _family(
+    name="cheetah_vel",
+    tasks={"velocity": velocities},
+    train_tasks=split.train,
+    test_tasks=split.test,
+    reward=velocity_reward,
+    extrapolation=hold_out_largest(velocities, 14),
   )

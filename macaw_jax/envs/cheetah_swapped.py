@@ -23,8 +23,6 @@ from macaw_jax.envs.cheetah import ACTION_COST, FRAME_SKIP, XML_PATH, forward_ve
 from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily
 from macaw_jax.types import Array
 
-SURVIVAL_BONUS = 1.0
-UPRIGHT_COSINE = 0.8  # of the largest pitch, 36.9 degrees
 BACK_THIGH, FRONT_THIGH = 0, 3
 
 
@@ -38,22 +36,19 @@ def wire(task: Task, action: Array) -> Array:
 
 def observe(task: Task, state: Physics) -> Array:
   """Pitch and joints, then their velocities, [14]."""
-  del task
   chex.assert_shape([state.qpos, state.qvel], (9,))
   return jnp.concatenate([state.qpos[2:], state.qvel[2:]])
 
 
 def reward(task: Task, state: Physics, action: Array, next_state: Physics) -> Array:
   """Mean velocity along x over the control step, plus the survival bonus, less the action cost."""
-  del task
   chex.assert_shape(action, (6,))
-  return forward_velocity(state, next_state) + SURVIVAL_BONUS - ACTION_COST * jnp.sum(action**2)
+  return forward_velocity(state, next_state) + 1.0 - ACTION_COST * jnp.sum(action**2)
 
 
 def tipped(task: Task, state: Physics) -> Array:
-  """Whether the cosine of the torso's pitch is below 0.8."""
-  del task
-  return jnp.logical_not(jnp.cos(state.qpos[2]) >= UPRIGHT_COSINE)  # true for nan too
+  """Whether the cosine of the torso's pitch is below 0.8: beyond 36.9 degrees."""
+  return jnp.logical_not(jnp.cos(state.qpos[2]) >= 0.8)  # true for nan too
 
 
 def cheetah_swapped() -> TaskFamily:

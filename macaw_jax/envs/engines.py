@@ -8,12 +8,6 @@ from macaw_jax.envs.native_engine import on_native
 Engine = Literal["native", "mjx"]
 
 
-def check_engine(engine: str) -> None:
-  """Raises `ValueError` unless there is such an engine."""
-  if engine not in get_args(Engine):
-    raise ValueError(f"engine={engine!r} is unknown; choose one of {', '.join(get_args(Engine))}")
-
-
 def with_compiled_physics(family: TaskFamily, engine: Engine) -> TaskFamily:
   """The family with its physics as a JAX function; one whose physics is such a function already, as it is.
 
@@ -25,7 +19,8 @@ def with_compiled_physics(family: TaskFamily, engine: Engine) -> TaskFamily:
   Raises:
     ValueError: there is no such engine.
   """
-  check_engine(engine)
+  if engine not in get_args(Engine):
+    raise ValueError(f"engine={engine!r} is unknown; choose one of {', '.join(get_args(Engine))}")
   if not isinstance(family.dynamics, MujocoDynamics):
     return family
   if engine == "native":

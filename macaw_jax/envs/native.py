@@ -2,7 +2,6 @@
 
 import copy
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -16,15 +15,13 @@ from macaw_jax.envs.family import MujocoDynamics, Physics, Task
 class NativeSimulator:
   """Steps N independent episodes of a MuJoCo model; deterministic, whatever the threads and the neighbours.
 
-  The state of an episode is (qpos, qvel) and nothing else: each control step starts the constraint solver from zero
-  acceleration, and only the physics steps inside a control step warm-start one another. So an episode can be
-  continued from any stored state bit for bit. A simulator that carries the warm start over control steps
-  agrees within the solver's tolerance, not in the last bits.
+  The state of an episode is (qpos, qvel) alone, so that it goes on from any stored state bit for bit: each control step
+  starts the constraint solver from zero acceleration. A simulator that carries the warm start over control steps agrees
+  within the solver's tolerance.
 
   Args:
     dynamics: the model, its frame skip, what tasks change in it and what is derived from its states.
-    num_threads: threads of the pool, which lives as long as the simulator; zero steps on the calling thread. The
-      default is one a processor core.
+    num_threads: threads of the pool; zero steps on the calling thread. The default is one a processor core.
 
   Raises:
     ValueError: the model has state besides qpos and qvel (activations, plugins), or the file is no MuJoCo model.
@@ -52,16 +49,14 @@ class NativeSimulator:
     if not self._dynamics.randomised:
       return [self.model] * num_episodes
     factors = {name: np.asarray(tasks[name], np.float64) for name in self._dynamics.randomised}
-    models: dict[bytes, mujoco.MjModel] = {}
+    known, self._last_models = self._last_models, {}
     chosen = []
     for episode in range(num_episodes):
       own = {name: values[episode] for name, values in factors.items()}
       key = b"".join(values.tobytes() for values in own.values())
-      if key not in models:
-        known = self._last_models.get(key)
-        models[key] = _scaled_model(self.model, own) if known is None else known
-      chosen.append(models[key])
-    self._last_models = models
+      if key not in self._last_models:
+        self._last_models[key] = known.get(key) or _scaled_model(self.model, own)
+      chosen.append(self._last_models[key])
     return chosen
 
   def start(self, models: list[mujoco.MjModel], physics: Physics) -> Physics:
@@ -81,12 +76,10 @@ class NativeSimulator:
       The physics `frame_skip` physics steps later, float64.
     """
     nq = self.model.nq
-    num_episodes = len(action)
-    start = np.zeros((num_episodes, self._state_size))  # time, qpos, qvel
+    start = np.zeros((len(action), self._state_size))  # time, qpos, qvel
     start[:, 1 : 1 + nq] = physics.qpos
     start[:, 1 + nq :] = physics.qvel
-    control = np.empty((num_episodes, self._dynamics.frame_skip, self.model.nu))
-    control[:] = np.asarray(action)[:, None, :]
+    control = np.repeat(np.asarray(action, np.float64)[:, None], self._dynamics.frame_skip, axis=1)
     states, _ = self._pool.rollout(models, self._data, start, control)
     qpos, qvel = states[:, -1, 1 : 1 + nq].copy(), states[:, -1, 1 + nq :].copy()
     return Physics(qpos, qvel, self._derive(models, qpos, qvel, control[:, 0]))
@@ -109,13 +102,9 @@ class NativeSimulator:
         for name in names:
           derived[name][episode] = getattr(data, name)
 
-    list(self._executor.map(fill, self._data, self._shares(len(models))))
-    return derived
-
-  def _shares(self, num_episodes: int) -> Iterator[range]:
-    """The episodes of each thread."""
     threads = len(self._data)
-    return (range(thread, num_episodes, threads) for thread in range(threads))
+    list(self._executor.map(fill, self._data, (range(thread, len(models), threads) for thread in range(threads))))
+    return derived
 
 
 def _scaled_model(model: mujoco.MjModel, factors: dict[str, np.ndarray]) -> mujoco.MjModel:

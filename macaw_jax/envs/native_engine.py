@@ -33,24 +33,19 @@ def on_native(family: TaskFamily) -> TaskFamily:
   if not isinstance(family.dynamics, MujocoDynamics):
     raise ValueError(f"{family.name}: its physics is no MuJoCo model; it is compiled as it is.")
   dynamics = family.dynamics
-  host = _Host(dynamics)
-  start_each, step_each = _for_each_episode(host.start), _for_each_episode(host.step)
+  simulate = _for_each_episode(_host_call(dynamics))
+
+  def multipliers(task: Task) -> dict[str, Array]:
+    return {name: jnp.asarray(task[name]) for name in dynamics.randomised}
 
   def start(task: Task, key: Key) -> Physics:
     physics = family.reset(task, key)
-    if not dynamics.derived:
-      return physics
-    return start_each(_multipliers(dynamics, task), physics.qpos, physics.qvel)
+    return simulate(multipliers(task), physics.qpos, physics.qvel) if dynamics.derived else physics
 
   def step(task: Task, state: Physics, action: Array) -> Physics:
-    return step_each(_multipliers(dynamics, task), state.qpos, state.qvel, family.actuate(task, action))
+    return simulate(multipliers(task), state.qpos, state.qvel, family.actuate(task, action))
 
   return family._replace(reset=start, dynamics=AnalyticDynamics(step), actuate=as_commanded)
-
-
-def _multipliers(dynamics: MujocoDynamics, task: Task) -> dict[str, Array]:
-  """The task's changes of the model."""
-  return {name: jnp.asarray(task[name]) for name in dynamics.randomised}
 
 
 def _for_each_episode(call: Callable[..., Physics]) -> Callable[..., Physics]:
@@ -74,42 +69,35 @@ def _for_each_episode(call: Callable[..., Physics]) -> Callable[..., Physics]:
   return of_one
 
 
-class _Host:
-  """The simulator for compiled programs, arguments as of `NativeSimulator` but for the multipliers, `[N, ...]` each."""
+def _host_call(dynamics: MujocoDynamics) -> Callable[..., Physics]:
+  """The simulator for compiled programs, `(multipliers, qpos, qvel, *control) -> Physics`, all `[N, ...]`.
 
-  def __init__(self, dynamics: MujocoDynamics):
-    self._simulator = NativeSimulator(dynamics)
-    data = mujoco.MjData(self._simulator.model)
-    self._derived_shapes = {name: np.shape(getattr(data, name)) for name in dynamics.derived}
-    # The simulator is not made for two callers, and programs may run at the same time.
-    self._one_at_a_time = threading.Lock()
+  Without a control it gives the starts with what is derived, with one the physics a control step later.
+  """
+  simulator = NativeSimulator(dynamics)
+  data = mujoco.MjData(simulator.model)
+  derived_shapes = {name: np.shape(getattr(data, name)) for name in dynamics.derived}
+  # The simulator is not made for two callers, and programs may run at the same time.
+  one_at_a_time = threading.Lock()
 
-  def start(self, multipliers: dict[str, Array], qpos: Array, qvel: Array) -> Physics:
-    """The starts with what is derived."""
-    return self._call((multipliers, qpos, qvel))
-
-  def step(self, multipliers: dict[str, Array], qpos: Array, qvel: Array, control: Array) -> Physics:
-    """The physics after one control step."""
-    return self._call((multipliers, qpos, qvel, control))
-
-  def _call(self, arguments: tuple[Any, ...]) -> Physics:
-    _, qpos, qvel, *_ = arguments
-
-    def result(*shape: int) -> jax.ShapeDtypeStruct:
-      return jax.ShapeDtypeStruct((len(qpos), *shape), qpos.dtype)
-
-    derived = {name: result(*shape) for name, shape in self._derived_shapes.items()}
-    physics = Physics(result(*qpos.shape[1:]), result(*qvel.shape[1:]), derived)
-    return jax.pure_callback(self._simulate, physics, jax.tree.map(_pieces, arguments))
-
-  def _simulate(self, pieces: Any) -> Physics:
+  def simulate(pieces: Any) -> Physics:
     """On the host, with NumPy and MuJoCo alone: a callback that waits for a JAX computation can wait for ever."""
     multipliers, qpos, qvel, *control = jax.tree.map(_whole, pieces, is_leaf=lambda x: isinstance(x, list))
-    simulator, physics = self._simulator, Physics(qpos, qvel)
-    with self._one_at_a_time:
+    physics = Physics(qpos, qvel)
+    with one_at_a_time:
       models = simulator.models(multipliers) if multipliers else [simulator.model] * len(qpos)
       after = simulator.step(models, physics, *control) if control else simulator.start(models, physics)
     return jax.tree.map(lambda x: x.astype(qpos.dtype), after)
+
+  def call(multipliers: dict[str, Array], qpos: Array, qvel: Array, *control: Array) -> Physics:
+    def result(*shape: int) -> jax.ShapeDtypeStruct:
+      return jax.ShapeDtypeStruct((len(qpos), *shape), qpos.dtype)
+
+    derived = {name: result(*shape) for name, shape in derived_shapes.items()}
+    physics = Physics(result(*qpos.shape[1:]), result(*qvel.shape[1:]), derived)
+    return jax.pure_callback(simulate, physics, jax.tree.map(_pieces, (multipliers, qpos, qvel, *control)))
+
+  return call
 
 
 def _pieces(array: Array) -> list[Array]:

@@ -34,18 +34,14 @@ from macaw_jax.types import Array, Key
 NUM_TASKS = 100
 NUM_TRAIN_TASKS = 80
 TASK_SEED = 1337  # The seed of the published goals.
-STEP_LENGTH = 0.1  # distance moved along an axis by an action of one
-REACH = 0.2  # distance from which the sparse reward sees the goal
 MAX_WIND = 0.05  # distance blown along an axis in one step
-WIND_GOAL = (1.0, 0.0)
 
 
 def point_robot() -> TaskFamily:
   """The dense family: 100 goals `task["goal"]` [2], horizon 20."""
   goals = np.random.RandomState(TASK_SEED).uniform(-1.0, 1.0, (NUM_TASKS, 2)).astype(np.float32)
-  return _family(
-    "point_robot", 20, {"goal": goals}, step, reset_anywhere, reward, extreme=np.linalg.norm(goals, axis=1)
-  )
+  distance = np.linalg.norm(goals, axis=1)
+  return _family("point_robot", 20, {"goal": goals}, step, reset_anywhere, reward, extreme=distance)
 
 
 def point_robot_sparse() -> TaskFamily:
@@ -59,35 +55,25 @@ def point_robot_sparse() -> TaskFamily:
 def point_robot_wind() -> TaskFamily:
   """The windy family: 100 winds `task["wind"]` [2], horizon 25."""
   winds = np.random.RandomState(TASK_SEED).uniform(-MAX_WIND, MAX_WIND, (NUM_TASKS, 2)).astype(np.float32)
-  family = _family(
-    "point_robot_wind",
-    25,
-    {"wind": winds},
-    windy_step,
-    reset_at_origin,
-    wind_reward,
-    extreme=np.linalg.norm(winds, axis=1),
-  )
+  strength = np.linalg.norm(winds, axis=1)
+  family = _family("point_robot_wind", 25, {"wind": winds}, windy_step, reset_at_origin, wind_reward, extreme=strength)
   return family._replace(differ_in="physics")
 
 
 def reset_anywhere(task: Task, key: Key) -> Array:
   """A position [2] uniform in [-1, 1]^2."""
-  del task
   return jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
 
 
 def reset_at_origin(task: Task, key: Key) -> Array:
   """The position (0, 0)."""
-  del task, key
   return jnp.zeros(2)
 
 
 def step(task: Task, state: Array, action: Array) -> Array:
   """The position [2] after an action [2]: s' = s + 0.1 a."""
-  del task
   chex.assert_shape([state, action], (2,))
-  return state + STEP_LENGTH * action
+  return state + 0.1 * action
 
 
 def windy_step(task: Task, state: Array, action: Array) -> Array:
@@ -97,31 +83,23 @@ def windy_step(task: Task, state: Array, action: Array) -> Array:
 
 def observe(task: Task, state: Array) -> Array:
   """The position itself, [2]."""
-  del task
   return state
 
 
 def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
-  del state, action
-  return -_distance(next_state, task["goal"])
+  return -jnp.linalg.norm(next_state - task["goal"])
 
 
 def sparse_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """One minus the distance from the next position to the goal where that is at most 0.2, else zero."""
-  del state, action
-  distance = _distance(next_state, task["goal"])
-  return jnp.where(distance <= REACH, 1.0 - distance, 0.0)
+  distance = jnp.linalg.norm(next_state - task["goal"])
+  return jnp.where(distance <= 0.2, 1.0 - distance, 0.0)
 
 
 def wind_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to (1, 0)."""
-  del task, state, action
-  return -_distance(next_state, jnp.array(WIND_GOAL))
-
-
-def _distance(position: Array, goal: Array) -> Array:
-  return jnp.sqrt(jnp.sum((position - goal) ** 2))
+  return -jnp.linalg.norm(next_state - jnp.array([1.0, 0.0]))
 
 
 def _family(

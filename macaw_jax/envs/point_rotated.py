@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.family import AnalyticDynamics, State, Task, TaskFamily, never
+from macaw_jax.envs.point_robot import reset_at_origin
 from macaw_jax.envs.splits import evenly_spaced
-from macaw_jax.types import Array, Key
+from macaw_jax.types import Array
 
 NUM_TRAIN_TASKS = 5000
 NUM_TEST_TASKS = 100
@@ -42,12 +43,6 @@ def point_rotated_sparse() -> TaskFamily:
   return _family("point_rotated_sparse", 100, sparse_reward, arrived)
 
 
-def reset(task: Task, key: Key) -> Array:
-  """The position (0, 0)."""
-  del task, key
-  return jnp.zeros(2)
-
-
 def step(task: Task, state: Array, action: Array) -> Array:
   """The position [2] after an action [2]: moved by the turned action, held within [-2, 2]^2."""
   chex.assert_shape([state, action], (2,))
@@ -58,30 +53,22 @@ def step(task: Task, state: Array, action: Array) -> Array:
 
 def observe(task: Task, state: Array) -> Array:
   """Half the position, [2]: within [-1, 1]."""
-  del task
   return state / BORDER
 
 
 def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
-  del task, state, action
-  return -_distance_to_goal(next_state)
+  return -jnp.linalg.norm(next_state - jnp.array(GOAL))
 
 
 def sparse_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """-1 for every step, that which arrives included."""
-  del task, state, action, next_state
   return jnp.array(-1.0)
 
 
 def arrived(task: Task, state: Array) -> Array:
   """Whether the goal is nearer than 0.1."""
-  del task
-  return _distance_to_goal(state) < REACH
-
-
-def _distance_to_goal(position: Array) -> Array:
-  return jnp.sqrt(jnp.sum((position - jnp.array(GOAL)) ** 2))
+  return jnp.linalg.norm(state - jnp.array(GOAL)) < REACH
 
 
 def _family(
@@ -100,7 +87,7 @@ def _family(
     train_tasks=split.train,
     test_tasks=split.test,
     dynamics=AnalyticDynamics(step),
-    reset=reset,
+    reset=reset_at_origin,
     observe=observe,
     reward=reward,
     terminal=terminal,

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.envs.engines import Engine, check_engine, with_compiled_physics
+from macaw_jax.envs.engines import Engine, with_compiled_physics
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, State, Task, TaskFamily
 from macaw_jax.envs.native import NativeSimulator
 from macaw_jax.types import Array, Key, TimeStep, Trajectory
@@ -31,8 +31,7 @@ class RolloutFn(Protocol):
       params: what `act` takes, shared by the episodes.
       adapted: what adaptation changed, leaves `[N, ...]`; before adaptation, draws of `Algorithm.prior`.
       tasks: the family's task of each episode, leaves `[N, ...]`.
-      key: decides the starts and, for a stochastic policy, the actions. Episode i depends on the key and on i,
-        not on the episodes beside it.
+      key: decides the starts and, for a stochastic policy, the actions. Episode i depends on the key and on i alone.
       deterministic: whether the policy acts by its mode (`act` receives no key).
     """
 
@@ -53,7 +52,6 @@ def make_rollout(family: TaskFamily, act: Act, engine: Engine = "native") -> Rol
   Raises:
     ValueError: there is no such engine.
   """
-  check_engine(engine)
   if isinstance(family.dynamics, MujocoDynamics) and engine == "native":
     return _native_rollout(family, family.dynamics, act)
   return _compiled_rollout(with_compiled_physics(family, engine), act)
@@ -176,11 +174,8 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
     params: Any, last: _Decision, tasks: Task, state: Physics, t: Array, keys: Key | None
   ) -> tuple[_Decision, Array]:
     """The decision of each episode, and what of its action reaches the physics, [N, A]."""
-
-    def one(last: _Decision, task: Task, state: Physics, key: Key | None) -> _Decision:
-      return _decide(family, act, params, last, task, state, t, key)
-
-    decision = jax.vmap(one, (0, 0, 0, None if keys is None else 0))(last, tasks, state, keys)
+    axes = (0, 0, 0, None, None if keys is None else 0)
+    decision = jax.vmap(partial(_decide, family, act, params), axes)(last, tasks, state, t, keys)
     return decision, jax.vmap(family.actuate)(tasks, decision.action)
 
   def record(task: Task, state: Physics, action: Array) -> Trajectory:

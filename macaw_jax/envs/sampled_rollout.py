@@ -14,15 +14,7 @@ class SampledRollout(Protocol):
   """Runs several episodes in one task: a pure function, to be mapped over tasks and compiled by the caller."""
 
   def __call__(self, params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Trajectory:
-    """E episodes side by side, leaves `[E, H, ...]`.
-
-    Args:
-      params: what `act` takes.
-      adapted: what adaptation changed.
-      task: of the family.
-      key: decides starts and actions; episode i depends on the key and on i alone.
-      num_episodes: E.
-    """
+    """E = `num_episodes` episodes of a task, leaves `[E, H, ...]`; episode i depends on the key and on i alone."""
 
 
 def make_sampled_rollout(

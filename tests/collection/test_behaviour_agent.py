@@ -59,7 +59,7 @@ def updated_again(params, batch, key):
   policy, critic = squashed_gaussian_policy(4, 1, (16, 16)), twin_critic(4, 1, (16, 16))
 
   def network_input(observation):
-    standardised = (observation - params.standardiser.mean) / params.standardiser.std
+    standardised = (observation - params.observation_mean) / params.observation_std
     task = jnp.broadcast_to(jnp.array([[[-1.0]], [[1.0]]]), (2, 8, 1))
     return jnp.concatenate([standardised, task], axis=-1)
 
@@ -85,7 +85,8 @@ def updated_again(params, batch, key):
     "critic": new_critic,
     "policy": step(actor_loss, params.policy),
     "target_critic": jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, params.target_critic, new_critic),
-    "standardiser": params.standardiser,
+    "observation_mean": params.observation_mean,
+    "observation_std": params.observation_std,
   }
 
 

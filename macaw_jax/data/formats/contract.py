@@ -21,19 +21,14 @@ class Imported(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-  """Values that a source may leave open.
+  """Values that a source may leave open."""
 
-  Attributes:
-    horizon: most steps of an episode. An episode that is longer is an error; where a source marks neither ends nor
-      next observations, episodes are cut at it.
-    tasks_file: pickled task parameters: a list of one dict for each task, or a directory with one such list of one
-      dict in a file for each task.
-    discount: of the stored returns, for sources that do not state it; one that states another is an error.
-  """
-
+  # Most steps of an episode: a longer one is an error. Where a source marks neither ends nor next observations,
+  # episodes are cut at it.
   horizon: int | None = None
+  # Pickled task parameters: a list of one dict a task, or a directory with a list of one dict in a file for each task.
   tasks_file: Path | None = None
-  discount: float | None = None
+  discount: float | None = None  # of the stored returns; a source that states another is an error
 
 
 class Format(NamedTuple):

@@ -12,8 +12,6 @@ from macaw_jax.data.formats.contract import Imported
 from macaw_jax.data.inspection import episode_returns
 from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry
 
-_OWN_RETURNS = "lowest (random) and highest (expert) episode return of each task's own data"
-_GIVEN_RETURNS = "given on import"
 _USUAL_ACTION = 0.5  # some action of a policy that explores is larger, where bounds are [-1, 1]
 _SMALL_ACTIONS = (
   "no action is beyond {:.3g}; if the bounds of the source's environment are not [-1, 1], its actions must be divided "
@@ -62,7 +60,8 @@ def to_manifest(
       f"reference_returns: expected one pair for each of {num_tasks} tasks, got {len(reference_returns)}"
     )
   largest = max(float(np.abs(task.action).max()) for task in imported.episodes)
-  returns = reference_returns or [_extremes(episode_returns(episodes)) for episodes in imported.episodes]
+  own_returns = [episode_returns(episodes) for episodes in imported.episodes]
+  returns = reference_returns or [{"random": float(own.min()), "expert": float(own.max())} for own in own_returns]
   first = imported.episodes[0]
   return Manifest(
     family=family,
@@ -81,7 +80,9 @@ def to_manifest(
     behaviour={
       "source": source,
       "files": _digests(imported),
-      "reference_returns": _OWN_RETURNS if reference_returns is None else _GIVEN_RETURNS,
+      "reference_returns": "given on import"
+      if reference_returns
+      else "lowest (random) and highest (expert) episode return of each task's own data",
       "notes": [*imported.notes, *([_SMALL_ACTIONS.format(largest)] if largest < _USUAL_ACTION else [])],
     },
     versions=dict(versions) if versions is not None else {"numpy": np.__version__},
@@ -90,18 +91,10 @@ def to_manifest(
   )
 
 
-def _extremes(returns: np.ndarray) -> dict[str, float]:
-  return {"random": float(returns.min()), "expert": float(returns.max())}
-
-
 def _digests(imported: Imported) -> list[dict[str, Any]]:
   """Path within the source and SHA-256 of each file."""
-  digests = []
   root = os.path.commonpath([path.absolute().parent for path in imported.files])
-  for path in imported.files:
-    try:
-      digest = sha256(path)
-    except OSError as error:
-      raise DatasetError(f"{path}: cannot be read: {error}") from error
-    digests.append({"file": path.absolute().relative_to(root).as_posix(), "sha256": digest})
-  return digests
+  try:
+    return [{"file": path.absolute().relative_to(root).as_posix(), "sha256": sha256(path)} for path in imported.files]
+  except OSError as error:
+    raise DatasetError(f"{error.filename}: cannot be read: {error}") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes, next_observations
+from macaw_jax.data.dataset import Episodes, next_observations, task_name
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
@@ -29,17 +29,7 @@ from macaw_jax.data.formats.hdf5 import (
   open_hdf5,
   write_hdf5,
 )
-from macaw_jax.data.formats.table import (
-  Table,
-  TableKeys,
-  check_collected_at,
-  check_discount,
-  check_follows,
-  flags,
-  follows,
-  make_episodes,
-  read_table,
-)
+from macaw_jax.data.formats.table import Table, follows, make_episodes
 from macaw_jax.data.manifest import DatasetError, Manifest
 
 _COLLECTED_AT = "metadata/collected_at"
@@ -60,11 +50,11 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
   Raises:
     DatasetError: the directory exists or cannot be written.
   """
-  digits = max(2, len(str(len(manifest.tasks) - 1)))
   with new_directory(Path(directory)) as partial:
     for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
+      path = partial / f"{task_name(index, len(manifest.tasks))}.hdf5"
       attributes = common_attributes(entry.parameters, manifest.discount)
-      write_hdf5(partial / f"task_{index:0{digits}d}.hdf5", _arrays(episodes), {"": attributes}, compression="gzip")
+      write_hdf5(path, _arrays(episodes), {"": attributes}, compression="gzip")
 
 
 def _arrays(episodes: Episodes) -> dict[str, np.ndarray]:
@@ -85,26 +75,23 @@ def _arrays(episodes: Episodes) -> dict[str, np.ndarray]:
 def _read_file(path: Path, options: ReadOptions) -> SourceTask:
   with open_hdf5(path) as source:
     episodes, note = _read_task(source, options)
-    discount = check_discount(source.number(DISCOUNT_ATTRIBUTE), options, str(path), f"@{DISCOUNT_ATTRIBUTE}")
-    return SourceTask(str(path), (path,), episodes, discount, source.parameters(), note)
+    discount = source.discount(f"@{DISCOUNT_ATTRIBUTE}", source.number(DISCOUNT_ATTRIBUTE), options)
+    return SourceTask(source.name, (path,), episodes, discount, source.parameters(), note)
 
 
 def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, str]:
-  where = str(source.path)
   successor = "next_observations" if source.has("next_observations") else None
-  table = read_table(source.array, TableKeys("observations", "actions", "rewards", successor, "terminals"), where)
-  rows = len(table.reward)
-  timeout = flags(source.array("timeouts"), where, "timeouts", rows) if source.has("timeouts") else None
-  stored = source.array(_COLLECTED_AT) if source.has(_COLLECTED_AT) else None
+  table = source.table("observations", "actions", "rewards", successor, "terminals")
+  timeout = source.flags("timeouts", len(table.reward)) if source.has("timeouts") else None
   if successor is None:
-    return _without_next_observations(table, timeout, options, where)
+    return _without_next_observations(table, timeout, options, source.name)
   if timeout is None:
     last = table.terminal | np.append(~follows(table), True)
   else:
     last = table.terminal | timeout
-    check_follows(table, last, where, successor)
-  num_episodes = int(np.count_nonzero(last)) + int(not last[-1])
-  return make_episodes(table, last, check_collected_at(stored, where, _COLLECTED_AT, num_episodes)), ""
+    source.check_follows(successor, table, last)
+  last[-1] = True
+  return make_episodes(table, last, source.collected_at(_COLLECTED_AT, int(last.sum()))), ""
 
 
 def _without_next_observations(

@@ -20,24 +20,17 @@ from typing import Any
 import numpy as np
 
 from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.episodes import join_episodes
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import given_paths, list_directory, natural_order, read_bytes, short
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
-from macaw_jax.data.formats.table import (
-  Table,
-  actions,
-  check_follows,
-  check_lengths,
-  column,
-  fault,
-  make_episodes,
-  matrix,
-)
+from macaw_jax.data.formats.table import Source, check_lengths, make_episodes
 from macaw_jax.data.formats.unpickle import unpickle
 from macaw_jax.data.manifest import DatasetError
 
 _COLUMNS = ("observation", "action", "reward", "next_observation")
+_LAYOUT = f"an object array of shape [steps, {len(_COLUMNS)}]"
 
 
 def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
@@ -73,54 +66,49 @@ def _read_task(directory: Path, options: ReadOptions) -> SourceTask:
     raise DatasetError(f"{directory}: expected files trj_evalsample<k>_step<s>.npy, found none")
   parts: list[Episodes] = []
   for step, _, path in files:
-    parts.append(_read_episode(path, step, parts[0] if parts else None))
+    parts.append(_read_episode(path, step, *parts[:1]))
     check_lengths(parts[-1], options, str(path))
-  episodes = Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-  return SourceTask(str(directory), tuple(path for _, _, path in files), episodes, options.discount)
+  return SourceTask(str(directory), tuple(path for _, _, path in files), join_episodes(parts), options.discount)
 
 
-def _read_episode(path: Path, step: int, example: Episodes | None) -> Episodes:
-  where = str(path)
+def _read_episode(path: Path, step: int, first: Episodes | None = None) -> Episodes:
   rows = _read_object_array(path)
   if rows.ndim != 2 or rows.shape[1] != len(_COLUMNS) or not len(rows):
-    raise DatasetError(f"{where}: expected an object array of shape [steps, {len(_COLUMNS)}], got {rows.shape}")
-  sizes = {} if example is None else {"observation": example.observation.shape[1], "action": example.action.shape[1]}
+    raise DatasetError(f"{path}: expected {_LAYOUT}, got {rows.shape}")
+  sizes = {} if first is None else {"observation": first.observation.shape[1], "action": first.action.shape[1]}
   sizes["reward"] = 1
-  stacked = {name: _stack(rows[:, index], sizes.get(name), path, name) for index, name in enumerate(_COLUMNS)}
-  observation = matrix(stacked["observation"], where, "observation")
-  table = Table(
-    observation=observation,
-    action=actions(stacked["action"], where, "action", len(rows)),
-    reward=column(stacked["reward"], where, "reward", len(rows)),
-    next_observation=matrix(stacked["next_observation"], where, "next_observation", *observation.shape),
-    terminal=np.zeros(len(rows), np.bool_),
-  )
-  last = np.zeros(len(rows), np.bool_)
-  check_follows(table, last, where, "next_observation")
-  return make_episodes(table, last, np.array([step], np.int64))
+  nowhere = np.zeros(len(rows), np.bool_)
+
+  def array(key: str) -> np.ndarray:
+    return nowhere if key == "terminal" else _stack(source, key, rows[:, _COLUMNS.index(key)], sizes.get(key), path)
+
+  source = Source(str(path), array)
+  table = source.table(*_COLUMNS, "terminal")
+  source.check_follows("next_observation", table, nowhere)
+  return make_episodes(table, nowhere, np.array([step], np.int64))
 
 
-def _stack(values: np.ndarray, size: int | None, path: Path, name: str) -> np.ndarray:
+def _stack(source: Source, key: str, values: np.ndarray, size: int | None, path: Path) -> np.ndarray:
   """Vectors (or numbers) of all steps as one array."""
-  rows = [_vector(value, str(path), name, row) for row, value in enumerate(values)]
+  rows = [_vector(source, key, row, value) for row, value in enumerate(values)]
   size = len(rows[0]) if size is None else size
   for row, vector in enumerate(rows):
     if len(vector) != size:
-      raise fault(str(path), name, f"{size} numbers a step", f"{len(vector)} in row {row}")
+      raise source.fault(key, f"{size} numbers a step", f"{len(vector)} in row {row}")
   # Many rows may refer to one array of the file: together they may need more than the file could hold.
   if size * len(rows) > MAX_COMPRESSION * path.stat().st_size:
-    raise fault(str(path), name, "data that fit the size of the file", f"{len(rows)} steps of {size} numbers")
+    raise source.fault(key, "data that fit the size of the file", f"{len(rows)} steps of {size} numbers")
   return np.stack(rows)
 
 
-def _vector(value: Any, where: str, name: str, row: int) -> np.ndarray:
+def _vector(source: Source, key: str, row: int, value: Any) -> np.ndarray:
   whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-  if name == "reward" and whole and abs(int(value)) < 1 << 53:
+  if key == "reward" and whole and abs(int(value)) < 1 << 53:
     value = float(value)
   array = np.asarray(value) if isinstance(value, float | np.floating | np.ndarray) else None
   if array is None or array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8) or array.ndim > 1:
     found = type(value).__name__ if array is None else f"{array.dtype} of shape {array.shape}"
-    raise fault(where, name, "float32 or float64", f"{found} in row {row}")
+    raise source.fault(key, "float32 or float64", f"{found} in row {row}")
   return array.reshape(-1)
 
 
@@ -135,7 +123,7 @@ def _read_object_array(path: Path) -> np.ndarray:
   except Exception as error:
     raise DatasetError(f"{path}: expected a .npy file, got {short(error)}") from error
   if dtype.kind != "O":
-    raise DatasetError(f"{path}: expected an object array of shape [steps, {len(_COLUMNS)}], got {dtype} of {shape}")
+    raise DatasetError(f"{path}: expected {_LAYOUT}, got {dtype} of {shape}")
   array = unpickle(data[stream.tell() :], str(path))
   if not isinstance(array, np.ndarray) or array.dtype.kind != "O" or array.shape != shape:
     raise DatasetError(f"{path}: expected an object array of shape {shape} as in the header, got another")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from macaw_jax.data.formats.files import short
+from macaw_jax.data.formats.table import Source
 from macaw_jax.data.manifest import DatasetError
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
@@ -42,23 +43,20 @@ def import_h5py() -> ModuleType:
   return h5py
 
 
-class Hdf5Reader:
-  """An open file. Every fault is a `DatasetError` that names file, key and, where there is one, the row."""
+class Hdf5Reader(Source):
+  """An open file; `array` gives all values of a dataset of numbers or booleans, as they are stored."""
 
   def __init__(self, file: Any, path: Path):
+    super().__init__(str(path), self._array)
     self._h5py = import_h5py()
-    self._file, self.path, self._size = file, path, path.stat().st_size
+    self._file, self._size = file, path.stat().st_size
     self._read = 0  # bytes of all arrays read so far
-
-  def error(self, key: str, expected: str, found: Any) -> DatasetError:
-    """A line: what was expected of a key, and what it is instead."""
-    return DatasetError(f"{self.path}: key {key!r}: expected {expected}, got {found}")
 
   def keys(self, group: str = "") -> list[str]:
     """Names in a group."""
     names = list(self._group(group))
     if not all(isinstance(name, str) for name in names):
-      raise self.error(group or "/", "names in UTF-8", names)
+      raise self.fault(group or "/", "names in UTF-8", names)
     return names
 
   def has(self, key: str) -> bool:
@@ -68,13 +66,6 @@ class Hdf5Reader:
       return False
     return name in self.keys(group)
 
-  def array(self, key: str) -> np.ndarray:
-    """All values of a dataset of numbers or booleans, as they are stored."""
-    array = np.asarray(self._dataset(key)[()])
-    if array.dtype.kind == "b" and array.size and np.max(np.ascontiguousarray(array).view(np.uint8)) > 1:
-      raise self.error(key, "booleans", "bytes other than 0 and 1")
-    return array
-
   def attribute(self, name: str, group: str = "") -> Any:
     """A scalar attribute as a Python number or string; None where it is not there."""
     attributes = self._group(group).attrs
@@ -83,14 +74,14 @@ class Hdf5Reader:
     stored = attributes.get_id(name)
     where = f"{group}@{name}"
     if stored.shape != () or stored.dtype.kind not in "iufbS" or stored.dtype.itemsize > self._size:
-      raise self.error(where, "a number or a string of fixed length", f"{stored.dtype} of shape {stored.shape}")
+      raise self.fault(where, "a number or a string of fixed length", f"{stored.dtype} of shape {stored.shape}")
     value = attributes[name]
     if not isinstance(value, bytes):
       return value.item() if isinstance(value, np.generic) else value
     try:
       return value.decode("utf-8")
     except UnicodeDecodeError as error:
-      raise self.error(where, "text in UTF-8", short(error)) from error
+      raise self.fault(where, "text in UTF-8", short(error)) from error
 
   def number(self, name: str, group: str = "") -> float | None:
     """A finite number that stands as an attribute; None where it is not there."""
@@ -98,7 +89,7 @@ class Hdf5Reader:
     if value is None:
       return None
     if isinstance(value, str) or not math.isfinite(value):
-      raise self.error(f"{group}@{name}", "a finite number", repr(value))
+      raise self.fault(f"{group}@{name}", "a finite number", repr(value))
     return float(value)
 
   def parameters(self) -> dict[str, Any]:
@@ -107,16 +98,20 @@ class Hdf5Reader:
     try:
       value = {} if text is None else json.loads(text)
     except (TypeError, ValueError, RecursionError) as error:
-      raise self.error(f"@{PARAMETERS_ATTRIBUTE}", "a JSON object", short(error)) from error
+      raise self.fault(f"@{PARAMETERS_ATTRIBUTE}", "a JSON object", short(error)) from error
     if not isinstance(value, dict):
-      raise self.error(f"@{PARAMETERS_ATTRIBUTE}", "a JSON object", repr(value)[:80])
+      raise self.fault(f"@{PARAMETERS_ATTRIBUTE}", "a JSON object", repr(value)[:80])
     return value
+
+  def collected_at(self, key: str, episodes: int) -> np.ndarray | None:
+    """The `counts` under a key; None where it is not there."""
+    return self.counts(key, self.array(key), episodes) if self.has(key) else None
 
   def check_digest(self) -> None:
     """Raises `DatasetError` if the file has the digest of `write_hdf5` and holds something else."""
     expected = self.attribute(DIGEST_ATTRIBUTE)
     if expected is not None and expected != self.digest():
-      raise self.error(f"@{DIGEST_ATTRIBUTE}", f"content of SHA-256 {expected}", "content changed after it was written")
+      raise self.fault(f"@{DIGEST_ATTRIBUTE}", f"content of SHA-256 {expected}", "content changed after it was written")
 
   def digest(self) -> str:
     """SHA-256 over all names, types, shapes, values and attributes but itself."""
@@ -127,7 +122,7 @@ class Hdf5Reader:
 
     def visit(group: str, depth: int) -> None:
       if depth > _MAX_DEPTH:
-        raise self.error(group, f"at most {_MAX_DEPTH} groups within each other", "more")
+        raise self.fault(group, f"at most {_MAX_DEPTH} groups within each other", "more")
       for name in sorted(self._group(group).attrs):
         if (group, name) != ("", DIGEST_ATTRIBUTE):
           add("attribute", group, name, self.attribute(name, group))
@@ -143,6 +138,12 @@ class Hdf5Reader:
     visit("", 0)
     return digest.hexdigest()
 
+  def _array(self, key: str) -> np.ndarray:
+    array = np.asarray(self._dataset(key)[()])
+    if array.dtype.kind == "b" and array.size and np.max(np.ascontiguousarray(array).view(np.uint8)) > 1:
+      raise self.fault(key, "booleans", "bytes other than 0 and 1")
+    return array
+
   def _object(self, key: str) -> Any:
     """The object that a path of hard links leads to."""
     found = self._file
@@ -150,56 +151,52 @@ class Hdf5Reader:
     for name in key.split("/") if key else []:
       walked = f"{walked}/{name}" if walked else name
       if not isinstance(found, self._h5py.Group):
-        raise self.error(walked, "a group above it", "a dataset")
-      link = found.get(name, getlink=True) if name in found or self._dangles(found, name) else None
-      if link is None:
-        raise DatasetError(f"{self.path}: key {walked!r} is missing; found {sorted(found)[:20]}")
+        raise self.fault(walked, "a group above it", "a dataset")
+      if name not in list(found):  # `in` alone says no to a soft or external link without a target.
+        raise DatasetError(f"{self.name}: key {walked!r} is missing; found {sorted(found)[:20]}")
+      link = found.get(name, getlink=True)
       if not isinstance(link, self._h5py.HardLink):
-        raise self.error(walked, "data in this file itself", f"a link ({type(link).__name__})")
+        raise self.fault(walked, "data in this file itself", f"a link ({type(link).__name__})")
       found = found[name]
     return found
-
-  def _dangles(self, group: Any, name: str) -> bool:
-    """Whether a name is there although it leads nowhere: `in` says no to a soft or external link without a target."""
-    return name in list(group)
 
   def _group(self, key: str) -> Any:
     found = self._object(key)
     if not isinstance(found, self._h5py.Group):
-      raise self.error(key, "a group", type(found).__name__)
+      raise self.fault(key, "a group", type(found).__name__)
     return found
 
   def _dataset(self, key: str) -> Any:
     """A dataset of numbers that is stored in this file, whole, and is no larger than such a file can hold."""
     dataset = self._object(key)
     if not isinstance(dataset, self._h5py.Dataset):
-      raise self.error(key, "a dataset", f"a {type(dataset).__name__.lower()}")
+      raise self.fault(key, "a dataset", f"a {type(dataset).__name__.lower()}")
     if dataset.shape is None or dataset.dtype.kind not in "fiub" or dataset.dtype.subdtype is not None:
-      raise self.error(key, "an array of numbers", f"shape {dataset.shape}, type {dataset.dtype}")
+      raise self.fault(key, "an array of numbers", f"shape {dataset.shape}, type {dataset.dtype}")
     properties = dataset.id.get_create_plist()
     layout = properties.get_layout()
     if layout == self._h5py.h5d.VIRTUAL or properties.get_external_count():
-      raise self.error(key, "data in this file itself", "a dataset whose data lie in other files")
+      raise self.fault(key, "data in this file itself", "a dataset whose data lie in other files")
     filters = {properties.get_filter(index)[0] for index in range(properties.get_nfilters())}
     if not filters <= _FILTERS:
-      raise self.error(key, f"filters among {sorted(_FILTERS)}", sorted(filters))
+      raise self.fault(key, f"filters among {sorted(_FILTERS)}", sorted(filters))
     limit = MAX_COMPRESSION * self._size
     declared = math.prod(dataset.shape) * dataset.dtype.itemsize
     # A sum over all that is read: many names may lead to one dataset.
     self._read += declared
     if self._read > limit:
-      raise self.error(key, f"at most {limit} bytes in a file of {self._size}", f"shape {dataset.shape}")
+      raise self.fault(key, f"at most {limit} bytes in a file of {self._size}", f"shape {dataset.shape}")
     if layout == self._h5py.h5d.CHUNKED:
       chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize
       if chunk > limit:
-        raise self.error(key, f"chunks of at most {limit} bytes in a file of {self._size}", f"{dataset.chunks}")
+        raise self.fault(key, f"chunks of at most {limit} bytes in a file of {self._size}", f"{dataset.chunks}")
       pairs = zip(dataset.shape, dataset.chunks, strict=True)
       expected = math.prod(-(-length // step) for length, step in pairs)
       stored = dataset.id.get_num_chunks()
       if stored != expected:
-        raise self.error(key, f"{expected} chunks for the shape {dataset.shape}", f"{stored} that are stored")
+        raise self.fault(key, f"{expected} chunks for the shape {dataset.shape}", f"{stored} that are stored")
     elif layout == self._h5py.h5d.CONTIGUOUS and declared and dataset.id.get_storage_size() != declared:
-      raise self.error(key, f"{declared} stored bytes", dataset.id.get_storage_size())
+      raise self.fault(key, f"{declared} stored bytes", dataset.id.get_storage_size())
     return dataset
 
 
@@ -238,26 +235,19 @@ def write_hdf5(
       if array.ndim == 0:
         _write_compact(h5py, file, key, array)
       else:
-        file.create_dataset(key, data=array, chunks=_chunks(array), compression=compression, fletcher32=True)
+        chunk_rows = max(1, min(len(array), _CHUNK_BYTES // max(1, array[:1].nbytes)))
+        chunks = (chunk_rows, *array.shape[1:])
+        file.create_dataset(key, data=array, chunks=chunks, compression=compression, fletcher32=True)
     for group, values in attributes.items():
       for name, value in values.items():
         file.require_group(group or "/").attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
-    file.attrs[DIGEST_ATTRIBUTE] = np.bytes_(_written_digest(file, path).encode())
+    file.flush()
+    file.attrs[DIGEST_ATTRIBUTE] = np.bytes_(Hdf5Reader(file, path).digest().encode())
 
 
 def common_attributes(parameters: Mapping[str, float | Sequence[Any]], discount: float) -> dict[str, str | float]:
   """Root attributes that hold what a manifest says of one task."""
   return {DISCOUNT_ATTRIBUTE: discount, PARAMETERS_ATTRIBUTE: json.dumps(dict(parameters))}
-
-
-def _written_digest(file: Any, path: Path) -> str:
-  file.flush()
-  return Hdf5Reader(file, path).digest()
-
-
-def _chunks(array: np.ndarray) -> tuple[int, ...]:
-  row_bytes = max(1, array[:1].nbytes)
-  return (max(1, min(len(array), _CHUNK_BYTES // row_bytes)), *array.shape[1:])
 
 
 def _write_compact(h5py: ModuleType, file: Any, key: str, array: np.ndarray) -> None:

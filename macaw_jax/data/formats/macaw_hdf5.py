@@ -25,24 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes, discounted_returns, next_observations
+from macaw_jax.data.dataset import Episodes, discounted_returns, next_observations, task_name
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import HDF5_SUFFIXES, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
-from macaw_jax.data.formats.table import (
-  Table,
-  TableKeys,
-  check_collected_at,
-  check_discount,
-  column,
-  fault,
-  make_episodes,
-  matrix,
-  read_table,
-)
-from macaw_jax.data.manifest import DatasetError, Manifest
+from macaw_jax.data.formats.table import Source, Table, make_episodes
+from macaw_jax.data.manifest import Manifest
 
 _TOLERANCE = 1e-5  # relative; stored values are float32 of numbers computed step by step
 _SMALLEST_RATE = 1e-6  # 1 - discount; below it, float32 does not tell powers of the discount from one another
@@ -68,10 +58,9 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
   Raises:
     DatasetError: the directory exists or cannot be written.
   """
-  digits = max(2, len(str(len(manifest.tasks) - 1)))
   with new_directory(Path(directory)) as partial:
     for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
-      name = f"task_{index:0{digits}d}"
+      name = task_name(index, len(manifest.tasks))
       attributes = common_attributes(entry.parameters, manifest.discount)
       write_hdf5(partial / f"{name}.hdf5", _arrays(episodes, manifest.discount), {"": attributes}, compression="lzf")
       numbers = json.loads(json.dumps(dict(entry.parameters)))
@@ -106,34 +95,33 @@ def _read_file(path: Path, options: ReadOptions) -> SourceTask:
   with open_hdf5(path) as source:
     episodes, discount, dropped = _read_task(source, options)
     note = f"dropped {dropped} rows left of an episode that the ring buffer had overwritten" if dropped else ""
-    return SourceTask(str(path), (path,), episodes, discount, source.parameters(), note)
+    return SourceTask(source.name, (path,), episodes, discount, source.parameters(), note)
 
 
 def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, float, int]:
   """Episodes, the discount, and how many rows were dropped."""
-  where = str(source.path)
-  backwards = read_table(source.array, TableKeys("obs", "actions", "rewards", "next_obs", "terminals"), where)
+  backwards = source.table("obs", "actions", "rewards", "next_obs", "terminals")
   rows, columns = backwards.observation.shape
   factor = source.array("discount_factor")
   if factor.size != 1 or factor.dtype.kind != "f":
-    raise fault(where, "discount_factor", "one number", f"{factor.dtype} of shape {factor.shape}")
-  discount = check_discount(float(factor.reshape(())), options, where, "discount_factor")
+    raise source.fault("discount_factor", "one number", f"{factor.dtype} of shape {factor.shape}")
+  discount = source.discount("discount_factor", float(factor.reshape(())), options)
   assert discount is not None
-  terminal_obs = matrix(source.array("terminal_obs"), where, "terminal_obs", rows, columns)
-  powers = column(source.array("terminal_discounts"), where, "terminal_discounts", rows).astype(np.float64)
-  returns = column(source.array("mc_rewards"), where, "mc_rewards", rows).astype(np.float64)
+  terminal_obs = source.matrix("terminal_obs", rows, columns)
+  powers = source.column("terminal_discounts", rows).astype(np.float64)
+  returns = source.column("mc_rewards", rows).astype(np.float64)
 
-  first, begin, cut = _find_episodes(backwards, terminal_obs, powers, discount, where)
-  _check_returns(backwards.reward.astype(np.float64), returns, first, begin if cut else None, discount, where)
+  first, begin, cut = _find_episodes(source, backwards, terminal_obs, powers, discount)
+  _check_returns(source, backwards.reward.astype(np.float64), returns, first, begin if cut else None, discount)
   wrong = backwards.terminal & ~first
   if wrong.any():
     row = int(np.argmax(wrong))
-    raise fault(where, "terminals", "true on the first row of an episode alone (its last step)", f"true in row {row}")
+    raise source.fault("terminals", "true on the first row of an episode alone (its last step)", f"true in row {row}")
 
   order = (np.arange(rows) + begin) % rows
   kept = np.cumsum(first[order]) > 0  # The first episode that begins and all after it.
   if not kept.any():
-    raise fault(where, "terminal_discounts", "at least one whole episode", "the rest of one")
+    raise source.fault("terminal_discounts", "at least one whole episode", "the rest of one")
   order = order[kept]
   starts = np.flatnonzero(first[order])
   lengths = np.diff(starts, append=len(order))
@@ -142,13 +130,11 @@ def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, floa
   table = Table(*(array[forwards] for array in backwards))
   last = np.zeros(len(order), np.bool_)
   last[starts + lengths - 1] = True
-  stored = source.array("collected_at") if source.has("collected_at") else None
-  collected_at = check_collected_at(stored, where, "collected_at", len(starts))
-  return make_episodes(table, last, collected_at), discount, rows - len(order)
+  return make_episodes(table, last, source.collected_at("collected_at", len(starts))), discount, rows - len(order)
 
 
 def _find_episodes(
-  backwards: Table, terminal_obs: np.ndarray, powers: np.ndarray, discount: float, where: str
+  source: Source, backwards: Table, terminal_obs: np.ndarray, powers: np.ndarray, discount: float
 ) -> tuple[np.ndarray, int, bool]:
   """First rows of episodes, the row where the oldest data begin, and whether those are the rest of an episode."""
   tolerance = min(_TOLERANCE, max(1.0 - discount, _SMALLEST_RATE) / 4)  # so that neighbouring powers differ
@@ -168,7 +154,7 @@ def _find_episodes(
   wrong = first & ~at_end
   if wrong.any():
     row = int(np.argmax(wrong))
-    raise fault(where, "terminal_obs", "next_obs of the row, as an episode ends there", f"another in row {row}")
+    raise source.fault("terminal_obs", "next_obs of the row, as an episode ends there", f"another in row {row}")
 
   broken = np.flatnonzero(~first & ~goes_on)
   if not len(broken):
@@ -183,12 +169,12 @@ def _find_episodes(
   if len(broken) > 1 or not left_over or not close(powers[row : row + 1], discount ** round(steps))[0]:
     for key, fits in (("next_obs", leads_here), ("terminal_obs", same_end), ("terminal_discounts", None)):
       if fits is None or not fits[row]:
-        raise fault(where, key, "what continues the row above, or ends an episode", f"neither in row {row}")
+        raise source.fault(key, "what continues the row above, or ends an episode", f"neither in row {row}")
   return first, row, True
 
 
 def _check_returns(
-  rewards: np.ndarray, returns: np.ndarray, first: np.ndarray, cut: int | None, discount: float, where: str
+  source: Source, rewards: np.ndarray, returns: np.ndarray, first: np.ndarray, cut: int | None, discount: float
 ) -> None:
   """Raises `DatasetError` at the first row whose return is not that of the rewards."""
   carried = np.where(first, 0.0, discount * np.roll(returns, 1))
@@ -199,4 +185,4 @@ def _check_returns(
   if wrong.any():
     row = int(np.argmax(wrong))
     expected = f"{rewards[row] + carried[row]} (rewards, and mc_rewards of the row above, at discount {discount})"
-    raise DatasetError(f"{where}: key 'mc_rewards': expected {expected}, got {returns[row]} in row {row}")
+    raise source.fault("mc_rewards", expected, f"{returns[row]} in row {row}")

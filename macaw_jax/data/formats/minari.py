@@ -16,22 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.dataset import Episodes, task_name
+from macaw_jax.data.episodes import join_episodes
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import given_paths, natural_order, read_bytes, short
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
-from macaw_jax.data.formats.table import (
-  actions,
-  check_collected_at,
-  check_discount,
-  column,
-  default_collected_at,
-  fault,
-  flags,
-  matrix,
-)
+from macaw_jax.data.formats.table import Source, default_collected_at
 from macaw_jax.data.manifest import DatasetError, Manifest
 
 _MAIN, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
@@ -55,14 +47,13 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
   Raises:
     DatasetError: the directory exists or cannot be written.
   """
-  digits = max(2, len(str(len(manifest.tasks) - 1)))
   family = re.sub(r"[^A-Za-z0-9]+", "-", manifest.family).strip("-") or "family"
   with new_directory(Path(directory)) as partial:
     (partial / "macaw" / family).mkdir(parents=True)
     for namespace in ("macaw", f"macaw/{family}"):
       (partial / namespace / _NAMESPACE).write_text("{}")
     for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
-      dataset_id = f"macaw/{family}/task-{index:0{digits}d}-v0"
+      dataset_id = f"macaw/{family}/{task_name(index, len(manifest.tasks)).replace('_', '-')}-v0"
       data = partial / dataset_id / "data"
       data.mkdir(parents=True)
       arrays, attributes = _arrays(episodes)
@@ -80,19 +71,13 @@ def _arrays(episodes: Episodes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     terminations, truncations = np.zeros((2, length), np.bool_)
     terminations[-1], truncations[-1] = episodes.terminal[index], ~episodes.terminal[index]
     arrays |= {
-      f"{group}/observations": np.concatenate(
-        [episodes.observation[rows], episodes.final_observation[index : index + 1]]
-      ),
+      f"{group}/observations": np.vstack([episodes.observation[rows], episodes.final_observation[index]]),
       f"{group}/actions": episodes.action[rows],
       f"{group}/rewards": episodes.reward[rows],
       f"{group}/terminations": terminations,
       f"{group}/truncations": truncations,
     }
-    attributes[group] = {
-      "id": index,
-      "total_steps": int(length),
-      _COLLECTED_AT: int(episodes.collected_at[index]),
-    }
+    attributes[group] = {"id": index, "total_steps": int(length), _COLLECTED_AT: int(episodes.collected_at[index])}
   return arrays, attributes
 
 
@@ -116,22 +101,15 @@ def _metadata(dataset_id: str, episodes: Episodes, manifest: Manifest) -> dict[s
 
 def _dataset_directories(paths: list[Path]) -> list[Path]:
   """The `data` directory of each dataset."""
-  found = [_data_directory(path) for path in paths]
-  if len(paths) == 1 and found[0] is None:
-    below = natural_order(path.parent for path in paths[0].rglob(f"data/{_MAIN}"))
-    if below:
-      return below
-  for path, directory in zip(paths, found, strict=True):
-    if directory is None:
+  found: list[Path] = []
+  for path in paths:
+    here = [directory for directory in (path / "data", path) if (directory / _MAIN).is_file()][:1]
+    if not here and len(paths) == 1:
+      here = natural_order(main.parent for main in path.rglob(f"data/{_MAIN}"))
+    if not here:
       raise DatasetError(f"{path}: expected a Minari dataset, a directory with data/{_MAIN}, found none")
-  return [directory for directory in found if directory is not None]
-
-
-def _data_directory(path: Path) -> Path | None:
-  for directory in (path / "data", path):
-    if (directory / _MAIN).is_file():
-      return directory
-  return None
+    found += here
+  return found
 
 
 def _read_metadata(path: Path) -> tuple[int, int]:
@@ -142,14 +120,15 @@ def _read_metadata(path: Path) -> tuple[int, int]:
     raise DatasetError(f"{path}: expected JSON, got {short(error)}") from error
   if not isinstance(document, dict):
     raise DatasetError(f"{path}: expected a JSON object, got {type(document).__name__}")
+  source = Source(str(path), document.get)
   if document.get("data_format", "hdf5") != "hdf5":
-    raise fault(str(path), "data_format", "'hdf5'", repr(document["data_format"]))
+    raise source.fault("data_format", "'hdf5'", repr(document["data_format"]))
   for key in ("observation_space", "action_space"):
     if key in document:
-      _check_space(document[key], str(path), key)
+      _check_space(source, key)
   for key in ("total_episodes", "total_steps"):
     if type(document.get(key)) is not int or document[key] < 1:
-      raise fault(str(path), key, "an integer of at least 1", repr(document.get(key)))
+      raise source.fault(key, "an integer of at least 1", repr(document.get(key)))
   return document["total_episodes"], document["total_steps"]
 
 
@@ -158,64 +137,61 @@ def _read_dataset(directory: Path, options: ReadOptions) -> SourceTask:
   num_episodes, num_steps = _read_metadata(directory / _METADATA)
   with open_hdf5(path) as source:
     episodes = _read_task(source, num_episodes, num_steps)
-    discount = check_discount(source.number(DISCOUNT_ATTRIBUTE), options, str(path), f"@{DISCOUNT_ATTRIBUTE}")
-    return SourceTask(str(path), (path, directory / _METADATA), episodes, discount, source.parameters())
+    discount = source.discount(f"@{DISCOUNT_ATTRIBUTE}", source.number(DISCOUNT_ATTRIBUTE), options)
+    return SourceTask(source.name, (path, directory / _METADATA), episodes, discount, source.parameters())
 
 
-def _check_space(text: Any, where: str, key: str) -> None:
+def _check_space(source: Source, key: str) -> None:
   """Raises `DatasetError` for a space whose elements are not flat vectors."""
+  text = source.array(key)
   try:
     space = json.loads(text)
     kind, num_axes = str(space["type"]), len(space.get("shape", ()))
   except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-    raise fault(where, key, "a space as JSON", repr(text)[:80]) from error
+    raise source.fault(key, "a space as JSON", repr(text)[:80]) from error
   if kind != "Box" or num_axes != 1:
     expected = "a Box of one axis (flatten others before importing them)"
-    raise fault(where, key, expected, f"a {kind[:40]} of {num_axes} axes")
+    raise source.fault(key, expected, f"a {kind[:40]} of {num_axes} axes")
 
 
 def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Episodes:
-  where = str(source.path)
   groups = set(source.keys())
   # Compared without making the list that is expected: the number comes from a file.
   if len(groups) != num_episodes or any(f"episode_{index}" not in groups for index in range(len(groups))):
     raise DatasetError(
-      f"{where}: expected the groups episode_0 to episode_{num_episodes - 1} as in {_METADATA}, got {len(groups)}: "
-      f"{sorted(groups)[:10]}"
+      f"{source.name}: expected the groups episode_0 to episode_{num_episodes - 1} as in {_METADATA}, "
+      f"got {len(groups)}: {sorted(groups)[:10]}"
     )
   parts: list[Episodes] = []
   for index in range(num_episodes):
-    parts.append(_read_episode(source, f"episode_{index}", parts[0] if parts else None))
-  merged = Episodes(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    parts.append(_read_episode(source, f"episode_{index}", *parts[:1]))
+  merged = join_episodes(parts)
   if len(merged.reward) != num_steps:
-    raise DatasetError(f"{where}: expected {num_steps} steps as in {_METADATA}, got {len(merged.reward)}")
+    raise DatasetError(f"{source.name}: expected {num_steps} steps as in {_METADATA}, got {len(merged.reward)}")
   if (merged.collected_at < 0).all():
     return merged._replace(collected_at=default_collected_at(merged.episode_length))
-  check_collected_at(merged.collected_at, where, f"@{_COLLECTED_AT}", num_episodes)
+  source.counts(f"@{_COLLECTED_AT}", merged.collected_at, num_episodes)
   return merged
 
 
-def _read_episode(source: Hdf5Reader, group: str, example: Episodes | None) -> Episodes:
-  where = str(source.path)
-  observation_size = None if example is None else example.observation.shape[1]
-  action_size = None if example is None else example.action.shape[1]
-  action = actions(source.array(f"{group}/actions"), where, f"{group}/actions", columns=action_size)
+def _read_episode(source: Hdf5Reader, group: str, first: Episodes | None = None) -> Episodes:
+  observation_size, action_size = (None, None) if first is None else (first.observation.shape[1], first.action.shape[1])
+  action = source.actions(f"{group}/actions", columns=action_size)
   steps = len(action)
-  key = f"{group}/observations"
-  observation = matrix(source.array(key), where, key, steps + 1, observation_size).astype(np.float32)
-  reward = column(source.array(f"{group}/rewards"), where, f"{group}/rewards", steps)
+  observation = source.matrix(f"{group}/observations", steps + 1, observation_size).astype(np.float32)
+  reward = source.column(f"{group}/rewards", steps)
   ends = {}
   for name in ("terminations", "truncations"):
-    ends[name] = flags(source.array(f"{group}/{name}"), where, f"{group}/{name}", steps)
+    ends[name] = source.flags(f"{group}/{name}", steps)
     if ends[name][:-1].any():
       row = int(np.argmax(ends[name]))
-      raise fault(where, f"{group}/{name}", "true on the last step alone", f"true in row {row} of {steps}")
+      raise source.fault(f"{group}/{name}", "true on the last step alone", f"true in row {row} of {steps}")
   stated = source.attribute("total_steps", group)
   if stated is not None and stated != steps:
-    raise fault(where, f"{group}@total_steps", f"the {steps} steps there are", stated)
+    raise source.fault(f"{group}@total_steps", f"the {steps} steps there are", stated)
   collected_at = source.attribute(_COLLECTED_AT, group)
   if collected_at is not None and (type(collected_at) is not int or collected_at < 0):
-    raise fault(where, f"{group}@{_COLLECTED_AT}", "an integer of at least 0", repr(collected_at))
+    raise source.fault(f"{group}@{_COLLECTED_AT}", "an integer of at least 0", repr(collected_at))
   return Episodes(
     observation=observation[:-1],
     action=action.astype(np.float32),

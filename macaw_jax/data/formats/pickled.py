@@ -21,14 +21,7 @@ from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import source_files
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
-from macaw_jax.data.formats.table import (
-  TableKeys,
-  check_follows,
-  flags,
-  follows,
-  make_episodes,
-  read_table,
-)
+from macaw_jax.data.formats.table import Source, follows, make_episodes
 from macaw_jax.data.formats.unpickle import read_pickle
 from macaw_jax.data.manifest import DatasetError
 
@@ -43,7 +36,12 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
   """
   files = source_files(paths, (".pkl", ".pickle"))
   sources = [source for path in files for source in _sources(read_pickle(path), path, alone=len(files) == 1)]
-  _check_bytes([task for _, _, task in sources], files)
+  # Tasks of one file may refer to the same arrays: together they may need more than the file could hold.
+  arrays = [array for _, _, task in sources if isinstance(task, dict) for array in task.values()]
+  needed = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+  stored = sum(path.stat().st_size for path in files)
+  if needed > MAX_COMPRESSION * stored:
+    raise DatasetError(f"{files[0]}: expected arrays that fit {stored} bytes of files, got {needed} bytes")
   return gather(
     (SourceTask(where, (path,), _read_task(task, where), options.discount) for where, path, task in sources), options
   )
@@ -60,31 +58,24 @@ def _sources(content: Any, path: Path, alone: bool) -> list[tuple[str, Path, Any
   return [(str(path), path, content)]
 
 
-def _check_bytes(tasks: list[Any], files: list[Path]) -> None:
-  """Tasks of one file may refer to the same arrays: together they may need more than the file could hold."""
-  arrays = [
-    array for task in tasks if isinstance(task, dict) for array in task.values() if isinstance(array, np.ndarray)
-  ]
-  needed, stored = sum(array.nbytes for array in arrays), sum(path.stat().st_size for path in files)
-  if needed > MAX_COMPRESSION * stored:
-    raise DatasetError(f"{files[0]}: expected arrays that fit {stored} bytes of files, got {needed} bytes")
-
-
 def _read_task(task: Any, where: str) -> Episodes:
   if not isinstance(task, dict):
     raise DatasetError(f"{where}: expected a dict of arrays, got {type(task).__name__}")
-  end_key = "terminals" if "terminals" in task else "dones"
-  keys = TableKeys("observations", "actions", "rewards", "next_observations", end_key)
-  for key in keys:
+
+  def array(key: str) -> Any:
     if key not in task:
       raise DatasetError(f"{where}: key {key!r} is missing; found {[str(name) for name in task][:20]}")
-  table = read_table(task.__getitem__, keys, where)
+    return task[key]
+
+  source = Source(where, array)
+  end_key = "terminals" if "terminals" in task else "dones"
+  table = source.table("observations", "actions", "rewards", "next_observations", end_key)
   done, rows = table.terminal, len(table.reward)
   if "masks" in task:
-    table = table._replace(terminal=done & ~flags(task["masks"], where, "masks", rows))
+    table = table._replace(terminal=done & ~source.flags("masks", rows))
   if "timeouts" in task:
-    last = done | flags(task["timeouts"], where, "timeouts", rows)
-    check_follows(table, last, where, "next_observations")
+    last = done | source.flags("timeouts", rows)
+    source.check_follows("next_observations", table, last)
   else:
     last = done | np.append(~follows(table), True)
   return make_episodes(table, last)
