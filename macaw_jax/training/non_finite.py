@@ -103,9 +103,9 @@ def compile_with_skips(
 ) -> PopulationChunk:
   """Compiles `num_steps` updates of every member, those skipped after which not every number is finite.
 
-  The arguments are those of `make_population_chunk` and of its chunk, in the layout that they will have. `compile_chunk`
-  is called at once with that chunk and the population, and with the chunk of `make_guarded_chunk` and an `Attempt` when
-  an update is first to be skipped, if ever.
+  The arguments are those of `make_population_chunk` and of its chunk, in the layout that they will have. At once,
+  `compile_chunk` is called with that chunk and the population; and when an update is first to be skipped, if ever, with
+  the chunk of `make_guarded_chunk` and an `Attempt`.
 
   Returns:
     `(population, dataset, keys) -> (population, metrics [M])`, which donates the population. The metrics are those of
