@@ -1,4 +1,4 @@
-"""What training costs beside the update itself: MACAW as `experiments.run` trains it against its bare update.
+"""The cost of training beside the update itself: MACAW as `experiments.run` trains it against its bare update.
 
 python -m benchmarks.loop_overhead
 
@@ -15,6 +15,7 @@ if __name__ == "__main__":  # Before JAX makes its threads.
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from benchmarks.random_data import half_cheetah_problem, random_dataset
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.data.sampling import sample_tasks
 from macaw_jax.training.loop import compile_chunk, initialise, make_chunk, train
-from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter, WriterGroup
+from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter
 from macaw_jax.training.non_finite import compile_with_skips
 from macaw_jax.training.population import make_population, stack
 from macaw_jax.types import Algorithm
@@ -42,10 +43,13 @@ UPDATES = flags.DEFINE_integer(
 REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each version.", lower_bound=1)
 OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
 
+Write = Callable[[int, dict[str, float]], None]
+"""`(step, metrics)`"""
+
 BASELINE, TRAINING = "bare update", "and writing: training"
 
 
-def make_calls(algorithm: Algorithm, writer: WriterGroup) -> tuple[dict[str, Callable[[], None]], dict[str, float]]:
+def make_calls(algorithm: Algorithm, write: Write) -> tuple[dict[str, Callable[[], None]], dict[str, float]]:
   """The versions, `UPDATES` updates a call, and the seconds that each took to compile."""
   key, data = jax.random.key(0), random_dataset(TASKS.value, ROWS.value)
   sample = partial(sample_tasks, num_tasks=TASKS.value, support_size=BATCH.value, query_size=BATCH.value)
@@ -75,7 +79,7 @@ def make_calls(algorithm: Algorithm, writer: WriterGroup) -> tuple[dict[str, Cal
     started = time.monotonic()
     state, means = next(endless)
     metrics = {name: float(values[0]) for name, values in jax.device_get(means).items()}
-    writer.write(int(state.step[0]), metrics | {"steps_per_second": UPDATES.value / (time.monotonic() - started)})
+    write(int(state.step[0]), metrics | {"steps_per_second": UPDATES.value / (time.monotonic() - started)})
 
   return calls | {TRAINING: train_and_write}, seconds
 
@@ -88,13 +92,16 @@ def main(argv: list[str]) -> None:
   algorithm = ALGORITHMS["macaw"](half_cheetah_problem(TASKS.value), hidden_sizes=(WIDTH.value,) * 3)
   with (
     tempfile.TemporaryDirectory() as directory,
-    WriterGroup(
-      JsonLinesWriter(Path(directory) / "metrics.jsonl"),
-      TensorBoardWriter(Path(directory) / "tensorboard"),
-      ProgressLine(2**30, lambda line: None),
-    ) as writer,
+    closing(JsonLinesWriter(Path(directory) / "metrics.jsonl")) as rows_file,
+    closing(TensorBoardWriter(Path(directory) / "tensorboard")) as events,
   ):
-    calls, seconds = make_calls(algorithm, writer)
+    writers = (rows_file, events, ProgressLine(2**30, lambda line: None))
+
+    def write(step: int, metrics: dict[str, float]) -> None:
+      for writer in writers:
+        writer.write(step, metrics)
+
+    calls, seconds = make_calls(algorithm, write)
     times = interleave(calls, REPEATS.value)
   spreads = {
     name: {

@@ -1,7 +1,7 @@
-"""From a configuration to a run: the one place where a configuration is read.
+"""From a configuration to a run, as values: nothing behind this sees the configuration again.
 
-`build(config)` checks it, says all that is wrong with it at once, and gives values: nothing behind it sees the
-configuration again. `rebuild(directory)` does the same for a run that was trained, with its newest parameters.
+`build(config)` checks it, and says all that is wrong with it at once. `rebuild(directory)` does the same for a run that
+was trained, with its newest parameters.
 """
 
 import os
@@ -16,7 +16,6 @@ from macaw_jax.console import log
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Evaluated
-from macaw_jax.training.checkpoints import Checkpoint
 from macaw_jax.training.population import MakeAlgorithm, acting_algorithm
 from macaw_jax.training.run import Devices, Run, Schedule
 from macaw_jax.training.run_directory import DATASET, read_document
@@ -24,9 +23,8 @@ from macaw_jax.training.trained import NEWEST, load_checkpoint
 from macaw_jax.types import Algorithm, Key, Params
 
 from . import on_policy, recorded, replayed
-from .configuration import MAX_SEED, settings_of
-from .kind import Kind, Parts
-from .validation import START_RULES, check
+from .configuration import settings_of
+from .validation import START_RULES, Kind, Parts, check
 from .variants import members_of
 
 KINDS: dict[str, Kind] = {
@@ -129,35 +127,17 @@ def _make(name: str, parts: Parts, settings: Mapping[str, Any]) -> MakeAlgorithm
 
 
 class Trained(NamedTuple):
-  """A run that was trained: what an evaluation of it needs."""
+  """A run that was trained, for its evaluation."""
 
   directory: Path
-  examined: Any
+  config: ml_collections.ConfigDict  # with the changes for the evaluation
   parts: Parts
   make_algorithm: MakeAlgorithm
   algorithm: Algorithm
   evaluate: Evaluate
-  checkpoint: Checkpoint
-
-  @property
-  def config(self) -> ml_collections.ConfigDict:
-    """Of the run, with what was changed for the evaluation."""
-    return self.examined.config
-
-  @property
-  def params(self) -> Params:
-    """Of the agent."""
-    return self.checkpoint.state.params
-
-  @property
-  def statistics(self) -> Statistics:
-    """By which the agent sees observations and rewards."""
-    return self.checkpoint.statistics
-
-  @property
-  def step(self) -> int:
-    """Updates that the checkpoint has had."""
-    return int(self.checkpoint.state.step)
+  params: Params
+  statistics: Statistics  # by which the agent sees observations and rewards
+  step: int  # updates that the parameters have had
 
 
 def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> ml_collections.ConfigDict:
@@ -198,14 +178,16 @@ def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEW
     DatasetError: its data cannot be read.
   """
   kind = kind_of(config)
-  examined = kind.examine(config)
-  parts = kind.assemble(examined, None)
+  parts = kind.assemble(kind.examine(config), None)
   make = _make(config.algorithm.name, parts, settings_of(config))
   algorithm = make()
   checkpoint, note = load_checkpoint(directory, algorithm, parts.family.observation_size, which)
   if DATASET in parts.identity and note.identity.get(DATASET) != parts.identity[DATASET]:
     log(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
-  return Trained(directory, examined, parts, make, algorithm, parts.evaluate(algorithm), checkpoint)
+  state, evaluate = checkpoint.state, parts.evaluate(algorithm)
+  return Trained(
+    directory, config, parts, make, algorithm, evaluate, state.params, checkpoint.statistics, int(state.step)
+  )
 
 
 def evaluate_with(trained: Trained, changes: Mapping[str, Any], key: Key) -> Evaluated:
@@ -226,12 +208,6 @@ def evaluate_with(trained: Trained, changes: Mapping[str, Any], key: Key) -> Eva
   parts = kind.assemble(kind.examine(config), trained.parts.train)
   algorithm = _make(config.algorithm.name, parts, settings_of(config))()
   return parts.evaluate(algorithm)(trained.params, trained.statistics, key)
-
-
-def check_seed(seed: int) -> None:
-  """Raises `ConfigurationError` unless `--seed` is one."""
-  if not 0 <= seed <= MAX_SEED:
-    raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
 
 
 def check_writable(path: Path) -> None:

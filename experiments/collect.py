@@ -14,25 +14,26 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from macaw_jax import envs
-from macaw_jax.algorithms.settings import suggestion
 from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings
 from macaw_jax.console import log
-from macaw_jax.data.dataset import write_dataset
+from macaw_jax.data.dataset import Episodes, write_dataset
 from macaw_jax.data.episodes import thin_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.tables import plain_table
 from macaw_jax.training.provenance import git_commit, package_versions
 from macaw_jax.training.results import draw_episode
 
 from .command_line import launch_with_config
+from .configuration import FAMILY, INTEGERS, Field, field_faults
 from .recorded import other_policies_directory
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -40,42 +41,42 @@ MOST_TASKS_ON_A_LINE = 4
 MOST_PICTURES = 50  # of the GIF
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """What a run is asked for.
-
-  Attributes:
-    family: name of the task family.
-    directory: where the dataset will be; must not exist.
-    starter_directory: where a small dataset of the same run will be; empty for none.
-    starter_episodes: episodes per task of the small dataset, evenly spaced over the run.
-    picture: where a GIF of the final agent in the first test task will be; empty for none.
-  """
+class Request(NamedTuple):
+  """The files that a collection writes."""
 
   family: str
-  directory: str
-  starter_directory: str
-  starter_episodes: int
-  picture: str
+  directory: str  # of the dataset; must not exist
+  starter_directory: str  # of a small dataset of the same run; empty for none
+  starter_episodes: int  # of each task in the small dataset, evenly spaced over the run
+  picture: str  # a GIF of the final agent in the first test task; empty for none
+
+
+# Ranges are those of `examine_settings`, which knows the family.
+TYPES = {
+  int: Field(int, lambda value: True, "an integer"),
+  float: Field(float, lambda value: True, "a number"),
+  str: Field(str, lambda value: True, "text"),
+  tuple[int, ...]: INTEGERS,
+}
+FIELDS = {name: TYPES[kind] for name, kind in (Request.__annotations__ | CollectSettings.__annotations__).items()}
+FIELDS |= {"family": FAMILY, "directory": Field(str, bool, "where the dataset will be")}
 
 
 def read_config(config: ConfigDict) -> tuple[Request, TaskFamily, CollectSettings]:
-  """The config as checked values.
+  """The configuration as checked values.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each: a field is unknown, missing or of a wrong type, a
       directory cannot be made; where every field is of its type, one is out of its range.
   """
-  fields, problems = _typed_fields(config.to_dict())
-  problems += _directory_problems(fields)
-  try:
-    family = envs.make(fields.get("family", next(iter(envs.FAMILIES))))
-  except ValueError as error:
-    problems.append(str(error))
-  if problems:
+  values = config.to_dict()
+  faults = field_faults(values, FIELDS)
+  right = {name: value for name, value in values.items() if name not in faults}
+  if problems := [*faults.values(), *_directory_problems(right)]:
     raise ConfigurationError(*problems)
-  request = Request(**{field.name: fields[field.name] for field in dataclasses.fields(Request)})
-  settings = CollectSettings(**{field.name: fields[field.name] for field in dataclasses.fields(CollectSettings)})
+  request = Request(**{name: values[name] for name in Request._fields})
+  settings = CollectSettings(**{name: values[name] for name in CollectSettings.__annotations__})
+  family = envs.make(request.family)
   problems = examine_settings(settings, family)
   if request.starter_directory and not 1 <= request.starter_episodes <= settings.episodes_per_task:
     problems.append(
@@ -86,33 +87,10 @@ def read_config(config: ConfigDict) -> tuple[Request, TaskFamily, CollectSetting
   return request, family, settings
 
 
-def _typed_fields(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-  """The fields that can be used, each as its type, and what is wrong with the others."""
-  expected = {field.name: field.type for kind in (Request, CollectSettings) for field in dataclasses.fields(kind)}
-  fields: dict[str, Any] = {}
-  problems = [
-    f"config field {name!r} is unknown; {suggestion(name, expected, 'config')}"
-    for name in values
-    if name not in expected
-  ]
-  for name, kind in expected.items():
-    if name not in values:
-      problems.append(f"config field {name!r} is missing; expected {_describe(kind)}")
-      continue
-    value = _typed(values[name], kind)
-    if value is None:
-      problems.append(f"config field {name!r} is {values[name]!r}; expected {_describe(kind)}")
-    else:
-      fields[name] = value
-  return fields, problems
-
-
 def _directory_problems(fields: Mapping[str, Any]) -> Iterator[str]:
   """Directories that cannot be made; of the fields, some may be absent."""
   directory, starter = fields.get("directory"), fields.get("starter_directory")
-  if directory == "":
-    yield "directory is empty; expected where the dataset will be"
-  elif directory and starter and Path(starter) == Path(directory):
+  if directory and starter and Path(starter) == Path(directory):
     yield f"starter_directory and directory are both {directory!r}; expected two"
   other_policies = other_policies_directory(directory) if directory and fields.get("other_policy_episodes") else ""
   for wanted in filter(None, dict.fromkeys((directory, starter, other_policies))):
@@ -120,31 +98,10 @@ def _directory_problems(fields: Mapping[str, Any]) -> Iterator[str]:
       yield f"{wanted} exists already; a dataset is never overwritten. Remove it or name another."
 
 
-def _is_int(value: Any) -> bool:
-  return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _typed(value: Any, kind: Any) -> Any:
-  """The value as `int`, `float`, `str` or `tuple[int, ...]`; None if it is none."""
-  if kind is int and _is_int(value):
-    return value
-  if kind is float and (_is_int(value) or isinstance(value, float)):
-    return float(value)
-  if kind is str and isinstance(value, str):
-    return value
-  if kind == tuple[int, ...] and isinstance(value, tuple | list) and all(map(_is_int, value)):
-    return tuple(value)
-  return None
-
-
-def _describe(kind: Any) -> str:
-  return kind.__name__ if isinstance(kind, type) else str(kind)
-
-
 def make_manifest(
   family: TaskFamily, settings: CollectSettings, collection: Collection, commit: str | None
 ) -> Manifest:
-  """What the dataset says of itself."""
+  """The manifest of the dataset."""
   tasks = [
     TaskEntry(
       parameters={name: np.asarray(values[index]).tolist() for name, values in family.tasks.items()},
@@ -197,9 +154,8 @@ def make_report() -> Callable[[Progress], None]:
   return report
 
 
-def _clock(seconds: float) -> str:
-  minutes, seconds = divmod(round(seconds), 60)
-  return f"{minutes}:{seconds:02d}"
+def _clock(seconds: float) -> datetime.timedelta:
+  return datetime.timedelta(seconds=round(seconds))
 
 
 def _returns_text(returns: np.ndarray) -> str:
@@ -210,13 +166,10 @@ def _returns_text(returns: np.ndarray) -> str:
 
 def table(collection: Collection) -> str:
   """Random and expert return of each task, and their means."""
-  rows = [("task", "random", "expert")]
-  rows += [
-    (str(index), f"{random:.1f}", f"{expert:.1f}")
-    for index, (random, expert) in enumerate(zip(collection.random_returns, collection.expert_returns, strict=True))
-  ]
-  rows.append(("mean", f"{collection.random_returns.mean():.1f}", f"{collection.expert_returns.mean():.1f}"))
-  return "\n".join(f"{task:>5} {random:>9} {expert:>9}" for task, random, expert in rows)
+  returns = (collection.random_returns, collection.expert_returns)
+  named = [*enumerate(zip(*returns, strict=True)), ("mean", [each.mean() for each in returns])]
+  rows = [[str(task), *(f"{value:.1f}" for value in values)] for task, values in named]
+  return plain_table(("task", "random", "expert"), rows)
 
 
 def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None:
@@ -224,24 +177,23 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
   commit = git_commit()  # of the code that runs, which the repository may leave behind meanwhile
   collection = collect(family, settings, report=make_report())
   manifest = make_manifest(family, settings, collection, commit)
-  write_dataset(request.directory, collection.episodes, manifest)
-  log(f"wrote {request.directory}: {settings.episodes_per_task} episodes per task")
+
+  def write(directory: str, episodes: list[Episodes], text: str, **behaviour: Any) -> None:
+    write_dataset(directory, episodes, dataclasses.replace(manifest, behaviour={**manifest.behaviour, **behaviour}))
+    log(f"wrote {directory}: {text}")
+
+  write(request.directory, collection.episodes, f"{settings.episodes_per_task} episodes per task")
   if request.starter_directory:
-    thinned = [thin_episodes(episodes, request.starter_episodes) for episodes in collection.episodes]
-    kept = {"episodes_kept_per_task": request.starter_episodes}
-    write_dataset(
-      request.starter_directory, thinned, dataclasses.replace(manifest, behaviour={**manifest.behaviour, **kept})
-    )
-    log(f"wrote {request.starter_directory}: {request.starter_episodes} of them, evenly spaced")
+    count = request.starter_episodes
+    thinned = [thin_episodes(episodes, count) for episodes in collection.episodes]
+    write(request.starter_directory, thinned, f"{count} of them, evenly spaced", episodes_kept_per_task=count)
   if collection.other_policies:
-    directory = other_policies_directory(request.directory)
-    agent = {"agent": "the final agent of the collection, acting for other tasks of the family than the one it is in"}
-    write_dataset(
-      directory,
+    write(
+      other_policies_directory(request.directory),
       collection.other_policies,
-      dataclasses.replace(manifest, behaviour={**manifest.behaviour, **agent}),
+      f"{settings.other_policy_episodes} episodes per task",
+      agent="the final agent of the collection, acting for other tasks of the family than the one it is in",
     )
-    log(f"wrote {directory}: {settings.other_policy_episodes} episodes per task")
   if request.picture:
     draw(family, collection, request.picture)
   log(table(collection))
@@ -256,7 +208,7 @@ def draw(family: TaskFamily, collection: Collection, path: str) -> None:
 
 
 def main(config: ConfigDict) -> None:
-  """Collects what a configuration says."""
+  """Collects as a configuration says."""
   # Matrices of this size are multiplied faster by one thread than by several: a third less time on two cores. JAX
   # reads the flag when it starts its first computation, so it can still be set here.
   os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen=false {os.environ.get('XLA_FLAGS', '')}"

@@ -1,13 +1,15 @@
-"""The fields of a configuration and what each may hold; `experiments.validation` checks a configuration as a whole.
+"""The fields of a configuration and their values; `experiments.validation` checks a configuration as a whole.
 
 A configuration has one of three sections, which says where its batches come from: `dataset` (recorded data),
 `collection` (a replay buffer that the agent fills) or `rollouts` (episodes of the present policy).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 from macaw_jax.algorithms import ON_POLICY, RECORDED, REPLAYED
+from macaw_jax.algorithms.settings import suggestion
 from macaw_jax.data.dataset import Quality
 from macaw_jax.data.sampling import Order
 from macaw_jax.envs import FAMILIES
@@ -15,11 +17,12 @@ from macaw_jax.envs.rollout import Engine
 from macaw_jax.evaluation.protocols import SUPPORT_ORDERS
 
 MAX_SEED = 2**32 - 1
+OPEN_SECTIONS = ("algorithm", "variants")  # their fields are those of an algorithm
 MOST_SEEDS = 10_000  # of a population; each has its own directory
 
 
 class Field(NamedTuple):
-  """What a field may hold."""
+  """The values that a field may hold."""
 
   type: type
   allows: Callable[[Any], bool]
@@ -43,19 +46,18 @@ def one_of(values: tuple[str, ...]) -> Field:
   return Field(str, lambda value: value in values, f"one of {', '.join(values)}")
 
 
-_TEXT = Field(str, bool, "a path")
-_FAMILY = one_of(tuple(sorted(FAMILIES)))
-_DISCOUNT = Field(float, lambda value: 0.0 < value <= 1.0, "a number above 0 and at most 1")
-_ENGINE = one_of(get_args(Engine))
-_INDICES = Field(
+FAMILY = one_of(tuple(sorted(FAMILIES)))
+INTEGERS = Field(
   tuple,
   lambda value: all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in value),
-  "indices from 0 up, as (17,)",
+  "integers from 0 up, as (17,)",
 )
-
+_PATH = Field(str, bool, "a path")
+_DISCOUNT = Field(float, lambda value: 0.0 < value <= 1.0, "a number above 0 and at most 1")
+_ENGINE = one_of(get_args(Engine))
 COMMON: dict[str, Field] = {
   "seed": Field(int, lambda value: 0 <= value <= MAX_SEED, "an integer from 0 to 2^32 - 1"),
-  "output_directory": _TEXT._replace(optional=True),
+  "output_directory": _PATH._replace(optional=True),
   "training.steps": at_least(1),
   "training.evaluate_every": at_least(1),
   "training.checkpoint_every": at_least(1),
@@ -72,7 +74,7 @@ COMMON: dict[str, Field] = {
 
 RECORDED_FIELDS = COMMON | {
   "algorithm.name": one_of(tuple(RECORDED)),
-  "dataset.directory": _TEXT,
+  "dataset.directory": _PATH,
   "dataset.quality": one_of(get_args(Quality)),
   "dataset.transitions_per_task": at_least(1)._replace(optional=True),
   "dataset.skip": at_least(1),
@@ -91,15 +93,15 @@ RECORDED_FIELDS = COMMON | {
 
 REPLAYED_FIELDS = COMMON | {
   "algorithm.name": one_of(tuple(REPLAYED)),
-  "collection.family": _FAMILY,
-  "collection.critic_reward": _FAMILY._replace(optional=True),
+  "collection.family": FAMILY,
+  "collection.critic_reward": FAMILY._replace(optional=True),
   "collection.discount": _DISCOUNT,
   "collection.initial_episodes": at_least(1),
   "collection.tasks_per_iteration": at_least(1),
   "collection.prior_episodes": at_least(1),
   "collection.posterior_episodes": at_least(0),
   "collection.extra_episodes": at_least(0),
-  "collection.ignored_observations": _INDICES,
+  "collection.ignored_observations": INTEGERS,
   "training.updates_per_iteration": at_least(1),
   "training.tasks_per_update": at_least(1),
   "training.support_size": at_least(1),
@@ -112,7 +114,7 @@ REPLAYED_FIELDS = COMMON | {
 
 ON_POLICY_FIELDS = COMMON | {
   "algorithm.name": one_of(tuple(ON_POLICY)),
-  "rollouts.family": _FAMILY,
+  "rollouts.family": FAMILY,
   "rollouts.discount": _DISCOUNT,
   "rollouts.episodes": at_least(1),
   "rollouts.inner_steps": at_least(1),
@@ -126,6 +128,37 @@ ON_POLICY_FIELDS = COMMON | {
 }
 
 
+def field_faults(values: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, str]:
+  """A line for each field that is missing, unknown or of a wrong value, by its dotted name; open sections apart."""
+  faults = {}
+  names_of = partial(_fields_of, fields)
+  for name, field in fields.items():
+    section = name.rpartition(".")[0]
+    if section in values:
+      faults[section] = f"config.{section} = {values[section]!r}: expected the fields {', '.join(names_of(section))}"
+      faults[name] = ""  # wrong, and no line of its own
+    elif name not in values:
+      faults[name] = f"config.{name} is missing; expected {field.expected}"
+    elif not field.takes(values[name]):
+      faults[name] = f"config.{name} = {values[name]!r}: expected {field.expected}"
+  for name in values:
+    section = name.rpartition(".")[0]
+    if name in fields or name in faults or section in fields or name.split(".")[0] in OPEN_SECTIONS:
+      continue
+    if names_of(section):
+      place = f"config.{section}".rstrip(".")
+      faults[name] = f"config.{name} is unknown; {suggestion(name.rpartition('.')[2], names_of(section), place)}"
+    else:
+      faults[section] = f"config.{section} is unknown; {suggestion(section, names_of(''), 'config')}"
+  return faults
+
+
+def _fields_of(fields: Iterable[str], section: str) -> tuple[str, ...]:
+  """The fields and sections of a section; the empty name is that of the whole."""
+  inside = f"{section}." if section else ""
+  return tuple(dict.fromkeys(name.removeprefix(inside).split(".")[0] for name in fields if name.startswith(inside)))
+
+
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-  """What the algorithm is made from, its name apart: nested settings, as `algorithms.settings` takes them."""
+  """The nested settings of the algorithm without its name, as `algorithms.settings` takes them."""
   return {name: value for name, value in config["algorithm"].to_dict().items() if name != "name"}

@@ -56,7 +56,7 @@ DEFAULT_DIRECTORIES = ("starter_data", "data")
 
 
 class ImportRequest(NamedTuple):
-  """What an import is told beside its files."""
+  """The flags of an import beside its files."""
 
   family: str
   train_tasks: Sequence[int]
@@ -93,7 +93,7 @@ def list_datasets(directories: Sequence[str]) -> bool:
 
 
 def inspect_dataset(directory: str, *, columns: bool) -> None:
-  """Prints what a dataset holds, also where its values are wrong, and how well its tasks can be told apart.
+  """Prints the content of a dataset, also where its values are wrong, and how well its tasks can be told apart.
 
   Raises:
     DatasetError: the manifest's fields cannot be used, or the episodes of a task cannot be told apart.
@@ -136,8 +136,7 @@ def plot_dataset(directory: str, output: Path) -> None:
   """
   if not output.parent.is_dir():
     raise ConfigurationError(f"--output={output}: {output.parent} is no directory")
-  manifest = read_manifest(directory)
-  episodes = [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
+  manifest, episodes = _read(directory)
   try:
     plot_returns(output, manifest, episodes)
   except ImportError as error:
@@ -151,8 +150,7 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
   """Reads files of another layout and writes them as a dataset.
 
   Raises:
-    ConfigurationError: the family's sizes are not those of the data.
-    DatasetError: the files cannot be used.
+    ConfigurationError, DatasetError: the family's sizes are not those of the data, or the files cannot be used.
   """
   imported = FORMATS[name].read(sources, request.options)
   manifest = to_manifest(
@@ -174,7 +172,7 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
 
 
 def why_not_trained_on(manifest: Manifest) -> str:
-  """What keeps training from evaluating on a dataset's tasks; empty where nothing does.
+  """The reason why no run can evaluate on a dataset's tasks; empty where there is none.
 
   Raises:
     ConfigurationError: its family has observations or actions of another size.
@@ -196,20 +194,14 @@ def why_not_trained_on(manifest: Manifest) -> str:
 
 
 def export_dataset(source: Path, name: str, to: Path) -> None:
-  """Writes a dataset in another layout.
-
-  Args:
-    source: the dataset.
-    name: of the layout, one that can be written.
-    to: the new directory.
+  """Writes a dataset in another layout, one of `FORMATS` that can be written.
 
   Raises:
     DatasetError: the dataset is broken, or the disk refuses.
   """
   write = FORMATS[name].write
   assert write is not None
-  manifest = read_manifest(source)
-  episodes = [read_episodes(source, manifest, task) for task in range(len(manifest.tasks))]
+  manifest, episodes = _read(source)
   write(to, episodes, manifest)
   _report_written(to, episodes, name)
 
@@ -248,11 +240,6 @@ def reference_pairs(text: str) -> list[dict[str, float]]:
   return pairs
 
 
-def paths(text: str) -> list[Path]:
-  """Paths separated by commas."""
-  return [Path(path) for path in text.split(",")]
-
-
 class Parser(argparse.ArgumentParser):
   """Takes flags by their whole names, and raises `ConfigurationError` where the command line is wrong."""
 
@@ -282,7 +269,7 @@ def make_parser() -> Parser:
   converted.add_argument(
     "--source",
     required=True,
-    type=paths,
+    type=lambda text: [Path(path) for path in text.split(",")],
     help="the dataset to export; the files to import, with commas, or their folder",
   )
   converted.add_argument("--to", required=True, type=Path, help="the new directory")
@@ -311,20 +298,17 @@ def main(arguments: list[str]) -> None:
   if not arguments:
     print(__doc__, file=sys.stderr)
   given = make_parser().parse_args(arguments)
-  sound = True
   match given.command:
-    case "list":
-      sound = list_datasets(given.directories)
-    case "validate":
-      sound = validate_datasets(given.directories)
+    case "list" | "validate" as name:
+      is_sound = {"list": list_datasets, "validate": validate_datasets}[name]
+      if not is_sound(given.directories):
+        sys.exit(BAD_INPUT)
     case "inspect":
       inspect_dataset(given.directory, columns=given.columns)
     case "plot":
       plot_dataset(given.directory, given.output)
     case "convert":
       convert(given)
-  if not sound:
-    sys.exit(BAD_INPUT)
 
 
 def convert(given: argparse.Namespace) -> None:
@@ -352,6 +336,11 @@ def _import_request(given: argparse.Namespace) -> ImportRequest:
       raise ConfigurationError(f"--{flag} is missing, which --from needs")
   options = ReadOptions(horizon=given.horizon, tasks_file=given.tasks_file, discount=given.discount)
   return ImportRequest(given.family, given.train_tasks, given.test_tasks, options, given.reference_returns)
+
+
+def _read(directory: str | Path) -> tuple[Manifest, list[Episodes]]:
+  manifest = read_manifest(directory)
+  return manifest, [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
 
 
 def _report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:

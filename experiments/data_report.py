@@ -46,7 +46,7 @@ def list_table(found: Mapping[Path, DatasetFiles]) -> str:
 
 
 def header(directory: Path, manifest: Manifest) -> str:
-  """What the manifest says of the whole dataset."""
+  """The manifest's values for the whole dataset."""
   shared = ", tasks shared by both" if manifest.tasks_shared_by_splits else ""
   behaviour = {name: value for name, value in manifest.behaviour.items() if isinstance(value, str | int | float)}
   return "\n".join(
@@ -85,17 +85,13 @@ def tasks_table(manifest: Manifest, summaries: Sequence[TaskSummary]) -> str:
         " ".join(f"{100 * share:.0f}" for share in summary.thirds),
       ]
     )
-  return "\n".join(
-    [
-      plain_table(headings, rows, left=3),
-      _wrapped(
-        "steps: shortest to longest episode; min to max: quantiles of the episodes' undiscounted returns; random, "
-        "expert: returns of scores 0 and 100; observation: range over all entries; bad: values that are not finite; "
-        "collected at: environment steps of the whole collection when the first and the last episode began; thirds: "
-        "share of transitions from each third of it"
-      ),
-    ]
+  legend = (
+    "steps: shortest to longest episode; min to max: quantiles of the episodes' undiscounted returns; random, expert: "
+    "returns of scores 0 and 100; observation: range over all entries; bad: values that are not finite; collected at: "
+    "environment steps of the whole collection when the first and the last episode began; thirds: share of transitions "
+    "from each third of it"
   )
+  return f"{plain_table(headings, rows, left=3)}\n{textwrap.fill(legend, 120)}"
 
 
 def entries_table(summary: EntrySummary) -> str:
@@ -117,17 +113,13 @@ def identifiability_table(result: Identifiability, *, with_distance: bool) -> st
     + [f"{getattr(getattr(result, kind), name)[index]:{form}}" for name, form in measures.items() for kind in kinds]
     for index, count in enumerate(result.num_transitions)
   ]
-  return "\n".join(
-    [
-      "how well k transitions tell the task",
-      plain_table(["\nk", *headings], rows),
-      _wrapped(
-        "accuracy: share of right guesses of a probe; rank: place of the task in the order of likelihood, 1 the first; "
-        "distance: of the guess's parameters to the task's. everything: from state, action, reward, next state; "
-        "behaviour: from state and action alone, far above chance where the collector's policy gives the task away"
-      ),
-    ]
+  legend = (
+    "accuracy: share of right guesses of a probe; rank: place of the task in the order of likelihood, 1 the first; "
+    "distance: of the guess's parameters to the task's. everything: from state, action, reward, next state; behaviour: "
+    "from state and action alone, far above chance where the collector's policy gives the task away"
   )
+  table = plain_table(["\nk", *headings], rows)
+  return f"how well k transitions tell the task\n{table}\n{textwrap.fill(legend, 120)}"
 
 
 def plot_returns(path: Path, manifest: Manifest, episodes_by_task: Sequence[Episodes]) -> None:
@@ -191,10 +183,6 @@ def plot_returns(path: Path, manifest: Manifest, episodes_by_task: Sequence[Epis
   axes.grid(alpha=0.3)
   axes.legend(fontsize="small")
   figure.savefig(path, dpi=120)
-
-
-def _wrapped(text: str) -> str:
-  return textwrap.fill(text, 120)
 
 
 def _cut(text: str) -> str:

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -25,7 +25,7 @@ from absl import flags
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import load_dataset
-from macaw_jax.data.manifest import Manifest, content_digest, read_manifest
+from macaw_jax.data.manifest import content_digest, read_manifest
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.comparison import group_runs
 from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT, shift_table
@@ -36,22 +36,29 @@ from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.evaluation.results import FinishedRun, read_run, results_document
 from macaw_jax.evaluation.rows import Row
 from macaw_jax.evaluation.tables import results_table
-from macaw_jax.json_files import read_json, write_json
+from macaw_jax.json_files import flatten, read_json, write_json
 from macaw_jax.training.run_directory import DATASET
 from macaw_jax.training.trained import NEWEST, newest_checkpoint
 from macaw_jax.types import Key
 
-from .build import Trained, check_seed, check_writable, evaluate_with, rebuild, saved_config
-from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
-from .recorded import other_policies_directory
+from .build import Trained, check_writable, evaluate_with, rebuild, saved_config
+from .command_line import (
+  check_picture,
+  define_evaluation,
+  define_picture,
+  draw_if_wanted,
+  launch_with_arguments,
+  named_runs,
+)
+from .recorded import manifest_with, other_policies_directory
 
+EPISODES, SEED = define_evaluation()
+define_picture()
 RUN = flags.DEFINE_string("run", None, "Directory of a run, as an argument is.")
 STEPS = flags.DEFINE_list("steps", None, "Numbers of adaptation steps, as 0,1,2,5.")
 SUPPORT = flags.DEFINE_string(
   "support", None, "Data to adapt to: own, other_policies, random, online, or all; those of the run if not given."
 )
-EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
 CHECKPOINT = flags.DEFINE_string(
   "checkpoint", NEWEST, "Which: newest, best (of the highest score on training tasks), or the number of an update."
@@ -59,16 +66,14 @@ CHECKPOINT = flags.DEFINE_string(
 DATA = flags.DEFINE_string("dataset", None, "Data of the family, for a run that has collected its own.")
 REUSE = flags.DEFINE_bool("reuse", False, "With --support=all: take rows made from the same checkpoint and settings.")
 
-ALL = "all"
 OFFLINE = ("own", "other_policies", "random")
 DEFAULT_STEPS = (0, 1, 2, 5)
 EVALUATION = "evaluation_{protocol}.json"
-STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # what --steps changes, by the kind of run
+STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # that --steps changes, by the kind of run
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """What a command line asks of every run."""
+class Request(NamedTuple):
+  """The evaluation that a command line asks for, of every run."""
 
   steps: Sequence[str] | None = None
   support: str | None = None
@@ -110,11 +115,10 @@ def supports_of(config: ml_collections.ConfigDict, dataset: str | None) -> list[
 def main(arguments: list[str]) -> None:
   """Evaluates the runs that the command line names."""
   check_picture()
-  check_seed(SEED.value)
   named = [*arguments, *([RUN.value] if RUN.value else [])]
   directories = named_runs(named, "evaluate runs/macaw-cheetah_dir-0")
   request = Request(STEPS.value, SUPPORT.value, EPISODES.value, SEED.value, ENGINE.value, CHECKPOINT.value, DATA.value)
-  if request.support == ALL:
+  if request.support == "all":
     groups = group_runs(evaluate_shift(directories, request, reuse=REUSE.value))
     log(f"\n{shift_table(groups)}")
     draw_if_wanted(partial(plot_shift, groups))
@@ -124,7 +128,7 @@ def main(arguments: list[str]) -> None:
 
 
 def evaluate_run(directory: Path, request: Request) -> list[Row]:
-  """Evaluates a checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` beside it.
+  """Evaluates a checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` into its directory.
 
   Raises:
     ConfigurationError: no such run, no such checkpoint, a damaged one, or an argument outside its range.
@@ -150,8 +154,7 @@ def evaluate_run(directory: Path, request: Request) -> list[Row]:
 
 def value_of(config: ml_collections.ConfigDict, name: str) -> Any:
   """A field by its dotted name, None where there is none."""
-  section, _, field = name.partition(".")
-  return config[section].get(field) if section in config else None
+  return flatten(config.to_dict()).get(name)
 
 
 def wanted_steps(
@@ -182,43 +185,34 @@ def rows_after_steps(trained: Trained, field: str, numbers: Sequence[int], key: 
   after = [number for number in numbers if number > 0] or [value_of(trained.config, field)]
   if field == "rollouts.inner_steps":  # The protocol stops at every number on its way.
     rows = evaluate_with(trained, {field: max(after)}, key).rows
-    return [at_stages(row, [0, *after], [row.stages.index(number) for number in (0, *after)]) for row in rows]
+    numbers = [0, *after]
+    return [with_stages(row, numbers, [(row, row.stages.index(number)) for number in numbers]) for row in rows]
   size, parts, found = trained.config.evaluation.support_size, trained.algorithm.support_parts, []
   for number in after:
     log(f"  {number} {'step' if number == 1 else 'steps'} ...")
     needed = trained.make_algorithm(**{field.removeprefix("algorithm."): number}).support_parts
     changes = {field: number, "evaluation.support_size": size // parts * needed}
     found.append(evaluate_with(trained, changes, key).rows)
-  return [joined(of_task, after) for of_task in zip(*found, strict=True)]
+  return [
+    with_stages(of_task[-1], [0, *after], [(of_task[0], 0), *((row, -1) for row in of_task)])
+    for of_task in zip(*found, strict=True)
+  ]
 
 
-def at_stages(row: Row, numbers: Sequence[int], places: Sequence[int]) -> Row:
-  """A row at some of its stages, which are called by numbers of steps."""
+def with_stages(row: Row, numbers: Sequence[int], found: Sequence[tuple[Row, int]]) -> Row:
+  """A row whose stages are called by numbers of steps; each stage is that of a row at a position."""
   return dataclasses.replace(
     row,
     stages=tuple(numbers),
     stage_unit="steps",
-    returns=tuple(row.returns[place] for place in places),
-    stds=tuple(row.stds[place] for place in places),
-    scores=None if row.scores is None else tuple(row.scores[place] for place in places),
-  )
-
-
-def joined(rows: Sequence[Row], numbers: Sequence[int]) -> Row:
-  """Rows of one task after several numbers of steps as one: before adaptation, then each of them."""
-  last = rows[-1]
-  return dataclasses.replace(
-    last,
-    stages=(0, *numbers),
-    stage_unit="steps",
-    returns=(rows[0].returns[0], *(row.returns[-1] for row in rows)),
-    stds=(rows[0].stds[0], *(row.stds[-1] for row in rows)),
-    scores=(rows[0].scores[0], *(row.scores[-1] for row in rows if row.scores)) if rows[0].scores else None,
+    returns=tuple(each.returns[place] for each, place in found),
+    stds=tuple(each.stds[place] for each, place in found),
+    scores=None if row.scores is None else tuple(each.scores[place] for each, place in found if each.scores),
   )
 
 
 def document_of(trained: Trained, rows: Sequence[Row]) -> dict[str, Any]:
-  """What a file of an evaluation says, as `results.json` does."""
+  """The content of an evaluation's file, in the form of `results.json`."""
   config = trained.config
   finished = FinishedRun(
     directory=trained.directory,
@@ -244,15 +238,11 @@ def rows_on(trained: Trained, support: str, dataset: str | None, key: Key) -> li
 
 
 def rows_offline(trained: Trained, split: Split, support: str, dataset: str | None, key: Key) -> list[Row]:
-  """The rows of a run that collected its own data, adapted to recorded episodes or to those of a random policy.
-
-  Raises:
-    ConfigurationError: the dataset is of another family, or does not have these tasks.
-  """
+  """The rows of a run that collected its own data, adapted to recorded episodes or to those of a random policy."""
   config, family = trained.config, trained.parts.family
   size = config.training.support_size
   if dataset is not None:
-    manifest = manifest_of(dataset, family.name, split)
+    manifest = manifest_with(dataset, family, split.indices)
     references = tuple(
       (entry.reference_returns["random"], entry.reference_returns["expert"])
       for entry in (manifest.tasks[index] for index in split.indices)
@@ -277,17 +267,6 @@ def rows_offline(trained: Trained, split: Split, support: str, dataset: str | No
   return evaluate(trained.params, trained.statistics, key).rows
 
 
-def manifest_of(directory: str, family: str, split: Split) -> Manifest:
-  """The manifest of a family's dataset that has some tasks; raises `ConfigurationError` for another one."""
-  manifest = read_manifest(directory)
-  if manifest.family != family or max(split.indices) >= len(manifest.tasks):
-    raise ConfigurationError(
-      f"--dataset={directory}: expected task {max(split.indices)} of family {family!r}, found {len(manifest.tasks)} "
-      f"tasks of {manifest.family!r}"
-    )
-  return manifest
-
-
 def evaluate_shift(directories: Sequence[Path], request: Request, *, reuse: bool) -> list[FinishedRun]:
   """Evaluates runs on all supports that they can have, and writes `context_shift.json` into each.
 
@@ -296,7 +275,7 @@ def evaluate_shift(directories: Sequence[Path], request: Request, *, reuse: bool
   Raises:
     ConfigurationError: as `evaluate_run`, of the first run for which it is raised.
   """
-  request = dataclasses.replace(request, checkpoint=NEWEST)
+  request = request._replace(checkpoint=NEWEST)
   for directory in directories:
     request.config(directory)
     newest_checkpoint(directory)

@@ -1,72 +1,21 @@
-"""Runs on episodes of the present policy: what their configurations must fulfil, and what they are made into."""
+"""Runs on episodes of the present policy: the rules for their configurations, and the parts that they are made into."""
 
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import partial
 
-import ml_collections
-
-from macaw_jax import envs
-from macaw_jax.envs.family import TaskFamily
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.evaluation.evaluate import Split
 from macaw_jax.evaluation.evaluate import on_policy as evaluate_on_policy
 from macaw_jax.sources.on_policy import collecting, on_policy
-from macaw_jax.types import Algorithm, Problem
+from macaw_jax.types import Algorithm
 
 from .configuration import ON_POLICY_FIELDS
-from .kind import Kind, Parts
 from .recorded import evenly_spaced
-from .replayed import split_of
-from .validation import Rule, member_rules, refused_by_algorithm
+from .replayed import InFamily, at_most, num_train_tasks, split_of
+from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
 
 
-class Examined:
-  """A configuration, and the family that it names."""
-
-  def __init__(self, config: ml_collections.ConfigDict):
-    self.config = config
-
-  @cached_property
-  def family(self) -> TaskFamily:
-    """Whose tasks are learned."""
-    return envs.make(self.config.rollouts.family)
-
-  @property
-  def problem(self) -> Problem:
-    """What an algorithm must know of it."""
-    family = self.family
-    return Problem(family.observation_size, family.action_size, len(family.train_tasks), self.config.rollouts.discount)
-
-  @property
-  def tasks_per_update(self) -> int:
-    """Tasks of one update, all different."""
-    return self.config.rollouts.tasks_per_update
-
-
-def _tasks_per_update(examined: Examined) -> Iterator[str]:
-  wanted, num_tasks = examined.config.rollouts.tasks_per_update, len(examined.family.train_tasks)
-  if wanted > num_tasks:
-    yield (
-      f"config.rollouts.tasks_per_update = {wanted}: family {examined.family.name!r} has {num_tasks} training tasks, "
-      "and those of an update are distinct"
-    )
-
-
-def _evaluated_tasks(examined: Examined) -> Iterator[str]:
-  wanted, num_tasks = examined.config.evaluation.tasks, len(examined.family.test_tasks)
-  if wanted > num_tasks:
-    yield f"config.evaluation.tasks = {wanted}: family {examined.family.name!r} has {num_tasks} test tasks"
-
-
-def _horizon(examined: Examined, section: str) -> Iterator[str]:
-  wanted, horizon = examined.config[section].horizon, examined.family.horizon
-  if wanted is not None and wanted > horizon:
-    yield (
-      f"config.{section}.horizon = {wanted}: episodes of family {examined.family.name!r} have at most {horizon} steps"
-    )
-
-
-def _evaluated_episodes(examined: Examined) -> Iterator[str]:
+def _evaluated_episodes(examined: InFamily) -> Iterator[str]:
   evaluation = examined.config.evaluation
   if evaluation.episodes > evaluation.support_episodes:
     yield (
@@ -75,21 +24,27 @@ def _evaluated_episodes(examined: Examined) -> Iterator[str]:
     )
 
 
-_FAMILY = ("rollouts.family",)
+_STEPS = "episodes of family {family!r} have at most {limit} steps"
 
 RULES = (
-  Rule((*_FAMILY, "rollouts.tasks_per_update"), _tasks_per_update, spoils="rollouts.tasks_per_update"),
-  *(
-    Rule((*_FAMILY, f"{section}.horizon"), partial(_horizon, section=section)) for section in ("rollouts", "evaluation")
+  at_most(
+    "rollouts",
+    "rollouts.tasks_per_update",
+    num_train_tasks,
+    "family {family!r} has {limit} training tasks, and those of an update are distinct",
   ),
-  Rule((*_FAMILY, "evaluation.tasks"), _evaluated_tasks),
+  at_most("rollouts", "rollouts.horizon", lambda family: family.horizon, _STEPS),
+  at_most("rollouts", "evaluation.horizon", lambda family: family.horizon, _STEPS),
+  at_most(
+    "rollouts", "evaluation.tasks", lambda family: len(family.test_tasks), "family {family!r} has {limit} test tasks"
+  ),
   Rule(("evaluation.episodes", "evaluation.support_episodes"), _evaluated_episodes),
-  Rule((*_FAMILY, "rollouts.discount", "algorithm", "training.steps"), refused_by_algorithm),
+  Rule(("rollouts.family", "rollouts.discount", "algorithm", "training.steps"), refused_by_algorithm),
   *member_rules("rollouts.tasks_per_update", call="log_every"),
 )
 
 
-def assemble(examined: Examined, train: Split | None = None) -> Parts:
+def assemble(examined: InFamily, train: Split | None = None) -> Parts:
   """The parts of a run, from a configuration that is right; there are no recorded training tasks."""
   del train
   family, rollouts, evaluation = examined.family, examined.config.rollouts, examined.config.evaluation
@@ -128,7 +83,7 @@ def assemble(examined: Examined, train: Split | None = None) -> Parts:
 KIND = Kind(
   fields=ON_POLICY_FIELDS,
   rules=RULES,
-  examine=Examined,
+  examine=partial(InFamily, section="rollouts", tasks_from="rollouts"),
   assemble=assemble,
   data_name=lambda config: config.rollouts.family,
   call="log_every",

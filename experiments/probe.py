@@ -23,12 +23,10 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import flags
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.statistics import normalise_dataset
-from macaw_jax.envs.family import Task
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.constant_rewards import mean_reward, with_constant_rewards
 from macaw_jax.evaluation.decoding import Decoder, fit_decoder, flatten_features, measure_decoding
@@ -39,26 +37,23 @@ from macaw_jax.json_files import write_json
 from macaw_jax.training.trained import newest_checkpoint
 from macaw_jax.types import Key
 
-from .build import Trained, check_seed, check_writable, rebuild, saved_config
-from .command_line import launch_with_arguments, named_runs
+from .build import Trained, check_writable, rebuild, saved_config
+from .command_line import define_evaluation, launch_with_arguments, named_runs
 from .recorded import KIND, Examined, evaluated_splits
 
-EPISODES = flags.DEFINE_integer("episodes", None, "Supports tried, and episodes run; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
+EPISODES, SEED = define_evaluation()
 
 Numbers = dict[str, Any]
-"""What is measured with one kind of support, by name."""
+"""Measurements with one kind of support, by name."""
 
 PROBE = "probe.json"
 # Supports that the decoder is fitted to, of all training tasks together, and the most of one.
 FITTED_SUPPORTS, MOST_SUPPORTS = 256, 64
-# In a row, what a value was measured on; the first has no ending.
-TRUE, CONSTANT = "", "_constant_rewards"
+CONSTANT = "_constant_rewards"  # the ending of the names of what was measured with constant rewards
 
 
 def main(arguments: list[str]) -> None:
   """Probes the runs that the command line names, and prints a table."""
-  check_seed(SEED.value)
   directories = named_runs(arguments, "probe runs/macaw-*")
   for directory in directories:
     probed_config(directory, EPISODES.value)
@@ -88,12 +83,11 @@ def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Numbers]
 
   Args:
     directory: of the run.
-    episodes: supports tried, and episodes run, in each test task; None for the episodes of the run.
+    episodes: supports and episodes of each test task; None for those of the run.
     seed: decides supports and starts.
 
   Raises:
-    ConfigurationError: no such run, no checkpoint, an argument outside its range, one training task only, or an agent
-      whose adaptation is not finite.
+    ConfigurationError: as `probed_config` and `rebuild`, or adaptation is not finite.
   """
   config = probed_config(directory, episodes)
   supports = {"own": config}
@@ -119,8 +113,7 @@ def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Numbers]
 def fit_to_training_tasks(trained: Trained, key: Key) -> Decoder:
   """The decoder of the training tasks' parameters from supports of their own data.
 
-  Raises:
-    ConfigurationError: what adaptation changed is not finite, as of an agent that has diverged.
+  Raises `ConfigurationError` where adaptation is not finite, as of an agent that has diverged.
   """
   train, test = trained.parts.train, trained.parts.splits[0]
   assert train is not None
@@ -129,8 +122,8 @@ def fit_to_training_tasks(trained: Trained, key: Key) -> Decoder:
   num_supports = min(max(FITTED_SUPPORTS // num_tasks, 2), MOST_SUPPORTS)
   log(f"  fitting to {num_supports} supports of each of {num_tasks} training tasks ...")
   features = features_of(trained, train.data, num_supports, key)
-  parameters = np.repeat(parameter_matrix(train.tasks), num_supports, axis=0)
-  # What is left out to choose the penalty is what will be new: the task, or where tasks are known the support alone.
+  parameters = np.repeat(flatten_features(train.tasks), num_supports, axis=0)
+  # The penalty is chosen on held-out tasks, as test tasks are new, or on held-out supports where they are not.
   is_known = set(test.indices) <= set(train.indices)
   groups = np.arange(len(features)) if is_known else np.repeat(np.arange(num_tasks), num_supports)
   try:
@@ -146,13 +139,13 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
   assert train.data is not None
   assert split.data is not None
   evaluation, num_supports = config.evaluation, config.evaluation.episodes
-  parameters = np.repeat(parameter_matrix(split.tasks), num_supports, axis=0)
+  parameters = np.repeat(flatten_features(split.tasks), num_supports, axis=0)
   skip = config.dataset.skip if support == "own" else 1
   constant = with_constant_rewards(split.data, mean_reward(train.data), trained.parts.problem.discount, skip)
   row: Numbers = {"support": support, "protocol": PROTOCOLS[support], "supports": num_supports}
-  for ending, data in ((TRUE, split.data), (CONSTANT, constant)):
+  for ending, data in (("", split.data), (CONSTANT, constant)):
     features = features_of(trained, data, num_supports, key)
-    decoding = measure_decoding(decoder, features, parameters, parameter_matrix(train.tasks))
+    decoding = measure_decoding(decoder, features, parameters, flatten_features(train.tasks))
     evaluate = offline(
       trained.algorithm,
       trained.parts.family,
@@ -171,44 +164,30 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
 
 
 def features_of(trained: Trained, data: Dataset, num_supports: int, key: Key) -> np.ndarray:
-  """What adaptation changes on supports of each task, `[T * num_supports, F]`."""
+  """The numbers that adaptation changes on supports of each task, `[T * num_supports, F]`."""
   evaluation = trained.config.evaluation
   adapt = make_adapt(trained.algorithm, evaluation.support_size, num_supports, evaluation.order)
   return flatten_features(adapt(trained.params, normalise_dataset(trained.statistics, data), key))
 
 
-def parameter_matrix(tasks: Task) -> np.ndarray:
-  """The numbers in which tasks differ, side by side: `[T, P]` float64."""
-  return flatten_features(tasks)
-
-
 def probe_table(found: Mapping[Path, Sequence[Numbers]]) -> str:
   """The rows of all runs in markdown, with what the columns mean below it."""
-  headings = [
-    "run",
-    "support",
-    "R^2",
-    "error",
-    "chance",
-    "R^2, constant",
-    "error, constant",
-    "score",
-    "score, constant",
-  ]
-  number = "{:.2f}".format
+  columns = {
+    "R^2": ("r_squared", ".2f"),
+    "error": ("error", ".2f"),
+    "chance": ("chance", ".2f"),
+    "R^2, constant": (f"r_squared{CONSTANT}", ".2f"),
+    "error, constant": (f"error{CONSTANT}", ".2f"),
+    "score": ("score", ".1f"),
+    "score, constant": (f"score{CONSTANT}", ".1f"),
+  }
   rows = [
-    [
-      str(directory),
-      row["support"].replace("_", " "),
-      *(number(row[name]) for name in (f"r_squared{TRUE}", f"error{TRUE}", "chance")),
-      *(number(row[f"{name}{CONSTANT}"]) for name in ("r_squared", "error")),
-      *(f"{row[f'score{ending}']:.1f}" for ending in (TRUE, CONSTANT)),
-    ]
+    [str(directory), row["support"].replace("_", " "), *(f"{row[name]:{form}}" for name, form in columns.values())]
     for directory, of_run in found.items()
     for row in of_run
   ]
   return (
-    f"{markdown_table(headings, rows)}\n\n"
+    f"{markdown_table(['run', 'support', *columns], rows)}\n\n"
     "The test tasks' parameters, read by a linear map off what adaptation changed: R^2 over tasks (1 is exact, 0 no "
     "better than their mean), the mean distance to the true parameters in their own units, and that of a training "
     "task drawn at random (chance). Constant: the same where every reward of a support is the training data's mean. "

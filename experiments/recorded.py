@@ -1,4 +1,4 @@
-"""Runs on recorded data: what their configurations must fulfil, and what they are made into."""
+"""Runs on recorded data: the rules for their configurations, and the parts that they are made into."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -28,30 +28,29 @@ from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online, reco
 from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.sources.recorded import recorded
 from macaw_jax.training.run_directory import DATASET, SUPPORT
-from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition
+from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition, no_prior
 
 from .configuration import RECORDED_FIELDS, settings_of
-from .kind import Kind, Parts
-from .validation import Rule, member_rules, refused_by_algorithm
+from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
 
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")
 
 
 class Examined:
-  """A configuration and what the manifest of its dataset says. Whatever is not as it should be, is raised when read."""
+  """A configuration and the manifest of its dataset. Reading a part of it raises what is wrong with that part."""
 
   def __init__(self, config: ml_collections.ConfigDict):
     self.config = config
 
   @cached_property
   def manifest(self) -> Manifest:
-    """Of the dataset."""
+    """The manifest of the dataset."""
     return read_manifest(self.config.dataset.directory)
 
   @cached_property
   def family(self) -> TaskFamily:
-    """That the dataset belongs to."""
+    """The family that the dataset belongs to."""
     return family_of(self.manifest, self.config.dataset.directory)
 
   @cached_property
@@ -61,7 +60,7 @@ class Examined:
 
   @property
   def problem(self) -> Problem:
-    """What an algorithm must know of the data."""
+    """The sizes of the data, and their discount."""
     manifest = self.manifest
     return Problem(manifest.observation_size, manifest.action_size, len(self.split.train), manifest.discount)
 
@@ -77,7 +76,13 @@ class Examined:
 
   @cached_property
   def algorithm(self) -> Algorithm:
-    """As configured, for what it says of itself."""
+    """The algorithm as configured, for its properties alone: it is made while JAX traces, which asks for no device."""
+    made: list[Algorithm] = []
+    jax.eval_shape(lambda: made.append(self.make_algorithm()))
+    return made[0]
+
+  def make_algorithm(self) -> Algorithm:
+    """The algorithm as configured."""
     return make_algorithm(self.config.algorithm.name, self.problem, settings_of(self.config))
 
   def sizes(self, tasks: Iterable[int]) -> dict[int, int]:
@@ -145,7 +150,7 @@ def task_split(config: ml_collections.ConfigDict, manifest: Manifest, family: Ta
 
 
 def other_policies_directory(directory: str) -> str:
-  """Where the episodes are that a collection's final agent acted for other tasks, beside the dataset itself."""
+  """The dataset, beside a family's own, of episodes that a collection's final agent acted for other tasks."""
   return f"{directory.rstrip('/')}_other_policies"
 
 
@@ -156,22 +161,17 @@ def support_directory(config: ml_collections.ConfigDict) -> Path:
 
 
 def missing_dataset(directory: Path) -> str:
-  """Says what there is instead, and how to make it."""
+  """The line about a dataset that is missing: which there are instead, and how to collect it."""
   starters = sorted(str(path.parent) for path in STARTER_DATA.glob(f"*/{MANIFEST_FILE}"))
-  configs = {
-    path.stem: path for path in sorted(COLLECT_CONFIGS.glob("*.py")) if path.stem not in ("__init__", "defaults")
-  }
-  chosen = configs.get(directory.name)
-  command = f"python -m experiments.collect --config={chosen or COLLECT_CONFIGS / '<family>.py'}"
-  if not chosen and configs:
-    command += f" (families: {', '.join(configs)})"
+  families = sorted({path.stem for path in COLLECT_CONFIGS.glob("*.py")} - {"__init__", "defaults"})
+  is_known = directory.name in families
+  command = f"python -m experiments.collect --config={COLLECT_CONFIGS}/{directory.name if is_known else '<family>'}.py"
+  if families and not is_known:
+    command += f" (families: {', '.join(families)})"
   return (
     f"config.dataset.directory = {str(directory)!r}: no dataset there. "
     f"Starter data in this directory: {', '.join(starters) or 'none'}. To collect a full dataset: {command}"
   )
-
-
-# Rules.
 
 
 def _parts_of_support(examined: Examined, section: str) -> Iterator[str]:
@@ -194,8 +194,13 @@ def _consecutive_rows(examined: Examined) -> Iterator[str]:
 
 
 def _update_on_shapes(examined: Examined) -> Iterator[str]:
-  """What an update on batches of the configured sizes refuses, found without computing it."""
+  """The error of an update on batches of the configured sizes, found without computing it.
+
+  Agents without a belief about tasks take supports of any size, and tracing hundreds of their inner steps takes long.
+  """
   config, problem = examined.config, examined.problem
+  if examined.algorithm.prior is no_prior:
+    return
 
   def rows(size: int) -> Transition:
     zeros = partial(jnp.zeros, (examined.tasks_per_update, size))
@@ -204,7 +209,7 @@ def _update_on_shapes(examined: Examined) -> Iterator[str]:
     return Transition(observation, action, zeros(), observation, zeros(), zeros(), zeros(), observation, zeros())
 
   def update() -> object:
-    algorithm, key = examined.algorithm, jax.random.key(0)
+    algorithm, key = examined.make_algorithm(), jax.random.key(0)
     index = jnp.arange(examined.tasks_per_update)
     batch = TaskBatch(rows(config.training.support_size), rows(config.training.query_size), index)
     return algorithm.update(algorithm.init(key), batch, key)
@@ -252,9 +257,7 @@ def _batches(examined: Examined) -> None:
 def check_batches(config: ml_collections.ConfigDict, sizes: Mapping[int, int]) -> None:
   """Raises `ConfigurationError` unless every training task has transitions for a disjoint support and query.
 
-  Args:
-    config: of the run.
-    sizes: transitions of each training task, by its index in the manifest.
+  `sizes` are the transitions of each training task, by its index in the manifest.
   """
   support, query = config.training.support_size, config.training.query_size
   smallest = min(sizes, key=sizes.__getitem__)
@@ -282,17 +285,16 @@ def _supports(examined: Examined) -> Iterable[str]:
       "writes it beside the family's own data"
     ]
   indices = examined.split.test + examined.evaluated_train_tasks
-  return examine_files(directory, read_supports(config, examined.family, indices))
+  return examine_files(directory, manifest_with(directory, examined.family, indices))
 
 
-def read_supports(config: ml_collections.ConfigDict, family: TaskFamily, indices: Sequence[int]) -> Manifest:
-  """The manifest of the episodes that were collected by other tasks' policies.
+def manifest_with(directory: str | Path, family: TaskFamily, indices: Sequence[int]) -> Manifest:
+  """The manifest of another dataset of a family that has these tasks.
 
   Raises:
     DatasetError: there is none that can be read.
-    ConfigurationError: it does not have these tasks of the family.
+    ConfigurationError: it is of another family, or does not have these tasks.
   """
-  directory = other_policies_directory(config.dataset.directory)
   manifest = read_manifest(directory)
   if manifest.family != family.name or max(indices) >= len(manifest.tasks):
     raise ConfigurationError(
@@ -360,15 +362,8 @@ RULES = (
 )
 
 
-# What a configuration is made into.
-
-
 def assemble(examined: Examined, train: Split | None = None) -> Parts:
-  """Loads the data, and makes the parts of the run.
-
-  Args:
-    examined: the configuration.
-    train: the training tasks, if their data are loaded already.
+  """Loads the data, unless the training tasks have theirs already, and makes the parts of the run.
 
   Raises:
     DatasetError: the files are not as they should be.
@@ -396,10 +391,7 @@ def assemble(examined: Examined, train: Split | None = None) -> Parts:
     problem=examined.problem,
     source=lambda acting: source,
     evaluate=lambda acting: make_evaluate(examined, acting, splits),
-    identity={
-      DATASET: content_digest(manifest),
-      SUPPORT: content_digest(read_manifest(support_directory(config))),
-    },
+    identity={DATASET: content_digest(manifest), SUPPORT: content_digest(read_manifest(support_directory(config)))},
     description=(
       f"{family.name}: {len(train.indices)} training tasks, {len(test.indices)} test tasks{shared}; observations of "
       f"{family.observation_size}, actions of {family.action_size}, episodes of {family.horizon} steps",
@@ -431,12 +423,8 @@ def _split(examined: Examined, name: str, indices: Sequence[int], data: Dataset 
 def evaluated_splits(examined: Examined, train: Split | None = None) -> tuple[Split, ...]:
   """The test tasks and the wanted training tasks, with the data that evaluation adapts to.
 
-  Args:
-    examined: the configuration.
-    train: all training tasks with their own data, if they are loaded.
-
-  Raises:
-    ConfigurationError: a task has too few transitions.
+  `train` are all training tasks with their own data, if those are loaded. Raises `ConfigurationError` where a task has
+  too few transitions.
   """
   wanted = {"test": examined.split.test, "train": examined.evaluated_train_tasks}
   splits = tuple(_with_support(examined, name, indices, train) for name, indices in wanted.items() if indices)
@@ -459,16 +447,16 @@ def _with_support(examined: Examined, name: str, indices: Sequence[int], train: 
     directory = other_policies_directory(examined.config.dataset.directory)
     return _split(examined, name, indices, load_dataset(directory, tasks=indices))
   split = _split(examined, name, indices, None)
-  if evaluation.support == "random":
-    data = random_policy_dataset(
-      examined.family,
-      split.tasks,
-      discount=examined.manifest.discount,
-      support_size=evaluation.support_size,
-      engine=evaluation.engine,
-    )
-    return split._replace(data=data)
-  return split
+  if evaluation.support == "online":
+    return split
+  data = random_policy_dataset(
+    examined.family,
+    split.tasks,
+    discount=examined.manifest.discount,
+    support_size=evaluation.support_size,
+    engine=evaluation.engine,
+  )
+  return split._replace(data=data)
 
 
 def _some_tasks(split: Split, name: str, indices: Sequence[int]) -> Split:

@@ -1,6 +1,6 @@
-"""Runs that collect their own data into replay buffers: what their configurations must fulfil, and what they become."""
+"""Runs that collect their own data into replay buffers: the rules for their configurations, and their parts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
 import jax
@@ -10,56 +10,69 @@ import numpy as np
 from macaw_jax import envs
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.evaluate import Split, online
+from macaw_jax.json_files import flatten
 from macaw_jax.sources.replay import CollectionSettings, replayed
 from macaw_jax.types import Problem
 
 from .configuration import REPLAYED_FIELDS
-from .kind import Kind, Parts
 from .recorded import evenly_spaced
-from .validation import Rule, member_rules, refused_by_algorithm
+from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
 
 
-class Examined:
-  """A configuration, and the family that it names."""
+class InFamily:
+  """A configuration of a run that acts in the tasks of a family, which one of its sections names with the discount.
 
-  def __init__(self, config: ml_collections.ConfigDict):
-    self.config = config
+  Args:
+    config: of the run.
+    section: `collection` or `rollouts`.
+    tasks_from: the section that says how many tasks an update has.
+  """
+
+  def __init__(self, config: ml_collections.ConfigDict, section: str, tasks_from: str):
+    self.config, self._section, self._tasks_from = config, section, tasks_from
 
   @cached_property
   def family(self) -> TaskFamily:
-    """Whose tasks are learned."""
-    return envs.make(self.config.collection.family)
+    """The family whose tasks are learned."""
+    return envs.make(self.config[self._section].family)
 
   @property
   def problem(self) -> Problem:
-    """What an algorithm must know of it."""
+    """The sizes of the family, and the discount."""
     family = self.family
-    return Problem(
-      family.observation_size, family.action_size, len(family.train_tasks), self.config.collection.discount
-    )
+    discount = self.config[self._section].discount
+    return Problem(family.observation_size, family.action_size, len(family.train_tasks), discount)
 
   @property
   def tasks_per_update(self) -> int:
-    """Tasks of one update, drawn with replacement."""
-    return self.config.training.tasks_per_update
+    """Tasks of one update."""
+    return self.config[self._tasks_from].tasks_per_update
 
 
-def _tasks_per_iteration(examined: Examined) -> Iterator[str]:
-  wanted, num_tasks = examined.config.collection.tasks_per_iteration, len(examined.family.train_tasks)
-  if wanted > num_tasks:
-    yield (
-      f"config.collection.tasks_per_iteration = {wanted}: family {examined.family.name!r} has {num_tasks} training "
-      "tasks, and each is collected for once an iteration"
-    )
+def at_most(section: str, field: str, limit: Callable[[TaskFamily], int], says: str) -> Rule:
+  """The rule that a field is no larger than its family allows.
+
+  Args:
+    section: that names the family.
+    field: dotted name; its value may be None.
+    limit: the largest value.
+    says: the text about a larger one, with `{limit}` for the limit and `{family!r}` for the name of the family.
+  """
+
+  def problems(examined: InFamily) -> Iterator[str]:
+    wanted, largest = flatten(examined.config.to_dict())[field], limit(examined.family)
+    if wanted is not None and wanted > largest:
+      yield f"config.{field} = {wanted}: {says.format(limit=largest, family=examined.family.name)}"
+
+  return Rule((f"{section}.family", field), problems, spoils=field)
 
 
-def _train_tasks(examined: Examined) -> Iterator[str]:
-  wanted, num_tasks = examined.config.evaluation.train_tasks, len(examined.family.train_tasks)
-  if wanted > num_tasks:
-    yield f"config.evaluation.train_tasks = {wanted}: family {examined.family.name!r} has {num_tasks} training tasks"
+def num_train_tasks(family: TaskFamily) -> int:
+  """The number of tasks that a family has for training."""
+  return len(family.train_tasks)
 
 
-def _ignored_observations(examined: Examined) -> Iterator[str]:
+def _ignored_observations(examined: InFamily) -> Iterator[str]:
   indices, size = examined.config.collection.ignored_observations, examined.family.observation_size
   if any(index >= size for index in indices):
     yield (
@@ -67,7 +80,7 @@ def _ignored_observations(examined: Examined) -> Iterator[str]:
     )
 
 
-def _critic_reward(examined: Examined) -> Iterator[str]:
+def _critic_reward(examined: InFamily) -> Iterator[str]:
   other = examined.config.collection.critic_reward
   if other is None:
     return
@@ -84,14 +97,17 @@ def _critic_reward(examined: Examined) -> Iterator[str]:
     )
 
 
-_FAMILY = ("collection.family",)
-
 RULES = (
-  Rule((*_FAMILY, "collection.tasks_per_iteration"), _tasks_per_iteration),
-  Rule((*_FAMILY, "evaluation.train_tasks"), _train_tasks),
-  Rule((*_FAMILY, "collection.critic_reward"), _critic_reward),
-  Rule((*_FAMILY, "collection.ignored_observations"), _ignored_observations),
-  Rule((*_FAMILY, "collection.discount", "algorithm", "training.steps"), refused_by_algorithm),
+  at_most(
+    "collection",
+    "collection.tasks_per_iteration",
+    num_train_tasks,
+    "family {family!r} has {limit} training tasks, and each is collected for once an iteration",
+  ),
+  at_most("collection", "evaluation.train_tasks", num_train_tasks, "family {family!r} has {limit} training tasks"),
+  Rule(("collection.family", "collection.critic_reward"), _critic_reward),
+  Rule(("collection.family", "collection.ignored_observations"), _ignored_observations),
+  Rule(("collection.family", "collection.discount", "algorithm", "training.steps"), refused_by_algorithm),
   *member_rules("training.tasks_per_update", call="updates_per_iteration"),
 )
 
@@ -101,20 +117,14 @@ def split_of(family: TaskFamily, name: str, indices: Sequence[int]) -> Split:
   return Split(name, tuple(indices), jax.tree.map(lambda leaf: np.asarray(leaf)[np.asarray(indices)], family.tasks))
 
 
-def assemble(examined: Examined, train: Split | None = None) -> Parts:
+def assemble(examined: InFamily, train: Split | None = None) -> Parts:
   """The parts of a run, from a configuration that is right; there are no recorded training tasks."""
   del train
   config, family = examined.config, examined.family
   collection, training, evaluation = config.collection, config.training, config.evaluation
+  of_collection = {name: value for name, value in collection.items() if name in CollectionSettings.__annotations__}
   settings = CollectionSettings(
-    initial_episodes=collection.initial_episodes,
-    tasks_per_iteration=collection.tasks_per_iteration,
-    prior_episodes=collection.prior_episodes,
-    posterior_episodes=collection.posterior_episodes,
-    extra_episodes=collection.extra_episodes,
-    context_size=training.support_size,
-    iterations=training.steps // training.updates_per_iteration,
-    ignored_observations=tuple(collection.ignored_observations),
+    context_size=training.support_size, iterations=training.steps // training.updates_per_iteration, **of_collection
   )
   wanted = {"test": family.test_tasks, "train": evenly_spaced(family.train_tasks, evaluation.train_tasks)}
   splits = tuple(split_of(family, name, indices) for name, indices in wanted.items() if indices)
@@ -156,7 +166,7 @@ def assemble(examined: Examined, train: Split | None = None) -> Parts:
 KIND = Kind(
   fields=REPLAYED_FIELDS,
   rules=RULES,
-  examine=Examined,
+  examine=partial(InFamily, section="collection", tasks_from="training"),
   assemble=assemble,
   data_name=lambda config: config.collection.family,
   call="updates_per_iteration",  # The buffers have room for so many iterations, so the number of steps is fixed too.

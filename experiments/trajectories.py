@@ -1,4 +1,4 @@
-"""Draws what a point agent does in tasks it has not met: as it is, with its offset, and after its gradient step.
+"""Draws the episodes of a point agent in new tasks: as it is, with its offset, and after its gradient step.
 
 python -m experiments.trajectories runs/norml-point_rotated-0 --picture=trajectories.png
 
@@ -26,11 +26,18 @@ from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.tables import markdown_table
 from macaw_jax.types import Key, MetaParams, Trajectory
 
-from .build import Trained, check_seed, rebuild, saved_config
-from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
+from .build import Trained, rebuild, saved_config
+from .command_line import (
+  check_picture,
+  define_evaluation,
+  define_picture,
+  draw_if_wanted,
+  launch_with_arguments,
+  named_runs,
+)
 
-EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides the episodes.")
+EPISODES, SEED = define_evaluation()
+define_picture()
 TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
 
 FAMILIES = ("point_rotated", "point_rotated_sparse")
@@ -40,7 +47,6 @@ PANELS = ("before adaptation", "with the offset", "after the step")
 def main(arguments: list[str]) -> None:
   """Prints the returns of the runs that the command line names, and draws their episodes."""
   check_picture()
-  check_seed(SEED.value)
   directories = named_runs(arguments, "trajectories runs/norml-point_rotated-*")
   drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value, SEED.value) for directory in directories}
   log(table(drawn))
@@ -48,7 +54,7 @@ def main(arguments: list[str]) -> None:
 
 
 class Trajectories(NamedTuple):
-  """What a run's agent did in T tasks, E episodes of each."""
+  """The episodes of a run's agent: E in each of T tasks."""
 
   angles: np.ndarray  # [T]
   positions: dict[str, np.ndarray]  # of each panel, [T, E, H + 1, 2]
@@ -65,7 +71,7 @@ def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int
     seed: of the episodes.
 
   Raises:
-    ConfigurationError: there is no run of a point agent that acts in order to learn, or no checkpoint of it.
+    ConfigurationError: there is no on-policy run of a point agent, or no checkpoint of it.
   """
   config = saved_config(directory, {"evaluation.tasks": num_tasks, "evaluation.episodes": num_episodes})
   if "rollouts" not in config or config.rollouts.family not in FAMILIES:
@@ -101,11 +107,8 @@ def _panels(trained: Trained) -> Callable[[MetaParams, Task, Key], dict[str, Tra
     # Steps of length zero leave the offset alone.
     still = jax.tree.map(jnp.zeros_like, params.rule["step_size"])
     without_steps = params._replace(rule=params.rule | {"step_size": still})
-    agents = (
-      algorithm.prior(params, key),
-      experience(params=without_steps).adapted,
-      experience(params=params).adapted,
-    )
+    prior = algorithm.prior(params, key)
+    agents = (prior, experience(params=without_steps).adapted, experience(params=params).adapted)
     return {
       name: rollout(params, adapted, task, key_episodes, config.evaluation.episodes)
       for name, adapted in zip(PANELS, agents, strict=True)

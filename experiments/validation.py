@@ -1,40 +1,83 @@
-"""A configuration checked as a whole, before anything is compiled and before any array is loaded.
+"""Kinds of runs, by where their batches come from, and the check of a configuration as a whole.
+
+Nothing is compiled, and no array is loaded, before a configuration has been checked.
 
 First each field alone, then the algorithm's settings, then rules about several fields, the data's manifest and the
-disk. A rule is skipped where a field that it reads is known to be wrong: what follows from that is no problem of its
-own.
+disk. A rule is skipped where a field that it reads is known to be wrong.
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import ml_collections
 
-from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, suggestion, with_values
+from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, with_values
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.evaluate import Evaluate, Split
 from macaw_jax.json_files import flatten
+from macaw_jax.sources.source import Source
 from macaw_jax.training.devices import check_axis
-from macaw_jax.types import Problem
+from macaw_jax.types import Algorithm, Problem
 
-from .configuration import Field, settings_of
-from .variants import check_seeds, chosen_variants, differing_names, num_members, parse_grid, shared
+from .configuration import Field, field_faults, settings_of
+from .variants import check_seeds, chosen_variants, differing_names, parse_grid, shared, variants_of
 
 # What a value alone is tried on: no range of a setting depends on sizes.
 ANY_PROBLEM = Problem(observation_size=1, action_size=1, num_tasks=1, discount=1.0)
 RUNS = "runs"  # where the directories of runs are that are given none
-OPEN_SECTIONS = ("algorithm", "variants")  # their fields are those of an algorithm
 
 
 class Rule(NamedTuple):
   """Something that fields must fulfil together."""
 
   reads: tuple[str, ...]  # fields that must be right by themselves
-  problems: Callable[[Any], Iterable[str] | None]  # yields or raises what is wrong with what was examined
-  spoils: str = ""  # what later rules cannot rely on where there is a problem
+  problems: Callable[[Any], Iterable[str] | None]  # of what was examined: yields or raises lines
+  spoils: str = ""  # a field that counts as wrong for later rules where there is a problem
+
+
+class Parts(NamedTuple):
+  """The parts that a configuration is made into, beside its algorithm.
+
+  `source` and `evaluate` are made for the algorithm that adapts and acts for any member of the population.
+  """
+
+  family: TaskFamily
+  problem: Problem
+  source: Callable[[Algorithm], Source]
+  evaluate: Callable[[Algorithm], Evaluate]
+  description: Sequence[str]
+  splits: Sequence[Split]  # that are evaluated, the test tasks first
+  wrap: Callable[[Algorithm], Algorithm] = lambda algorithm: algorithm  # how the algorithm takes the source's batches
+  identity: Mapping[str, str] = MappingProxyType({})
+  train: Split | None = None  # the training tasks, with their data where they are recorded
+
+
+class Kind(NamedTuple):
+  """A kind of run.
+
+  fields:     of its configuration, with their values
+  rules:      about several of them
+  examine:    `(config) -> examined`, the argument of rules and `assemble`; reads nothing before it is asked for
+  assemble:   `(examined, train) -> Parts`, of a configuration that is right; `train` are the training tasks with their
+              data if they are loaded already, else None
+  data_name:  the data in the name of a run's default directory
+  call:       the field of `config.training` with the number of updates of a compiled call
+  may_change: fields, beside those that every kind has, that do not make it another run
+  """
+
+  fields: Mapping[str, Field]
+  rules: Sequence[Rule]
+  examine: Callable[[ml_collections.ConfigDict], Any]
+  assemble: Callable[[Any, Split | None], Parts]
+  data_name: Callable[[ml_collections.ConfigDict], str]
+  call: str
+  may_change: Sequence[str] = ()
 
 
 def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules: Iterable[Rule], examined: Any) -> None:
@@ -42,9 +85,9 @@ def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules:
 
   Args:
     config: of a run.
-    fields: what each may hold, by its dotted name.
-    rules: what they must fulfil together.
-    examined: what the rules look at.
+    fields: their values, by dotted name.
+    rules: about several of them.
+    examined: the argument of the rules.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each.
@@ -70,37 +113,6 @@ def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules:
       wrong.add(rule.spoils)
   if problems:
     raise ConfigurationError(*dict.fromkeys(problems))
-
-
-def field_faults(values: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, str]:
-  """A line for each field that is missing, unknown or of a wrong value, by its dotted name; open sections apart."""
-  faults = {}
-  names_of = partial(_fields_of, fields)
-  for name, field in fields.items():
-    section = name.rpartition(".")[0]
-    if section in values:
-      faults[section] = f"config.{section} = {values[section]!r}: expected the fields {', '.join(names_of(section))}"
-      faults[name] = ""  # wrong, and no line of its own
-    elif name not in values:
-      faults[name] = f"config.{name} is missing; expected {field.expected}"
-    elif not field.takes(values[name]):
-      faults[name] = f"config.{name} = {values[name]!r}: expected {field.expected}"
-  for name in values:
-    section = name.rpartition(".")[0]
-    if name in fields or name in faults or section in fields or name.split(".")[0] in OPEN_SECTIONS:
-      continue
-    if names_of(section):
-      place = f"config.{section}".rstrip(".")
-      faults[name] = f"config.{name} is unknown; {suggestion(name.rpartition('.')[2], names_of(section), place)}"
-    else:
-      faults[section] = f"config.{section} is unknown; {suggestion(section, names_of(''), 'config')}"
-  return faults
-
-
-def _fields_of(fields: Iterable[str], section: str) -> tuple[str, ...]:
-  """The fields and sections of a section; the empty name is that of the whole."""
-  inside = f"{section}." if section else ""
-  return tuple(dict.fromkeys(name.removeprefix(inside).split(".")[0] for name in fields if name.startswith(inside)))
 
 
 def _found_by(rule: Rule, examined: Any) -> Sequence[str]:
@@ -136,15 +148,14 @@ def values_of_grid(examined: Any) -> Iterator[str]:
   config = examined.config
   name, settings = config.algorithm.name, settings_of(config)
   for setting, values in parse_grid(config.population.grid, config.algorithm).items():
-    if not can_be_traced(name, ANY_PROBLEM, settings, setting):
+    refusals = [refusal_of(name, ANY_PROBLEM, with_values(settings, {setting: value})) for value in values]
+    yield from (f"config.population.grid: {refusal}" for refusal in refusals if refusal)
+    if not any(refusals) and not can_be_traced(name, ANY_PROBLEM, settings, setting):
       yield f"config.population.grid: {shared(f'algorithm.{setting}', flatten(settings)[setting])}"
-    for value in values:
-      if refusal := refusal_of(name, ANY_PROBLEM, with_values(settings, {setting: value})):
-        yield f"config.population.grid: {refusal}"
 
 
 def values_of_variants(examined: Any) -> Iterator[str]:
-  """What is wrong with each variant, chosen or not; a value that is wrong in it alone, and values that are together."""
+  """The faults of each variant, chosen or not: of a value alone, and of its values together."""
   config = examined.config
   variants = config.get("variants", {})
   if not isinstance(variants, Mapping | ml_collections.ConfigDict):
@@ -195,7 +206,7 @@ def undivided_axes(examined: Any, tasks_field: str) -> Iterator[str]:
   """Devices that do not divide the members, or the tasks of an update, which `tasks_field` says."""
   config = examined.config
   for axis, count, what in (
-    ("seed", num_members(config), "members of the population (config.population)"),
+    ("seed", config.population.seeds * len(variants_of(config)), "members of the population (config.population)"),
     ("task", examined.tasks_per_update, f"tasks of an update ({tasks_field})"),
   ):
     try:
@@ -218,9 +229,9 @@ def member_rules(tasks_per_update: str, *reads: str, call: str) -> tuple[Rule, .
   """The rules about calls, members, variants and devices, which every kind of run has.
 
   Args:
-    tasks_per_update: the field that says how many tasks an update has.
-    reads: what that number depends on beside it.
-    call: the field of `config.training` that says how many updates a compiled call has.
+    tasks_per_update: the field with the number of tasks of an update.
+    reads: other fields that this number depends on.
+    call: the field of `config.training` with the number of updates of a compiled call.
   """
   chosen = ("population.variants", "population.grid", "algorithm", "training.steps")
   return (

@@ -23,7 +23,7 @@ Values = dict[str, float | bool]
 
 
 class Variant(NamedTuple):
-  """What some members, of different seeds, have in common and others have not."""
+  """The settings that members of different seeds share and other members do not."""
 
   texts: tuple[str, ...]  # as labels and directories name it
   values: dict[str, Any]  # in place of those of `config.algorithm`, by dotted names
@@ -45,15 +45,9 @@ def members_of(config: ml_collections.ConfigDict, data_name: str) -> tuple[Membe
     ConfigurationError: as `variants_of`, or a seed is too large.
   """
   check_seeds(config)
-  variants = variants_of(config)
-  seeds = range(config.seed, config.seed + config.population.seeds)
+  variants, seeds = variants_of(config), range(config.seed, config.seed + config.population.seeds)
   alone = len(variants) == len(seeds) == 1 and not config.population.grid.strip()
   return tuple(_member(config, variant, seed, data_name, alone) for variant, seed in itertools.product(variants, seeds))
-
-
-def num_members(config: ml_collections.ConfigDict) -> int:
-  """How many members `members_of` makes."""
-  return config.population.seeds * len(variants_of(config))
 
 
 def variants_of(config: ml_collections.ConfigDict) -> list[Variant]:
@@ -71,7 +65,7 @@ def variants_of(config: ml_collections.ConfigDict) -> list[Variant]:
 
 
 def _named(name: str, values: dict[str, Any], differing: Sequence[str]) -> Variant:
-  # An integer stands for the number that it is: between members it is an array beside those with a fraction.
+  # An integer becomes a float: the values of all members are one array.
   of_member = {each: values[each] if isinstance(values[each], bool) else float(values[each]) for each in differing}
   return Variant((name,), values, of_member, name)
 
@@ -210,21 +204,13 @@ def _member(config: ml_collections.ConfigDict, variant: Variant, seed: int, data
   if "variants" in own:
     _keep_variant(own, variant.name)
   texts = (*variant.texts, str(seed))
-  if alone:
-    directory = config.output_directory or default_directory(config, data_name, texts)
-  elif config.output_directory:
+  directory = config.output_directory or f"runs/{'-'.join([config.algorithm.name, data_name, *texts])}"
+  if config.output_directory and not alone:
     directory = f"{config.output_directory}/{'-'.join(texts)}"
-  else:
-    directory = default_directory(config, data_name, texts)
   if not alone and (config.output_directory or (variant.texts and not variant.name)):
-    own.output_directory = str(directory)  # A variant names a directory of its own.
+    own.output_directory = directory  # A variant names a directory of its own.
   label = "" if alone else ", ".join([*variant.texts, f"seed {seed}"])
   return Member(Path(directory), seed, label, variant.name, {} if alone else variant.differing, own.to_dict())
-
-
-def default_directory(config: ml_collections.ConfigDict, data_name: str, texts: Sequence[str]) -> Path:
-  """`runs/<algorithm>-<data>-<texts>`."""
-  return Path("runs") / "-".join([config.algorithm.name, data_name, *texts])
 
 
 def _keep_variant(config: ml_collections.ConfigDict, name: str) -> None:

@@ -59,7 +59,7 @@ class Agent:
     num_rows = len(episodes.reward) // self.algorithm.support_parts * self.algorithm.support_parts
     if num_rows == 0:
       raise ValueError(f"episodes: expected at least {self.algorithm.support_parts} transitions, got none or fewer")
-    support = gather(dataset_of([episodes], self.discount), 0, np.arange(num_rows))
+    support = gather(dataset_of([episodes], self.discount), 0, jnp.arange(num_rows))
     return self._adapt(normalise(self.statistics, support), jax.random.key(0) if key is None else key)
 
   def act(
@@ -72,18 +72,18 @@ class Agent:
     first: bool = False,
     key: Key | None = None,
   ) -> tuple[np.ndarray, Adapted]:
-    """The action in [-1, 1]^A, and what the agent adapted to goes on as.
+    """The action in [-1, 1]^A, and the adapted agent for the next step.
 
     Args:
       adapted: of `adapt` or `prior`, or of the step before.
       observation: `[O]`, as the environment gives it.
       action: the action before, for agents with memory; zero if not given.
-      reward: that it brought.
+      reward: of the action before.
       first: whether an episode begins.
       key: draws a sample; without it the action is the mode of the policy.
     """
-    before = np.zeros(self._action_size, np.float32) if action is None else np.asarray(action, np.float32)
-    timestep = TimeStep(np.asarray(observation, np.float32), before, np.float32(reward), np.float32(first))
+    before = np.zeros(self._action_size) if action is None else action
+    timestep = TimeStep(*(jnp.asarray(value, jnp.float32) for value in (observation, before, reward, first)))
     chosen, adapted = self._act(adapted, timestep, key)
     return np.clip(np.asarray(chosen), -1.0, 1.0), adapted
 

@@ -28,7 +28,7 @@ class Recorded(NamedTuple):
 
   @property
   def problem(self) -> Problem:
-    """What an algorithm must know of the data."""
+    """The sizes of the data, and their discount."""
     manifest = self.manifest
     return Problem(manifest.observation_size, manifest.action_size, len(self.train.indices), manifest.discount)
 
@@ -74,7 +74,7 @@ def train(
     directory: of the run.
     steps: updates.
     seed: of everything random.
-    evaluate: tells now and then what the agent has learned, see `macaw_jax.evaluation.evaluate`.
+    evaluate: of the agent, now and then, see `macaw_jax.evaluation.evaluate`.
     evaluate_every: updates between evaluations; `steps` if not given.
     checkpoint_every: updates between checkpoints; `steps` if not given.
     steps_per_call: updates in one compiled call; divides the three numbers above.
@@ -87,13 +87,12 @@ def train(
     ConfigurationError: the directory belongs to another run, or a number is no multiple of `steps_per_call`.
     TrainingError: its numbers were not finite, or not all could be saved.
   """
-  schedule = Schedule(steps, steps_per_call, evaluate_every or steps, checkpoint_every or steps)
   run = Run(
     algorithm=settings.get("algorithm", "custom"),
     make_algorithm=lambda: algorithm,
     source=source,
     members=[Member(Path(directory), seed, config={"seed": seed, "steps": steps, **settings})],
-    schedule=schedule,
+    schedule=Schedule(steps, steps_per_call, evaluate_every or steps, checkpoint_every or steps),
     evaluate=evaluate,
     agent={"problem": problem._asdict()},
     may_change=("steps",),

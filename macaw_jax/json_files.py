@@ -48,7 +48,7 @@ def read_json(path: str | os.PathLike[str], kind: type[Value]) -> Value:
 def read_rows(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
   """The rows of a JSON-lines file of metrics; a last line that was cut off while it was written is left out.
 
-  A damaged line before that is an error rather than a gap: whoever draws or compares the rows would not see it.
+  A damaged line before that is an error: a gap would not be seen in a picture or a table.
 
   Raises:
     ValueError: a line is no row; names the file and the line.

@@ -141,7 +141,6 @@ LATENT = "latent"  # the name of a task's latent among the parts that losses and
 
 def no_prior(params: Params, key: Key) -> dict[str, Params]:
   """The agent before adaptation: no part is changed."""
-  del params, key
   return {}
 
 

@@ -23,3 +23,10 @@ def quick_compile():
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+  """Frees what a file of tests has compiled: kept to the end, the programs of all of them are gigabytes."""
+  yield
+  jax.clear_caches()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes
 from macaw_jax.losses.soft_actor_critic import squash
 from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy
@@ -52,6 +53,13 @@ class ActorCritic(NamedTuple):
 
 MakeActorCritic = Callable[[Problem, int], ActorCritic]
 """`(problem, latent_size) -> actor-critic`."""
+
+
+def check_common(*, hidden_sizes: Sequence[int], tau: float, reward_scale: float) -> None:
+  """Raises ValueError for a setting that all actor-critics have, if it is outside its range."""
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_shares(tau=tau)
+  check_positive(reward_scale=reward_scale)
 
 
 class LossKeys(NamedTuple):
@@ -116,23 +124,25 @@ def act_with(policy: Network) -> Act:
   return act
 
 
-def state_value_critic_loss(
-  problem: Problem, critic: Network, value: Network, *, value_part: str, reward_scale: float
+def bellman_loss(
+  problem: Problem,
+  critic: Network,
+  next_value: Callable[[dict[str, Params], Array, LossKeys], Array],
+  *,
+  reward_scale: float,
 ) -> LossFn:
-  """sum_j mean (Q_j(s, a, z) - y)^2, y = kappa r + gamma (1 - terminal) V(s', z), y under a stop-gradient.
+  """sum_j mean (Q_j(s, a, z) - y)^2, y = kappa r + gamma (1 - terminal) V', y under a stop-gradient.
 
   Args:
     problem: Has the discount gamma.
     critic: Q, the part `critic`.
-    value: V.
-    value_part: The part that holds V's parameters, or its target network.
+    next_value: `(params, inputs [T, B, I] of the next observations, keys) -> V' [T, B]`.
     reward_scale: kappa.
   """
 
   def critic_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
-    next_value = value.apply(params[value_part], beside(batch.next_observation, params[LATENT]))
-    target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
+    value = next_value(params, beside(batch.next_observation, params[LATENT]), split_loss_key(key))
+    target = one_step_target(reward_scale * batch.reward, batch.terminal, value, discount=problem.discount)
     values = critic.apply(params["critic"], beside(batch.observation, params[LATENT]), batch.action)
     loss = twin_squared_error(values, target)
     return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}

@@ -14,17 +14,19 @@ import jax.numpy as jnp
 
 from macaw_jax.actor_critics.actor_critic import (
   ActorCritic,
+  LossKeys,
   MakeActorCritic,
   act_with,
+  bellman_loss,
   beside,
+  check_common,
   latent_policy,
   sample_action,
   split_loss_key,
 )
-from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part
+from macaw_jax.hyperparameters import check_positive, part
 from macaw_jax.losses.advantage_weighting import softmax_weights, weighted_negative_log_likelihood
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
-from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
@@ -50,22 +52,16 @@ def awac(
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(tau=tau)
-  check_positive(reward_scale=reward_scale, temperature=temperature)
+  check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
+  check_positive(temperature=temperature)
 
   def make(problem: Problem, latent_size: int) -> ActorCritic:
     policy = latent_policy(problem, latent_size, hidden_sizes)
     critic = twin_critic(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
 
-    def critic_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-      next_inputs = beside(batch.next_observation, params[LATENT])
-      next_sample = sample_action(policy, params["policy"], next_inputs, split_loss_key(key).next_action)
-      next_value = jnp.min(critic.apply(params["target_critic"], next_inputs, next_sample.action), axis=0)
-      target = one_step_target(reward_scale * batch.reward, batch.terminal, next_value, discount=problem.discount)
-      values = critic.apply(params["critic"], beside(batch.observation, params[LATENT]), batch.action)
-      loss = twin_squared_error(values, target)
-      return loss, {"critic_loss": loss, "mean_q": jnp.mean(values)}
+    def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
+      action = sample_action(policy, params["policy"], inputs, keys.next_action).action
+      return jnp.min(critic.apply(params["target_critic"], inputs, action), axis=0)
 
     def policy_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
       inputs = beside(batch.observation, params[LATENT])
@@ -76,15 +72,15 @@ def awac(
       weights = softmax_weights(values - values_of_policy, temperature=temperature)
       log_prob = recorded_log_prob(sample.mean, sample.log_std, batch.action)
       loss = weighted_negative_log_likelihood(log_prob, weights)
-      return loss, {
-        "policy_loss": loss,
-        "largest_weight": jnp.max(weights),
-        "entropy": -jnp.mean(sample.log_prob),
-      }
+      entropy = -jnp.mean(sample.log_prob)
+      return loss, {"policy_loss": loss, "largest_weight": jnp.max(weights), "entropy": entropy}
 
     return ActorCritic(
       init={"critic": critic.init, "policy": policy.init},
-      losses={"critic_loss": critic_loss, "policy_loss": policy_loss},
+      losses={
+        "critic_loss": bellman_loss(problem, critic, next_value, reward_scale=reward_scale),
+        "policy_loss": policy_loss,
+      },
       trains=TRAINS,
       targets={"target_critic": "critic"},
       act=act_with(policy),

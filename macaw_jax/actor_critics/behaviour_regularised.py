@@ -26,19 +26,13 @@ from macaw_jax.actor_critics.actor_critic import (
   ActorCritic,
   MakeActorCritic,
   beside,
+  check_common,
   latent_policy,
   sample_action,
   split_loss_key,
 )
 from macaw_jax.actor_critics.soft_actor_critic import soft_actor_critic
-from macaw_jax.hyperparameters import (
-  check_not_negative,
-  check_positive,
-  check_shares,
-  check_sizes,
-  part,
-  require,
-)
+from macaw_jax.hyperparameters import check_not_negative, part, require
 from macaw_jax.losses.behaviour_regularisation import dual_kl, gradient_penalty
 from macaw_jax.losses.behaviour_regularisation import multiplier_loss as dual_ascent_loss
 from macaw_jax.networks.value import value_network
@@ -74,9 +68,7 @@ def brac(
   Raises:
     ValueError: for a setting outside its range, or an adaptive alpha that starts above its upper bound.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(tau=tau)
-  check_positive(reward_scale=reward_scale)
+  check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
   check_not_negative(behaviour_penalty=behaviour_penalty, max_penalty=max_penalty, penalty_rate=penalty_rate)
   if divergence_target is not None:
     check_not_negative(divergence_target=divergence_target)

@@ -17,16 +17,18 @@ import jax.numpy as jnp
 
 from macaw_jax.actor_critics.actor_critic import (
   ActorCritic,
+  LossKeys,
   MakeActorCritic,
   act_with,
+  bellman_loss,
   beside,
+  check_common,
   latent_policy,
-  state_value_critic_loss,
 )
-from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part, require
+from macaw_jax.hyperparameters import check_positive, part, require
 from macaw_jax.losses.advantage_weighting import exponential_weights, weighted_negative_log_likelihood
-from macaw_jax.losses.implicit_q import expectile_loss
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
+from macaw_jax.losses.values import expectile_loss
 from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
@@ -50,16 +52,15 @@ def iql(
     hidden_sizes: Widths of the hidden layers of every network.
     tau: Share of a part that enters its target network at each update.
     reward_scale: kappa, on the rewards of the Bellman target alone. Data are scaled such that returns have size one.
-    expectile: Of the state values, in (0, 1); above one half they favour good actions.
+    expectile: Expectile of the state values, in (0, 1); above one half they favour good actions.
     temperature: How much a better action counts, in units of kappa times the return.
     max_weight: Upper bound of a row's weight, at least one.
 
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(tau=tau)
-  check_positive(reward_scale=reward_scale, temperature=temperature)
+  check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
+  check_positive(temperature=temperature)
   require((expectile > 0.0) & (expectile < 1.0), f"expectile={expectile} must lie between 0 and 1")
   require(max_weight >= 1.0, f"max_weight={max_weight} must be at least 1")
 
@@ -68,21 +69,21 @@ def iql(
     policy = latent_policy(problem, latent_size, hidden_sizes)
     critic = twin_critic(input_size, problem.action_size, hidden_sizes)
     value = value_network(input_size, hidden_sizes, layer="dense")
-    critic_loss = state_value_critic_loss(problem, critic, value, value_part="value", reward_scale=reward_scale)
+
+    def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
+      return value.apply(params["value"], inputs)
 
     def best_known(params: dict[str, Params], inputs: Array, batch: Transition) -> Array:
       """min_j Qbar_j(s, a, z), under a stop-gradient: [T, B]."""
       return jax.lax.stop_gradient(jnp.min(critic.apply(params["target_critic"], inputs, batch.action), axis=0))
 
     def value_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-      del key
       inputs = beside(batch.observation, params[LATENT])
       prediction = value.apply(params["value"], inputs)
       loss = expectile_loss(best_known(params, inputs, batch) - prediction, expectile)
       return loss, {"value_loss": loss, "mean_value": jnp.mean(prediction)}
 
     def policy_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-      del key
       inputs = beside(batch.observation, params[LATENT])
       advantage = best_known(params, inputs, batch) - value.apply(params["value"], inputs)
       weights = exponential_weights(advantage, temperature=temperature, max_weight=max_weight)
@@ -93,7 +94,11 @@ def iql(
 
     return ActorCritic(
       init={"critic": critic.init, "value": value.init, "policy": policy.init},
-      losses={"critic_loss": critic_loss, "value_loss": value_loss, "policy_loss": policy_loss},
+      losses={
+        "critic_loss": bellman_loss(problem, critic, next_value, reward_scale=reward_scale),
+        "value_loss": value_loss,
+        "policy_loss": policy_loss,
+      },
       trains=TRAINS,
       targets={"target_critic": "critic"},
       act=act_with(policy),

@@ -18,15 +18,17 @@ import jax.numpy as jnp
 from macaw_jax.actor_critics.actor_critic import (
   ActionSample,
   ActorCritic,
+  LossKeys,
   MakeActorCritic,
   act_with,
+  bellman_loss,
   beside,
+  check_common,
   latent_policy,
   sample_action,
   split_loss_key,
-  state_value_critic_loss,
 )
-from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes, part
+from macaw_jax.hyperparameters import part
 from macaw_jax.losses.soft_actor_critic import actor_loss, policy_regularisation, state_value_loss
 from macaw_jax.networks.soft_actor_critic import twin_critic
 from macaw_jax.networks.value import value_network
@@ -36,14 +38,6 @@ TRAINS = {"critic_loss": ("critic",), "value_loss": ("value",), "policy_loss": (
 
 Penalty = Callable[[dict[str, Params], Transition, Array, ActionSample, Array], tuple[Array, Metrics]]
 """`(params, batch, inputs [T, B, I], sample, values [2, T, B]) -> (scalar, metrics)`: added to the policy's loss."""
-
-
-def no_penalty(
-  params: dict[str, Params], batch: Transition, inputs: Array, sample: ActionSample, values: Array
-) -> tuple[Array, Metrics]:
-  """Zero."""
-  del params, batch, inputs, sample, values
-  return jnp.zeros(()), {}
 
 
 @part
@@ -60,9 +54,7 @@ def sac(
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(tau=tau)
-  check_positive(reward_scale=reward_scale)
+  check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
 
   def make(problem: Problem, latent_size: int) -> ActorCritic:
     return soft_actor_critic(problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale)
@@ -77,14 +69,16 @@ def soft_actor_critic(
   *,
   tau: float,
   reward_scale: float,
-  penalty: Penalty = no_penalty,
+  penalty: Penalty | None = None,
 ) -> ActorCritic:
   """`sac` on a problem, with a `penalty` beside the terms of the policy's loss above."""
   input_size = problem.observation_size + latent_size
   policy = latent_policy(problem, latent_size, hidden_sizes)
   critic = twin_critic(input_size, problem.action_size, hidden_sizes)
   value = value_network(input_size, hidden_sizes, layer="dense")
-  critic_loss = state_value_critic_loss(problem, critic, value, value_part="target_value", reward_scale=reward_scale)
+
+  def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
+    return value.apply(params["target_value"], inputs)
 
   def value_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     inputs = beside(batch.observation, params[LATENT])
@@ -98,14 +92,18 @@ def soft_actor_critic(
     inputs = beside(batch.observation, params[LATENT])
     sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
     values = critic.apply(params["critic"], inputs, sample.action)
-    penalised, metrics = penalty(params, batch, inputs, sample, values)
     loss = actor_loss(values, sample.log_prob, jnp.ones(())) + policy_regularisation(sample.mean, sample.log_std)
-    loss = loss + penalised
+    added, metrics = (0.0, {}) if penalty is None else penalty(params, batch, inputs, sample, values)
+    loss = loss + added
     return loss, {"policy_loss": loss, "entropy": -jnp.mean(sample.log_prob), **metrics}
 
   return ActorCritic(
     init={"critic": critic.init, "value": value.init, "policy": policy.init},
-    losses={"critic_loss": critic_loss, "value_loss": value_loss, "policy_loss": policy_loss},
+    losses={
+      "critic_loss": bellman_loss(problem, critic, next_value, reward_scale=reward_scale),
+      "value_loss": value_loss,
+      "policy_loss": policy_loss,
+    },
     trains=TRAINS,
     targets={"target_value": "value"},
     act=act_with(policy),

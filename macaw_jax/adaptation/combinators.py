@@ -7,16 +7,7 @@ from macaw_jax.types import Adaptation, Key, Metrics, Params, Transition
 
 def identity() -> Adaptation:
   """Changes nothing: the algorithm trains across tasks without adapting."""
-
-  def init(net: dict[str, Params]) -> Params:
-    del net
-    return ()
-
-  def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
-    del net, rule, support, key
-    return {}, {}
-
-  return Adaptation(init, apply)
+  return Adaptation(lambda net: (), lambda net, rule, support, key: ({}, {}))
 
 
 def chain(*adaptations: Adaptation) -> Adaptation:

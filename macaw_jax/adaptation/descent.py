@@ -14,8 +14,8 @@ A target network, target <- d target + (1 - d) adapted after each step and equal
 first, has the same form: its latent is averaged directly, and pair i counts 1 - d^(k - i) times.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -32,11 +32,11 @@ Descent = tuple[Any, ...]
 class WeightTransformTrail(NamedTuple):
   """The steps that one weight-transform layer has made. `target_weights` is None without a target network."""
 
+  weights: Params  # {"weights": theta_k}
+  target_weights: Params | None
   latents: tuple[Array, ...]  # z_0 ... z_k, each [L]
   gradients: tuple[Array, ...]  # g_0 ... g_{k-1}, each [n_in + 1, n_out]
-  weights: Params  # {"weights": theta_k}
   target_latent: Array  # [L]
-  target_weights: Params | None
 
 
 class PlainTrail(NamedTuple):
@@ -46,117 +46,75 @@ class PlainTrail(NamedTuple):
   target_weights: Array | None
 
 
-class Stepper(NamedTuple):
-  """Gradient steps of one kind of parameter. `unit` is its initial value, `step_size` has the same structure."""
+@dataclasses.dataclass(frozen=True)
+class GradientDescent:
+  """Gradient descent on a parameter tree in the factored form above, one step size per array."""
 
-  init: Callable[[Any], Any]  # (unit) -> trail
-  step: Callable[..., Any]  # (unit, step_size, trail, gradient) -> trail
+  first_order: bool | Array = False  # whether the gradient through every inner gradient is stopped
+  ema_decay: float | Array | None = None  # d, of the target network; None keeps none
 
+  @property
+  def products_per_step(self) -> int:
+    """Products with a generator that a step makes: M^T g, M z, and M z for the target network if there is one."""
+    return 2 if self.ema_decay is None else 3
 
-def products_per_step(ema_decay: float | Array | None) -> int:
-  """How many products with a generator one step makes: M^T g, M z, and M z for the target network if there is one."""
-  return 2 if ema_decay is None else 3
+  def init(self, params: Params) -> Descent:
+    """The state before the first step."""
+    return tuple(self._start(unit) for unit in flatten_units(params)[0])
 
+  def step(self, params: Params, step_sizes: Params, descent: Descent, gradients: Params) -> Descent:
+    """The state after one more step; `gradients` has the structure of `weights`."""
+    units, treedef = flatten_units(params)
+    rows = zip(units, treedef.flatten_up_to(step_sizes), descent, treedef.flatten_up_to(gradients), strict=True)
+    return tuple(self._step_layer(*row) if is_weight_transform(row[0]) else self._step_array(*row[1:]) for row in rows)
 
-def _weight_transform_stepper(stopped: Callable[[Array], Array], ema_decay: float | Array | None) -> Stepper:
-  products = products_per_step(ema_decay)
+  def weights(self, params: Params, descent: Descent) -> Params:
+    """The effective weights at the present step."""
+    return flatten_units(params)[1].unflatten(trail.weights for trail in descent)
 
-  def init(unit: Params) -> WeightTransformTrail:
+  def target_weights(self, params: Params, descent: Descent) -> Params:
+    """Those of the target network."""
+    return flatten_units(params)[1].unflatten(trail.target_weights for trail in descent)
+
+  def _stopped(self, value: Array) -> Array:
+    return stop_gradient_if(self.first_order, value)
+
+  def _start(self, unit: Any) -> WeightTransformTrail | PlainTrail:
+    if not is_weight_transform(unit):
+      return PlainTrail(unit, None if self.ema_decay is None else unit)
     weights = {"weights": shared_weights(unit) + unit["generator_bias"]}
-    target_weights = None if ema_decay is None else weights
-    return WeightTransformTrail((unit["latent"],), (), weights, unit["latent"], target_weights)
+    target_weights = None if self.ema_decay is None else weights
+    return WeightTransformTrail(weights, target_weights, (unit["latent"],), (), unit["latent"])
 
-  def step(unit: Params, step_size: Params, trail: WeightTransformTrail, gradient: Params) -> WeightTransformTrail:
-    gradient = stopped(gradient["weights"])
-    first_product = products * len(trail.gradients)
+  def _step_array(self, step_size: Array, trail: PlainTrail, gradient: Array) -> PlainTrail:
+    weights = trail.weights - step_size * self._stopped(gradient)
+    if self.ema_decay is None or trail.target_weights is None:
+      return PlainTrail(weights, None)
+    return PlainTrail(weights, self.ema_decay * trail.target_weights + (1.0 - self.ema_decay) * weights)
+
+  def _step_layer(
+    self, unit: Params, step_size: Params, trail: WeightTransformTrail, gradient: Params
+  ) -> WeightTransformTrail:
+    gradient = self._stopped(gradient["weights"])
+    first_product = self.products_per_step * len(trail.gradients)
     pull = latent_gradient(unit, gradient, first_product)
     for past_latent, past_gradient in zip(trail.latents, trail.gradients, strict=False):
       pull -= step_size["generator"] * past_latent * jnp.vdot(past_gradient, gradient)
-    latent = trail.latents[-1] - step_size["latent"] * stopped(pull)
+    latent = trail.latents[-1] - step_size["latent"] * self._stopped(pull)
     gradients = (*trail.gradients, gradient)
 
     def weights_at(latent: Array, counts: Sequence[float | Array], product: int) -> Params:
       # (M - a_M sum_i count_i g_i z_i^T) z + c - a_c sum_i count_i g_i
       weights = adapted_weights(unit, latent, product) + unit["generator_bias"]
       for count, past_latent, past_gradient in zip(counts, trail.latents, gradients, strict=True):
-        similarity = stopped(past_latent) @ latent
+        similarity = self._stopped(past_latent) @ latent
         weights -= count * (step_size["generator"] * similarity + step_size["generator_bias"]) * past_gradient
       return {"weights": weights}
 
-    target_latent, target_weights = latent, None
-    if ema_decay is not None:
-      target_latent = ema_decay * trail.target_latent + (1.0 - ema_decay) * latent
-      target_counts = [1.0 - ema_decay ** (len(gradients) - index) for index in range(len(gradients))]
+    target_latent, target_weights, decay = latent, None, self.ema_decay
+    if decay is not None:
+      target_latent = decay * trail.target_latent + (1.0 - decay) * latent
+      target_counts = [1.0 - decay ** (len(gradients) - index) for index in range(len(gradients))]
       target_weights = weights_at(target_latent, target_counts, first_product + 2)
-    return WeightTransformTrail(
-      latents=(*trail.latents, latent),
-      gradients=gradients,
-      weights=weights_at(latent, [1.0] * len(gradients), first_product + 1),
-      target_latent=target_latent,
-      target_weights=target_weights,
-    )
-
-  return Stepper(init, step)
-
-
-def _plain_stepper(stopped: Callable[[Array], Array], ema_decay: float | Array | None) -> Stepper:
-  def init(unit: Array) -> PlainTrail:
-    return PlainTrail(unit, None if ema_decay is None else unit)
-
-  def step(unit: Array, step_size: Array, trail: PlainTrail, gradient: Array) -> PlainTrail:
-    del unit
-    weights = trail.weights - step_size * stopped(gradient)
-    if ema_decay is None or trail.target_weights is None:
-      return PlainTrail(weights, None)
-    return PlainTrail(weights, ema_decay * trail.target_weights + (1.0 - ema_decay) * weights)
-
-  return Stepper(init, step)
-
-
-class GradientDescent(NamedTuple):
-  """Gradient descent on a parameter tree, one step size per array.
-
-  init:         `(params) -> Descent`
-  step:         `(params, step_sizes, descent, gradients) -> Descent`; `gradients` has the structure of `weights`
-  weights:      `(params, descent) -> effective weights` at the present step
-  target_weights: likewise, of the target network
-  """
-
-  init: Callable[[Params], Descent]
-  step: Callable[[Params, Params, Descent, Params], Descent]
-  weights: Callable[[Params, Descent], Params]
-  target_weights: Callable[[Params, Descent], Params]
-
-
-def gradient_descent(*, first_order: bool | Array = False, ema_decay: float | Array | None = None) -> GradientDescent:
-  """Gradient descent in the factored form above.
-
-  Args:
-    first_order: Whether the gradient through every inner gradient is stopped.
-    ema_decay: The EMA decay d of the target network; None keeps none.
-  """
-  stopped = functools.partial(stop_gradient_if, first_order)
-  weight_transform = _weight_transform_stepper(stopped, ema_decay)
-  plain = _plain_stepper(stopped, ema_decay)
-
-  def stepper_of(unit: Any) -> Stepper:
-    return weight_transform if is_weight_transform(unit) else plain
-
-  def init(params: Params) -> Descent:
-    units, _ = flatten_units(params)
-    return tuple(stepper_of(unit).init(unit) for unit in units)
-
-  def step(params: Params, step_sizes: Params, descent: Descent, gradients: Params) -> Descent:
-    units, treedef = flatten_units(params)
-    rows = zip(units, treedef.flatten_up_to(step_sizes), descent, treedef.flatten_up_to(gradients), strict=True)
-    return tuple(stepper_of(unit).step(unit, *rest) for unit, *rest in rows)
-
-  def weights(params: Params, descent: Descent) -> Params:
-    _, treedef = flatten_units(params)
-    return treedef.unflatten(trail.weights for trail in descent)
-
-  def target_weights(params: Params, descent: Descent) -> Params:
-    _, treedef = flatten_units(params)
-    return treedef.unflatten(trail.target_weights for trail in descent)
-
-  return GradientDescent(init, step, weights, target_weights)
+    weights = weights_at(latent, [1.0] * len(gradients), first_product + 1)
+    return WeightTransformTrail(weights, target_weights, (*trail.latents, latent), gradients, target_latent)

@@ -11,12 +11,7 @@ Infer = Callable[[dict[str, Params], Transition, Key], Array]
 def encode(infer: Infer) -> Adaptation:
   """An encoder: its change is `{LATENT: infer(net, support, key)}`, and its rule has no parameters."""
 
-  def init(net: dict[str, Params]) -> Params:
-    del net
-    return {}
-
   def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
-    del rule
     return {LATENT: infer(net, support, key)}, {}
 
-  return Adaptation(init, apply)
+  return Adaptation(lambda net: {}, apply)

@@ -26,12 +26,7 @@ def fine_tune(
     raise ValueError(f"losses name {sorted(losses)} and optimizers {sorted(optimizers)}: they must be the same parts")
   check_counts(steps=steps)
 
-  def init(net: dict[str, Params]) -> Params:
-    del net
-    return ()
-
   def apply(net: dict[str, Params], rule: Params, support: Transition, key: Key) -> tuple[dict[str, Params], Metrics]:
-    del rule
     parts = {part: net[part] for part in losses}
     opt_states = {part: optimizers[part].init(net[part]) for part in losses}
 
@@ -56,4 +51,4 @@ def fine_tune(
     (parts, _), metrics = jax.lax.scan(fine_tune_round, (parts, opt_states), jax.random.split(key, steps))
     return parts, jax.tree.map(lambda losses_of_rounds: losses_of_rounds[-1], metrics)
 
-  return Adaptation(init, apply)
+  return Adaptation(lambda net: (), apply)

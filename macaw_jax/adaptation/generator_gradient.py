@@ -137,11 +137,9 @@ def _tapped(
 
   @jax.custom_vjp
   def tapped(generator: Array, operand: Array, tap: Tap) -> Array:
-    del tap
     return product(generator, operand)
 
   def forward(generator: Array, operand: Array, tap: Tap) -> tuple[Array, tuple[Array, Array]]:
-    del tap
     return product(generator, operand), (generator, operand)
 
   def backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[None, Array, Tap]:
@@ -152,7 +150,7 @@ def _tapped(
   return tapped
 
 
-_tapped_generate = _tapped(generate, generate_transposed, lambda latent, cotangent: Tap(latent, cotangent))
+_tapped_generate = _tapped(generate, generate_transposed, Tap)
 _tapped_generate_transposed = _tapped(
   generate_transposed, generate, lambda gradient, cotangent: Tap(cotangent, gradient)
 )

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.adaptation.descent import gradient_descent, products_per_step
+from macaw_jax.adaptation.descent import GradientDescent
 from macaw_jax.hyperparameters import check_choice, check_counts, check_positive, inverse_softplus, stop_gradient_if
 from macaw_jax.types import Adaptation, Array, Key, LossFn, Metrics, Params, Transition
 
@@ -74,7 +74,7 @@ def gradient_step(
   check_counts(steps=steps)
   check_positive(step_size=step_size)
   check_choice(REMATERIALISATIONS, remat=remat)
-  descent_rule = gradient_descent(first_order=first_order, ema_decay=ema_decay)
+  descent_rule = GradientDescent(first_order, ema_decay)
 
   def loss_at(weights: Params, others: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     return loss(others | {on: weights}, batch, key)
@@ -113,4 +113,4 @@ def gradient_step(
       metrics[f"inner_{on}_loss_{index}"] = value
     return changes, metrics
 
-  return Adaptation(init, apply, generator_products={on: steps * products_per_step(ema_decay)})
+  return Adaptation(init, apply, generator_products={on: steps * descent_rule.products_per_step})

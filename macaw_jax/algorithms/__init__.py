@@ -21,7 +21,7 @@ from macaw_jax.types import Algorithm
 
 MakeAlgorithm = Callable[..., Algorithm]
 
-# Of a recorded dataset.
+# They learn from a recorded dataset,
 RECORDED: dict[str, MakeAlgorithm] = {
   "macaw": macaw,
   "maml_awr": maml_awr,
@@ -33,11 +33,11 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "csro": csro,
   "corro": corro,
 }
-# Of a replay buffer that the agent itself fills.
+# from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {
   "pearl": pearl,
 }
-# Of fresh episodes of the present policy: batches are trajectories.
+# or from fresh episodes of the present policy: batches are trajectories.
 ON_POLICY: dict[str, MakeAlgorithm] = {
   "maml_rl": maml_rl,
   "norml": norml,
@@ -50,22 +50,10 @@ __all__ = [
   "ON_POLICY",
   "RECORDED",
   "REPLAYED",
+  *ALGORITHMS,
   "belief_encoder",
   "context_optimizers",
   "contrastive_encoder",
-  "corro",
-  "csro",
-  "focal",
-  "macaw",
-  "maml_awr",
-  "maml_rl",
   "metric_encoder",
-  "multitask_awr",
-  "multitask_bc",
-  "norml",
-  "pearl",
-  "pearl_offline",
   "policy_gradient_inner",
-  "reptile",
-  "unicorn",
 ]

@@ -4,8 +4,9 @@ An algorithm is an encoder, which says how a latent is read from a task's transi
 learned, beside one of the actor-critics of `macaw_jax.actor_critics`. Both are values, as are the optimisers.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import chex
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.actor_critics import MakeActorCritic
-from macaw_jax.adaptation.encode import Infer
+from macaw_jax.adaptation.encode import Infer, encode
 from macaw_jax.hyperparameters import check_counts, check_not_negative, part
 from macaw_jax.learners.context import ContextLearner, Net, context_learner, on_query, split_update_key
 from macaw_jax.learners.gradient import MakeOptimizer, learning_rate
@@ -45,24 +46,44 @@ def all_of(kind: str, some: Mapping[str, Named], others: Mapping[str, Named]) ->
   return {**some, **others}
 
 
-class Reading(NamedTuple):
-  """Features of a transition: standardised rows [..., F], behaviour (s, a) first, then outcome (r, s' - s).
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """The features that encoders read of a transition, [..., F]: behaviour (s, a) first, then outcome (r, s' - s).
 
-  init:   makes the running scale
-  rows:   `(net, transitions [...]) -> [..., F]`
-  follow: updates the scale by the support of a batch
+  The end of an episode is not among them. They are standardised by a running scale, which is a part of the net: a
+  reward whose returns have size one is itself a hundredth, beside observations of size one, and an encoder would not
+  see it.
   """
 
-  behaviour_size: int  # of (s, a)
-  outcome_size: int  # of (r, s' - s), or of r alone
-  init: Callable[[Key], RunningScale]
-  rows: Callable[[Net, Transition], Array]
-  follow: Callable[[Net, TaskBatch, Key], RunningScale]
+  problem: Problem
+  next_observation: bool  # whether s' - s is read
+
+  @property
+  def behaviour_size(self) -> int:
+    """Size of (s, a)."""
+    return self.problem.observation_size + self.problem.action_size
+
+  @property
+  def outcome_size(self) -> int:
+    """Size of (r, s' - s), or of r alone."""
+    return 1 + (self.problem.observation_size if self.next_observation else 0)
 
   @property
   def size(self) -> int:
     """F."""
     return self.behaviour_size + self.outcome_size
+
+  def init(self, key: Key) -> RunningScale:
+    """The scale before any row."""
+    return initial_scale(self.size)
+
+  def rows(self, net: Net, transitions: Transition) -> Array:
+    """Standardised features of transitions [...]: [..., F]."""
+    return standardise(net[SCALE], self._raw(transitions))
+
+  def follow(self, net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
+    """The scale after the support of a batch."""
+    return update_scale(net[SCALE], self._raw(tasks.support))
 
   def split(self, rows: Array) -> tuple[Array, Array]:
     """Behaviour and outcome of rows [..., F]."""
@@ -74,9 +95,15 @@ class Reading(NamedTuple):
     In one mean over all coordinates the reward, in which most tasks differ, would be one of many.
     """
     error = squared_error(prediction[..., :1], outcome[..., :1])
-    if self.outcome_size == 1:
-      return error
-    return error + squared_error(prediction[..., 1:], outcome[..., 1:])
+    if self.next_observation:
+      error = error + squared_error(prediction[..., 1:], outcome[..., 1:])
+    return error
+
+  def _raw(self, transitions: Transition) -> Array:
+    chex.assert_axis_dimension(transitions.observation, -1, self.problem.observation_size)
+    change = transitions.next_observation - transitions.observation
+    read = [transitions.observation, transitions.action, transitions.reward[..., None]]
+    return jnp.concatenate([*read, change] if self.next_observation else read, axis=-1)
 
 
 class ContextEncoder(NamedTuple):
@@ -126,53 +153,22 @@ MakeContextOptimizers = Callable[
 """`(encoder, its trained parts, the actor-critic's parts) -> the optimiser of each part`."""
 
 
-def reading(problem: Problem, *, next_observation: bool) -> Reading:
-  """The features that encoders read of a transition: (s, a, r), and s' - s with `next_observation`, but no episode end.
+def deterministic_encoder(
+  problem: Problem,
+  infer: Infer,
+  *,
+  latent_size: int,
+  init: Mapping[str, Any],
+  follows: Mapping[str, Any],
+  **fields: Any,
+) -> ContextEncoder:
+  """An encoder without a belief, whose prior is the newest latent of a training task, each task as likely.
 
-  Standardised by a running scale, which is a part of the net: a reward whose returns have size one is itself a
-  hundredth, beside observations of size one, and an encoder would not see it.
-  """
-  behaviour_size = problem.observation_size + problem.action_size
-  outcome_size = 1 + (problem.observation_size if next_observation else 0)
-
-  def raw(transitions: Transition) -> Array:
-    chex.assert_axis_dimension(transitions.observation, -1, problem.observation_size)
-    change = transitions.next_observation - transitions.observation
-    read = [transitions.observation, transitions.action, transitions.reward[..., None]]
-    return jnp.concatenate([*read, change] if next_observation else read, axis=-1)
-
-  def init(key: Key) -> RunningScale:
-    del key
-    return initial_scale(behaviour_size + outcome_size)
-
-  def rows(net: Net, transitions: Transition) -> Array:
-    return standardise(net[SCALE], raw(transitions))
-
-  def follow(net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
-    del key
-    return update_scale(net[SCALE], raw(tasks.support))
-
-  return Reading(behaviour_size, outcome_size, init, rows, follow)
-
-
-class KnownLatents(NamedTuple):
-  """A prior for encoders that have none: the newest latent of a training task, each task as likely.
-
-  init:   `(key) -> [num_tasks, L]`, zero until a task was in a batch
-  follow: keeps the latents of a batch
-  prior:  one of them
+  The part `KNOWN_LATENTS`, `[num_tasks, L]`, keeps what `infer` has read of the training tasks; a task's latent is zero
+  until a batch has it. The other arguments are fields of `ContextEncoder`.
   """
 
-  init: Callable[[Key], Array]
-  follow: Callable[[Net, TaskBatch, Key], Array]
-  prior: Callable[[Net, Key], Net]
-
-
-def known_latents(infer: Infer, problem: Problem, latent_size: int) -> KnownLatents:
-  """The latents that `infer` has read of the training tasks, as the part `KNOWN_LATENTS`."""
-
-  def init(key: Key) -> Array:
-    del key
+  def init_latents(key: Key) -> Array:
     return jnp.zeros((problem.num_tasks, latent_size))
 
   def follow(net: Net, tasks: TaskBatch, key: Key) -> Array:
@@ -181,7 +177,14 @@ def known_latents(infer: Infer, problem: Problem, latent_size: int) -> KnownLate
   def prior(net: Net, key: Key) -> Net:
     return {LATENT: jax.random.choice(key, net[KNOWN_LATENTS])}
 
-  return KnownLatents(init, follow, prior)
+  return ContextEncoder(
+    latent_size=latent_size,
+    init={**init, KNOWN_LATENTS: init_latents},
+    adaptation=encode(infer),
+    prior=prior,
+    follows={**follows, KNOWN_LATENTS: follow},
+    **fields,
+  )
 
 
 @part
@@ -196,8 +199,8 @@ def context_optimizers(
   """One optimiser for each part, with one learning rate for the actor-critic and one for the encoder.
 
   Args:
-    agent_learning_rate: Of the actor-critic.
-    encoder_learning_rate: Of the encoder's parts.
+    agent_learning_rate: Learning rate of the actor-critic.
+    encoder_learning_rate: Learning rate of the encoder's parts.
     encoder_steps: Updates after which the embedding of a transition stands still; None trains it throughout. The
       running scale of its features goes on, by less and less. In `corro` the aggregator goes on as well, and so does
       the scale of the latents, which never settles: it reaches back 100 updates.
@@ -224,12 +227,12 @@ def context_optimizers(
 def contextual_agent(
   problem: Problem, encoder: ContextEncoder, actor_critic: MakeActorCritic, optimizer: MakeContextOptimizers
 ) -> Algorithm:
-  """An encoder beside an actor-critic.
+  """An encoder beside an actor-critic: every context-based agent, with the arguments of them all.
 
   Args:
-    problem: Sizes of the data.
-    encoder: How a latent is read and learned.
-    actor_critic: Makes the actor-critic.
+    problem: Sizes and discount of the data.
+    encoder: Reads a task's latent, and says how it is learned.
+    actor_critic: Learns to act by the latent.
     optimizer: Makes the optimisers of all parts.
 
   Raises:

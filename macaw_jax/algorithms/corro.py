@@ -19,23 +19,20 @@ The released code trains generator, encoder and agent one after the other. Here 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from macaw_jax.actor_critics import MakeActorCritic, iql
-from macaw_jax.adaptation import encode
 from macaw_jax.algorithms.contextual import (
-  KNOWN_LATENTS,
   SCALE,
   ContextEncoder,
   MakeContextOptimizers,
   MakeEncoder,
+  Reading,
   context_optimizers,
   contextual_agent,
-  known_latents,
-  reading,
+  deterministic_encoder,
 )
 from macaw_jax.hyperparameters import check_choice, check_counts, check_positive, check_sizes, part
 from macaw_jax.learners.context import Net, split_update_key
@@ -58,18 +55,6 @@ LATENT_SCALE = "latent_scale"  # the part that holds the running scale of the ag
 NEGATIVES = ("reward_noise", "generator")
 LATENT_BATCHES = 100.0  # that its mean reaches back: embeddings move while the encoder learns
 KL_WEIGHT = 0.2  # beta of the generator, as released
-
-
-class EncoderKeys(NamedTuple):
-  """The random draws of the encoder's losses."""
-
-  negatives: Key  # of the contrastive loss
-  generator: Key  # of its latents while it learns
-
-
-def split_encoder_key(key: Key) -> EncoderKeys:
-  """The draws that belong to the key of an update."""
-  return EncoderKeys(*jax.random.split(split_update_key(key).encoder, len(EncoderKeys._fields)))
 
 
 def repeat_rows(rows: Array, count: int) -> Array:
@@ -100,8 +85,8 @@ def contrastive_encoder(
   """CORRO's encoder.
 
   Args:
-    latent_size: Of z.
-    hidden_sizes: Of the network that embeds a transition.
+    latent_size: L, the size of z.
+    hidden_sizes: Hidden layers of the network that embeds a transition.
     next_observation: Whether it sees s' - s beside (s, a, r).
     negatives: Where other outcomes come from: 'reward_noise' for tasks that differ in rewards, 'generator' for any
       whose data overlap in states and actions.
@@ -109,8 +94,8 @@ def contrastive_encoder(
     reward_noise: Standard deviation of the noise, in standard deviations of the rewards.
     contrastive_temperature: By which likenesses are divided in the contrast.
     queries_per_task: Transitions of a task that an update contrasts; at most half of its support.
-    generator_latent_size: Of the autoencoder.
-    generator_hidden_sizes: Of its encoder and of its decoder.
+    generator_latent_size: Size of the autoencoder's latent.
+    generator_hidden_sizes: Hidden layers of its encoder, and of its decoder.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -126,7 +111,7 @@ def contrastive_encoder(
   check_choice(NEGATIVES, negatives=negatives)
 
   def make(problem: Problem) -> ContextEncoder:
-    read = reading(problem, next_observation=next_observation)
+    read = Reading(problem, next_observation)
     network = transition_encoder(read.size, latent_size, hidden_sizes)
     recognise = transition_encoder(read.size, 2 * generator_latent_size, generator_hidden_sizes)
     decode = transition_encoder(read.behaviour_size + generator_latent_size, read.outcome_size, generator_hidden_sizes)
@@ -143,20 +128,13 @@ def contrastive_encoder(
     def infer(net: Net, context: Transition, key: Key) -> Array:
       # Tasks lie many of their own spreads apart, and yet all in one small spot of the ball: most of an embedding says
       # that the transition is a real one. An actor-critic would not see the differences.
-      del key
       return standardise(net[LATENT_SCALE], aggregate(net, context))
 
     def follow_latents(net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
-      del key
       return update_scale(net[LATENT_SCALE], aggregate(net, tasks.support), max_count=LATENT_BATCHES)
-
-    def init_latent_scale(key: Key) -> RunningScale:
-      del key
-      return initial_scale(latent_size)
 
     def init_aggregator(key: Key) -> Params:
       """Zero scores: the aggregator begins as the mean."""
-      del key
       return {"weights": jnp.zeros(latent_size), "bias": jnp.zeros(())}
 
     def init_generator(key: Key) -> Params:
@@ -178,7 +156,8 @@ def contrastive_encoder(
         raise ValueError(f"queries_per_task={queries_per_task} exceeds half of the {rows.shape[1]} rows of a support")
       queries, positives = rows[:, :queries_per_task], rows[:, half : half + queries_per_task]
       behaviour, outcome = read.split(queries)
-      others = other_outcomes(net, behaviour, outcome, split_encoder_key(key).negatives)  # [T, Q, K, R]
+      key_negatives, _ = jax.random.split(split_update_key(key).encoder)
+      others = other_outcomes(net, behaviour, outcome, key_negatives)  # [T, Q, K, R]
       loss = info_nce(
         embed(net, queries),
         embed(net, positives),
@@ -192,26 +171,25 @@ def contrastive_encoder(
       behaviour, outcome = read.split(rows)
       mean, log_variance = jnp.split(recognise.apply(net["generator"]["recognise"], rows), 2, axis=-1)
       belief = Gaussian(mean, jnp.exp(log_variance))
-      latents = sample_gaussian(belief, split_encoder_key(key).generator)
+      _, key_latents = jax.random.split(split_update_key(key).encoder)
+      latents = sample_gaussian(belief, key_latents)
       decoded = decode.apply(net["generator"]["decode"], jnp.concatenate([behaviour, latents], axis=-1))
       error, divergence = read.outcome_error(decoded, outcome), jnp.mean(kl_to_standard_normal(*belief))
       return error + KL_WEIGHT * divergence, {"generator_error": error, "generator_kl": divergence}
 
-    known = known_latents(infer, problem, latent_size)
-    encoder = ContextEncoder(
+    encoder = deterministic_encoder(
+      problem,
+      infer,
       latent_size=latent_size,
       init={
         SCALE: read.init,
         "encoder": network.init,
         "aggregator": init_aggregator,
-        LATENT_SCALE: init_latent_scale,
-        KNOWN_LATENTS: known.init,
+        LATENT_SCALE: lambda key: initial_scale(latent_size),
       },
-      adaptation=encode(infer),
-      prior=known.prior,
       losses={"contrastive_loss": contrastive_loss},
       trains=TRAINS,
-      follows={SCALE: read.follow, LATENT_SCALE: follow_latents, KNOWN_LATENTS: known.follow},
+      follows={SCALE: read.follow, LATENT_SCALE: follow_latents},
       reading=read,
       keeps_learning=("aggregator",),
     )
@@ -229,12 +207,5 @@ def corro(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
 ) -> Algorithm:
-  """CORRO.
-
-  Args:
-    problem: Sizes and discount of the data.
-    encoder: Reads the latent.
-    actor_critic: Learns to act by it; its critic's loss trains the aggregator too.
-    optimizer: Optimisers of all parts.
-  """
+  """CORRO; arguments as of `contextual_agent`. The loss of the critic trains the aggregator too."""
   return contextual_agent(problem, encoder(problem), actor_critic, optimizer)

@@ -18,12 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.actor_critics import MakeActorCritic, iql
-from macaw_jax.algorithms.contextual import (
-  MakeContextOptimizers,
-  MakeEncoder,
-  context_optimizers,
-  contextual_agent,
-)
+from macaw_jax.algorithms.contextual import MakeContextOptimizers, MakeEncoder, context_optimizers, contextual_agent
 from macaw_jax.algorithms.focal import metric_encoder
 from macaw_jax.hyperparameters import check_not_negative, check_sizes
 from macaw_jax.learners.context import Net
@@ -46,18 +41,11 @@ def csro(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
 ) -> Algorithm:
-  """CSRO.
+  """CSRO; arguments as of `contextual_agent`, and two of its own.
 
-  Args:
-    problem: Sizes and discount of the data.
-    encoder: Reads the latent, a pool of embeddings.
-    information_weight: Of the mutual information of embeddings and behaviour, beside the metric loss.
-    behaviour_model_hidden_sizes: Of the network that predicts embeddings from behaviour.
-    actor_critic: Learns to act by the latent.
-    optimizer: Optimisers of all parts.
-
-  Raises:
-    ValueError: for a setting outside its range, or an encoder without embeddings of single transitions.
+  `information_weight` is that of the mutual information of embeddings and behaviour, beside the metric loss;
+  `behaviour_model_hidden_sizes` are those of the network that predicts embeddings from behaviour. Raises ValueError for
+  a setting outside its range, or an encoder without embeddings of single transitions.
   """
   check_not_negative(information_weight=information_weight)
   check_sizes(behaviour_model_hidden_sizes=behaviour_model_hidden_sizes)
@@ -75,13 +63,11 @@ def csro(
     return mean, LOG_VARIANCE_BOUND * jnp.tanh(raw), embed(net, tasks.support)
 
   def information_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    del key
     # Within each task: between tasks, embeddings are to differ, and so may behaviour.
     bound = jnp.mean(jax.vmap(club_upper_bound)(*modelled(net, tasks)))
     return information_weight * bound, {"behaviour_information": bound}
 
   def behaviour_model_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    del key
     loss = gaussian_negative_log_likelihood(*modelled(net, tasks))
     return loss, {"behaviour_model_loss": loss}
 

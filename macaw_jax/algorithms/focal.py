@@ -17,17 +17,15 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from macaw_jax.actor_critics import MakeActorCritic, iql
-from macaw_jax.adaptation import encode
 from macaw_jax.algorithms.contextual import (
-  KNOWN_LATENTS,
   SCALE,
   ContextEncoder,
   MakeContextOptimizers,
   MakeEncoder,
+  Reading,
   context_optimizers,
   contextual_agent,
-  known_latents,
-  reading,
+  deterministic_encoder,
 )
 from macaw_jax.hyperparameters import check_counts, check_not_negative, check_positive, check_sizes, part
 from macaw_jax.learners.context import Net
@@ -52,11 +50,11 @@ def metric_encoder(
   """FOCAL's encoder.
 
   Args:
-    latent_size: Of z.
-    hidden_sizes: Of the network that embeds a transition.
+    latent_size: L, the size of z.
+    hidden_sizes: Hidden layers of the network that embeds a transition.
     next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
-    metric_weight: Of the metric loss. Without another loss beside it, it matters for Adam's rounding alone; 0 leaves
-      the encoder as it is.
+    metric_weight: Weight of the metric loss. Without another loss beside it, it matters for Adam's rounding alone; 0
+      leaves the encoder as it is.
     repulsion: beta in beta / (d + epsilon) for two tasks whose latents have the mean squared distance d.
     repulsion_offset: epsilon in it.
 
@@ -69,18 +67,16 @@ def metric_encoder(
   check_counts(latent_size=latent_size)
 
   def make(problem: Problem) -> ContextEncoder:
-    read = reading(problem, next_observation=next_observation)
+    read = Reading(problem, next_observation)
     network = transition_encoder(read.size, latent_size, hidden_sizes)
 
     def embed(net: Net, context: Transition) -> Array:
       return jnp.tanh(network.apply(net["encoder"], read.rows(net, context)))
 
     def infer(net: Net, context: Transition, key: Key) -> Array:
-      del key
       return mean_pool(embed(net, context), context.mask)
 
     def metric_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-      del key
       embeddings, mask = embed(net, tasks.support), tasks.support.mask  # [T, C, L]
       half = embeddings.shape[1] // 2
       if half < 1:
@@ -93,15 +89,14 @@ def metric_encoder(
       loss = pairwise_metric(latents, labels, repulsion=repulsion, epsilon=repulsion_offset, weight=metric_weight)
       return loss, {"metric_loss": loss, "latent_std": jnp.mean(jnp.std(latents, axis=0))}
 
-    known = known_latents(infer, problem, latent_size)
-    return ContextEncoder(
+    return deterministic_encoder(
+      problem,
+      infer,
       latent_size=latent_size,
-      init={SCALE: read.init, "encoder": network.init, KNOWN_LATENTS: known.init},
-      adaptation=encode(infer),
-      prior=known.prior,
+      init={SCALE: read.init, "encoder": network.init},
       losses={"metric_loss": metric_loss},
       trains=TRAINS,
-      follows={SCALE: read.follow, KNOWN_LATENTS: known.follow},
+      follows={SCALE: read.follow},
       reading=read,
       embed=embed,
     )
@@ -116,12 +111,5 @@ def focal(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
 ) -> Algorithm:
-  """FOCAL.
-
-  Args:
-    problem: Sizes and discount of the data.
-    encoder: Reads the latent.
-    actor_critic: Learns to act by it; `brac()` is the published one.
-    optimizer: Optimisers of all parts.
-  """
+  """FOCAL; arguments as of `contextual_agent`. The published actor-critic is `brac()`."""
   return contextual_agent(problem, encoder(problem), actor_critic, optimizer)

@@ -106,9 +106,9 @@ def macaw(
 
   Args:
     problem: Sizes and discount of the data.
-    hidden_sizes: Of policy and value.
+    hidden_sizes: Hidden layers of policy and value.
     layer: 'weight_transform', 'bias_transform' or 'dense'.
-    standard_deviation: Of the policy.
+    standard_deviation: Standard deviation of the policy.
     advantage_coefficient: Initial weight of the advantage regression, which is learned; None drops it and the head.
     relu_action: Whether the head sees only positive action components, as in the released code.
     adaptation_steps: K, each on its own share of the support.
@@ -120,9 +120,10 @@ def macaw(
       consecutive rows.
     outer_value_target: Likewise; the released code bootstraps it.
     advantage_target: Likewise; the released code bootstraps it.
-    lambda_: Of TD(lambda).
-    ema_decay: Of the value's target network, from which value targets bootstrap; None bootstraps from the value itself.
-    temperature: Of the advantage weights.
+    lambda_: Lambda of TD(lambda).
+    ema_decay: EMA decay of the value's target network, from which value targets bootstrap; None bootstraps from the
+      value itself.
+    temperature: Temperature of the advantage weights.
     max_weight: Upper bound of an advantage weight.
     matmul_precision: 'float32' or 'bfloat16', to which layers round inputs and weights before they multiply them
       (`networks.products`); parameters, sums, losses and optimisers stay in float32.

@@ -76,8 +76,8 @@ def maml_rl(
     inner: The policy and its inner steps.
     learn_step_sizes: Whether step sizes are learned, one for each parameter (Meta-SGD).
     first_order: Whether meta-gradients ignore how inner gradients depend on the parameters.
-    clip: Of the outer ratio; None for the plain ratio.
-    kl_weight: Of the divergence from the behaviour policies; without effect with one epoch, where it is zero.
+    clip: Bound on how far the outer ratio counts from one; None for the plain ratio.
+    kl_weight: Weight of the divergence from the behaviour policies, which is zero with one epoch.
     sampling_credit: Whether the choice of the first inner data is credited (E-MAML): with the surrogate 'log_prob' and
       one epoch alone.
     learning_rate: For everything that is learned.

@@ -100,8 +100,8 @@ def multitask_learner(
     init: For each network part, `(key) -> params`; observations have `observation_size(problem)` components.
     losses: For each part, the loss that trains it.
     act: `(parts, timestep, key) -> action`.
-    learning_rates: Of each part, in training.
-    fine_tune_learning_rates: Of each part, on a new task.
+    learning_rates: For each part, in training.
+    fine_tune_learning_rates: For each part, on a new task.
     adaptation_steps: Rounds of fine-tuning.
     task_dropout: See `with_task_vectors`.
     decay_steps: Updates over which the learning rates of training fall to zero; None keeps them.

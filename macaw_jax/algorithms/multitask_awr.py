@@ -49,14 +49,14 @@ def multitask_awr(
 
   Args:
     problem: Sizes and discount of the data.
-    hidden_sizes: Of policy and value.
+    hidden_sizes: Hidden layers of policy and value.
     layer: 'bias_transform' as released, 'dense' or 'weight_transform'.
-    standard_deviation: Of the policy.
+    standard_deviation: Standard deviation of the policy.
     value_target: 'monte_carlo', 'bootstrapped', or 'td_lambda' on consecutive rows.
     advantage_target: Likewise.
-    lambda_: Of TD(lambda).
-    temperature: Of the advantage weights.
-    max_weight: Of the advantage weights.
+    lambda_: Lambda of TD(lambda).
+    temperature: Temperature of the advantage weights.
+    max_weight: Upper bound of an advantage weight.
     task_dropout: Probability that a training task hides its task vector, so that the zeros of a new task are known.
     value_learning_rate: In training.
     policy_learning_rate: In training.

@@ -34,9 +34,9 @@ def multitask_bc(
 
   Args:
     problem: Sizes of the data.
-    hidden_sizes: Of the policy.
+    hidden_sizes: Hidden layers of the policy.
     layer: 'bias_transform' as released, 'dense' or 'weight_transform'.
-    standard_deviation: Of the policy.
+    standard_deviation: Standard deviation of the policy.
     task_dropout: Probability that a training task hides its task vector, so that the zeros of a new task are known.
     policy_learning_rate: In training.
     decay_steps: Updates over which the learning rate of training falls to zero; None keeps it.

@@ -54,7 +54,6 @@ def advantage_weighted_likelihood(
   """
 
   def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
-    del key
     now = policy_log_prob(policy, params, episodes)
 
     def learned() -> Array:
@@ -108,14 +107,14 @@ def norml(
     learn_step_sizes: Whether step sizes are learned, one for each parameter (Meta-SGD).
     first_order: Whether meta-gradients ignore how inner gradients depend on the parameters; without a learned advantage
       alone.
-    initial_log_std: Of the policy.
+    initial_log_std: Initial log standard deviation of the policy.
     normalise_advantages: Whether the outer advantages of each task are standardised.
     whiten_values: Whether returns are standardised before values are fitted.
-    clip: Of the outer ratio.
-    hidden_sizes: Of the policy.
-    activation: Of the policy: 'tanh', 'relu' or 'identity'.
-    advantage_hidden_sizes: Of A_psi.
-    advantage_activation: Of A_psi, likewise.
+    clip: Bound on how far the outer ratio counts from one.
+    hidden_sizes: Hidden layers of the policy.
+    activation: 'tanh', 'relu' or 'identity', in the policy.
+    advantage_hidden_sizes: Hidden layers of A_psi.
+    advantage_activation: Likewise, in A_psi.
     learning_rate: For everything that is learned.
     epochs: Steps on the episodes of one update.
     decay_steps: Updates over which the learning rate falls to zero on a line; None keeps it.

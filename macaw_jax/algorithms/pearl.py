@@ -17,12 +17,5 @@ def pearl(
   actor_critic: MakeActorCritic = sac(),
   optimizer: MakeContextOptimizers = context_optimizers(),
 ) -> Algorithm:
-  """PEARL with soft actor-critic, and the published weight of its divergence.
-
-  Args:
-    problem: Sizes and discount of the data.
-    encoder: Reads the belief, and draws the latent from it.
-    actor_critic: Learns to act by the latent; its critic's loss trains the encoder too.
-    optimizer: Optimisers of all parts.
-  """
+  """`pearl_offline` with soft actor-critic, and the published weight of its divergence."""
   return pearl_offline(problem, encoder=encoder, actor_critic=actor_critic, optimizer=optimizer)

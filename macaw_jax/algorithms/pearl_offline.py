@@ -25,9 +25,9 @@ from macaw_jax.algorithms.contextual import (
   ContextEncoder,
   MakeContextOptimizers,
   MakeEncoder,
+  Reading,
   context_optimizers,
   contextual_agent,
-  reading,
 )
 from macaw_jax.hyperparameters import check_choice, check_counts, check_not_negative, check_sizes, part
 from macaw_jax.learners.context import Net
@@ -59,8 +59,8 @@ def belief_encoder(
   """PEARL's encoder.
 
   Args:
-    latent_size: Of z.
-    hidden_sizes: Of the network that makes a factor of a transition.
+    latent_size: L, the size of z.
+    hidden_sizes: Hidden layers of the network that makes a factor of a transition.
     next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
     kl_weight: lambda. Rewards are scaled such that returns have size one and then by `reward_scale`: on fixed data at
       0.1, PEARL's own weight, the divergence outweighed the Bellman error that tells tasks apart.
@@ -75,7 +75,7 @@ def belief_encoder(
   check_counts(latent_size=latent_size)
 
   def make(problem: Problem) -> ContextEncoder:
-    read = reading(problem, next_observation=next_observation)
+    read = Reading(problem, next_observation)
     network = transition_encoder(read.size, 2 * latent_size, hidden_sizes)
 
     def posterior(net: Net, context: Transition) -> Gaussian:
@@ -87,11 +87,9 @@ def belief_encoder(
       return sample_gaussian(posterior(net, context), key)
 
     def prior(net: Net, key: Key) -> Net:
-      del net
       return {LATENT: jax.random.normal(key, (latent_size,))}
 
     def kl_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-      del key
       belief = posterior(net, tasks.support)
       divergence = kl_to_standard_normal(*belief)  # [T]
       loss = kl_weight * KL_REDUCTIONS[kl_reduction](divergence)
@@ -118,12 +116,5 @@ def pearl_offline(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
 ) -> Algorithm:
-  """PEARL on fixed data.
-
-  Args:
-    problem: Sizes and discount of the data.
-    encoder: Reads the belief, and draws the latent from it.
-    actor_critic: Learns to act by the latent; its critic's loss trains the encoder too.
-    optimizer: Optimisers of all parts.
-  """
+  """PEARL on fixed data; arguments as of `contextual_agent`. The loss of the critic trains the encoder too."""
   return contextual_agent(problem, encoder(problem), actor_critic, optimizer)

@@ -7,7 +7,7 @@ Advantages are those of `generalised_advantage` over a value fitted to the episo
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from macaw_jax.adaptation.policy_gradient_step import policy_gradient_step
 from macaw_jax.hyperparameters import check_finite, check_not_negative, check_shares, check_sizes, part
@@ -26,13 +26,8 @@ class Inner(NamedTuple):
   adaptation: Adaptation
 
 
-class MakeInner(Protocol):
-  """`(problem, learn_step_sizes=False, first_order=False) -> Inner`: what is learned of the steps is for the caller."""
-
-  def __call__(
-    self, problem: Problem, *, learn_step_sizes: bool | Array = False, first_order: bool | Array = False
-  ) -> Inner:
-    """The inner steps on a problem."""
+MakeInner = Callable[..., Inner]
+"""`(problem, learn_step_sizes=False, first_order=False) -> Inner`: what is learned of the steps is for the caller."""
 
 
 @part
@@ -50,12 +45,12 @@ def policy_gradient_inner(
   """The policy and its inner steps.
 
   Args:
-    surrogate: Of the inner loss: 'log_prob', 'ratio', 'dice' or 'loaded_dice'.
-    loaded_lambda: Of 'loaded_dice', in [0, 1].
-    step_size: Of the inner steps; where they are learned, the initial one of every parameter.
-    lambda_: Of the advantages, in [0, 1].
-    initial_log_std: Of the policy, one for each component of an action.
-    hidden_sizes: Of the policy.
+    surrogate: 'log_prob', 'ratio', 'dice' or 'loaded_dice', for the inner loss.
+    loaded_lambda: Lambda of 'loaded_dice', in [0, 1].
+    step_size: Size of the inner steps; where step sizes are learned, the initial one of every parameter.
+    lambda_: Lambda of the generalised advantages, in [0, 1].
+    initial_log_std: Initial log standard deviation of the policy, one for each component of an action.
+    hidden_sizes: Hidden layers of the policy.
     activation: 'tanh', 'relu' or 'identity'.
     loss: Makes the inner loss, with the arguments of `surrogate_loss`.
 

@@ -28,8 +28,8 @@ def reptile(
 ) -> Algorithm:
   """Reptile.
 
-  Its data are trajectories with rewards. A query is not read: the episodes that `sources.on_policy` collects for it only
-  tell how the adapted policy does.
+  Its data are trajectories with rewards. A query is not read: the episodes that `sources.on_policy` collects for it
+  only tell how the adapted policy does.
 
   Args:
     problem: Sizes; discount of returns and advantages.

@@ -30,8 +30,6 @@ Settings = Mapping[str, Any]  # nested: a section is a Mapping too
 CHOICES: dict[str, Mapping[str, Callable[..., Any]]] = {"actor_critic": ACTOR_CRITICS}
 """For the name of an argument, the factories of parts to choose from; every other part has one factory."""
 
-REFUSALS = (ArithmeticError, TypeError, ValueError)
-
 
 def defaults_of(name: str) -> dict[str, Any]:
   """All settings of the algorithm, by the defaults of its factory."""
@@ -80,7 +78,8 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]
   changed = dict(settings)
   for dotted, value in values.items():
     name, _, rest = dotted.partition(".")
-    changed[name] = with_values(changed.get(name, {}), {rest: value}) if rest else value
+    section = changed.get(name)
+    changed[name] = with_values(section if isinstance(section, Mapping) else {}, {rest: value}) if rest else value
   return changed
 
 
@@ -107,13 +106,8 @@ def setting_faults(name: str, problem: Problem, settings: Settings, place: str =
 
 
 def refusal_of(name: str, problem: Problem, settings: Settings) -> str | None:
-  """Why the algorithm's factory refuses these settings, or None."""
-  try:
-    # Traced, it asks JAX for no device: nothing may, before the processes of a run are connected.
-    jax.eval_shape(lambda: _built(name, problem, settings, {}))
-  except REFUSALS as error:
-    return str(error)
-  return None
+  """The reason for which the algorithm's factory refuses these settings, or None."""
+  return _refusal(name, problem, settings, {})
 
 
 def can_be_traced(name: str, problem: Problem, settings: Settings, setting: str) -> bool:
@@ -122,11 +116,8 @@ def can_be_traced(name: str, problem: Problem, settings: Settings, setting: str)
   Settings that decide shapes or the program it does not. `settings` are all, with a number or a bool for this one.
   """
   traced = jax.ShapeDtypeStruct((), bool if isinstance(flat(settings)[setting], bool) else float)
-  try:
-    jax.eval_shape(lambda value: _built(name, problem, settings, {setting: value}), traced)
-  except REFUSALS:
-    return refusal_of(name, problem, settings) is not None  # Whatever it is: no fault of this one.
-  return True
+  # A refusal without any traced value is no fault of this one.
+  return _refusal(name, problem, settings, {setting: traced}) is None or refusal_of(name, problem, settings) is not None
 
 
 def suggestion(name: str, known: Iterable[str], section: str) -> str:
@@ -148,7 +139,7 @@ def _nearest_setting(setting: str, known: Iterable[str]) -> str | None:
 
 
 class _Known(NamedTuple):
-  """What a signature says of a setting."""
+  """A setting as a signature has it."""
 
   annotation: Any
   default: Any
@@ -156,22 +147,22 @@ class _Known(NamedTuple):
 
 def _known(name: str) -> dict[str, _Known]:
   """All settings of an algorithm by dotted name; those of every choice, the factory's own choice first."""
-  known = {setting: _Known(*of) for setting, of in _settable(ALGORITHMS[name]).items()}
+  known = _settable(ALGORITHMS[name])
   for section, part in _parts(ALGORITHMS[name]).items():
     choices = CHOICES.get(section, {})
     if choices:
       known[f"{section}.name"] = _Known(str, next(n for n, factory in choices.items() if factory is part.factory))
     for factory in (part.factory, *choices.values()):
       for setting, (annotation, default) in _settable(factory).items():
-        own = part.settings.get(setting, default) if factory is part.factory else default
+        own = part.settings[setting] if factory is part.factory else default
         known.setdefault(f"{section}.{setting}", _Known(annotation, own))
   return known
 
 
-def _settable(factory: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-  """Annotation and default of the keyword arguments that a configuration can hold as they are."""
+def _settable(factory: Callable[..., Any]) -> dict[str, _Known]:
+  """The keyword arguments that a configuration can hold as they are."""
   return {
-    parameter.name: (parameter.annotation, parameter.default)
+    parameter.name: _Known(parameter.annotation, parameter.default)
     for parameter in inspect.signature(factory).parameters.values()
     if parameter.kind is parameter.KEYWORD_ONLY and all(kind in _KINDS for kind in _alternatives(parameter.annotation))
   }
@@ -198,8 +189,15 @@ def _make_part(section: str, default: Part, values: Settings, known: Mapping[str
   return factory(**{**base, **{setting: _plain(value) for setting, value in own.items()}})
 
 
-def _built(name: str, problem: Problem, settings: Settings, overrides: Mapping[str, Array]) -> None:
-  make_algorithm(name, problem, settings, overrides)
+def _refusal(name: str, problem: Problem, settings: Settings, traced: Mapping[str, Any]) -> str | None:
+  def build(overrides: Mapping[str, Array]) -> None:
+    make_algorithm(name, problem, settings, overrides)
+
+  try:
+    jax.eval_shape(build, traced)  # It asks JAX for no device: nothing may, before a run's processes are connected.
+  except (ArithmeticError, TypeError, ValueError) as error:
+    return str(error)
+  return None
 
 
 def _plain(value: Any) -> Any:

@@ -15,12 +15,7 @@ from collections.abc import Sequence
 
 from macaw_jax.actor_critics import MakeActorCritic, iql
 from macaw_jax.actor_critics.actor_critic import beside
-from macaw_jax.algorithms.contextual import (
-  MakeContextOptimizers,
-  MakeEncoder,
-  context_optimizers,
-  contextual_agent,
-)
+from macaw_jax.algorithms.contextual import MakeContextOptimizers, MakeEncoder, context_optimizers, contextual_agent
 from macaw_jax.algorithms.focal import metric_encoder
 from macaw_jax.hyperparameters import check_not_negative, check_sizes
 from macaw_jax.learners.context import Net, split_update_key
@@ -40,19 +35,12 @@ def unicorn(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
 ) -> Algorithm:
-  """UNICORN.
+  """UNICORN; arguments as of `contextual_agent`, and two of its own.
 
-  Args:
-    problem: Sizes and discount of the data.
-    encoder: Reads the latent. With `metric_encoder(metric_weight=0.0)` it is learned from prediction alone, the paper's
-      UNICORN-SS-0; without next_observation only the reward is predicted.
-    reconstruction_weight: Of the prediction of outcomes, beside the metric loss.
-    decoder_hidden_sizes: Of the network that predicts them.
-    actor_critic: Learns to act by the latent.
-    optimizer: Optimisers of all parts.
-
-  Raises:
-    ValueError: for a setting outside its range.
+  `reconstruction_weight` is that of the prediction of outcomes, beside the metric loss; `decoder_hidden_sizes` are
+  those of the network that predicts them. With `metric_encoder(metric_weight=0.0)` the latent is learned from
+  prediction alone, the paper's UNICORN-SS-0; without next_observation only the reward is predicted. Raises ValueError
+  for a setting outside its range.
   """
   check_not_negative(reconstruction_weight=reconstruction_weight)
   check_sizes(decoder_hidden_sizes=decoder_hidden_sizes)

@@ -22,6 +22,10 @@ NOT_COMPARED = ("seed", "output_directory", "population", "devices", "variants")
 ALGORITHM, VARIANT = "algorithm.name", "variant"
 ENVIRONMENT_STEPS = "environment_steps"  # a metric
 DIGITS = {"score": 1, "return": 2}
+SCALES = {
+  "score": "Normalised scores (0 random policy, 100 the task's expert)",
+  "return": "Undiscounted returns",
+}
 
 
 class Group(NamedTuple):
@@ -207,15 +211,11 @@ def _environment_steps(group: Group) -> int:
 
 
 def _legend(quantity: str) -> str:
-  scale = {
-    "score": "Normalised scores (0 random policy, 100 the task's expert)",
-    "return": "Undiscounted returns",
-  }[quantity]
   failed = " Failed: no better than the random policy at the last stage." if quantity == "score" else ""
   return (
-    f"{scale} before adaptation and at each stage of it, mean over seeds and test tasks [95 % interval]; IQM: "
-    "interquartile mean at the last stage. Intervals are from a bootstrap of the seeds within each task; one seed has "
-    f"none.{failed}"
+    f"{SCALES[quantity]} before adaptation and at each stage of it, mean over seeds and test tasks [95 % interval]; "
+    "IQM: interquartile mean at the last stage. Intervals are from a bootstrap of the seeds within each task; one seed "
+    f"has none.{failed}"
   )
 
 
@@ -224,7 +224,7 @@ def _test_tasks(run: FinishedRun, protocol: str) -> list[int]:
 
 
 def _settings(run: FinishedRun) -> dict[str, Any]:
-  """What makes a run the same as others but for the seed, by dotted names."""
+  """The settings that runs of one group share, by dotted names."""
   compared = {name: value for name, value in run.config.items() if name not in NOT_COMPARED}
   settings = flatten(compared) | {ALGORITHM: run.algorithm, VARIANT: run.variant or None}
   # A field that says nothing is as one that is not there.

@@ -27,17 +27,15 @@ def with_constant_rewards(dataset: Dataset, reward: float, discount: float, skip
     discount: gamma of the dataset's returns.
     skip: the dataset's; n is exact with 1, and else at most skip - 1 too small, the rows after the last being unknown.
   """
-  num_tasks, num_rows = dataset.reward.shape
-  last_row = np.empty((num_tasks, num_rows), int)
-  for task, last in enumerate(np.asarray(dataset.last)):
-    ends = np.where(last == 1.0, np.arange(num_rows), num_rows - 1)
-    last_row[task] = np.minimum.accumulate(ends[::-1])[::-1]
-  steps_left = skip * (last_row - np.arange(num_rows)) + 1
+  rows = np.arange(dataset.reward.shape[1])
+  ends = np.where(np.asarray(dataset.last) == 1.0, rows, rows[-1])  # [T, N]
+  last_row = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
+  steps_left = skip * (last_row - rows) + 1
   if discount == 1.0:
     sums = steps_left.astype(np.float64)
   else:
     sums = (1.0 - np.float64(discount) ** steps_left) / (1.0 - discount)
-  is_real = np.arange(num_rows) < np.asarray(dataset.size)[:, None]
+  is_real = rows < np.asarray(dataset.size)[:, None]
   return dataset._replace(
     reward=np.where(is_real, reward, 0.0).astype(np.float32),
     mc_return=np.where(is_real, reward * sums, 0.0).astype(np.float32),

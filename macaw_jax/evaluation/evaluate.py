@@ -1,6 +1,6 @@
-"""An agent evaluated on splits of tasks by a protocol: what a run, or a script, calls now and then."""
+"""An agent evaluated on splits of tasks by a protocol, as a run or a script calls it now and then."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import State, Task, TaskFamily
 from macaw_jax.envs.rollout import Engine
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol, on_policy_stages
-from macaw_jax.evaluation.online import NUM_EPISODES, make_online_protocol, online_stages
+from macaw_jax.evaluation.online import NUM_EPISODES, OnlineProtocol, make_online_protocol, online_stages
 from macaw_jax.evaluation.protocols import PROTOCOLS, make_offline_protocol, offline_stages
 from macaw_jax.evaluation.rows import Evaluation, Row, Stages, make_rows
 from macaw_jax.types import Algorithm, Key, Params
@@ -31,10 +31,10 @@ class Split(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-  """What an evaluation of one agent gives."""
+  """The rows of an evaluation of one agent, and an episode to show."""
 
   rows: list[Row]
-  episode: tuple[State, Task] | None = None  # an adapted episode on the first task, where there is one to show
+  episode: tuple[State, Task] | None = None  # an adapted one on the first task, where there is one
 
 
 Evaluate = Callable[[Params, Statistics, Key], Evaluated]
@@ -61,7 +61,7 @@ def offline(
     support: whose episodes the data are, a name in `PROTOCOLS`.
     support_size: transitions that an adaptation sees.
     episodes: of each task, before adaptation and after.
-    order: how the rows of a support are drawn.
+    order: how the rows of a support are drawn, a name in `SUPPORT_ORDERS`.
     engine: that steps MuJoCo bodies.
   """
   protocol = make_offline_protocol(
@@ -103,10 +103,10 @@ def online(
     algorithm: adapts and acts.
     family: where episodes are run.
     splits: of tasks; what is recorded of them is not read.
-    discount: of the returns in supports.
-    repetitions: of it all in each task.
+    discount: gamma of the supports' Monte-Carlo returns.
+    repetitions: independent ones of the whole protocol in each task.
     num_episodes: K, episodes of experience before the last score.
-    exploration_episodes: episodes that the prior acts.
+    exploration_episodes: episodes that the prior acts in; PEARL's k_exp.
     engine: that steps MuJoCo bodies.
   """
   protocol = make_online_protocol(
@@ -119,12 +119,7 @@ def online(
     engine=engine,
   )
 
-  def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
-    evaluations = [protocol(params, statistics, split.tasks, key) for split in splits]
-    stages = online_stages(algorithm, family.horizon, num_episodes)
-    return _evaluated(splits, evaluations, PROTOCOLS["online"], stages)
-
-  return evaluate
+  return _on_each(splits, protocol, PROTOCOLS["online"], online_stages(algorithm, family.horizon, num_episodes))
 
 
 def on_policy(
@@ -147,7 +142,7 @@ def on_policy(
     support_episodes: that each inner step sees.
     episodes: that count, before adaptation and after.
     inner_steps: of adaptation.
-    horizon: steps of an episode; the family's if not given.
+    horizon: steps of an episode that nothing ends sooner; the family's if not given.
     engine: that steps MuJoCo bodies.
   """
   protocol = make_on_policy_protocol(
@@ -160,9 +155,15 @@ def on_policy(
     engine=engine,
   )
 
+  return _on_each(splits, protocol, PROTOCOLS["on_policy"], on_policy_stages(support_episodes, inner_steps))
+
+
+def _on_each(splits: Sequence[Split], protocol: OnlineProtocol, name: str, stages: Stages) -> Evaluate:
+  """A protocol whose support is the agent's own, on each split."""
+
   def evaluate(params: Params, statistics: Statistics, key: Key) -> Evaluated:
     evaluations = [protocol(params, statistics, split.tasks, key) for split in splits]
-    return _evaluated(splits, evaluations, PROTOCOLS["on_policy"], on_policy_stages(support_episodes, inner_steps))
+    return _evaluated(splits, evaluations, name, stages)
 
   return evaluate
 
@@ -172,12 +173,15 @@ def _evaluated(splits: Sequence[Split], evaluations: Sequence[Evaluation], proto
   for split, evaluation in zip(splits, evaluations, strict=True):
     rows += make_rows(
       evaluation,
+      stages,
       protocol=protocol,
       split=split.name,
       indices=split.indices,
-      tasks=parameters_of(split.tasks, len(split.indices)),
+      tasks=[
+        {name: np.asarray(values)[index].tolist() for name, values in split.tasks.items()}
+        for index in range(len(split.indices))
+      ],
       references=split.references,
-      **stages._asdict(),
     )
   states = evaluations[0].states
   first = partial(jax.tree.map, lambda leaf: leaf[0])
@@ -195,8 +199,3 @@ def recorded_split(
   entries = [manifest.tasks[index].reference_returns for index in indices]
   references = tuple((entry["random"], entry["expert"]) for entry in entries)
   return Split(name, tuple(indices), tasks_of(manifest, family, indices), references, data)
-
-
-def parameters_of(tasks: Task, num_tasks: int) -> list[Mapping[str, Any]]:
-  """The parameters of each task as plain numbers, by name."""
-  return [{name: np.asarray(values)[index].tolist() for name, values in tasks.items()} for index in range(num_tasks)]

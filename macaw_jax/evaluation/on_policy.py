@@ -5,7 +5,8 @@ adapts to what it has seen, and acts again. Stage k is the agent after k adaptat
 episodes of the agent before it. Policies are stochastic throughout.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,19 +20,12 @@ from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.evaluation.rows import Evaluation, Stages
 from macaw_jax.types import Algorithm, Array, Key, Params
 
+OnPolicyProtocol = Callable[[Params, Statistics, Task, Key], Evaluation]
+"""`(params, statistics, tasks, key) -> returns [T, E, K + 1]` after k = 0, ..., K adaptation steps.
 
-class OnPolicyProtocol(Protocol):
-  """Evaluates parameters on tasks of a family."""
-
-  def __call__(self, params: Params, statistics: Statistics, tasks: Task, key: Key) -> Evaluation:
-    """Returns `[T, E, K + 1]` after k = 0, 1, ..., K adaptation steps.
-
-    Args:
-      params: of the algorithm.
-      statistics: not read, since on-policy agents see observations and rewards as they are.
-      tasks: of the family, leaves `[T, ...]`.
-      key: decides starts, actions and adaptation.
-    """
+The statistics are not read, since on-policy agents see observations and rewards as they are. The key decides starts,
+actions and adaptation.
+"""
 
 
 def on_policy_stages(support_episodes: int, adaptation_steps: int = 1) -> Stages:
@@ -56,17 +50,8 @@ def make_on_policy_protocol(
 ) -> OnPolicyProtocol:
   """The protocol `on_policy`, compiled once for each number of tasks.
 
-  Args:
-    algorithm: adapts and acts.
-    family: where episodes are run.
-    support_episodes: that each adaptation step sees.
-    num_episodes: E, fresh ones after the last step; and the first so many of each support.
-    adaptation_steps: K.
-    horizon: steps of an episode that nothing ends sooner; the family's if not given.
-    engine: that steps MuJoCo bodies, as in `make_sampled_rollout`.
-
-  Raises:
-    ValueError: fewer support episodes than count.
+  Arguments as of `evaluate.on_policy`; `num_episodes` is E, fresh ones after the last of K `adaptation_steps`, and the
+  first so many of each support. Raises ValueError for fewer support episodes than that.
   """
   if num_episodes > support_episodes:
     raise ValueError(f"num_episodes={num_episodes}: expected at most support_episodes={support_episodes}")
@@ -90,7 +75,6 @@ def make_on_policy_protocol(
   compiled = jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
 
   def evaluate(params: Params, statistics: Statistics, tasks: Task, key: Key) -> Evaluation:
-    del statistics
     num_tasks = len(jax.tree.leaves(tasks)[0])
     returns, states = compiled(params, tasks, jax.random.split(key, num_tasks))
     return Evaluation(np.asarray(returns, np.float64), jax.tree.map(np.asarray, states))

@@ -10,8 +10,8 @@ Offline meta-training has seen supports of behaviour policies only, and never it
 `offline` is the shift of contexts that it brings.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -31,21 +31,13 @@ from macaw_jax.types import Algorithm, Array, Key, Params, Trajectory, Transitio
 NUM_EPISODES = 5  # of experience before the last score
 
 
-class OnlineProtocol(Protocol):
-  """Evaluates parameters on tasks of a family, from the agent's own episodes."""
+OnlineProtocol = Callable[[Params, Statistics, Task, Key], Evaluation]
+"""`(params, statistics, tasks, key) -> returns [T, E, K + 1]` after k = 0, ..., K episodes of experience.
 
-  def __call__(self, params: Params, statistics: Statistics, tasks: Task, key: Key) -> Evaluation:
-    """Returns `[T, E, K + 1]` of the episodes after k = 0, 1, ..., K episodes of experience.
-
-    Every episode has a start of its own: unlike those of the offline protocols, stages do not share theirs, and their
-    differences have the spread of the starts in them.
-
-    Args:
-      params: of the algorithm.
-      statistics: of the run; supports are scaled by them as loaded data are.
-      tasks: of the family, leaves `[T, ...]`.
-      key: decides starts, draws of the prior and of adaptation, and actions unless they are modes.
-    """
+Supports are scaled by the statistics as loaded data are. The key decides starts, draws of the prior and of adaptation,
+and actions unless they are modes. Every episode has a start of its own: unlike those of the offline protocols, stages
+do not share theirs, and their differences have the spread of the starts in them.
+"""
 
 
 def num_rows(horizon: int, num_episodes: int, support_parts: int) -> int:
@@ -81,15 +73,8 @@ def make_online_protocol(
   again, and their `mask` is zero: they are no evidence. The newest rows that the algorithm's `support_parts` cannot
   share equally are left out.
 
-  Args:
-    algorithm: adapts and acts on scaled data.
-    family: where episodes are run.
-    discount: gamma of the supports' Monte-Carlo returns.
-    num_repetitions: E, independent repetitions of the whole protocol in each task.
-    num_episodes: K, episodes of experience before the last score.
-    exploration_episodes: episodes that the prior acts in; PEARL's k_exp.
-    deterministic: whether the policy acts by its mode.
-    engine: that steps MuJoCo bodies, as in `make_rollout`.
+  Arguments as of `evaluate.online`; `num_repetitions` is E, `num_episodes` K, and `deterministic` says whether the
+  policy acts by its mode.
 
   Raises:
     ValueError: the prior acts in no episode, or the agent in none after adaptation; an episode is too short for the

@@ -20,7 +20,6 @@ batch as much as on the start, and one batch says little.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import chex
 import jax
@@ -47,23 +46,13 @@ PROTOCOLS = {
 RECORDED = ("own", "other_policies")  # episodes that are read from data
 
 
-class OfflineProtocol(Protocol):
-  """Evaluates parameters on the tasks of one dataset."""
+OfflineProtocol = Callable[[Params, Statistics, Dataset, Task, Key], Evaluation]
+"""`(params, statistics, dataset, tasks, key) -> returns [T, E, 2]` before and after adaptation.
 
-  def __call__(self, params: Params, statistics: Statistics, dataset: Dataset, tasks: Task, key: Key) -> Evaluation:
-    """Returns `[T, E, 2]` before and after adaptation.
-
-    Args:
-      params: of the algorithm.
-      statistics: of the run; they scale what the agent sees in episodes.
-      dataset: the tasks' data, scaled by the statistics.
-      tasks: the family's tasks with the same leading axis `[T]`.
-      key: decides supports and starts. Episode e of a task starts in the same state at both stages.
-
-    Raises:
-      ValueError: a task has fewer transitions than a support.
-    """
-
+The statistics scale what the agent sees in episodes, and have scaled the dataset; the tasks, leaves `[T, ...]`, are the
+dataset's. The key decides supports and starts; episode e of a task starts in the same state at both stages. Raises
+ValueError if a task has fewer transitions than a support.
+"""
 
 # How the rows of a support are drawn; TD(lambda) needs consecutive ones.
 SUPPORT_ORDERS = {"uniform": random_subset, "contiguous": random_slice}
@@ -110,13 +99,8 @@ def make_offline_protocol(
 ) -> OfflineProtocol:
   """An offline protocol, by the data that it is given; all is compiled once for each number of tasks.
 
-  Args:
-    algorithm: adapts and acts on scaled data.
-    family: where episodes are run.
-    support_size: transitions of each task that an adaptation sees.
-    num_episodes: E, deterministic episodes of each task, before adaptation and after, each after one of its own.
-    order: how the rows of a support are drawn, a name in `SUPPORT_ORDERS`.
-    engine: that steps MuJoCo bodies, as in `make_rollout`.
+  Arguments as of `evaluate.offline`. `num_episodes` is E, the deterministic episodes of each task before adaptation and
+  after, each after an adaptation of its own.
   """
   adapt = make_adapt(algorithm, support_size, num_episodes, order)
   rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act), engine)

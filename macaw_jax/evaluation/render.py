@@ -21,7 +21,7 @@ MOST_FRAMES = 100
 POINT_STEP_SECONDS = 0.1  # How long a picture of a point stands: its steps have no duration of their own.
 
 
-class RenderingUnavailable(RuntimeError):  # noqa: N818 -- a state of the machine that a caller reports and lives with.
+class RenderingUnavailable(RuntimeError):  # noqa: N818 -- a state of the machine that a caller reports and goes on.
   """No picture can be made here; the message says why."""
 
 
@@ -53,7 +53,7 @@ def render_gif(
     stride = max(1, family.horizon // MOST_FRAMES)
   if isinstance(family.dynamics, MujocoDynamics):
     frames = _mujoco_frames(family.dynamics, np.asarray(states.qpos)[::stride], width, height)
-    step_seconds = _control_seconds(family.dynamics)
+    step_seconds = mujoco.MjModel.from_xml_path(family.dynamics.xml_path).opt.timestep * family.dynamics.frame_skip
   elif isinstance(states, CartPole):
     frames = _cartpole_frames(np.asarray(states.position)[::stride], np.asarray(states.angle)[::stride], width, height)
     step_seconds = STEP_SECONDS
@@ -66,11 +66,6 @@ def render_gif(
   _write_gif(frames, Path(path), seconds=stride * step_seconds)
 
 
-def _control_seconds(dynamics: MujocoDynamics) -> float:
-  timestep: float = mujoco.MjModel.from_xml_path(dynamics.xml_path).opt.timestep
-  return timestep * dynamics.frame_skip
-
-
 def _mujoco_frames(dynamics: MujocoDynamics, qpos: np.ndarray, width: int, height: int) -> np.ndarray:
   """Pictures [F, height, width, 3], drawn by a child process with the first OpenGL back end that works."""
   chosen = os.environ.get("MUJOCO_GL")
@@ -80,16 +75,7 @@ def _mujoco_frames(dynamics: MujocoDynamics, qpos: np.ndarray, width: int, heigh
     np.save(qpos_path, qpos)
     program = str(Path(__file__).with_name("mujoco_frames.py"))
     # -P: the program's folder must not hide modules of the standard library.
-    command = [
-      sys.executable,
-      "-P",
-      program,
-      dynamics.xml_path,
-      str(qpos_path),
-      str(width),
-      str(height),
-      str(frames_path),
-    ]
+    command = [sys.executable, "-P", program, dynamics.xml_path, *map(str, (qpos_path, width, height, frames_path))]
     for back_end in BACK_ENDS if chosen is None else (chosen,):
       environment = {**os.environ, "MUJOCO_GL": back_end}
       try:

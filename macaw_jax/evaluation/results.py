@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -52,7 +52,7 @@ class FinishedRun:
 
 
 def results_document(run: FinishedRun, *, step: int, seconds: float | None) -> dict[str, Any]:
-  """The content of `results.json`: all of a run but its directory, which may be moved.
+  """The content of `results.json`: all of a run but its directory, which may be moved; null where no number is finite.
 
   Args:
     run: that has finished.
@@ -84,20 +84,6 @@ def read_run(directory: Path, name: str = RESULTS) -> FinishedRun:
     return _read_run(directory, values)
   except ResultError as error:
     raise ResultError(*(f"{path}: {problem}" for problem in error.problems)) from error
-
-
-def rows_to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
-  """Rows as JSON has them, null where a number is not finite."""
-  return [to_json(dataclasses.asdict(row)) for row in rows]
-
-
-def rows_from_json(values: Any) -> tuple[Row, ...]:
-  """The rows that `rows_to_json` wrote, NaN where a number was not finite.
-
-  Raises:
-    ResultError: one is no row; names the key that is wrong.
-  """
-  return _read(tuple[Row, ...], values, "rows")
 
 
 def _read_run(directory: Path, values: Mapping[str, Any]) -> FinishedRun:

@@ -18,7 +18,7 @@ class Evaluation(NamedTuple):
 
 
 class Stages(NamedTuple):
-  """A protocol's stages as its rows state them, see `Row`: `make_rows(evaluation, **stages._asdict(), ...)`."""
+  """A protocol's stages as its rows state them, see `Row`."""
 
   support: int
   support_unit: str
@@ -71,37 +71,31 @@ class Row:
 
 def make_rows(
   evaluation: Evaluation,
+  stages: Stages,
   *,
   protocol: str,
   split: str,
   indices: Sequence[int],
   tasks: Sequence[Mapping[str, Any]],
-  support: int,
-  support_unit: str,
-  stages: Sequence[int] = (0, 1),
-  stage_unit: str = "adaptations",
   references: Sequence[tuple[float, float]] | None = None,
 ) -> list[Row]:
   """One row a task.
 
   Args:
     evaluation: of the tasks, in their order.
+    stages: of the protocol.
     protocol: see `Row`.
     split: see `Row`.
     indices: `task_index` of each task.
     tasks: parameters of each task.
-    support: of the protocol's `Stages`, as are the next three.
-    support_unit: see `Row`.
-    stages: see `Row`.
-    stage_unit: see `Row`.
     references: returns of a random policy and of the expert in each task, for scores; None without.
 
   Raises:
     ValueError: the evaluation has not as many tasks or stages as are named.
   """
   num_tasks, _, num_stages = evaluation.returns.shape
-  if num_tasks != len(indices) or num_stages != len(stages):
-    raise ValueError(f"returns of shape {evaluation.returns.shape}: expected [{len(indices)}, E, {len(stages)}]")
+  if num_tasks != len(indices) or num_stages != len(stages.stages):
+    raise ValueError(f"returns of shape {evaluation.returns.shape}: expected [{len(indices)}, E, {len(stages.stages)}]")
   rows = []
   for position, (index, parameters) in enumerate(zip(indices, tasks, strict=True)):
     returns = evaluation.returns[position]  # [E, K + 1]
@@ -112,28 +106,20 @@ def make_rows(
         split=split,
         task_index=int(index),
         task=dict(parameters),
-        support=support,
-        support_unit=support_unit,
-        stages=tuple(stages),
-        stage_unit=stage_unit,
         episodes=len(returns),
         returns=tuple(means.tolist()),
         stds=tuple(returns.std(axis=0).tolist()),
         scores=None if references is None else tuple(normalised_score(means, *references[position]).tolist()),
+        **stages._asdict(),
       )
     )
   return rows
 
 
 def normalised_score(returns: ArrayLike, random_return: ArrayLike, expert_return: ArrayLike) -> np.ndarray:
-  """100 (return - random) / (expert - random): 0 for a random policy, 100 for the task's expert.
+  """100 (return - random) / (expert - random), `[...]`: 0 for a random policy, 100 for the task's expert.
 
   NaN where expert and random policy do equally well: such a task has no scale (a sparse reward that neither found).
-
-  Args:
-    returns: `[...]` undiscounted returns.
-    random_return: `[...]` or scalar, from the manifest's `reference_returns`, as `expert_return`.
-    expert_return: `[...]` or scalar.
   """
   span = np.subtract(expert_return, random_return)
   return 100.0 * np.subtract(returns, random_return) / np.where(span == 0.0, np.nan, span)

@@ -88,12 +88,6 @@ def metrics_of(rows: Sequence[Row]) -> dict[str, float]:
   return metrics
 
 
-def mean_score(rows: Sequence[Row]) -> float | None:
-  """The mean score at the last stage, over the rows that have scores; None without any, or where one is not finite."""
-  scores = [row.scores[-1] for row in rows if row.scores is not None]
-  return float(np.mean(scores)) if scores and np.isfinite(scores).all() else None
-
-
 def by_split(rows: Sequence[Row]) -> dict[str, list[Row]]:
   """The rows of each split, in their order."""
   splits = dict.fromkeys(row.split for row in rows)

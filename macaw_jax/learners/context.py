@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from macaw_jax.learners.gradient import init_parts
 from macaw_jax.types import (
   Adaptation,
   Algorithm,
@@ -115,7 +116,7 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
 
   Args:
     learner: The pieces.
-    optimizers: Of each part that a loss trains.
+    optimizers: One for each part that a loss trains.
 
   Raises:
     ValueError: losses and table, table and parts, or trained parts and optimisers do not name the same.
@@ -125,8 +126,7 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
   optimizer = optax.partition(dict(optimizers), lambda net: {part: part for part in net})
 
   def init(key: Key) -> TrainState:
-    keys = jax.random.split(key, len(learner.init))
-    net = {part: make(part_key) for (part, make), part_key in zip(learner.init.items(), keys, strict=True)}
+    net = init_parts(learner.init)(key)
     net |= {target: jax.tree.map(jnp.copy, net[part]) for target, part in learner.targets.items()}
     return TrainState(MetaParams(net, {}), optimizer.init(_trained(net)), jnp.zeros((), jnp.int32))
 
@@ -156,13 +156,10 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
   ) -> tuple[Array, dict[str, Params]]:
     return learner.act(params.net | adapted, timestep, key), adapted
 
-  def prior(params: MetaParams, key: Key) -> dict[str, Params]:
-    return learner.prior(params.net, key)
-
   def _trained(net: Net) -> Net:
     return {part: net[part] for part in optimizers}
 
-  return Algorithm(init, update, adapt, act, prior)
+  return Algorithm(init, update, adapt, act, lambda params, key: learner.prior(params.net, key))
 
 
 def _check_names(learner: ContextLearner, optimizers: Mapping[str, optax.GradientTransformation]) -> None:

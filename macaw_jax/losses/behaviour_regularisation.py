@@ -14,33 +14,20 @@ SMALLEST_RATIO = 1e-8  # beneath the logarithm, as in the released code of FOCAL
 
 
 def dual_kl(policy_score: Array, data_score: Array) -> Array:
-  """`log softplus(g(s, a)) - softplus(g(s, a_data)) + 1`, an estimate of KL(policy || data) for every row.
+  """`log softplus(g(s, a)) - softplus(g(s, a_data)) + 1`, an estimate of KL(policy || data): `[...], [...] -> [...]`.
 
   Its mean is a lower bound of the divergence for any g, and equal to it where softplus(g) is the ratio of the policy's
-  density to that of the data.
-
-  Args:
-    policy_score: g at an action of the policy, `[...]`.
-    data_score: g at the recorded action, `[...]`.
-
-  Returns:
-    The estimate `[...]`; both scores carry gradients.
+  density to that of the data. Both scores carry gradients.
   """
   chex.assert_equal_shape([policy_score, data_score])
   return jnp.log(jax.nn.softplus(policy_score) + SMALLEST_RATIO) - jax.nn.softplus(data_score) + 1.0
 
 
 def gradient_penalty(gradient: Array, *, weight: float = 5.0) -> Array:
-  """`weight mean(max(||grad_a g(s, a)|| - 1, 0)^2)`: keeps a discriminator smooth in the action.
+  """`weight mean(max(||grad_a g(s, a)|| - 1, 0)^2)`: keeps a discriminator smooth in the action: `[..., A] -> []`.
 
-  Of the gradient by the action, as Wu et al. write it; the released code of FOCAL takes the norm of g itself.
-
-  Args:
-    gradient: grad_a g between recorded actions and the policy's, `[..., A]`.
-    weight: The factor, 5 in both.
-
-  Returns:
-    The loss [].
+  The gradient is that by the action, between recorded actions and the policy's, and the weight 5 as Wu et al. write;
+  the released code of FOCAL takes the norm of g itself.
   """
   squared_norm = jnp.sum(gradient**2, axis=-1)
   # Below one nothing is penalised; so the root is never taken near zero, where it has no derivative.
@@ -48,16 +35,9 @@ def gradient_penalty(gradient: Array, *, weight: float = 5.0) -> Array:
 
 
 def multiplier_loss(multiplier: Array, divergence: Array, *, target: float) -> Array:
-  """`-multiplier (mean divergence - target)`: minimised, it grows while the divergence is too large.
+  """`-multiplier (mean divergence - target)`: minimised, the multiplier grows while the divergence is too large.
 
-  A step of plain descent at the rate eta is FOCAL's rule, multiplier + eta (mean divergence - target).
-
-  Args:
-    multiplier: [] factor on the divergence in the policy's loss; it carries the gradient.
-    divergence: [...] estimates of the divergence, under a stop-gradient.
-    target: The divergence wished for.
-
-  Returns:
-    The loss [].
+  A gradient step at the rate eta is FOCAL's rule, multiplier + eta (mean divergence - target). The multiplier `[]`
+  carries the gradient; the divergence `[...]` is under a stop-gradient.
   """
   return -multiplier * jax.lax.stop_gradient(jnp.mean(divergence) - target)

@@ -17,9 +17,8 @@ RELEASED_EPSILON = 1e-3  # in FOCAL's released code
 def kl_to_standard_normal(mean: Array, variance: Array) -> Array:
   """KL(N(mean, variance) || N(0, I)) = 1/2 sum_l (variance + mean^2 - 1 - log variance), in nats.
 
-  Two `[..., L]` to `[...]`.
-
-  The regulariser of PEARL's belief (Rakelly et al. 2019, arXiv:1903.08254) and of CORRO's generator.
+  Two `[..., L]` to `[...]`. The regulariser of PEARL's belief (Rakelly et al. 2019, arXiv:1903.08254) and of CORRO's
+  generator.
   """
   chex.assert_equal_shape([mean, variance])
   return 0.5 * jnp.sum(variance + jnp.square(mean) - 1.0 - jnp.log(variance), axis=-1)
@@ -51,12 +50,12 @@ def pairwise_metric(
     latents: z, [N, L].
     labels: [N], equal for embeddings of one task.
     repulsion: beta, weight of the pairs of different tasks.
-    epsilon: bound of the potential, 1 / epsilon where embeddings of different tasks agree.
-    weight: factor of the whole loss.
-    released: whether the form is that of the released code.
+    epsilon: Bounds the potential, 1 / epsilon where embeddings of different tasks agree; ValueError unless positive.
+    weight: Factor of the whole loss.
+    released: Whether the form is that of the released code.
 
   Returns:
-    The loss []; its gradient is finite everywhere. Raises ValueError for an `epsilon` that is not positive.
+    The loss `[]`; its gradient is finite everywhere.
   """
   require(epsilon > 0.0, f"epsilon={epsilon} must be positive")
   chex.assert_rank([latents, labels], [2, 1])
@@ -78,7 +77,7 @@ def pairwise_metric(
 
 
 def info_nce(query: Array, positive: Array, negatives: Array, *, temperature: float) -> Array:
-  """InfoNCE: mean of -log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_m e^(q.k-_m / t)) ), in nats.
+  """InfoNCE: mean of -log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_m e^(q.k-_m / t)) ), in nats: `[]`.
 
   log(K + 1) minus it is a lower bound of the mutual information of query and positive (van den Oord et al. 2018,
   arXiv:1807.03748; CORRO, Yuan and Lu 2022, arXiv:2206.10442). It is never negative, and log(K + 1) where all
@@ -88,10 +87,7 @@ def info_nce(query: Array, positive: Array, negatives: Array, *, temperature: fl
     query: q, [..., L], of unit norm by custom.
     positive: k+, [..., L].
     negatives: k-, [..., K, L].
-    temperature: t, positive.
-
-  Returns:
-    The loss [], a mean over the leading axes. Raises ValueError for a temperature that is not positive.
+    temperature: t; ValueError unless positive.
   """
   require(temperature > 0.0, f"temperature={temperature} must be positive")
   chex.assert_equal_shape([query, positive])
@@ -116,6 +112,8 @@ def gaussian_negative_log_likelihood(mean: Array, log_variance: Array, latents: 
 def club_upper_bound(mean: Array, log_variance: Array, latents: Array) -> Array:
   """CLUB: mean_i log q(z_i|x_i) - mean_ij log q(z_j|x_i) over all N^2 pairs, i = j included, for a Gaussian q.
 
+  Three `[N, L]`, mean and log variance of q(.|x_i) and z_i, to `[]`; negative where q predicts worse than chance.
+
   Where q is the true conditional, its expectation is (N - 1) / N of an upper bound of the mutual information I(z; x),
   in nats; for any other q it is an estimate (Cheng et al. 2020, "CLUB", arXiv:2006.12013; CSRO, Gao et al. 2023,
   minimises it with x = (s, a)). The normalisers of q cancel, and the mean square distance of all z_j to a point needs
@@ -124,14 +122,6 @@ def club_upper_bound(mean: Array, log_variance: Array, latents: Array) -> Array:
     mean_i 1/2 sum_l ( Var z_l + (zbar_l - mean_il)^2 - (z_il - mean_il)^2 ) / variance_il,
 
   so that memory is O(N L).
-
-  Args:
-    mean: of q(.|x_i), [N, L].
-    log_variance: of q(.|x_i), [N, L].
-    latents: z_i, [N, L].
-
-  Returns:
-    The bound []; negative where q predicts worse than chance.
   """
   chex.assert_rank(latents, 2)
   chex.assert_equal_shape([mean, log_variance, latents])

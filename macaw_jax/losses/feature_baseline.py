@@ -8,12 +8,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.hyperparameters import check_positive
 from macaw_jax.losses.returns import masked_mean
 from macaw_jax.types import Array
 
-OBSERVATION_BOUND = 10.0  # Of the quadratic features.
-TIME_UNIT = 100.0  # Steps; of the quadratic features, whatever the horizon.
-RESOLUTION = 10.0  # Smallest penalty on a column, in rounding errors of its norm.
+OBSERVATION_BOUND = 10.0  # in the quadratic features
+TIME_UNIT = 100.0  # steps, in the quadratic features, whatever the horizon
+RESOLUTION = 10.0  # smallest penalty on a column, in rounding errors of its norm
 
 
 def cubic_features(observation: Array) -> Array:
@@ -52,14 +53,12 @@ def fit_baseline(
     target: y, `[...]`, returns to go by custom.
     mask: `[...]`; entries that are not valid are not read.
     ridge: Positive.
-    whiten: Whether y is standardised by its mean and standard deviation before the fit, which is undone after it. May
-      be traced.
+    whiten: Whether y is standardised by its mean and standard deviation before the fit, which is undone after it.
 
   Returns:
     V, `[...]`, zero where masked, under a stop-gradient. Raises ValueError unless `ridge` is positive.
   """
-  if not ridge > 0.0:
-    raise ValueError(f"ridge={ridge} must be positive")
+  check_positive(ridge=ridge)
   chex.assert_equal_shape([target, mask])
   chex.assert_shape(features, (*target.shape, None))
   features, target, mask = jax.lax.stop_gradient((features, target, mask))

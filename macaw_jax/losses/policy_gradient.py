@@ -2,8 +2,8 @@
 
 Everything is per step, `[..., H]`, with time as the last axis. The sum over time of one episode is its surrogate, to
 be maximised; `mask` is 1.0 on every step up to and including the one that ends the episode, and a function that takes
-it reads nothing where it is zero. Write l_t = log pi(a_t|s_t), G_t for the return to go, and f(x) = exp(x - sg x),
-whose value is 1 and whose first derivative is that of x; sg holds its argument fixed.
+it reads nothing where it is zero, and is zero there. Write l_t = log pi(a_t|s_t), G_t for the return to go, and f(x) =
+exp(x - sg x), whose value is 1 and whose first derivative is that of x; sg holds its argument fixed.
 
 The surrogates of the inner step have the same first derivative in expectation, sum_t A_t grad l_t. They differ in the
 second one, which a meta-gradient through a policy-gradient step reads:
@@ -17,7 +17,8 @@ The last three are the second derivative of one objective, J(theta + alpha E gra
 depend on no parameter. `sampling_credit` is the part of the other, E J(theta + alpha grad), that
 `log_prob_surrogate` leaves out; with any other surrogate it would count the choice of these data twice.
 
-Advantages, rewards, baselines, returns and stored log-probabilities are data, under a stop-gradient.
+`log_prob`, l_t, carries the gradient. Advantages, rewards, baselines, returns and stored log-probabilities are data,
+under a stop-gradient.
 """
 
 import chex
@@ -29,31 +30,13 @@ from macaw_jax.types import Array
 
 
 def log_prob_surrogate(log_prob: Array, advantage: Array, mask: Array) -> Array:
-  """l_t A_t (Williams 1992): the inner objective of MAML as first published (Finn et al. 2017, arXiv:1703.03400).
-
-  Args:
-    log_prob: l_t, `[..., H]`; it carries the gradient.
-    advantage: A_t, `[..., H]`.
-    mask: `[..., H]`.
-
-  Returns:
-    `[..., H]`, zero where masked.
-  """
+  """l_t A_t (Williams 1992): the inner objective of MAML as first published (Finn et al. 2017, arXiv:1703.03400)."""
   chex.assert_equal_shape([log_prob, advantage, mask])
   return _valid(log_prob, mask) * _data(advantage, mask)
 
 
 def ratio_surrogate(log_prob: Array, advantage: Array, mask: Array) -> Array:
-  """f(l_t) A_t, of value A_t: the low-variance curvature surrogate of ProMP (Rothfuss et al. 2019, arXiv:1810.06784).
-
-  Args:
-    log_prob: l_t, `[..., H]`; it carries the gradient.
-    advantage: A_t, `[..., H]`.
-    mask: `[..., H]`.
-
-  Returns:
-    `[..., H]`, zero where masked.
-  """
+  """f(l_t) A_t, of value A_t: ProMP's low-variance curvature surrogate (Rothfuss et al. 2019, arXiv:1810.06784)."""
   chex.assert_equal_shape([log_prob, advantage, mask])
   return _magic_box(_valid(log_prob, mask)) * _data(advantage, mask)
 
@@ -62,15 +45,7 @@ def dice_surrogate(log_prob: Array, reward: Array, mask: Array, baseline: Array 
   """f(l_0 + ... + l_t) r_t + (1 - f(l_t)) b_t, of value r_t (Foerster et al. 2018, arXiv:1802.05098).
 
   All its derivatives are unbiased for those of the expected sum of r_t, with any baseline that does not depend on a_t.
-
-  Args:
-    log_prob: l_t, `[..., H]`; it carries the gradient.
-    reward: r_t, `[..., H]`, discounted to the start of the episode where the objective is.
-    mask: `[..., H]`.
-    baseline: b_t, `[..., H]`, an estimate of sum_{j >= t} r_j; without it, zero.
-
-  Returns:
-    `[..., H]`, zero where masked.
+  Rewards are discounted to the start of the episode where the objective is; the baseline estimates sum_{j >= t} r_j.
   """
   chex.assert_equal_shape([log_prob, reward, mask])
   log_prob = _valid(log_prob, mask)
@@ -84,17 +59,9 @@ def dice_surrogate(log_prob: Array, reward: Array, mask: Array, baseline: Array 
 def loaded_dice_surrogate(log_prob: Array, advantage: Array, mask: Array, lambda_: float | Array) -> Array:
   """A_t (f(w_t) - f(v_t)) with w_t = v_t + l_t, v_t = lambda w_{t-1}, v_0 = 0; of value zero.
 
-  Loaded DiCE (Farquhar et al. 2019, arXiv:1909.10549). Derivatives at lambda = 0 are those of `ratio_surrogate`; at
-  lambda = 1 with the return to go as advantage, per episode those of `dice_surrogate`.
-
-  Args:
-    log_prob: l_t, `[..., H]`; it carries the gradient.
-    advantage: A_t, `[..., H]`.
-    mask: `[..., H]`.
-    lambda_: In [0, 1]; how much of the past credits a step, by its power.
-
-  Returns:
-    `[..., H]`, zero where masked.
+  Loaded DiCE (Farquhar et al. 2019, arXiv:1909.10549). The powers of lambda, in [0, 1], say how much of the past
+  credits a step. Derivatives at lambda = 0 are those of `ratio_surrogate`; at lambda = 1 with the return to go as
+  advantage, per episode those of `dice_surrogate`.
   """
   chex.assert_equal_shape([log_prob, advantage, mask])
   log_prob = _valid(log_prob, mask)
@@ -104,7 +71,7 @@ def loaded_dice_surrogate(log_prob: Array, advantage: Array, mask: Array, lambda
 
 
 def ratio_objective(log_prob: Array, old_log_prob: Array, advantage: Array) -> Array:
-  """rho_t A_t with rho_t = exp(l_t - l_old_t), l_old as stored when sampling: three `[...]` to `[...]`.
+  """rho_t A_t with rho_t = exp(l_t - l_old_t), l_old as stored when sampling.
 
   Where both agree, its gradient is the policy gradient.
   """
@@ -115,16 +82,8 @@ def ratio_objective(log_prob: Array, old_log_prob: Array, advantage: Array) -> A
 def clipped_ratio_objective(log_prob: Array, old_log_prob: Array, advantage: Array, clip: float | Array) -> Array:
   """min(rho_t A_t, clip(rho_t, 1 - eps, 1 + eps) A_t), PPO's (Schulman et al. 2017, arXiv:1707.06347, equation 7).
 
-  No gradient comes from a ratio that is already beyond the clip on the side to which its advantage would move it.
-
-  Args:
-    log_prob: l_t, `[...]`; it carries the gradient.
-    old_log_prob: l_t as stored when sampling, `[...]`. Recomputed, the ratio would be 1 and the clip never act.
-    advantage: A_t, `[...]`.
-    clip: eps, positive.
-
-  Returns:
-    `[...]`.
+  No gradient comes from a ratio that is already beyond the clip on the side to which its advantage would move it. The
+  old log-probability is the stored one: recomputed, the ratio would be 1 and the clip never act.
   """
   chex.assert_equal_shape([log_prob, old_log_prob, advantage])
   ratio = jnp.exp(log_prob - jax.lax.stop_gradient(old_log_prob))
@@ -133,7 +92,7 @@ def clipped_ratio_objective(log_prob: Array, old_log_prob: Array, advantage: Arr
 
 
 def sampling_credit(log_prob: Array, mask: Array, post_return: Array) -> Array:
-  """The loss that credits the choice of the inner data with what adaptation makes of them (E-MAML).
+  """The loss that credits the choice of the inner data with what adaptation makes of them (E-MAML): `[]`.
 
   - mean_i (R_i - mean_j R_j) mean_k sum_t l_ikt
 
@@ -143,12 +102,9 @@ def sampling_credit(log_prob: Array, mask: Array, post_return: Array) -> Array:
   because episodes are averaged and a task's own return is in the mean that it is compared with.
 
   Args:
-    log_prob: l of the data that adaptation reads, under the parameters before it, `[T, E, H]`; it carries the gradient.
+    log_prob: l of the data that adaptation reads, under the parameters before it, `[T, E, H]`.
     mask: `[T, E, H]`.
     post_return: R, mean return of each task after adaptation, `[T]`.
-
-  Returns:
-    The loss [].
   """
   chex.assert_rank([log_prob, post_return], [3, 1])
   chex.assert_equal_shape([log_prob, mask])

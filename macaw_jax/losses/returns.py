@@ -11,21 +11,15 @@ import jax.numpy as jnp
 
 from macaw_jax.types import Array, Trajectory
 
-# Of advantages, in units of the numbers that they are differences of: smaller ones are rounding errors, which would
-# teach if they were made as large as others.
+# In units of the numbers that advantages are differences of: smaller ones are rounding errors, which would teach if
+# they were made as large as others.
 SMALLEST_DEVIATION = 1e-6
 
 
 def decayed_sum(values: Array, decay: float | Array, *, reverse: bool = False) -> Array:
-  """s_t = x_t + decay s_{t-1} along time; with `reverse`, s_t = x_t + decay s_{t+1}. Beyond the ends s is zero.
+  """s_t = x_t + decay s_{t-1} along time; with `reverse`, s_t = x_t + decay s_{t+1}: `[..., H] -> [..., H]`.
 
-  Args:
-    values: x, `[..., H]`.
-    decay: One number; 1 gives the cumulative sum.
-    reverse: Whether time runs backwards.
-
-  Returns:
-    s, `[..., H]`.
+  Beyond the ends s is zero.
   """
 
   def accumulate(previous: Array, value: Array) -> tuple[Array, Array]:
@@ -57,18 +51,8 @@ def generalised_advantage(
 ) -> Array:
   """A_t = sum_{j >= t} (discount lambda)^(j - t) (r_j + discount V_{j+1} - V_j) (Schulman et al. 2016, equation 16).
 
-  The value after an episode's last step is zero, however the episode ended: nothing is bootstrapped, and lambda = 1
-  gives the return to go minus the value.
-
-  Args:
-    reward: r_t, `[..., H]`.
-    value: V(s_t), `[..., H]`.
-    mask: `[..., H]`.
-    discount: gamma.
-    lambda_: 0 gives the one-step errors.
-
-  Returns:
-    A, `[..., H]`, zero where masked.
+  Three `[..., H]` to `[..., H]`, zero where masked. The value after an episode's last step is zero, however the episode
+  ended: nothing is bootstrapped. Lambda = 0 gives the one-step errors, lambda = 1 the return to go minus the value.
   """
   chex.assert_equal_shape([reward, value, mask])
   value = jnp.where(mask > 0, value, 0.0)
@@ -89,17 +73,10 @@ def masked_mean(values: Array, mask: Array | None) -> Array:
 
 
 def normalise_advantage(advantage: Array, mask: Array, scale: float | Array = 1.0) -> Array:
-  """(A - mean) / std over the valid entries of all axes, which belong to one task.
+  """(A - mean) / std over the valid entries of all axes, which belong to one task: `[...], [...] -> [...]`.
 
-  Where the standard deviation is below 1e-6 max(1, scale) all entries are zero: equal returns prefer no action.
-
-  Args:
-    advantage: A, `[...]`.
-    mask: `[...]`.
-    scale: The size of the returns and values whose differences A are, `[]`.
-
-  Returns:
-    `[...]`, of mean 0 and standard deviation 1 over the valid entries, zero where masked. The gradient is finite.
+  Zero where masked. `scale` is the size of the returns and values whose differences A are. Where the standard deviation
+  is below 1e-6 max(1, scale) all entries are zero: equal returns prefer no action. The gradient is finite.
   """
   centred = jnp.where(mask > 0, advantage - masked_mean(advantage, mask), 0.0)
   # The mean of equal numbers is rounded; what is left of them is equal again, and small enough to vanish now.

@@ -1,9 +1,15 @@
 """Soft actor-critic: maximum-entropy values, policy and temperature, as functions of arrays.
 
 Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905), called H below. The leading
-axes `...` are whatever the caller has, one batch `[B]` or one batch a task `[T, B]`; a temperature broadcasts against
-them, so that each task can have its own (`[T, 1]`). Which argument carries a gradient is written in each function:
-all the others are under a stop-gradient there, and the caller need not stop any.
+axes `...` are whatever the caller has, one batch `[B]` or one batch a task `[T, B]`. In every function:
+
+  mean, log_std  [..., A] of the policy's Gaussian before the squashing by tanh
+  values         [2, ...] both critics
+  log_prob       [...]    log pi(a|s)
+  temperature    alpha, broadcast against the rows, so that each task can have its own (`[T, 1]`)
+
+Which argument carries a gradient is written in each function: all the others are under a stop-gradient there, and the
+caller need not stop any.
 """
 
 import chex
@@ -25,13 +31,8 @@ the cut moves an action by no more than a two-thousandth of its range.
 def squash(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
   """A reparameterised action in (-1, 1) and its log-density: `a = tanh(u)`, `u = mean + std noise` (H, appendix C).
 
-  Args:
-    mean: [..., A] mean before the squashing.
-    log_std: [..., A] log of the standard deviation before the squashing.
-    noise: [..., A] a standard normal sample.
-
-  Returns:
-    The action [..., A] and `log pi(a)` [...]; both carry gradients to `mean` and `log_std`.
+  The noise `[..., A]` is a standard normal sample. Action `[..., A]` and `log pi(a)` `[...]` carry gradients to `mean`
+  and `log_std`.
   """
   chex.assert_equal_shape([mean, log_std, noise])
   pre_squash = mean + jnp.exp(log_std) * noise
@@ -39,18 +40,11 @@ def squash(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
 
 
 def squashed_log_prob(mean: Array, log_std: Array, pre_squash: Array) -> Array:
-  """Log-density of `a = tanh(u)` for `u ~ N(mean, std^2)`, summed over action dimensions.
+  """Log-density of `a = tanh(u)` for `u ~ N(mean, std^2)`, summed over action dimensions: `[..., A] -> [...]`.
 
   `log pi(a) = sum_i [ log N(u_i; mean_i, std_i^2) - log(1 - tanh(u_i)^2) ]` (H, appendix C). The second term is
-  evaluated as `2 (log 2 - u - softplus(-2 u))`, which stays exact where `tanh` rounds to one.
-
-  Args:
-    mean: [..., A] mean before the squashing.
-    log_std: [..., A] log of the standard deviation before the squashing.
-    pre_squash: [..., A] the point `u`, not the action: `arctanh` of an action near one is lost to rounding.
-
-  Returns:
-    `log pi(a)` [...].
+  evaluated as `2 (log 2 - u - softplus(-2 u))`, which stays exact where `tanh` rounds to one. `pre_squash` is u and not
+  the action: `arctanh` of an action near one is lost to rounding.
   """
   chex.assert_equal_shape([mean, log_std, pre_squash])
   standardised = (pre_squash - mean) * jnp.exp(-log_std)
@@ -60,16 +54,7 @@ def squashed_log_prob(mean: Array, log_std: Array, pre_squash: Array) -> Array:
 
 
 def recorded_log_prob(mean: Array, log_std: Array, action: Array) -> Array:
-  """`squashed_log_prob` of an action from data, at `u = arctanh(a)` with `a` cut to +-(1 - `ACTION_MARGIN`).
-
-  Args:
-    mean: [..., A] mean before the squashing.
-    log_std: [..., A] log of the standard deviation before the squashing.
-    action: [..., A] in [-1, 1].
-
-  Returns:
-    `log pi(a)` [...].
-  """
+  """`squashed_log_prob` of an action from data, at `u = arctanh(a)` with `a` cut to +-(1 - `ACTION_MARGIN`)."""
   limit = 1.0 - ACTION_MARGIN
   return squashed_log_prob(mean, log_std, jnp.arctanh(jnp.clip(action, -limit, limit)))
 
@@ -85,18 +70,15 @@ def soft_target(
 ) -> Array:
   """Target of both critics, `r + gamma (1 - terminal) (min_j Qbar_j(s', a') - alpha log pi(a'|s'))`.
 
-  H, equations 2 and 3.
+  H, equations 2 and 3. It carries no gradient.
 
   Args:
-    reward: [...] reward of the transition.
-    terminal: [...] 1.0 where the task ended the episode; the end by a time limit is no terminal.
-    next_values: [2, ...] target critics at the next state and `a' ~ pi(.|s')`.
-    next_log_prob: [...] `log pi(a'|s')`.
-    temperature: `alpha`, broadcast against `reward`.
-    discount: `gamma`.
-
-  Returns:
-    The target [...]; it carries no gradient.
+    reward: `[...]`.
+    terminal: `[...]`, 1.0 where the task ended the episode; the end by a time limit is no terminal.
+    next_values: `[2, ...]`, target critics at the next state and `a' ~ pi(.|s')`.
+    next_log_prob: `[...]`, `log pi(a'|s')`.
+    temperature: alpha.
+    discount: gamma.
   """
   chex.assert_equal_shape([reward, terminal, next_log_prob])
   chex.assert_shape(next_values, (2, *reward.shape))
@@ -105,65 +87,34 @@ def soft_target(
 
 
 def critic_loss(values: Array, target: Array) -> Array:
-  """Sum over both critics of the mean of `1/2 (Q_j(s, a) - y)^2` (H, equation 5).
-
-  Args:
-    values: [2, ...] both critics at the stored state and action; they carry the gradient.
-    target: [...] `y`, under a stop-gradient.
-
-  Returns:
-    The loss [].
-  """
+  """Sum over both critics of the mean of `1/2 (Q_j(s, a) - y)^2` (H, equation 5); the values carry the gradient."""
   return 0.5 * twin_squared_error(values, target)
 
 
 def actor_loss(values: Array, log_prob: Array, temperature: Array) -> Array:
-  """Mean of `alpha log pi(a|s) - min_j Q_j(s, a)` for a reparameterised action `a` (H, equation 9).
+  """Mean of `alpha log pi(a|s) - min_j Q_j(s, a)` for a reparameterised action `a` of the policy (H, equation 9).
 
-  Args:
-    values: [2, ...] both critics at the policy's own action. The gradient reaches the policy through the action; the
-      caller differentiates by the policy's parameters, not by the critics'.
-    log_prob: [...] `log pi(a|s)`; it carries a gradient.
-    temperature: `alpha`, under a stop-gradient, broadcast against `log_prob`.
-
-  Returns:
-    The loss [].
+  The gradient reaches the policy through `log_prob` and, in the values, through the action; the caller differentiates
+  by the policy's parameters, not by the critics'.
   """
   chex.assert_shape(values, (2, *log_prob.shape))
   return jnp.mean(jax.lax.stop_gradient(temperature) * log_prob - jnp.min(values, axis=0))
 
 
 def temperature_loss(log_temperature: Array, log_prob: Array, *, target_entropy: float) -> Array:
-  """Mean of `-log alpha (log pi(a|s) + target entropy)`: alpha grows while the entropy is below its target.
+  """Mean of `-log alpha (log pi(a|s) + target entropy)`: alpha grows while the entropy is below its target, in nats.
 
   H, equation 18, with `log alpha` in the place of `alpha`, as implementations do: the same sign of the gradient, and a
-  step that does not shrink with alpha.
-
-  Args:
-    log_temperature: `log alpha`, broadcast against `log_prob`; it carries the gradient.
-    log_prob: [...] `log pi(a|s)`, under a stop-gradient.
-    target_entropy: entropy wished for, in nats; minus the number of action dimensions by custom.
-
-  Returns:
-    The loss [].
+  step that does not shrink with alpha. `log_temperature` carries the gradient.
   """
   return -jnp.mean(log_temperature * jax.lax.stop_gradient(log_prob + target_entropy))
 
 
 def state_value_loss(prediction: Array, values: Array, log_prob: Array, temperature: Array | float) -> Array:
-  """Mean of `(V(s) - [min_j Q_j(s, a) - alpha log pi(a|s)])^2` for `a ~ pi(.|s)`.
+  """Mean of `(V(s) - [min_j Q_j(s, a) - alpha log pi(a|s)])^2` for `a ~ pi(.|s)`; V(s), `[...]`, carries the gradient.
 
   Haarnoja et al. 2018, arXiv:1801.01290, equations 3 and 5, there with one half and one critic; so in PEARL (Rakelly et
   al. 2019, arXiv:1903.08254).
-
-  Args:
-    prediction: [...] `V(s)`; it carries the gradient.
-    values: [2, ...] both critics at the policy's own action, under a stop-gradient.
-    log_prob: [...] `log pi(a|s)`, under a stop-gradient.
-    temperature: `alpha`, under a stop-gradient, broadcast against `log_prob`.
-
-  Returns:
-    The loss [].
   """
   chex.assert_shape(values, (2, *log_prob.shape))
   target = jnp.min(values, axis=0) - temperature * log_prob
@@ -171,16 +122,8 @@ def state_value_loss(prediction: Array, values: Array, log_prob: Array, temperat
 
 
 def policy_regularisation(mean: Array, log_std: Array, *, weight: float = 1e-3) -> Array:
-  """`weight (mean of mean^2 + mean of log_std^2)`: keeps the policy off the flat ends of tanh.
+  """`weight (mean of mean^2 + mean of log_std^2)`: keeps the policy off the flat ends of tanh. Both carry gradients.
 
-  Of the released code of soft actor-critic and of PEARL, with this weight.
-
-  Args:
-    mean: [..., A] mean before the squashing; it carries a gradient.
-    log_std: [..., A] log of the standard deviation before the squashing; likewise.
-    weight: The factor.
-
-  Returns:
-    The loss [].
+  From the released code of soft actor-critic and of PEARL, with this weight.
   """
   return weight * (jnp.mean(mean**2) + jnp.mean(log_std**2))

@@ -1,7 +1,7 @@
-"""State values: targets and regression, as functions of arrays.
+"""Values: targets and regression, as functions of arrays.
 
-They act on one batch of one task, `[B]`. Conventions: `reward` and `discount` belong to the step from `observation` to
-`next_observation`; a `discount` of zero says that nothing follows.
+`reward` and `discount` belong to the step from `observation` to `next_observation`; a `discount` of zero says that
+nothing follows.
 """
 
 import chex
@@ -13,14 +13,9 @@ from macaw_jax.types import Array
 
 
 def bootstrapped_returns(mc_return: Array, final_discount: Array, final_value: Array) -> Array:
-  """The return of the recorded steps plus the value of where the episode stopped.
+  """y_t = R_t + gamma^(T - t) V(s_T): the return of the recorded steps plus the value of where the episode stopped.
 
-  y_t = R_t + gamma^(T - t) V(s_T), the multi-step target that reaches to the episode's end.
-
-  Args:
-    mc_return: R_t, `[B]`.
-    final_discount: gamma^(T - t), `[B]`; zero where the task itself ended the episode.
-    final_value: V(s_T), `[B]`.
+  Three `[B]` to `[B]`; the discount is zero where the task itself ended the episode.
   """
   chex.assert_equal_shape([mc_return, final_discount, final_value])
   return mc_return + final_discount * final_value
@@ -53,16 +48,22 @@ def td_lambda_returns(reward: Array, discount: Array, next_value: Array, last: A
 
 
 def one_step_target(reward: Array, terminal: Array, next_value: Array, *, discount: float) -> Array:
-  """R + gamma (1 - terminal) V(s'), under a stop-gradient: nothing follows an end that belongs to the task.
+  """R + gamma (1 - terminal) V(s'), under a stop-gradient: three `[...]` to `[...]`.
 
-  Args:
-    reward: r, `[...]`.
-    terminal: 1.0 where the task ended the episode, `[...]`; the end by a time limit is no terminal.
-    next_value: V(s'), `[...]`.
-    discount: gamma.
+  Nothing follows where the task ended the episode; the end by a time limit is no terminal.
   """
   chex.assert_equal_shape([reward, terminal, next_value])
   return jax.lax.stop_gradient(reward + discount * (1.0 - terminal) * next_value)
+
+
+def expectile_loss(difference: Array, expectile: float) -> Array:
+  """Mean of `|expectile - 1{u < 0}| u^2`, u = target - prediction `[...]`, for an expectile in (0, 1).
+
+  One half gives half the mean squared error; towards one, the prediction nears the largest target. Implicit Q-learning
+  fits state values by it (Kostrikov et al. 2021, arXiv:2110.06169, equation 5).
+  """
+  weight = jnp.where(difference < 0, 1.0 - expectile, expectile)
+  return jnp.mean(weight * difference**2)
 
 
 def squared_error(prediction: Array, target: Array, mask: Array | None = None) -> Array:

@@ -1,9 +1,10 @@
 """Context encoders: networks on the features of one transition, and pools of a set of embeddings.
 
 Pooling functions read embeddings `[..., C, L]` of the C transitions of a context. They do not depend on the order of
-the transitions. A row where `mask` is zero or false has no influence on the result, whatever it holds, and gets a
-gradient of exactly zero; an encoder that made such a row from numbers that are not finite still has no finite gradient
-of its own, so that rows used as padding should hold ordinary numbers. Axes: C transitions of a context, L latent size.
+the transitions. A `mask` `[..., C]` says which of them are there; without one, all are. A row where it is zero or false
+has no influence on the result, whatever it holds, and gets a gradient of exactly zero; an encoder that made such a row
+from numbers that are not finite still has no finite gradient of its own, so that rows used as padding should hold
+ordinary numbers. Axes: C transitions of a context, L latent size.
 """
 
 import functools
@@ -15,9 +16,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.networks.linen import forward, init_params
+from macaw_jax.networks.linen import as_network
 from macaw_jax.networks.mlp import MLP
-from macaw_jax.types import Array, Key, Network, Params
+from macaw_jax.types import Array, Key, Network
 
 OUTPUT_BOUND = 3e-3
 SMALLEST_VARIANCE = 1e-7  # Precisions of up to 1e7 add up in float32 without overflow.
@@ -38,35 +39,16 @@ def transition_encoder(input_size: int, output_size: int, hidden_sizes: Sequence
   values. Read by `gaussian_factors`, every factor therefore starts near mean 0 and variance log 2 (Rakelly et al. 2019,
   "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", released code).
 
-  Args:
-    input_size: number of features F of a transition.
-    output_size: number of outputs; 2 L where they are read by `gaussian_factors`.
-    hidden_sizes: widths of the hidden layers.
-
-  Returns:
-    A network whose `apply(params, features [..., F])` gives `[..., output_size]`.
+  `apply(params, features [..., input_size]) -> [..., output_size]`; 2 L outputs for `gaussian_factors`.
   """
   output_layer = functools.partial(nn.Dense, kernel_init=_small_uniform, bias_init=_small_uniform)
-  module = MLP((*hidden_sizes, output_size), output_layer=output_layer)
-
-  def init(key: Key) -> Params:
-    return init_params(module, key, jnp.zeros((1, input_size)))
-
-  def apply(params: Params, features: Array) -> Array:
-    outputs: Array = forward(module, params, features)
-    return outputs
-
-  return Network(init, apply)
+  return as_network(MLP((*hidden_sizes, output_size), output_layer=output_layer), input_size)
 
 
 def gaussian_factors(outputs: Array) -> Gaussian:
   """One Gaussian a transition, from an encoder's outputs (m, rho): mean m, variance max(softplus(rho), 1e-7).
 
-  Args:
-    outputs: [..., C, 2 L], the L means first.
-
-  Returns:
-    Mean and variance, each [..., C, L]. Raises ValueError where the last axis is odd.
+  `[..., C, 2 L]`, the L means first, to mean and variance `[..., C, L]`. Raises ValueError where the last axis is odd.
   """
   if outputs.shape[-1] % 2:
     raise ValueError(f"outputs of shape {outputs.shape} must hold as many means as variances: an even last axis")
@@ -79,14 +61,7 @@ def product_of_gaussians(mean: Array, variance: Array, mask: Array | None = None
 
   var = 1 / sum_n (1 / s_n) and mean = var sum_n (m_n / s_n), in each coordinate (Rakelly et al. 2019,
   arXiv:1903.08254). The prior N(0, I) is no factor of the product; it is the result where there is no transition.
-
-  Args:
-    mean: m, [..., C, L].
-    variance: s, [..., C, L], positive.
-    mask: [..., C], zero or false for transitions that are not there; None for none of these.
-
-  Returns:
-    The product, [..., L].
+  m and s, which is positive, are `[..., C, L]`, the product is `[..., L]`.
   """
   chex.assert_equal_shape([mean, variance])
   present = _present(mean, mask)
@@ -104,14 +79,9 @@ def sample_gaussian(gaussian: Gaussian, key: Key) -> Array:
 
 
 def mean_pool(embeddings: Array, mask: Array | None = None) -> Array:
-  """The mean embedding of a context (FOCAL, Li et al. 2021, arXiv:2010.01112).
+  """The mean embedding of a context, `[..., C, L] -> [..., L]` (FOCAL, Li et al. 2021, arXiv:2010.01112).
 
-  Args:
-    embeddings: [..., C, L].
-    mask: [..., C], zero or false for transitions that are not there; None for none of these.
-
-  Returns:
-    [..., L]; zeros where there is no transition.
+  Zeros where there is no transition.
   """
   present = _present(embeddings, mask)
   count = jnp.sum(present, axis=-2)
@@ -123,14 +93,7 @@ def attention_pool(embeddings: Array, scores: Array, mask: Array | None = None) 
 
   Equal scores give the mean; a constant added to all of them changes nothing. The result lies in the convex hull of the
   embeddings: inside the unit ball where these lie on the sphere (CORRO, Yuan and Lu 2022, arXiv:2206.10442).
-
-  Args:
-    embeddings: z, [..., C, L].
-    scores: [..., C].
-    mask: [..., C], zero or false for transitions that are not there; None for none of these.
-
-  Returns:
-    [..., L]; zeros where there is no transition.
+  Embeddings `[..., C, L]` and scores `[..., C]` to `[..., L]`; zeros where there is no transition.
   """
   chex.assert_shape(scores, embeddings.shape[:-1])
   present = _present(embeddings, mask)

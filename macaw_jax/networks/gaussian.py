@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.networks.linen import forward_rows, init_params
+from macaw_jax.networks.linen import as_network, forward_rows
 from macaw_jax.networks.policy import gaussian_log_prob
 from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.types import ActionDistribution, Array, Key, Params, TimeStep
@@ -43,19 +43,16 @@ def learned_gaussian_policy(
   Args:
     observation_size: O.
     action_size: A.
-    hidden_sizes: widths of the hidden layers.
-    activation: between the layers, a name in `networks.small_weights.ACTIVATIONS`.
-    initial_log_std: where `log_std` starts.
-    shared_log_std: whether the action's components have one `log_std` or each its own.
-
-  Raises:
-    ValueError: the activation is unknown.
+    hidden_sizes: Widths of the hidden layers.
+    activation: Between the layers, a name in `networks.small_weights.ACTIVATIONS`; ValueError for any other.
+    initial_log_std: Where `log_std` starts.
+    shared_log_std: Whether the action's components have one `log_std` or each its own.
   """
   module = small_weights_mlp((*hidden_sizes, action_size), activation)
 
   def init(key: Key) -> Params:
     log_std = jnp.full(() if shared_log_std else (action_size,), initial_log_std, float)
-    return {"network": init_params(module, key, jnp.zeros((1, observation_size))), "log_std": log_std}
+    return {"network": as_network(module, observation_size).init(key), "log_std": log_std}
 
   def distribution(params: Params, observation: Array) -> ActionDistribution:
     chex.assert_axis_dimension(observation, -1, observation_size)

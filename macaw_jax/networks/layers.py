@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.networks.products import MatrixProduct, make_matrix_product
+from macaw_jax.hyperparameters import check_choice
+from macaw_jax.networks.products import MATRIX_PRODUCTS, MatrixProduct
 from macaw_jax.types import Array, Key, Params
 
 WEIGHT_TRANSFORM_PARAMETERS = frozenset({"latent", "generator", "generator_bias"})
@@ -138,6 +139,6 @@ def make_layer(name: str, matmul_precision: str = "float32") -> Callable[..., nn
 
   Raises ValueError, with the known names, for any other layer or precision.
   """
-  if name not in LAYERS:
-    raise ValueError(f"layer={name!r} is unknown; choose one of {', '.join(sorted(LAYERS))}")
-  return functools.partial(LAYERS[name], product=make_matrix_product(matmul_precision))
+  check_choice(LAYERS, layer=name)
+  check_choice(MATRIX_PRODUCTS, matmul_precision=matmul_precision)
+  return functools.partial(LAYERS[name], product=MATRIX_PRODUCTS[matmul_precision])

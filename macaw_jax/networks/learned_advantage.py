@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import chex
 import jax.numpy as jnp
 
-from macaw_jax.networks.linen import forward_rows, init_params
+from macaw_jax.networks.linen import as_network, forward_rows
 from macaw_jax.networks.small_weights import small_weights_mlp
-from macaw_jax.types import Array, Key, Network, Params
+from macaw_jax.types import Array, Network, Params
 
 
 def learned_advantage_function(
@@ -21,11 +21,8 @@ def learned_advantage_function(
   """
   module = small_weights_mlp((*hidden_sizes, 1), activation)
 
-  def init(key: Key) -> Params:
-    return init_params(module, key, jnp.zeros((1, 2 * observation_size + action_size)))
-
   def apply(params: Params, observation: Array, action: Array, next_observation: Array) -> Array:
     chex.assert_equal_shape([observation, next_observation])
     return forward_rows(module, params, jnp.concatenate([next_observation, observation, action], axis=-1))[..., 0]
 
-  return Network(init, apply)
+  return Network(as_network(module, 2 * observation_size + action_size).init, apply)

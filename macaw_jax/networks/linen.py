@@ -1,16 +1,22 @@
 """The only border to the module library: a Linen module as functions of explicit parameters."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
-from macaw_jax.types import Array, Key, Params
+from macaw_jax.types import Array, Key, Network, Params
 
 
-def init_params(module: nn.Module, key: Key, *inputs: Array) -> Params:
-  """The module's parameters for inputs shaped like these."""
-  return module.init(key, *inputs)["params"]
+def as_network(module: nn.Module, *input_sizes: int) -> Network:
+  """The module as `init(key)` and `apply(params, *inputs [..., n])`, one input of each of these sizes."""
+
+  def init(key: Key) -> Params:
+    return module.init(key, *(jnp.zeros((1, size)) for size in input_sizes))["params"]
+
+  return Network(init, functools.partial(forward, module))
 
 
 def forward(module: nn.Module, params: Params, *inputs: Array, method: Callable[..., Any] | None = None) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from macaw_jax.hyperparameters import require
 from macaw_jax.networks.layers import make_layer
-from macaw_jax.networks.linen import forward, init_params
+from macaw_jax.networks.linen import as_network, forward
 from macaw_jax.networks.mlp import MLP
 from macaw_jax.types import Array, Key, Params, TimeStep
 
@@ -112,8 +112,7 @@ def gaussian_policy(
   layers = make_layer(layer, matmul_precision)
   module = PolicyModule(action_size, tuple(hidden_sizes), layers, advantage_head, relu_action)
 
-  def init(key: Key) -> Params:
-    return init_params(module, key, jnp.zeros((1, observation_size)), jnp.zeros((1, action_size)))
+  init = as_network(module, observation_size, action_size).init
 
   def mean(params: Params, observation: Array) -> Array:
     return forward(module, params, observation, method=PolicyModule.mean)

@@ -41,10 +41,3 @@ def _backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, 
 bfloat16_product.defvjp(_forward, _backward)
 
 MATRIX_PRODUCTS: dict[str, MatrixProduct] = {"float32": jnp.matmul, "bfloat16": bfloat16_product}
-
-
-def make_matrix_product(name: str) -> MatrixProduct:
-  """The product called `name`. Raises ValueError, with the known names, for any other."""
-  if name not in MATRIX_PRODUCTS:
-    raise ValueError(f"matmul_precision={name!r} is unknown; choose one of {', '.join(sorted(MATRIX_PRODUCTS))}")
-  return MATRIX_PRODUCTS[name]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from macaw_jax.types import Array
 
 LARGEST_FEATURE = 10.0
-# Of a feature that never changes, rounding leaves a standard deviation of up to 5e-4 of its size in float32.
+# Rounding in float32 leaves a feature that never changes a standard deviation of up to 5e-4 of its size.
 SMALLEST_RELATIVE_STD = 1e-3
 
 
@@ -29,12 +29,7 @@ def update_scale(scale: RunningScale, rows: Array, max_count: float = 10_000.0) 
   """The scale after one more batch: m <- m + (batch mean - m) / n for both moments, n = min(count + 1, max_count).
 
   The mean of all batches up to `max_count` of them, then an exponential mean with rate 1 / max_count. Batches count
-  alike, whatever their number of rows.
-
-  Args:
-    scale: the scale so far.
-    rows: [..., F], at least one row; all leading axes are rows.
-    max_count: number of batches, at least 1.
+  alike, whatever their number of rows; all leading axes of `[..., F]` are rows.
   """
   chex.assert_axis_dimension(rows, -1, scale.mean.shape[-1])
   count = jnp.minimum(scale.count + 1.0, max_count)

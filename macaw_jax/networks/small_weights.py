@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 
+from macaw_jax.hyperparameters import check_choice
 from macaw_jax.networks.mlp import MLP
 from macaw_jax.types import Array
 
@@ -19,7 +20,6 @@ def small_weights_mlp(sizes: Sequence[int], activation: str) -> MLP:
 
   Raises ValueError, with the known names, for any other activation.
   """
-  if activation not in ACTIVATIONS:
-    raise ValueError(f"activation={activation!r} is unknown; choose one of {', '.join(sorted(ACTIVATIONS))}")
+  check_choice(ACTIVATIONS, activation=activation)
   layer = functools.partial(nn.Dense, kernel_init=jax.nn.initializers.truncated_normal(INITIAL_STD))
   return MLP(tuple(sizes), layer, activation=ACTIVATIONS[activation])

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
-
 from macaw_jax.networks.layers import make_layer
-from macaw_jax.networks.linen import forward, init_params
+from macaw_jax.networks.linen import as_network
 from macaw_jax.networks.mlp import MLP
-from macaw_jax.types import Array, Key, Network, Params
+from macaw_jax.types import Array, Network, Params
 
 
 def value_network(
@@ -17,12 +15,9 @@ def value_network(
 
   Raises ValueError for an unknown layer or precision of products.
   """
-  module = MLP((*hidden_sizes, 1), make_layer(layer, matmul_precision))
-
-  def init(key: Key) -> Params:
-    return init_params(module, key, jnp.zeros((1, observation_size)))
+  network = as_network(MLP((*hidden_sizes, 1), make_layer(layer, matmul_precision)), observation_size)
 
   def apply(params: Params, observation: Array) -> Array:
-    return forward(module, params, observation)[..., 0]
+    return network.apply(params, observation)[..., 0]
 
-  return Network(init, apply)
+  return Network(network.init, apply)

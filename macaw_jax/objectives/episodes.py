@@ -77,14 +77,13 @@ def policy_loss(policy: GaussianPolicy, advantage: OfEpisodes, *, clip: float | 
   """
 
   def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
-    del key
     now = policy_log_prob(policy, params, episodes)
     then = now if episodes.behaviour is None else log_prob(episodes.behaviour, episodes.action)
     if clip is None:
       terms = ratio_objective(now, then, advantage(episodes))
     else:
       terms = clipped_ratio_objective(now, then, advantage(episodes), clip)
-    return -masked_mean(terms, episodes.mask), {}  # Of ratio 1 and centred advantages the loss is zero: no metric.
+    return -masked_mean(terms, episodes.mask), {}  # At ratio 1, with centred advantages, the loss is zero: no metric.
 
   return loss
 
@@ -127,7 +126,6 @@ def surrogate_loss(
     return log_prob_surrogate(now, advantage(episodes), episodes.mask)
 
   def loss(params: dict[str, Params], episodes: Trajectory, key: Key) -> tuple[Array, Metrics]:
-    del key
     return -masked_mean(terms(episodes, policy_log_prob(policy, params, episodes)), episodes.mask), {}
 
   return loss

@@ -5,7 +5,7 @@ The value network only judges here: no gradient of these losses reaches it. A po
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,8 @@ Advantage = Callable[[dict[str, Params], Transition], Array]
 PART = "policy"  # the part that holds a policy's parameters
 
 
-class MakePolicyLoss(Protocol):
-  """`(policy, advantage, temperature=, max_weight=) -> loss`; `advantage_weighted_regression` is one."""
-
-  def __call__(self, policy: Policy, advantage: Advantage, *, temperature: float, max_weight: float) -> LossFn:
-    """The loss of the part `policy`."""
+MakePolicyLoss = Callable[..., LossFn]
+"""`(policy, advantage, temperature=, max_weight=) -> loss`; `advantage_weighted_regression` is one."""
 
 
 def advantage(value: Network, target: Target, part: str = "value") -> Advantage:
@@ -50,8 +47,7 @@ def advantage_weighted_regression(
   weigh = _weighting(temperature, max_weight, normalise)
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
-    weights = weigh(advantage(params, batch), batch.mask)
+    weights = weigh(advantage(params, batch), mask=batch.mask)
     log_prob = policy.log_prob(params[PART], batch.observation, batch.action)
     error = weighted_negative_log_likelihood(log_prob, weights, batch.mask)
     return error, {"policy_loss": error, "largest_weight": jnp.max(weights)}
@@ -70,7 +66,6 @@ def advantage_regression(policy: Policy, advantage: Advantage) -> LossFn:
   predict = policy.advantage
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
     target = jax.lax.stop_gradient(advantage(params, batch))
     error = squared_error(predict(params[PART], batch.observation, batch.action), target, batch.mask)
     return error, {"advantage_loss": error}
@@ -90,18 +85,9 @@ def macaw_policy_loss(
   """L_AWR + coefficient L_ADV (Mitchell et al. 2021, equation 3), in one pass through the policy's trunk.
 
   Equal to `add(advantage_weighted_regression(...), scale(coefficient, advantage_regression(...)))`. Two losses make
-  two backward passes through the trunk that they share, and meta-training differentiates both of them again.
-
-  Args:
-    policy: With an advantage head.
-    advantage: A(s, a), under a stop-gradient.
-    coefficient: Reads the weight of the advantage regression from the params.
-    temperature: See `advantage_weights`.
-    max_weight: Likewise.
-    normalise: Likewise.
-
-  Raises:
-    ValueError: for a policy without an advantage head, or weights that `advantage_weighted_regression` refuses.
+  two backward passes through the trunk that they share, and meta-training differentiates both of them again. The
+  coefficient is read from the params. Raises ValueError for a policy without an advantage head, or for weights that
+  `advantage_weighted_regression` refuses.
   """
   if policy.log_prob_and_advantage is None:
     raise ValueError("advantage regression needs a policy with an advantage head")
@@ -109,9 +95,8 @@ def macaw_policy_loss(
   weigh = _weighting(temperature, max_weight, normalise)
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
     target = jax.lax.stop_gradient(advantage(params, batch))
-    weights = weigh(target, batch.mask)
+    weights = weigh(target, mask=batch.mask)
     log_prob, prediction = log_prob_and_advantage(params[PART], batch.observation, batch.action)
     policy_error = weighted_negative_log_likelihood(log_prob, weights, batch.mask)
     head_error = squared_error(prediction, target, batch.mask)
@@ -125,19 +110,14 @@ def behaviour_cloning(policy: Policy) -> LossFn:
   """L_BC = mean(-log pi(a | s)): imitation of the behaviour policy."""
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
     error = -masked_mean(policy.log_prob(params[PART], batch.observation, batch.action), batch.mask)
     return error, {"policy_loss": error}
 
   return loss
 
 
-def _weighting(temperature: float, max_weight: float, normalise: bool) -> Callable[[Array, Array | None], Array]:
+def _weighting(temperature: float, max_weight: float, normalise: bool) -> Callable[..., Array]:
   """`advantage_weights` with these arguments. Raises ValueError for those that make no sense."""
   check_positive(temperature=temperature)
   require(max_weight >= 1, f"max_weight={max_weight} must be at least 1")
-
-  def weigh(advantages: Array, mask: Array | None) -> Array:
-    return advantage_weights(advantages, temperature=temperature, max_weight=max_weight, normalise=normalise, mask=mask)
-
-  return weigh
+  return partial(advantage_weights, temperature=temperature, max_weight=max_weight, normalise=normalise)

@@ -67,7 +67,6 @@ def value_regression(value: Network, target: Target, part: str = "value") -> Los
   """L_V = mean (V(s) - y)^2, the target y under a stop-gradient (Mitchell et al. 2021, equation 1)."""
 
   def loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    del key
     prediction = value.apply(params[part], batch.observation)
     error = squared_error(prediction, jax.lax.stop_gradient(target(params, batch)), batch.mask)
     return error, {"value_loss": error}

@@ -1,8 +1,7 @@
 """Tasks to act in as a source: every update begins with episodes of the present policy.
 
-Collecting is part of the update, and so in the compiled loop with it: the data of this source are the training tasks of
-a family, and a batch is some of them. Populations, checkpoints and everything else that knows the contract of an
-algorithm then hold for on-policy agents as they stand.
+Collecting is part of the update, in the compiled loop with it: the data of this source are the training tasks of a
+family, and a batch is some of them. So populations and checkpoints hold for on-policy agents as they stand.
 """
 
 from functools import partial
@@ -12,37 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.collection.on_policy import experience_task
-from macaw_jax.data.statistics import Statistics, no_scaling
+from macaw_jax.data.statistics import no_scaling
 from macaw_jax.envs.family import Task, TaskFamily
 from macaw_jax.envs.rollout import episode_return
 from macaw_jax.envs.sampled_rollout import SampledRollout
 from macaw_jax.sources.source import Source
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TaskBatch, TrainState, Trajectory
+from macaw_jax.types import Algorithm, Array, Key, Metrics, TaskBatch, TrainState, Trajectory
 
 
 def on_policy(family: TaskFamily, *, tasks_per_update: int) -> Source:
-  """A source of distinct training tasks of a family, for an algorithm that `collecting` has wrapped.
+  """A source of `tasks_per_update` distinct training tasks of a family, for an algorithm that `collecting` has wrapped.
 
-  An agent that acts before there are data sees observations and rewards as they are.
-
-  Args:
-    family: whose training tasks are learned.
-    tasks_per_update: how many of them an update acts in.
+  Observations and rewards are not scaled: the agent acts before there are data.
   """
   chosen = np.asarray(family.train_tasks)
 
-  def init(params: Params, key: Key) -> Task:
-    del params, key
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], family.tasks)
-
-  def statistics(data: Task) -> Statistics:
-    del data
-    return no_scaling(family.observation_size)
-
   return Source(
-    init=init,
+    init=lambda params, key: jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], family.tasks),
     sample=partial(sample_distinct_tasks, num_tasks=tasks_per_update),
-    statistics=statistics,
+    statistics=lambda tasks: no_scaling(family.observation_size),
     tasks_per_update=tasks_per_update,
     task_names=family.train_tasks,
   )

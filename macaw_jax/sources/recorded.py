@@ -7,7 +7,6 @@ from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import Order, check_sizes, sample_tasks
 from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
 from macaw_jax.sources.source import Source
-from macaw_jax.types import Key, Params
 
 
 def recorded(
@@ -39,18 +38,10 @@ def recorded(
   scales = fit_statistics(dataset) if statistics is None else statistics
   chosen = min(tasks_per_update, num_tasks)
 
-  def init(params: Params, key: Key) -> Dataset:
-    del params, key
-    return normalise_dataset(scales, dataset)
-
-  def statistics_of(data: Dataset) -> Statistics:
-    del data
-    return scales
-
   return Source(
-    init=init,
+    init=lambda params, key: normalise_dataset(scales, dataset),
     sample=partial(sample_tasks, num_tasks=chosen, support_size=support_size, query_size=query_size, order=order),
-    statistics=statistics_of,
+    statistics=lambda data: scales,
     tasks_per_update=chosen,
     task_names=tuple(range(num_tasks)) if task_names is None else tuple(task_names),
   )

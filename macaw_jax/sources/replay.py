@@ -68,7 +68,7 @@ class CollectionSettings:
 
 
 class ReplayData(NamedTuple):
-  """What has been collected, and what the next iteration needs to know."""
+  """The collected data, and the counts that the next iteration begins from."""
 
   replays: ContextReplays
   statistics: Statistics
@@ -85,7 +85,7 @@ class ReplayKeys(NamedTuple):
 
 
 def split_replay_key(key: Key) -> ReplayKeys:
-  """The draws that belong to the key of a run, whose first three parts are those of the training session."""
+  """The draws of a run's key; its first three parts are those of the training session."""
   return ReplayKeys(*jax.random.split(key, 6)[3:])
 
 
@@ -129,7 +129,7 @@ def replayed(
     discount: of the returns that the return scale is fitted to.
     tasks_per_update: tasks of a batch, drawn with replacement.
     batch_size: transitions of a task that the critic learns from.
-    critic_reward: what the critic learns from in the same states; the family's own reward if not given.
+    critic_reward: of the critic in the same states; the family's own reward if not given.
     engine: that steps MuJoCo bodies, as in `make_rollout`.
   """
   train_tasks = np.asarray(family.train_tasks)
@@ -145,29 +145,23 @@ def replayed(
     rows = sample_rows(context, tasks, key_rows, settings.context_size)
     return jax.vmap(algorithm.adapt, (None, 0, 0))(params, rows, jax.random.split(key_adapt, len(tasks)))
 
-  def act(
-    params: Params, statistics: Statistics, adapted: dict[str, Params], positions: np.ndarray, key: Key
+  def episodes(
+    params: Params, statistics: Statistics, context: Replay | None, positions: np.ndarray, key: Key
   ) -> tuple[Trajectory, np.ndarray]:
-    """An episode for each of the positions `[n]`, and the rewards that the critic learns from, `[n, H]`."""
+    """An episode for each of the positions `[n]`, and the rewards that the critic learns from, `[n, H]`.
+
+    They are under the posterior of the context, or without one under the prior.
+    """
+    key_adapt, key_act = jax.random.split(key)
+    if context is None:
+      adapted = draw_priors(params, jax.random.split(key_adapt, len(positions)))
+    else:
+      adapted = from_posterior(params, context, positions, key_adapt)
     tasks = jax.tree.map(itemgetter(positions), all_tasks)
-    trajectory = rollout((params, statistics), adapted, tasks, key, deterministic=False)
+    trajectory = rollout((params, statistics), adapted, tasks, key_act, deterministic=False)
     trajectory = jax.tree.map(np.asarray, trajectory)
     rewards = rewards_for_critic(tasks, trajectory) if rewards_for_critic else np.asarray(trajectory.reward)
     return trajectory, rewards
-
-  def prior_episodes(
-    params: Params, statistics: Statistics, positions: np.ndarray, key: Key
-  ) -> tuple[Trajectory, np.ndarray]:
-    key_prior, key_act = jax.random.split(key)
-    adapted = draw_priors(params, jax.random.split(key_prior, len(positions)))
-    return act(params, statistics, adapted, positions, key_act)
-
-  def posterior_episodes(
-    params: Params, statistics: Statistics, context: Replay, positions: np.ndarray, key: Key
-  ) -> tuple[Trajectory, np.ndarray]:
-    key_posterior, key_act = jax.random.split(key)
-    adapted = from_posterior(params, context, positions, key_posterior)
-    return act(params, statistics, adapted, positions, key_act)
 
   def empty() -> ReplayData:
     scales = jax.tree.map(jnp.asarray, no_scaling(family.observation_size))
@@ -178,7 +172,7 @@ def replayed(
   def init(params: Params, key: Key) -> ReplayData:
     positions = np.tile(everyone, settings.initial_episodes)
     unscaled = no_scaling(family.observation_size)
-    trajectory, rewards = prior_episodes(params, unscaled, positions, split_replay_key(key).begin)
+    trajectory, rewards = episodes(params, unscaled, None, positions, split_replay_key(key).begin)
     statistics = ignore(fit_to_episodes(trajectory, rewards, discount), settings.ignored_observations)
     data = empty()
     replays = ContextReplays(
@@ -186,7 +180,7 @@ def replayed(
       experience=remember(data.replays.experience, statistics, everyone, trajectory, rewards),
     )
     steps = jnp.asarray(trajectory.mask.sum(), jnp.int32)
-    return data._replace(replays=replays, statistics=jax.tree.map(jnp.asarray, statistics), environment_steps=steps)
+    return ReplayData(replays, jax.tree.map(jnp.asarray, statistics), data.turns, steps)
 
   def refresh(params: Params, data: ReplayData, key: Key) -> tuple[ReplayData, dict[str, float]]:
     turns, statistics = np.asarray(data.turns), data.statistics
@@ -207,13 +201,13 @@ def replayed(
       returns[kind].append(np.asarray(episode_return(trajectory)))
 
     positions = np.tile(tasks, settings.prior_episodes)
-    keep("prior", *prior_episodes(params, statistics, positions, key_prior), as_context=True)
+    keep("prior", *episodes(params, statistics, None, positions, key_prior), as_context=True)
     for index in range(settings.posterior_episodes):
       key_episode = jax.random.fold_in(key_posterior, index)
-      keep("posterior", *posterior_episodes(params, statistics, context, tasks, key_episode), as_context=True)
+      keep("posterior", *episodes(params, statistics, context, tasks, key_episode), as_context=True)
     if settings.extra_episodes:
       positions = np.tile(tasks, settings.extra_episodes)
-      keep("posterior", *posterior_episodes(params, statistics, context, positions, key_extra), as_context=False)
+      keep("posterior", *episodes(params, statistics, context, positions, key_extra), as_context=False)
     turns = turns.copy()
     turns[tasks] += 1
     total = data.environment_steps + steps
@@ -238,11 +232,9 @@ def replayed(
 
 
 def make_rewards(reward: Reward) -> Callable[[Task, Trajectory], np.ndarray]:
-  """A function that gives each transition of N episodes a reward of its own task, another one than it was acted under.
+  """`rewards(tasks [N], trajectory) -> [N, H]` float32: another reward of each transition in N episodes.
 
-  Returns:
-    `rewards(tasks [N], trajectory) -> [N, H]` float32, zero after the end of an episode; computed from the stored
-    states in float64, as a rollout's own rewards are.
+  It is zero after the end of an episode, and computed from the stored states in float64, as a rollout's own rewards.
   """
   over_steps = jax.jit(jax.vmap(jax.vmap(reward, (None, 0, 0, 0))))
 
@@ -258,17 +250,16 @@ def make_rewards(reward: Reward) -> Callable[[Task, Trajectory], np.ndarray]:
 
 def fit_to_episodes(trajectory: Trajectory, rewards: np.ndarray, discount: float) -> Statistics:
   """Scales of episodes `[N, H]`: of their observations, and of the returns of `rewards` `[N, H]`."""
-  lengths = np.asarray(trajectory.mask, int).sum(axis=1)
-  observations = [rows[:length] for rows, length in zip(trajectory.observation, lengths, strict=True)]
-  returns = [
-    discounted_returns(rows[:length], np.array([length]), discount)
-    for rows, length in zip(rewards, lengths, strict=True)
-  ]
-  return fit_scales([np.asarray(rows) for rows in observations], returns)
+  observations, returns = [], []
+  for rows, of_rows, mask in zip(np.asarray(trajectory.observation), rewards, trajectory.mask, strict=True):
+    length = int(np.sum(mask))
+    observations.append(rows[:length])
+    returns.append(discounted_returns(of_rows[:length], np.array([length]), discount))
+  return fit_scales(observations, returns)
 
 
 def ignore(statistics: Statistics, entries: Sequence[int]) -> Statistics:
-  """The scales by which some entries of an observation are zero, whatever they are: they are divided by infinity."""
+  """The scales by which some entries of an observation are always zero: they are divided by infinity."""
   std = statistics.observation_std.copy()
   std[list(entries)] = np.inf
   return statistics._replace(observation_std=std)
@@ -281,9 +272,9 @@ def remember(
 
   Args:
     replay: with one reward a transition.
-    statistics: what observations and rewards are scaled by.
+    statistics: scales of observations and rewards.
     tasks: positions of n different tasks, [n].
-    trajectory: of E n episodes; each n consecutive ones belong to `tasks`.
+    trajectory: E n episodes; each n consecutive ones belong to `tasks`.
     rewards: of their transitions, [E n, H].
   """
   trajectory = trajectory._replace(state=None)

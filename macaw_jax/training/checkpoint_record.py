@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: `checkpoint.json`, which names each of its files and leaves with a digest.
+"""The record of a checkpoint: `checkpoint.json`, which names each of its files and leaves with a digest.
 
 The file is JSON with these keys:
 
@@ -42,7 +42,7 @@ class OtherVersion(ValueError):  # noqa: N818
 
 
 class Note(NamedTuple):
-  """What stands beside the arrays of a checkpoint."""
+  """The values of a checkpoint beside its arrays."""
 
   step: int
   score: float | None  # None where there was no evaluation, or one without a finite score
@@ -66,7 +66,7 @@ class FileRecord(NamedTuple):
 
 
 class Record(NamedTuple):
-  """All that `checkpoint.json` says."""
+  """The content of `checkpoint.json`."""
 
   note: Note
   leaves: Mapping[str, LeafRecord]
@@ -93,9 +93,6 @@ def write_record(directory: Path, record: Record) -> None:
 def read_record(directory: Path) -> Record:
   """The record of the checkpoint in `directory`, as it was written.
 
-  When there is a second format version, its release turns a document of the first into a `Record` here, by
-  `format_version`.
-
   Raises:
     DamagedCheckpoint: the file is missing, was changed after it was written, or belongs to another step.
     OtherVersion: the checkpoint was written by a newer release, or before checkpoints had a format version.
@@ -104,10 +101,8 @@ def read_record(directory: Path) -> Record:
   content, document = _read_document(path)
   digest = document_digest(document)
   if document.get(DIGEST) != digest:
-    raise DamagedCheckpoint(
-      f"{path}: key {DIGEST!r}: expected {digest}, the SHA-256 of the other keys, found {document.get(DIGEST)!r:.80}: "
-      "the file was changed after it was written"
-    )
+    found = f"found {document.get(DIGEST)!r:.80}: the file was changed after it was written"
+    raise DamagedCheckpoint(f"{path}: key {DIGEST!r}: expected {digest}, the SHA-256 of the other keys, {found}")
   version = document.get("format_version")
   if version != FORMAT_VERSION:
     raise OtherVersion(
@@ -141,10 +136,8 @@ def verify_files(directory: Path, files: Mapping[str, FileRecord]) -> None:
     if record.size != files[name].size:
       raise DamagedCheckpoint(f"{path}: expected {files[name].size} bytes, found {record.size}")
     if record.sha256 != files[name].sha256:
-      raise DamagedCheckpoint(
-        f"{path}: expected SHA-256 {files[name].sha256}, found {record.sha256}: the file was changed after it was "
-        "written"
-      )
+      change = f"expected SHA-256 {files[name].sha256}, found {record.sha256}"
+      raise DamagedCheckpoint(f"{path}: {change}: the file was changed after it was written")
 
 
 def _to_document(record: Record) -> dict[str, Any]:
@@ -201,7 +194,7 @@ def _record_file(path: Path) -> FileRecord:
 
 
 def _unless_unreadable(path: Path, error: OSError) -> OSError | DamagedCheckpoint:
-  """`error` itself, or damage where it says that the file's data are lost: a want of rights or handles is no damage."""
+  """`error` itself, or damage where it says that the file's data are lost; a lack of rights or handles is no damage."""
   if error.errno in UNREADABLE:
     return DamagedCheckpoint(f"{path}: expected a file that can be read, found {error.strerror}")
   return error

@@ -4,12 +4,12 @@ A checkpoint is a directory named by its step. Orbax keeps the arrays, under `ar
 a leaf to the leaf; `checkpoint.json` says what they and their files must be (`macaw_jax.training.checkpoint_record`).
 What is restored is bit for bit what was saved, or there is an error.
 
-Directories beside them belong to saves and removals that are under way, or were when their process was killed:
+Directories beside them belong to saves and removals that are under way, or that a kill has ended:
 
   saving-<step>     not complete yet
   replaced-<step>   whole; the checkpoint of this step before the one that takes its place
-  removing-<name>   on its way out, perhaps half gone
-  damaged-<step>    set aside for whoever wants to see what happened to it
+  removing-<name>   perhaps half gone
+  damaged-<step>    set aside, for a look at the damage
 
 One process writes into a directory; any number read, and those change nothing in it.
 """
@@ -45,17 +45,6 @@ from macaw_jax.training.checkpoint_record import (
 from macaw_jax.training.population import Skips
 from macaw_jax.types import TrainState
 
-__all__ = [
-  "Checkpoint",
-  "Checkpoints",
-  "DamagedCheckpoint",
-  "Note",
-  "OtherRun",
-  "OtherVersion",
-  "SaveError",
-  "newest_whole",
-]
-
 ARRAYS = "arrays"
 DATA = ".data"  # how the paths of leaves of `Checkpoint.data` begin
 SAVING, REPLACED, REMOVING, DAMAGED = "saving-", "replaced-", "removing-", "damaged-"
@@ -63,7 +52,7 @@ OVERHEAD = 1 << 20  # bytes of a checkpoint that are not its arrays, at most; an
 
 
 class Checkpoint(NamedTuple):
-  """What a run needs to go on, or to act; every leaf is an array."""
+  """The arrays that a run needs to go on, or to act."""
 
   state: TrainState
   statistics: Any  # how observations and returns of the run's data are scaled; a pytree of arrays
@@ -118,7 +107,7 @@ class Checkpoints:
     return sorted(int(path.name) for path in self._directory.iterdir() if _is_step(path.name) and path.is_dir())
 
   def newest_step(self) -> int | None:
-    """The newest of `steps`, None without a checkpoint."""
+    """The newest step, None without a checkpoint."""
     return max(self.steps(), default=None)
 
   def best_step(self) -> int | None:
@@ -144,7 +133,7 @@ class Checkpoints:
 
     Args:
       step: updates done, from 0 up.
-      checkpoint: what to save.
+      checkpoint: the arrays.
       score: of an evaluation; one that is not finite is none.
       progress: JSON values, which `restore` hands back.
 
@@ -169,8 +158,8 @@ class Checkpoints:
   def remove_older(self, newest: int, keep: int) -> None:
     """Removes what is neither among the newest `keep` up to step `newest`, nor the best, nor newer than that.
 
-    A run that continues from an older checkpoint comes past the newer ones again. Members of a population remove theirs
-    when all have saved: until then, what they have in common may be older. What cannot be removed stays.
+    Members of a population remove theirs when all have saved: until then, what they have in common may be older. What
+    cannot be removed stays.
 
     Raises:
       ValueError: `keep` is below 1.
@@ -185,15 +174,19 @@ class Checkpoints:
         if step <= newest and step not in kept and step != best:
           _remove(self._path(step))
 
-  def verify(self, step: int) -> Note:
-    """Reads all files of a checkpoint and compares them with what was saved.
+  def verify(self, step: int) -> Record:
+    """The record of a checkpoint; all of its files are read, and are as the record has them.
 
     Raises:
       FileNotFoundError: there is none of this step.
       DamagedCheckpoint: a file is missing, changed, truncated, or was not there when it was saved.
       OtherVersion: it is in a format that this release does not read.
     """
-    return self._verified(step).note
+    if not self._path(step).is_dir():
+      raise FileNotFoundError(f"{self._directory}: no checkpoint of step {step}")
+    record = read_record(self._path(step))
+    verify_files(self._path(step), record.files)
+    return record
 
   def restore(
     self, like: Checkpoint, step: int | None = None, *, may_differ: Collection[str] = (), with_data: bool = True
@@ -202,9 +195,9 @@ class Checkpoints:
 
     Args:
       like: leaves with the shapes and dtypes to expect.
-      step: which.
+      step: of the checkpoint.
       may_differ: names of the identity that are not compared.
-      with_data: whether to hand back what the source has collected; if not, `like` has none.
+      with_data: whether to restore the data of the source; if not, `like` has none.
 
     Raises:
       FileNotFoundError: there is none.
@@ -215,7 +208,7 @@ class Checkpoints:
     step = self.newest_step() if step is None else step
     if step is None:
       raise FileNotFoundError(f"{self._directory}: no checkpoint")
-    record = self._verified(step)
+    record = self.verify(step)
     self._check_identity(step, record.note, may_differ)
     if not with_data:
       wanted = {path: leaf for path, leaf in record.leaves.items() if not path.startswith(DATA)}
@@ -234,7 +227,7 @@ class Checkpoints:
     return target
 
   def remove_unfinished(self) -> None:
-    """Undoes or finishes what killed processes left half done; for the one process that writes."""
+    """Undoes or finishes the saves and removals of killed processes; for the one process that writes."""
     for replaced in self._directory.glob(f"{REPLACED}*"):
       step = replaced.name.removeprefix(REPLACED)
       if self._path(step).exists():
@@ -261,7 +254,7 @@ class Checkpoints:
 
   def _write(self, unfinished: Path, leaves: Mapping[str, np.ndarray], record: Record) -> None:
     """Writes a checkpoint and waits until the disk has it."""
-    # What has no elements is all in the record, and Orbax refuses it.
+    # Orbax refuses arrays without elements; the record alone has them.
     stored = {path: leaf for path, leaf in leaves.items() if leaf.size > 0}
     with _orbax_silent():
       self._checkpointer.save(unfinished / ARRAYS, args=ocp.args.PyTreeSave(stored))
@@ -293,14 +286,6 @@ class Checkpoints:
     except (DamagedCheckpoint, OtherVersion):
       return None
 
-  def _verified(self, step: int) -> Record:
-    """The record of a checkpoint, all of whose files are as it says. Raises what `verify` raises."""
-    if not self._path(step).is_dir():
-      raise FileNotFoundError(f"{self._directory}: no checkpoint of step {step}")
-    record = read_record(self._path(step))
-    verify_files(self._path(step), record.files)
-    return record
-
   def _check_identity(self, step: int, note: Note, may_differ: Collection[str]) -> None:
     compared = {name: digest for name, digest in self._identity.items() if name not in may_differ}
     names = [name for name, digest in compared.items() if note.identity.get(name) != digest]
@@ -327,10 +312,8 @@ class Checkpoints:
       with _orbax_silent():
         leaves = empty | self._checkpointer.restore(self._path(step) / ARRAYS, args=arguments)
     except (KeyError, OSError, RuntimeError, ValueError) as error:
-      raise ValueError(
-        f"{self._path(step)}: its files are what was saved, and Orbax {ocp.__version__} cannot read them: "
-        f"{_one_line(error)}"
-      ) from error
+      cannot = f"its files are what was saved, and Orbax {ocp.__version__} cannot read them"
+      raise ValueError(f"{self._path(step)}: {cannot}: {_one_line(error)}") from error
     for path, expected in record.leaves.items():
       found = record_leaf(leaves[path])
       if found != expected:
@@ -345,24 +328,23 @@ def newest_whole(runs: Sequence[Checkpoints]) -> tuple[int | None, list[tuple[Ch
     runs: the checkpoints of one run each.
 
   Returns:
-    The step, None if there is no such; and for each damaged checkpoint of a newer step that all have: whose it is, its
-    step, and what is wrong with it.
+    The step, None if there is no such; and for each damaged one its run, its step, and what is wrong with it.
 
   Raises:
     OtherVersion: one of them is in a format that this release does not read. That is no reason to go back.
   """
   damaged: list[tuple[Checkpoints, int, DamagedCheckpoint]] = []
   for step in sorted(set.intersection(*(set(run.steps()) for run in runs)), reverse=True):
-    whole = True
+    num_whole = 0
     for run in runs:
       try:
         run.verify(step)
+        num_whole += 1
       except DamagedCheckpoint as error:
         damaged.append((run, step, error))
-        whole = False
       except FileNotFoundError:  # Whoever writes here has removed it, or is putting another in its place.
-        whole = False
-    if whole:
+        pass
+    if num_whole == len(runs):
       return step, damaged
   return None, damaged
 
@@ -396,7 +378,7 @@ def _is_step(name: str) -> bool:
 
 
 def _remove(path: Path) -> None:
-  """Removes a checkpoint, in such a way that its name stands for all of it or nothing."""
+  """Removes a checkpoint; at each moment its name stands for all of it or nothing."""
   removing = path.with_name(f"{REMOVING}{path.name}")
   shutil.rmtree(removing, ignore_errors=True)
   with suppress(OSError):
@@ -407,19 +389,15 @@ def _remove(path: Path) -> None:
 @contextmanager
 def _orbax_silent() -> Iterator[None]:
   """Drops what Orbax logs: forty lines of information, and twice the trace of an error that it raises as well."""
-  logger = logging.getLogger("absl")
-  logger.addFilter(_drop)
+  logger, drop = logging.getLogger("absl"), lambda record: False
+  logger.addFilter(drop)
   try:
     yield
   finally:
-    logger.removeFilter(_drop)
-
-
-def _drop(_: logging.LogRecord) -> bool:
-  return False
+    logger.removeFilter(drop)
 
 
 def _one_line(error: Exception) -> str:
-  """What went wrong; of a long text the beginning and the end, where TensorStore names the cause."""
+  """The error in one line: the beginning of a long text and its end, where TensorStore names the cause."""
   text = " ".join(str(error).split())
   return f"{type(error).__name__}: {text if len(text) <= 300 else f'{text[:100]} ... {text[-200:]}'}"

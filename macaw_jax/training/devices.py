@@ -1,8 +1,8 @@
 """Many devices: members of a population and tasks of a batch side by side, in one process or in several.
 
-The mesh has two axes. Along `seed` lie the members of a population, each with its own state and key; they never
-exchange a number. Along `task` lie the tasks of every sampled batch, so that the inner adaptations of one member run on
-several devices; their gradients are summed over this axis in every update.
+The mesh has two axes. Along `seed` lie the members of a population, which never exchange a number. Along `task` lie the
+tasks of every sampled batch, so that the inner adaptations of one member run on several devices; their gradients are
+summed over this axis in every update.
 
   state [M, ...], keys [M]           split along `seed`, copied along `task`
   dataset [T, N, ...]                a copy on every device
@@ -10,10 +10,7 @@ several devices; their gradients are summed over this axis in every update.
   metrics [M]                        split along `seed`, copied along `task`
 
 The dataset is not split by tasks: the tasks of a batch are drawn anew in every update, and a device would have to fetch
-the rows of those that lie elsewhere.
-
-Everything is `jax.jit` on global arrays: the program of one device, on data that are laid out. Where there are several
-processes, each calls the same functions in the same order.
+the rows of those that lie elsewhere. Several processes all call the same functions in the same order.
 """
 
 import os
@@ -28,7 +25,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from macaw_jax.training.loop import Chunk, Dataset, Sample, State, compiler_options
 from macaw_jax.training.population import MEMBER_AXIS
-from macaw_jax.types import Key, TaskBatch
+from macaw_jax.types import Key
 
 TASK_AXIS = "task"  # The other axis of the mesh is `MEMBER_AXIS`.
 
@@ -49,10 +46,8 @@ def initialise_distributed(
   try:
     jax.distributed.initialize(coordinator_address, num_processes, process_id)
   except ValueError as error:
-    raise ValueError(
-      "expected a process that SLURM's srun, Open MPI's mpirun or a TPU machine has started, found none of them "
-      f"({error})"
-    ) from error
+    expected = "a process that SLURM's srun, Open MPI's mpirun or a TPU machine has started"
+    raise ValueError(f"expected {expected}, found none of them ({error})") from error
 
 
 def is_main_process() -> bool:
@@ -72,8 +67,7 @@ def main_process_logs() -> Iterator[None]:
 
 def wait_for_all(name: str) -> None:
   """Returns when every process of the run has called this with `name`."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
+  multihost_utils.sync_global_devices(name)
 
 
 @contextmanager
@@ -88,15 +82,11 @@ def main_process_first(name: str) -> Iterator[None]:
 
 def largest(value: int) -> int:
   """The largest value that any process of the run, all of which must call this, has."""
-  if jax.process_count() == 1:
-    return value
   return int(np.max(multihost_utils.process_allgather(np.asarray(value))))
 
 
 def all_agree(value: int) -> bool:
   """Whether every process of the run, all of which must call this, has the same value."""
-  if jax.process_count() == 1:
-    return True
   return len(np.unique(multihost_utils.process_allgather(np.asarray(value)))) == 1
 
 
@@ -145,27 +135,20 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def shard_tasks(sample: Sample, mesh: Mesh) -> Sample:
-  """`sample` with the leading axis of its batches laid along `task`.
-
-  What is computed from a batch, the adaptation to each task and its gradient, is split in the same way.
-  """
-
-  def sharded_sample(dataset: Dataset, key: Key) -> TaskBatch:
-    return jax.lax.with_sharding_constraint(sample(dataset, key), NamedSharding(mesh, PartitionSpec(TASK_AXIS)))
-
-  return sharded_sample
+  """`sample` with the leading axis of its batches laid along `task`; all that follows from a batch is split so too."""
+  by_task = NamedSharding(mesh, PartitionSpec(TASK_AXIS))
+  return lambda dataset, key: jax.lax.with_sharding_constraint(sample(dataset, key), by_task)
 
 
 def compile_on_mesh(
   chunk: Chunk[State], mesh: Mesh, members: State, dataset: Dataset, keys: Key, *, own_data: bool = False
 ) -> Chunk[State]:
-  """Compiles a population's chunk; what comes out of a call lies as what went in, and takes its memory.
+  """Compiles a population's chunk for these shapes and this layout; the result takes no others.
 
-  The result takes no other shapes and no other layout, so nothing can be traced or moved again unseen.
+  The members that come out of a call lie as those that went in, and take their memory.
 
   Args:
-    chunk: `(members, dataset, keys) -> (members, metrics)`, mapped over members with `spmd_axis_name=MEMBER_AXIS`,
-      its sampler from `shard_tasks`.
+    chunk: `(members, dataset, keys) -> (members, metrics)`, mapped with `spmd_axis_name=MEMBER_AXIS`.
     mesh: of `make_mesh`.
     members: the states `[M, ...]`, laid out by `by_member`; donated in a call.
     dataset: laid out by `replicated`, or by `by_member` where each member has its own.

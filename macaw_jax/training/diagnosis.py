@@ -1,25 +1,31 @@
-"""What is not finite in an update that was skipped, and where it comes from: the update once more, taken apart."""
+"""A skipped update once more, taken apart: which of its numbers are not finite, and where they come from."""
 
+import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from macaw_jax.training.first_non_finite import first_non_finite
 from macaw_jax.training.loop import Dataset, Sample, draw
 from macaw_jax.training.population import Hyperparameters, MakeAlgorithm, Population, is_finite
 from macaw_jax.types import Array, Key, Metrics, TaskBatch, TrainState
 
+# Whose lines are not named: that of the code that calls them is.
+LIBRARIES = tuple(str(Path(library.__file__).parent) for library in (jax, flax, optax) if library.__file__)
+
 
 class BadUpdate(NamedTuple):
-  """An update that is to be looked at: all that it is computed from."""
+  """A skipped update: all that it is computed from."""
 
   hyperparameters: Hyperparameters
   state: TrainState  # before it
-  tasks: Any  # what `sample` drew: a TaskBatch, or tasks to act in, leaves `[T, ...]`
+  tasks: Any  # drawn by `sample`: a TaskBatch, or tasks to act in, leaves `[T, ...]`
   key: Key
 
   @property
@@ -29,7 +35,7 @@ class BadUpdate(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-  """What is not finite in an update, by name."""
+  """The parts of an update that are not finite, by name."""
 
   before: tuple[str, ...]  # parts of the state that it begins with: `net.value`, `rule`, `opt_state`
   batch: tuple[str, ...]  # entries of its batch, as `query.reward`
@@ -60,9 +66,9 @@ def last_skipped_update(member: Population, sample: Sample, dataset: Dataset, ke
 
 
 def diagnose(make_algorithm: MakeAlgorithm, update: BadUpdate) -> Diagnosis:
-  """Repeats the update by itself, on the first device, and names what is not finite.
+  """Repeats the update by itself, on the first device, and names the parts that are not finite.
 
-  Then it repeats it on each task of the batch alone, with the same key: what the tasks draw at random differs.
+  Then it repeats it on each task of the batch alone, with the same key, which gives other random draws.
   """
   repeat = partial(_repeat, make_algorithm)
 
@@ -92,19 +98,12 @@ def describe(diagnosis: Diagnosis, update: BadUpdate, task_names: Sequence[Any] 
   Args:
     diagnosis: of the update.
     update: whose step and tasks are named.
-    task_names: of each task of the dataset; its position if not given. A batch of tasks to act in does not say which
-      they are: they are named by their positions in it.
+    task_names: of each task of the dataset; its position if not given. Tasks to act in have positions in the batch.
   """
   names = _names(update.tasks, task_names)
-  found = [
-    f"not finite {when}: {', '.join(of_these)}"
-    for when, of_these in (
-      ("before it already", diagnosis.before),
-      ("in it", diagnosis.metrics),
-      ("after it", diagnosis.after),
-    )
-    if of_these
-  ] or ["finite when it is repeated by itself, so rounding has decided"]
+  parts = {"before it already": diagnosis.before, "in it": diagnosis.metrics, "after it": diagnosis.after}
+  found = [f"not finite {when}: {', '.join(of_these)}" for when, of_these in parts.items() if of_these]
+  found = found or ["finite when it is repeated by itself, so rounding has decided"]
   named = isinstance(update.tasks, TaskBatch)
   found.append(f"tasks {', '.join(names)}" if named else f"with all {len(names)} tasks of the batch")
   if 0 < len(diagnosis.tasks) < len(names):
@@ -124,11 +123,34 @@ def _names(tasks: Any, task_names: Sequence[Any] | None) -> list[str]:
 
 
 def first_bad_operation(make_algorithm: MakeAlgorithm, update: BadUpdate) -> str | None:
-  """Repeats the update operation by operation and describes the one that what is not finite comes from.
+  """Repeats the update operation by operation, and names the first that gives a NaN and the first that gives infinity.
 
-  None if all is finite when computed so. See `first_non_finite`.
+  The test is that of `jax.debug_nans` and `jax.debug_infs`, which also stop at values that a `where` discards.
+
+  Returns:
+    Operation, file and line of each; a derivative has the line that it is taken of. Or the inputs that were not finite
+    to begin with. None if all is finite when computed so.
   """
-  return first_non_finite(partial(_repeat, make_algorithm), update)
+  given = {**update.hyperparameters, **parts_of(update.state), **entries_of(update.tasks)}
+  if already := _non_finite(given):
+    return f"not finite to begin with: {', '.join(already)}"
+  found = []
+  for checking in (jax.debug_nans, jax.debug_infs):
+    try:
+      with jax.disable_jit(), checking(True):
+        _repeat(make_algorithm, jax.tree.map(jnp.asarray, update))
+    except FloatingPointError as error:
+      found.append(f"{error} at {_line_of(error)}")
+  return "; ".join(found) or None
+
+
+def _line_of(error: FloatingPointError) -> str:
+  """The line of ours that an operation is from. JAX hands on, as the cause, where a transformed one was written."""
+  raised = error.__cause__ or error
+  frames = [frame for frame in traceback.extract_tb(raised.__traceback__) if not frame.filename.startswith(LIBRARIES)]
+  if not frames:
+    return "an unknown line"
+  return f"{frames[-1].filename.removeprefix(f'{Path.cwd()}/')}:{frames[-1].lineno} ({frames[-1].name})"
 
 
 def parts_of(state: TrainState) -> dict[str, Any]:
@@ -138,17 +160,12 @@ def parts_of(state: TrainState) -> dict[str, Any]:
 
 
 def entries_of(tasks: Any) -> dict[str, Array]:
-  """The arrays of a batch by name: `support.<field>` and `query.<field>` of transitions, `task_index`.
-
-  Of tasks to act in, `task.<parameter>`.
-  """
+  """The arrays of a batch by name: `support.<field>`, `query.<field>`, `task_index`; or `task.<name>`."""
   if not isinstance(tasks, TaskBatch):
     return {f"task.{name}": values for name, values in tasks.items()}
-  entries: dict[str, Array] = {}
-  for name in ("support", "query"):
-    fields = getattr(tasks, name)._asdict()
-    entries |= {f"{name}.{field}": values for field, values in fields.items() if values is not None}
-  return entries | {"task_index": tasks.task_index}
+  rows = {"support": tasks.support._asdict(), "query": tasks.query._asdict()}
+  entries = {f"{name}.{field}": values for name, fields in rows.items() for field, values in fields.items()}
+  return {name: values for name, values in entries.items() if values is not None} | {"task_index": tasks.task_index}
 
 
 def _repeat(make_algorithm: MakeAlgorithm, update: BadUpdate) -> tuple[TrainState, Metrics]:

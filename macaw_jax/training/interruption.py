@@ -4,17 +4,16 @@ SIGTERM, SIGINT and SIGHUP end with 143, 130 and 129, as shells report them. SIG
 some time before they take the machine; it ends with 75, the code of a temporary failure, after which the job should be
 queued again (`launch/slurm.sh`). A second signal ends at once, with the code of the first.
 
-What the first signal does depends on what the run is doing:
+The first signal depends on the state of the run:
 
   nothing unsaved     the process ends at once, also from within the compiler
   training, saving    the compiled call, or the save, comes to its end; the run asks between them (`holding`)
-  evaluating          there is nothing in an evaluation to be kept: `Interrupted` is raised inside it (`abandoning`)
+  evaluating          nothing of an evaluation is kept: `Interrupted` is raised inside it (`abandoning`)
 
-Python runs signal handlers in the main thread between two instructions, and a compilation is one instruction; a thread
-that waits for the signals' numbers ends the process where it need not wait.
+Python runs signal handlers in the main thread between two instructions, and a compilation is one instruction. So a
+thread that waits for the signals' numbers ends the process where it need not wait.
 """
 
-import enum
 import os
 import signal
 import socket
@@ -22,7 +21,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 REQUEUE = 75  # EX_TEMPFAIL of sysexits.h
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129, signal.SIGUSR1: REQUEUE}
@@ -40,22 +39,14 @@ class Interrupted(BaseException):
     self.signal = signal.Signals(number)
 
 
-class _Answer(enum.Enum):
-  """What a first signal does."""
-
-  LEAVE = enum.auto()
-  WAIT = enum.auto()
-  RAISE = enum.auto()
-
-
 class Interruption:
-  """What a run knows of signals.
+  """The signals that a run has received.
 
-  It hears none before `listen` is called, once, in the main thread of a process that may be ended: whoever calls `run`
+  There are none before `listen` is called, once, in the main thread of a process that may be ended: a caller of `run`
   as a function keeps the handlers that are there.
 
   Attributes:
-    advice: how to go on, said by a process that ends at once.
+    advice: how to go on, printed by a process that ends at once.
     received: the first signal's number, 0 before there is one.
   """
 
@@ -63,7 +54,7 @@ class Interruption:
     self.advice = ""
     self.received = 0
     self._numbers: list[signal.Signals] = []  # that are answered here
-    self._answer = _Answer.LEAVE
+    self._answer: Literal["leave", "wait", "raise"] = "leave"  # to a first signal
     self._is_waited_for = False  # whether the first signal came while something was unsaved
 
   def listen(self) -> None:
@@ -87,37 +78,37 @@ class Interruption:
   @contextmanager
   def holding(self) -> Iterator[None]:
     """While there is something to save: a first signal waits until `received` is looked at."""
-    self._answer = _Answer.WAIT
+    self._answer = "wait"
     try:
       yield
     finally:
-      self._answer = _Answer.LEAVE
+      self._answer = "leave"
 
   @contextmanager
   def abandoning(self) -> Iterator[None]:
     """Inside `holding`, a block that need not come to its end: a signal raises `Interrupted` in it."""
-    self._answer = _Answer.RAISE
+    self._answer = "raise"
     try:
       if self.received:
         raise Interrupted(self.received)
       yield
     finally:
-      self._answer = _Answer.WAIT
+      self._answer = "wait"
 
   def _handle(self, number: int, frame: FrameType | None) -> None:
     """In the main thread, as soon as it is back in Python."""
     if self.received:
       return
     self.received = number
-    self._is_waited_for = self._answer is not _Answer.LEAVE
-    if self._answer is _Answer.RAISE:
+    self._is_waited_for = self._answer != "leave"
+    if self._answer == "raise":
       raise Interrupted(number)
 
   def _watch(self) -> NoReturn:
     """In a thread: ends the process at the first signal where nothing is unsaved, and at any second one."""
     first = self._next()
     # The main thread may have been faster, and may have saved by now.
-    if self._answer is _Answer.LEAVE and not self._is_waited_for:
+    if self._answer == "leave" and not self._is_waited_for:
       self._leave(first)
     _write(f"{first.name}: saving first; a second signal ends at once")
     self._next()
@@ -136,6 +127,6 @@ class Interruption:
 
 
 def _write(line: str) -> None:
-  """Past Python's own streams: the main thread may hold their locks. Nobody need be there to read it."""
+  """Past Python's own streams: the main thread may hold their locks."""
   with suppress(OSError):
     os.write(2, f"{line}\n".encode())

@@ -17,7 +17,7 @@ Sample = Callable[[Dataset, Key], TaskBatch]
 
 
 class HasStep(Protocol):
-  """What is trained: a `TrainState`, or many of them as one."""
+  """A `TrainState`, or many of them as one."""
 
   @property
   def step(self) -> Array:
@@ -29,7 +29,7 @@ Chunk = Callable[[State, Dataset, Key], tuple[State, Metrics]]
 
 
 def draw(sample: Sample, dataset: Dataset, key: Key, step: Array) -> tuple[TaskBatch, Key]:
-  """What update number `step` of the run with this key is given: its batch, and its own key."""
+  """The batch and the key of update number `step` of the run with this key."""
   key_sample, key_update = jax.random.split(jax.random.fold_in(key, step))
   with jax.named_scope("sampling"):
     tasks = sample(dataset, key_sample)
@@ -65,8 +65,8 @@ def make_chunk(algorithm: Algorithm, sample: Sample, num_steps: int) -> Chunk[Tr
 def initialise(algorithm: Algorithm, key: Key) -> TrainState:
   """The first state, made on the device in one call.
 
-  Weakly typed leaves (a Python number that became an array) get their dtype, so that the state that goes into an
-  update and the state that comes out have one type, and the update is traced once.
+  Weakly typed leaves (a Python number that became an array) get their dtype: the state that goes into an update and the
+  state that comes out have one type, and the update is traced once.
   """
 
   def init(key: Key) -> TrainState:
@@ -76,7 +76,7 @@ def initialise(algorithm: Algorithm, key: Key) -> TrainState:
 
 
 def compiler_options() -> dict[str, Any]:
-  """What the compiler is told beside the program.
+  """The options of the compiler.
 
   On a CPU, XLA keeps a copy of every parameter that an update reads and then overwrites, unless it looks at when the
   two happen: that halves the temporary memory of an update and takes 3 to 5 % from its time.
@@ -97,8 +97,8 @@ def train(
 ) -> Iterator[tuple[State, Metrics]]:
   """Yields `(state, metrics)` after every chunk until `num_steps` updates are done, or a chunk has done none.
 
-  Of a population, the member counts that has come furthest: one that has stopped stands still. Where all have, the
-  last chunk is one that has changed nothing.
+  In a population the member that has come furthest counts: one that has stopped stands still. Where all have, the last
+  chunk is one that has changed nothing.
 
   The yielded state is donated to the next chunk: use it before asking for the next.
   """

@@ -1,4 +1,4 @@
-"""The members of a run on the disk: where each continues, and what is written into each directory."""
+"""The members of a run on the disk: where each continues, and the files in each directory."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,13 @@ import numpy as np
 from macaw_jax.console import log
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.tables import metrics_of
 from macaw_jax.training import devices
-from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, OtherRun, OtherVersion, SaveError, newest_whole
-from macaw_jax.training.metrics import JsonLinesWriter, MetricWriter, TensorBoardWriter, WriterGroup
+from macaw_jax.training.checkpoint_record import OtherVersion
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, OtherRun, SaveError, newest_whole
+from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter
 from macaw_jax.training.population import Population, member
+from macaw_jax.training.results import Result
 from macaw_jax.training.run import Member, Run
 from macaw_jax.training.run_directory import (
   CHECKPOINTS,
@@ -34,8 +37,8 @@ from macaw_jax.training.run_directory import (
 )
 from macaw_jax.types import Key
 
-ACCEPTABLE = (CONFIGURATION, SUPPORT)  # what may have changed where the user says so
-METRICS_ROWS, EVALUATED = "metrics_rows", "evaluated"  # What a checkpoint notes of the run's progress.
+ACCEPTABLE = (CONFIGURATION, SUPPORT)  # may have changed, with --continue_changed
+METRICS_ROWS, EVALUATED = "metrics_rows", "evaluated"  # the progress that a checkpoint notes
 
 
 class Keys(NamedTuple):
@@ -44,7 +47,7 @@ class Keys(NamedTuple):
   init: Key
   train: Key  # batches and updates
   evaluate: Key  # supports and starts
-  source: Key  # what the source draws on the host
+  source: Key  # draws of the source, on the host
 
 
 class OpenMember(NamedTuple):
@@ -61,7 +64,7 @@ class OpenMember(NamedTuple):
 
   @property
   def name(self) -> str:
-    """What it is called in a log."""
+    """Its name in a log."""
     return self.member.label or "this run"
 
 
@@ -81,7 +84,7 @@ def keys_of(seed: int) -> Keys:
 
 
 def document_of(run: Run, each: Member) -> dict[str, Any]:
-  """What the `config.json` of a member says."""
+  """The content of a member's `config.json`."""
   return {"algorithm": run.algorithm, "seed": each.seed, "agent": run.agent, "config": each.config}
 
 
@@ -172,7 +175,7 @@ def first_step(members: Sequence[OpenMember], num_steps: int) -> int:
 
 
 def _newest_whole_step(runs: Sequence[Checkpoints]) -> int | None:
-  """The newest step that all have whole; the process that writes sets aside what is damaged."""
+  """The newest step that all have whole; the main process sets aside what is damaged."""
   if devices.is_main_process():
     for checkpoints in runs:
       checkpoints.remove_unfinished()
@@ -190,7 +193,7 @@ def _newest_whole_step(runs: Sequence[Checkpoints]) -> int | None:
 
 def _is_first_save(members: Sequence[OpenMember]) -> bool:
   """Whether some members have a first checkpoint and the others none, because the run was ended between the two."""
-  steps = {step for each in members for step in each.checkpoints.steps()}
+  steps = set().union(*(each.checkpoints.steps() for each in members))
   return len(steps) == 1 and not any((each.directory / RESULTS).exists() for each in members)
 
 
@@ -200,8 +203,8 @@ def restore(each: OpenMember, step: int, like: Checkpoint, *, fixed_statistics: 
   Args:
     each: the member.
     step: of the checkpoint.
-    like: the structure of the checkpoint, and the statistics that it must have where they are fixed.
-    fixed_statistics: whether they follow from the data, and so must be those of the checkpoint.
+    like: the structure of the checkpoint, and its statistics where they are fixed.
+    fixed_statistics: whether the statistics follow from the data.
     continue_changed: whether another configuration is accepted.
 
   Raises:
@@ -226,15 +229,14 @@ def restore(each: OpenMember, step: int, like: Checkpoint, *, fixed_statistics: 
 
 
 class MemberFiles:
-  """What is written of all members: metrics, each into its own files, and checkpoints. Only the main process writes.
+  """The metrics and checkpoints of all members, each in its own directory. Only the main process writes.
 
-  A disk that refuses does not end training: what could not be written is logged, tried again at the next time, and left
-  in `problems`.
+  A disk that refuses does not end training: a refusal is logged, and tried again at the next time.
 
   Args:
     run: the run.
     members: of the run, open.
-    metrics_rows: of each member, of the rows that are there, how many it keeps; None of a run that begins.
+    metrics_rows: how many rows each member keeps of those that are there; None for a run that begins.
     step: where they continue.
     progress: shows the mean over members.
     resources: closes the files.
@@ -249,14 +251,14 @@ class MemberFiles:
     members: Sequence[OpenMember],
     metrics_rows: Sequence[int | None],
     step: int,
-    progress: MetricWriter,
+    progress: ProgressLine,
     resources: ExitStack,
   ):
     self._members = members if devices.is_main_process() else ()
     self._keep = run.schedule.keep_checkpoints
     self._progress = progress
     self._json: list[JsonLinesWriter] = []
-    self._writers: list[WriterGroup] = []
+    self._writers: list[list[JsonLinesWriter | TensorBoardWriter]] = []
     self._unwritten: set[int] = set()  # members whose newest rows the disk has refused
     self._unsaved: dict[int, str] = {}
     start = describe_start()
@@ -270,26 +272,33 @@ class MemberFiles:
         kept = f"; kept as {json_lines.set_aside}" if json_lines.set_aside else ""
         log(f"WARNING: {each.directory / METRICS}: {json_lines.damaged_rows} rows are missing or damaged{kept}")
       self._json.append(json_lines)
-      boards = []
+      self._writers.append([json_lines])
       try:
-        boards.append(TensorBoardWriter(each.directory / TENSORBOARD, None if rows is None else step))
+        self._writers[-1].append(TensorBoardWriter(each.directory / TENSORBOARD, None if rows is None else step))
       except OSError as error:
         log(f"WARNING: nothing for TensorBoard: {error}")
-      self._writers.append(resources.enter_context(WriterGroup(json_lines, *boards)))
+      for writer in self._writers[-1]:
+        resources.callback(writer.close)
 
   def write(self, step: int, metrics: Sequence[Mapping[str, float]]) -> None:
     """Takes the metrics of each member at one step."""
     if not self._writers:
       return
-    for index, (writer, of_member) in enumerate(zip(self._writers, metrics, strict=True)):
-      writer.write(step, of_member)
-      if writer.problem is None:
-        self._unwritten.discard(index)
-      elif index not in self._unwritten:
-        self._unwritten.add(index)
-        log(f"WARNING: {self._members[index].directory}: rows are kept until they can be written: {writer.problem}")
-    means = {name: np.array([of_member[name] for of_member in metrics]) for name in metrics[0]}
-    self._progress.write(step, {name: _mean_of_finite(values) for name, values in means.items()})
+    for index, (writers, of_member) in enumerate(zip(self._writers, metrics, strict=True)):
+      for writer in writers:
+        writer.write(step, of_member)
+      problem = next((writer.problem for writer in writers if writer.problem), None)
+      if problem and index not in self._unwritten:
+        log(f"WARNING: {self._members[index].directory}: rows are kept until they can be written: {problem}")
+      self._unwritten = self._unwritten | {index} if problem else self._unwritten - {index}
+    values = {name: np.array([of_member[name] for of_member in metrics]) for name in metrics[0]}
+    finite = {name: of_all[np.isfinite(of_all)] for name, of_all in values.items()}
+    self._progress.write(step, {name: np.mean(some) if len(some) else np.nan for name, some in finite.items()})
+
+  def write_evaluation(self, step: int, results: Sequence[Result]) -> None:
+    """Writes the returns of each member's evaluation among its metrics, if there was one."""
+    if all(result.rows for result in results):
+      self.write(step, [metrics_of(result.rows) for result in results])
 
   def save(
     self,
@@ -327,19 +336,13 @@ class MemberFiles:
         each.checkpoints.remove_older(step, self._keep)
 
   def problems(self) -> list[str]:
-    """What is not on the disk and should be."""
-    newest = {index: self._members[index].checkpoints.newest_step() or 0 for index in self._unsaved}
-    problems = [
-      f"{error}; its newest checkpoint is of update {newest[index]}" for index, error in self._unsaved.items()
+    """A line for each checkpoint and each file of rows that is not on the disk and should be."""
+    unsaved = [
+      f"{error}; its newest checkpoint is of update {self._members[index].checkpoints.newest_step() or 0}"
+      for index, error in self._unsaved.items()
     ]
-    for each, json_lines in zip(self._members, self._json, strict=True):
-      if json_lines.pending:
-        problems.append(
-          f"{each.directory / METRICS}: {json_lines.pending} rows could not be written: {json_lines.problem}"
-        )
-    return problems
-
-
-def _mean_of_finite(values: np.ndarray) -> float:
-  finite = values[np.isfinite(values)]
-  return float(np.mean(finite)) if len(finite) else float("nan")
+    return unsaved + [
+      f"{each.directory / METRICS}: {rows.pending} rows could not be written: {rows.problem}"
+      for each, rows in zip(self._members, self._json, strict=True)
+      if rows.pending
+    ]

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
@@ -24,20 +24,6 @@ from macaw_jax.json_files import parse_row, to_json, whole_lines
 from macaw_jax.json_files import read_rows as read_rows  # for those who read what is written here
 
 
-class MetricWriter(Protocol):
-  """A place for rows of numbers, one row a step."""
-
-  @property
-  def problem(self) -> OSError | None:
-    """Why rows could not be written lately; None while all is well."""
-
-  def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Takes the metrics of one step; raises no `OSError`."""
-
-  def close(self) -> None:
-    """Puts everything on the disk."""
-
-
 class AppendedFile:
   """A file that grows by whole records, at its end.
 
@@ -46,7 +32,13 @@ class AppendedFile:
   them, and a kill can leave at most a part of the last one.
 
   Args:
-    path: the file; made where there is none. Raises `OSError` if it cannot be opened.
+    path: the file; made where there is none.
+
+  Attributes:
+    problem: why the newest records are not in the file, or perhaps not on the disk; None while all is well.
+
+  Raises:
+    OSError: the file cannot be opened.
   """
 
   def __init__(self, path: Path):
@@ -58,7 +50,7 @@ class AppendedFile:
 
   @property
   def pending(self) -> int:
-    """The number of records that are not in the file."""
+    """The number of records that are not in the file; after `close`, of those that are lost."""
     return len(self._waiting)
 
   def append(self, record: bytes) -> None:
@@ -75,7 +67,7 @@ class AppendedFile:
       self.problem = error
 
   def close(self) -> None:
-    """`sync`, then no more; what still waits is lost, and `pending` counts it."""
+    """`sync`, then no more; what still waits is lost, and `pending` counts it. A second call does nothing."""
     if self._file.closed:
       return
     self.sync()
@@ -105,27 +97,7 @@ def _write_at(descriptor: int, data: bytes, offset: int) -> None:
     written += os.pwrite(descriptor, data[written:], offset + written)
 
 
-class RowFile:
-  """What the writers of files have in common."""
-
-  _file: AppendedFile
-
-  @property
-  def pending(self) -> int:
-    """The number of rows that could not be written yet; after `close`, of those that are lost."""
-    return self._file.pending
-
-  @property
-  def problem(self) -> OSError | None:
-    """Why the newest rows are not in the file, or perhaps not on the disk; None while all is well."""
-    return self._file.problem
-
-  def close(self) -> None:
-    """Tries pending rows once more and closes the file."""
-    self._file.close()
-
-
-class JsonLinesWriter(RowFile):
+class JsonLinesWriter(AppendedFile):
   """One strict JSON object a line: `step`, `wall_time` (seconds of this run, resumed parts added) and the metrics.
 
   Numbers that JSON cannot express are null. Every line is written at once, so that the file can be followed. See
@@ -138,6 +110,7 @@ class JsonLinesWriter(RowFile):
       moment leaves the old file or the new.
 
   Attributes:
+    num_rows: rows so far, in the file and pending.
     damaged_rows: how many of the rows to keep are no rows, or not there at all; they are left out.
     set_aside: a copy of the file as it was, `<name>.damaged` or `<name>.damaged.<number>`, if it had damaged rows.
 
@@ -160,24 +133,15 @@ class JsonLinesWriter(RowFile):
     if kept != before:
       write_durably(path, kept)
     self._start = time.monotonic() - (rows[-1][0]["wall_time"] if rows else 0.0)
-    self._num_rows = len(rows)
-    self._file = AppendedFile(path)
-
-  @property
-  def num_rows(self) -> int:
-    """The number of rows so far: in the file, and pending."""
-    return self._num_rows
+    self.num_rows = len(rows)
+    super().__init__(path)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Appends one line."""
     numbers = {name: float(value) for name, value in metrics.items()}
     row = {"step": int(step), "wall_time": round(time.monotonic() - self._start, 3), **numbers}
-    self._file.append(json.dumps(to_json(row), allow_nan=False).encode() + b"\n")
-    self._num_rows += 1
-
-  def sync(self) -> None:
-    """Waits until all rows that could be written are on the disk."""
-    self._file.sync()
+    self.append(json.dumps(to_json(row), allow_nan=False).encode() + b"\n")
+    self.num_rows += 1
 
 
 def _row_or_none(line: bytes) -> dict[str, Any] | None:
@@ -196,7 +160,7 @@ def _set_aside(path: Path, data: bytes) -> Path:
   return place
 
 
-class TensorBoardWriter(RowFile):
+class TensorBoardWriter(AppendedFile):
   """Scalars for TensorBoard, in a file of events of its own; earlier files in the folder are left as they are.
 
   Written here and at once. tensorboardX's own writer hands events to a thread through a queue of ten: the first
@@ -211,20 +175,20 @@ class TensorBoardWriter(RowFile):
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     # TensorBoard reads a folder's files by name.
-    self._file = AppendedFile(directory / f"events.out.tfevents.{time.time_ns()}.{platform.node()}")
+    super().__init__(directory / f"events.out.tfevents.{time.time_ns()}.{platform.node()}")
     first_step = 0 if resume_step is None else resume_step + 1
     start = SessionLog(status=SessionLog.START)
-    self._append(Event(file_version="brain.Event:2"), Event(step=first_step, session_log=start))
+    self._append_events(Event(file_version="brain.Event:2"), Event(step=first_step, session_log=start))
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Adds one scalar a metric."""
     scalars = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
-    self._append(Event(step=int(step), summary=Summary(value=scalars)))
+    self._append_events(Event(step=int(step), summary=Summary(value=scalars)))
 
-  def _append(self, *events: Event) -> None:
+  def _append_events(self, *events: Event) -> None:
     for event in events:
       event.wall_time = time.time()
-    self._file.append(b"".join(_record(event.SerializeToString()) for event in events))
+    self.append(b"".join(_record(event.SerializeToString()) for event in events))
 
 
 def _record(data: bytes) -> bytes:
@@ -247,8 +211,6 @@ class ProgressLine:
     num_steps: where the run ends.
     show: takes the finished line.
   """
-
-  problem: OSError | None = None
 
   def __init__(self, num_steps: int, show: Callable[[str], None] = print):
     self._num_steps = num_steps
@@ -275,34 +237,3 @@ class ProgressLine:
       self._test_return,
     ]
     self._show("  ".join(part for part in parts if part))
-
-  def close(self) -> None:
-    """Does nothing: lines are shown at once."""
-
-
-class WriterGroup:
-  """Several writers as one."""
-
-  def __init__(self, *writers: MetricWriter):
-    self._writers = writers
-
-  def __enter__(self) -> "WriterGroup":
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    self.close()
-
-  @property
-  def problem(self) -> OSError | None:
-    """The first problem that one of the writers has."""
-    return next((writer.problem for writer in self._writers if writer.problem is not None), None)
-
-  def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Hands the row to each writer."""
-    for writer in self._writers:
-      writer.write(step, metrics)
-
-  def close(self) -> None:
-    """Closes each writer."""
-    for writer in self._writers:
-      writer.close()

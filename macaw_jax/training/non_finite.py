@@ -36,7 +36,7 @@ Compile = Callable[[Chunk[Any], Any, Dataset, Key], Chunk[Any]]
 
 
 class Attempt(NamedTuple):
-  """What a population's chunk has returned: its metrics say which members have their new state."""
+  """The result of a population's chunk: its metrics say which members have their new state."""
 
   population: Population
   metrics: Metrics  # [M]
@@ -53,7 +53,7 @@ def make_guarded_chunk(
   """Makes the function that repeats `num_steps` updates with a test after each, still to be compiled.
 
   Args:
-    make_algorithm: what the members have in common.
+    make_algorithm: of all members.
     sample: `(dataset, key) -> TaskBatch`, pure.
     num_steps: updates in one call.
     max_skips_in_a_row: once a member has skipped so many in a row, it has stopped and does the rest of them no more.
@@ -109,7 +109,7 @@ def compile_with_skips(
   """Compiles `num_steps` updates of every member, those skipped after which not every number is finite.
 
   Args:
-    make_algorithm: what the members have in common.
+    make_algorithm: of all members.
     sample: `(dataset, key) -> TaskBatch`, pure.
     num_steps: updates in one call.
     max_skips_in_a_row: a member that has skipped so many in a row stands still.
@@ -122,7 +122,7 @@ def compile_with_skips(
 
   Returns:
     `(population, dataset, keys) -> (population, metrics [M])`, which donates the population. The metrics are those of
-    the algorithm and `skipped_updates`. Of several processes, all must call it.
+    the algorithm and `skipped_updates`. All processes must call it.
   """
   options: dict[str, Any] = {"max_skips_in_a_row": max_skips_in_a_row, "own_data": own_data}
   attempted = make_population_chunk(make_algorithm, sample, num_steps, **options)

@@ -1,4 +1,4 @@
-"""What is logged, and kept, of a member that has stopped because not every number was finite."""
+"""The log lines and the file about a member that has stopped because not every number was finite."""
 
 import io
 from pathlib import Path
@@ -27,9 +27,7 @@ BATCH_FILE = "non_finite_update_{step}.npz"
 
 
 def report_stop(run: Run, each: OpenMember, stopped: Population, data: Data, *, name_operation: bool) -> None:
-  """Logs what was not finite in the update that stopped a member, and writes its batch.
-
-  Every process must call it; the main one does the work.
+  """Describes the update that stopped a member, in the log, and writes its batch; every process must call it.
 
   Args:
     run: the run.
@@ -41,7 +39,7 @@ def report_stop(run: Run, each: OpenMember, stopped: Population, data: Data, *, 
   if devices.is_main_process():
     try:
       _report(run, each, stopped, data, name_operation)
-    # Other members may go on: what cannot be told of this one must not end them.
+    # Other members may go on: a failure to report must not end them.
     except (jax.errors.JaxRuntimeError, OSError) as error:
       log(f"{each.name}: no more can be told of it: {' '.join(str(error).split())[:500]}")
   devices.wait_for_all("report of a member that has stopped")

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.training.loop import Chunk, Dataset, Sample, initialise, make_chunk
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TimeStep, TrainState, Transition
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TrainState
 
 MEMBER_AXIS = "seed"  # The axis of a device mesh that members are laid along.
 
-# What a population's chunk adds to the metrics of its algorithm.
+# The metrics that a population's chunk adds to those of its algorithm.
 SKIPPED_UPDATES = "skipped_updates"  # of the member, since the run began
 KEPT = "kept"  # bool: whether the member has its new state
 
@@ -63,7 +63,7 @@ def member(tree: Any, index: int) -> Any:
 
 
 def no_skips() -> Skips:
-  """Those of a member that has had no update."""
+  """The counts of a member that has had no update."""
   return Skips(total=jnp.zeros((), jnp.int32), in_a_row=jnp.zeros((), jnp.int32))
 
 
@@ -93,11 +93,11 @@ def make_population_chunk(
 ) -> PopulationChunk:
   """Makes the function that does `num_steps` updates of every member, still to be compiled.
 
-  It tests once whether the numbers of a member have stayed finite. Where they have not, it only says so, and
+  It tests once whether the numbers of a member have stayed finite. Where they have not,
   `macaw_jax.training.non_finite` repeats that member's updates one by one.
 
   Args:
-    make_algorithm: what the members have in common.
+    make_algorithm: of all members.
     sample: `(dataset, key) -> TaskBatch`, pure; each member draws its own batches.
     num_steps: updates in one call.
     max_skips_in_a_row: a member that has skipped so many updates in a row has stopped, see `has_stopped`.
@@ -144,40 +144,35 @@ def choose(first: Array, one: Any, other: Any) -> Any:
 
 
 class MemberParams(NamedTuple):
-  """What adapts and acts in a population's program: parameters, and the hyper-parameters that go with them."""
+  """Parameters with the hyper-parameters of their member."""
 
   hyperparameters: dict[str, Array]
   params: Params
 
 
 def member_params(hyperparameters: dict[str, Array], params: Params) -> Params | MemberParams:
-  """What `acting_algorithm` takes for one member: its parameters alone, where members do not differ."""
+  """The parameters that `acting_algorithm` takes for one member: without hyper-parameters, where members share them."""
   return MemberParams(hyperparameters, params) if hyperparameters else params
 
 
 def acting_algorithm(make_algorithm: MakeAlgorithm, hyperparameters: Hyperparameters) -> Algorithm:
-  """The algorithm that adapts and acts for any member with one compiled program, by what `member_params` gives.
+  """The algorithm that adapts and acts for any member with one compiled program, given the `member_params`.
 
-  It is not trained by itself: `init` and `update` are those of one member.
+  Its `init` and `update` are those of one member.
 
   Args:
-    make_algorithm: what the members have in common.
-    hyperparameters: in which they differ, of one of them.
+    make_algorithm: of all members.
+    hyperparameters: of one member.
   """
   # As arrays, so that what the algorithm says of itself holds for members with other values too.
   algorithm = make_algorithm(**{name: jnp.asarray(value) for name, value in hyperparameters.items()})
   if not hyperparameters:
     return algorithm
 
-  def adapt(params: MemberParams, support: Transition, key: Key) -> dict[str, Params]:
-    return make_algorithm(**params.hyperparameters).adapt(params.params, support, key)
+  def of_member(name: str) -> Callable[..., Any]:
+    def function(params: MemberParams, *arguments: Any) -> Any:
+      return getattr(make_algorithm(**params.hyperparameters), name)(params.params, *arguments)
 
-  def act(
-    params: MemberParams, adapted: dict[str, Params], timestep: TimeStep, key: Key | None
-  ) -> tuple[Array, dict[str, Params]]:
-    return make_algorithm(**params.hyperparameters).act(params.params, adapted, timestep, key)
+    return function
 
-  def prior(params: MemberParams, key: Key) -> dict[str, Params]:
-    return make_algorithm(**params.hyperparameters).prior(params.params, key)
-
-  return algorithm._replace(adapt=adapt, act=act, prior=prior)
+  return algorithm._replace(adapt=of_member("adapt"), act=of_member("act"), prior=of_member("prior"))

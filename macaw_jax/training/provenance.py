@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-# Those that decide a number, or what a checkpoint's files mean.
+# The packages that decide a number, or the meaning of a checkpoint's files.
 PACKAGES = (
   "macaw_jax",
   "jax",
@@ -47,13 +47,11 @@ def git_commit() -> str | None:
 
 @functools.cache
 def code_identity() -> dict[str, Any]:
-  """What computes: `versions` of the packages, and of each source file in `files` the start of its SHA-256.
-
-  It is read once in a process, which computes with what it has loaded.
+  """The code of this process: `versions` of the packages, and in `files` the start of each source file's SHA-256.
 
   Files are named by package and path in it (`macaw_jax/losses/values.py`), wherever the packages are installed; no
   repository is needed. A comment counts like code: which edits leave every number as it is cannot be told from the
-  text, and a question too many costs less than a run of which one half was computed otherwise.
+  text. It is read once in a process.
   """
   package = Path(__file__).parents[1]
   commands = package.parent / "experiments"  # in a checkout; a wheel has them in the package
@@ -66,9 +64,9 @@ def code_identity() -> dict[str, Any]:
 
 
 def code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-  """What differs between two values of `code_identity`, one line each; `MOST_DIFFERENCES` and a count of the others.
+  """The differences between two values of `code_identity`, one line each: `MOST_DIFFERENCES` and a count of the others.
 
-  A part that is missing from `before` or `now`, as in a record of another release, is an empty one.
+  A part that is missing, as in a record of another release, counts as empty.
   """
   lines = _differences(before.get("versions", {}), now.get("versions", {}), "{name} {before} -> {now}")
   lines += _differences(before.get("files", {}), now.get("files", {}), "{name} changed")
@@ -107,7 +105,7 @@ JAX_SETTINGS = (
 
 
 def arithmetic() -> dict[str, Any]:
-  """What the last bits of numbers follow from beside the code: processor, cores that may be used, settings of JAX.
+  """The machine and the settings of JAX, which decide the last bits of numbers beside the code.
 
   XLA divides sums among as many threads as there are cores.
   """

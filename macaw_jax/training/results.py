@@ -1,4 +1,4 @@
-"""What a run leaves when it is done: results, tables, pictures."""
+"""The results, tables and pictures of a run that is done."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +38,7 @@ FILES = {
 
 
 class Result(NamedTuple):
-  """What came out of an evaluation of one member."""
+  """An evaluation of one member."""
 
   rows: list[Row]
   episode: tuple[State, Task] | None

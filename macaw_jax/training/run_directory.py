@@ -1,4 +1,4 @@
-"""The directory of a run: what it holds, and how a run finds its earlier part again."""
+"""The directory of a run: its files, and how a run finds its earlier part again."""
 
 import datetime
 import hashlib
@@ -61,11 +61,11 @@ def claim_directory(directory: Path, resources: ExitStack) -> None:
 def begin_or_continue(
   directory: Path, document: Mapping[str, Any], may_change: Collection[str], *, continue_changed: bool
 ) -> None:
-  """Writes what a run is into its directory, or finds that it is the same run.
+  """Describes a run in its directory, or finds that it is the same run.
 
   Args:
     directory: of the run, claimed.
-    document: what `config.json` says: the run's `config`, and what else identifies it.
+    document: the content of `config.json`: the run's `config`, and the rest of its identity.
     may_change: dotted names of configuration fields that do not make it another run.
     continue_changed: whether a run goes on although its settings, or the code, have changed since it began.
 
@@ -86,7 +86,7 @@ def write_document(directory: Path, document: Mapping[str, Any]) -> None:
 
 
 def read_document(directory: Path) -> dict[str, Any]:
-  """What the `config.json` of a run says.
+  """The content of a run's `config.json`.
 
   Raises:
     ConfigurationError: the directory holds no run, or one of another release.
@@ -106,14 +106,9 @@ def read_document(directory: Path) -> dict[str, Any]:
 
 
 def record_start(directory: Path, document: Mapping[str, Any], start: Mapping[str, Any]) -> None:
-  """Adds a start to the run's directory, and what may have changed since the last one: configuration and code.
+  """Adds a start, as `describe_start` has it, to the run's directory, with the present configuration and code.
 
-  What computes differently from then on is logged: the last bits of numbers follow from it.
-
-  Args:
-    directory: of the run.
-    document: as of `begin_or_continue`.
-    start: `describe_start` of this process.
+  Differences in arithmetic from the last start are logged: the last bits of numbers follow from them.
 
   Raises:
     ConfigurationError: the directory cannot be written.
@@ -133,13 +128,13 @@ def record_start(directory: Path, document: Mapping[str, Any], start: Mapping[st
 
 
 def settings_digest(config: Mapping[str, Any], may_change: Collection[str]) -> str:
-  """The digest of a configuration without what may change, which a run writes into each of its checkpoints."""
+  """The digest of a configuration without the fields that may change; each checkpoint has it."""
   settings = {name: value for name, value in _plain(config).items() if name not in may_change}
   return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def describe_start() -> dict[str, Any]:
-  """The command of this process, and what it computes with."""
+  """The command of this process, its code and its machine."""
   return {
     "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     "command": [sys.executable, *sys.argv],
@@ -152,7 +147,7 @@ def describe_start() -> dict[str, Any]:
 
 @contextmanager
 def writing(directory: Path) -> Iterator[None]:
-  """Raises `ConfigurationError` if the disk refuses what the block writes."""
+  """A block of writes; raises `ConfigurationError` if the disk refuses one."""
   try:
     yield
   except OSError as error:
@@ -160,7 +155,7 @@ def writing(directory: Path) -> Iterator[None]:
 
 
 def _has_other_files(directory: Path) -> bool:
-  """Whether there is more than a run leaves that was killed before it wrote its configuration."""
+  """Whether there are files other than those of a run that was killed before it wrote its configuration."""
   return any(path.name not in (LOCK, CODE) and not path.name.endswith(PARTIAL) for path in directory.iterdir())
 
 

@@ -15,7 +15,7 @@ from macaw_jax.console import log
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.errors import ConfigurationError, TrainingError
 from macaw_jax.evaluation.rows import Row
-from macaw_jax.evaluation.tables import metrics_of, summary
+from macaw_jax.evaluation.tables import summary
 from macaw_jax.sources.source import Data
 from macaw_jax.training import devices
 from macaw_jax.training.checkpoints import Checkpoint
@@ -72,14 +72,14 @@ class Session(NamedTuple):
 
 
 class Moment(NamedTuple):
-  """Where a run stands between two compiled calls."""
+  """The state of a run between two compiled calls."""
 
   population: Population
   data: Data  # of all members, or where the source changes them, `[M, ...]`
 
 
 class Program(NamedTuple):
-  """What trains, with its inputs where it wants them."""
+  """The compiled updates, with their inputs on the devices."""
 
   chunk: PopulationChunk
   moment: Moment
@@ -94,13 +94,13 @@ def train_run(
   The same call again continues a run that was stopped or killed, from its newest checkpoint.
 
   Args:
-    run: what to train, on what, for how long.
-    interruption: what listens for signals; without it, they do to the caller's process what they did before.
+    run: the algorithm, its data and its schedule.
+    interruption: listens for signals; without it, they do to the caller's process what they did before.
     continue_changed: whether a run goes on although its settings or its code have changed since it began.
     debug_nans: whether the first update that is not finite ends the run, and is looked into.
 
   Returns:
-    What each member ends with, in the main process.
+    The last evaluation of each member, in the main process.
 
   Raises:
     ConfigurationError: a directory does not go with the run, or cannot be written, or the devices do not.
@@ -166,7 +166,7 @@ def train_and_evaluate(session: Session, resources: ExitStack) -> tuple[list[Res
 
 
 def first_moment(session: Session) -> tuple[Moment, int, list[Start]]:
-  """The members as their newest common checkpoint has them, or afresh; its step; and how far their files go."""
+  """The members as their newest common checkpoint has them, or new; its step; and where each starts."""
   run, source = session.run, session.run.source
   step, starts = first_step(session.members, run.schedule.steps), []
   for each in session.members:
@@ -204,7 +204,7 @@ def statistics_of(session: Session, moment: Moment, index: int) -> Statistics:
 
 
 def evaluate(session: Session, moment: Moment, step: int) -> list[Result]:
-  """Evaluates each member at a step and logs what came out."""
+  """The results of each member at a step; they are logged."""
   results = []
   for index, each in enumerate(session.members):
     started = time.monotonic()
@@ -224,7 +224,7 @@ def evaluate(session: Session, moment: Moment, step: int) -> list[Result]:
 def first_evaluation(
   session: Session, files: MemberFiles, moment: Moment, step: int, is_evaluated: bool
 ) -> list[Result]:
-  """What is to be evaluated before training: the untrained agent; or where an earlier start was stopped in between."""
+  """The evaluation before training: of the untrained agent, or where an earlier start was stopped in between."""
   is_finished = step >= session.run.schedule.steps
   if not devices.is_main_process() or (is_evaluated and not is_finished):
     return []
@@ -236,24 +236,14 @@ def first_evaluation(
     log(f"evaluating update {step}, before which the run was stopped ...")
   results = evaluate(session, moment, step)
   if not is_evaluated:
-    write_evaluation(files, step, results)
-  if not is_evaluated and step > 0:
-    save(session, files, moment, step, results)
+    files.write_evaluation(step, results)
+    if step > 0:
+      save(session, files, moment, step, results)
   return results
 
 
-def write_evaluation(files: MemberFiles, step: int, results: Sequence[Result]) -> None:
-  """Writes the returns of an evaluation among the metrics, if there was one."""
-  if all(result.rows for result in results):
-    files.write(step, [metrics_of(result.rows) for result in results])
-
-
 def compile_program(session: Session, moment: Moment) -> Program:
-  """Compiles `steps_per_call` updates of all members into one call.
-
-  A member skips updates after which not every number is finite, and stands still after `max_skips_in_a_row` of them;
-  see `macaw_jax.training.non_finite`.
-  """
+  """Compiles `steps_per_call` updates of all members into one call, as `macaw_jax.training.non_finite` has it."""
   schedule, mesh, sample = session.run.schedule, session.mesh, session.run.source.sample
   log(f"compiling {schedule.steps_per_call} updates into one call ...")
   started = time.monotonic()
@@ -286,7 +276,7 @@ def compile_program(session: Session, moment: Moment) -> Program:
 
 
 def place(session: Session, data: Data) -> Data:
-  """The data where the program wants them."""
+  """The data on the devices of the program."""
   if session.mesh is None:
     return jax.device_put(data)
   by_member = devices.by_member(session.mesh)
@@ -294,10 +284,7 @@ def place(session: Session, data: Data) -> Data:
 
 
 def refresh(session: Session, moment: Moment) -> tuple[Data, list[dict[str, float]]]:
-  """The data after the source has changed those of each member, and its metrics; the data before are gone.
-
-  Every process does the same for all members, from the same numbers.
-  """
+  """The data after the source has changed those of each member, and its metrics; the data before are gone."""
   change = session.run.source.refresh
   if change is None:
     return moment.data, [{} for _ in session.members]
@@ -351,7 +338,7 @@ def train_on(session: Session, files: MemberFiles, program: Program, step: int) 
 
 
 def evaluate_unless_interrupted(session: Session, files: MemberFiles, moment: Moment, step: int) -> list[Result] | None:
-  """The evaluation that is due, in the main process, written; None if a signal ended it."""
+  """The evaluation that is due, in the main process, which writes it; None if a signal ended it."""
   if not devices.is_main_process():
     return []
   try:
@@ -359,19 +346,14 @@ def evaluate_unless_interrupted(session: Session, files: MemberFiles, moment: Mo
       results = evaluate(session, moment, step)
   except Interrupted:
     return None
-  write_evaluation(files, step, results)
+  files.write_evaluation(step, results)
   return results
 
 
 def save(session: Session, files: MemberFiles, moment: Moment, step: int, results: Sequence[Result] | None) -> None:
-  """Saves all members, in the main process.
+  """Saves all members, in the main process, as `moment` on the host has them.
 
-  Args:
-    session: of the run.
-    files: of the members.
-    moment: on the host.
-    step: of the run.
-    results: of this step, empty where none were due, None where a signal ended them.
+  The results are those of this step: empty where none were due, None where a signal ended them.
   """
   if not devices.is_main_process():
     return
@@ -388,9 +370,9 @@ def save(session: Session, files: MemberFiles, moment: Moment, step: int, result
 
 
 def training_score(rows: Sequence[Row]) -> float | None:
-  """How well an agent does on training tasks at the last stage of adaptation; None without any, or if not finite.
+  """The mean score on training tasks at the last stage of adaptation, or the mean return where there are no scores.
 
-  The mean score; the mean return, where scores are not known.
+  None without training tasks, or if a number is not finite.
   """
   found = [row.returns[-1] if row.scores is None else row.scores[-1] for row in rows if row.split == "train"]
   return float(np.mean(found)) if found and np.isfinite(found).all() else None
@@ -399,19 +381,16 @@ def training_score(rows: Sequence[Row]) -> float | None:
 def report_stopped(
   session: Session, moment: Moment, fetched: Callable[[], Moment], have_stopped: np.ndarray
 ) -> np.ndarray:
-  """Logs which members have not stayed finite, and why.
+  """Logs which members have not stayed finite, and why; those that stand still now, `[M]` bool.
 
   Args:
     session: of the run.
     moment: as the newest call has left it.
-    fetched: the same on the host.
+    fetched: gives the same on the host.
     have_stopped: those that stood still before, `[M]`.
 
-  Returns:
-    Those that stand still now, `[M]`.
-
   Raises:
-    TrainingError: all do; or one does, and that is what the run looks for.
+    TrainingError: all do; or one does, and the run looks for such with `debug_nans`.
   """
   skips = devices.fetch(moment.population.skips)
   stopped = np.asarray(has_stopped(skips, session.max_skips_in_a_row))
@@ -435,8 +414,7 @@ def report_stopped(
 
 
 def on_host(session: Session, moment: Moment) -> Moment:
-  """The moment where one process can read it; of several processes, all must ask for it."""
+  """The moment where one process can read it; all processes must ask for it."""
   if session.mesh is None:
     return moment
-  population = devices.fetch(moment.population)
-  return Moment(population, devices.fetch(moment.data) if session.own_data else moment.data)
+  return Moment(devices.fetch(moment.population), devices.fetch(moment.data) if session.own_data else moment.data)

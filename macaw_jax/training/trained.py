@@ -1,4 +1,4 @@
-"""A checkpoint of a run, for whatever evaluates it or acts with it."""
+"""A checkpoint of a run, to be evaluated or acted with."""
 
 from pathlib import Path
 
@@ -8,15 +8,8 @@ from macaw_jax.console import log
 from macaw_jax.data.files import sha256
 from macaw_jax.data.statistics import no_scaling
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.training.checkpoint_record import RECORD_FILE
-from macaw_jax.training.checkpoints import (
-  Checkpoint,
-  Checkpoints,
-  DamagedCheckpoint,
-  Note,
-  OtherVersion,
-  newest_whole,
-)
+from macaw_jax.training.checkpoint_record import RECORD_FILE, DamagedCheckpoint, Note, OtherVersion
+from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, newest_whole
 from macaw_jax.training.loop import initialise
 from macaw_jax.training.population import no_skips
 from macaw_jax.training.run_directory import CHECKPOINTS
@@ -28,7 +21,7 @@ NEWEST, BEST = "newest", "best"
 def load_checkpoint(
   directory: Path, algorithm: Algorithm, observation_size: int, which: str = NEWEST
 ) -> tuple[Checkpoint, Note]:
-  """A checkpoint of a run, without what its source has collected.
+  """A checkpoint of a run, without the data that its source has collected.
 
   Args:
     directory: of the run.
@@ -37,8 +30,8 @@ def load_checkpoint(
     which: `newest`, `best` or the number of an update.
 
   Raises:
-    ConfigurationError: there is none such, it is damaged, or it has parameters of other shapes, as another version of
-      the package may. If the newest is damaged, the next older one that is whole stands in, which is logged.
+    ConfigurationError: there is none such, it is damaged, or it has parameters of other shapes. If the newest is
+      damaged, the next older one that is whole stands in, which is logged.
   """
   state = jax.eval_shape(lambda: initialise(algorithm, jax.random.key(0)))
   like = Checkpoint(state, no_scaling(observation_size), no_skips())
@@ -55,7 +48,7 @@ def load_checkpoint(
 
 
 def newest_checkpoint(directory: Path) -> tuple[int, str]:
-  """The update of a run's newest whole checkpoint, and the digest of what the checkpoint says of itself.
+  """The update of a run's newest whole checkpoint, and the digest of its record.
 
   Raises:
     ConfigurationError: there is none, or it is in a format that this release does not read.
@@ -81,11 +74,8 @@ def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:
       raise ConfigurationError(f"{directory}: no checkpoint is whole")
     return newest
   if which == BEST:
-    best = checkpoints.best_step()
-    if best is None:
-      raise ConfigurationError(
-        f"--checkpoint=best: {directory}: no evaluation on training tasks was scored, so there is no best"
-      )
+    if (best := checkpoints.best_step()) is None:
+      raise ConfigurationError(f"--checkpoint=best: {directory}: no evaluation on training tasks was scored")
     return best
   if int(which) not in checkpoints.steps():
     there = ", ".join(map(str, checkpoints.steps()))

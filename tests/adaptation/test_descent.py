@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.adaptation.descent import gradient_descent
+from macaw_jax.adaptation.descent import GradientDescent
 from macaw_jax.networks.layers import BiasTransform, WeightTransform
 from macaw_jax.networks.mlp import MLP
 
@@ -53,7 +53,7 @@ def plain(params, rates, support, steps, first_order):
 
 
 def factored(params, rates, support, steps, first_order):
-  rule = gradient_descent(first_order=first_order, ema_decay=EMA_DECAY)
+  rule = GradientDescent(first_order=first_order, ema_decay=EMA_DECAY)
   descent = rule.init(params)
   for k in range(steps):
     weights = rule.weights(params, descent)

@@ -10,7 +10,7 @@ from small_context_batches import KEY, PROBLEM, TASKS, one, tasks
 from macaw_jax.actor_critics import iql
 from macaw_jax.adaptation import chain, gradient_step
 from macaw_jax.algorithms import focal, metric_encoder
-from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, all_of, reading
+from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, Reading, all_of
 from macaw_jax.algorithms.corro import LATENT_SCALE, noisy_rewards
 from macaw_jax.learners.context import total_loss, train_only
 from macaw_jax.networks.running_scale import initial_scale, standardise
@@ -192,7 +192,7 @@ def test_one_belief_of_many_transitions_is_sharper_than_of_few():
 
 
 def test_what_is_read_is_standardised_by_its_running_scale():
-  read = reading(PROBLEM, next_observation=True)
+  read = Reading(PROBLEM, next_observation=True)
   batch = tasks()
   tiny = batch._replace(support=batch.support._replace(reward=1e-3 * batch.support.reward + 5.0))
   net = {SCALE: read.init(KEY)}
@@ -202,7 +202,7 @@ def test_what_is_read_is_standardised_by_its_running_scale():
   assert (behaviour.shape[-1], outcome.shape[-1]) == (5, 4)
   np.testing.assert_allclose(outcome[..., 0].mean(), 0.0, atol=0.05)
   assert 0.15 < outcome[..., 0].std() < 1.5  # a thousandth before, under a mean of five
-  blind = reading(PROBLEM, next_observation=False)
+  blind = Reading(PROBLEM, next_observation=False)
   changed = tiny.support._replace(next_observation=tiny.support.next_observation + 1.0)
   net = {SCALE: blind.init(KEY)}
   np.testing.assert_array_equal(blind.rows(net, tiny.support), blind.rows(net, changed))
@@ -276,12 +276,12 @@ def test_the_weight_of_the_kl_counts_the_sum_over_tasks_or_their_mean(learner_of
 
 
 def test_an_error_in_the_reward_counts_as_much_as_one_in_the_whole_change():
-  read = reading(PROBLEM, next_observation=True)
+  read = Reading(PROBLEM, next_observation=True)
   outcome = jnp.zeros((7, 4))
   np.testing.assert_allclose(read.outcome_error(outcome.at[:, 0].set(2.0), outcome), 4.0)
   np.testing.assert_allclose(read.outcome_error(outcome.at[:, 1:].set(2.0), outcome), 4.0)
   np.testing.assert_allclose(read.outcome_error(outcome.at[:, 1].set(3.0), outcome), 3.0)
-  blind = reading(PROBLEM, next_observation=False)
+  blind = Reading(PROBLEM, next_observation=False)
   np.testing.assert_allclose(blind.outcome_error(jnp.ones((7, 1)), jnp.zeros((7, 1))), 1.0)
 
 

@@ -9,7 +9,7 @@ from small_episodes import PROBLEM as EPISODE_PROBLEM
 from small_episodes import tasks as episode_tasks
 
 from macaw_jax.algorithms import macaw, maml_rl, multitask_awr, multitask_bc, norml, policy_gradient_inner
-from macaw_jax.losses.implicit_q import expectile_loss
+from macaw_jax.losses.values import expectile_loss
 from macaw_jax.networks.value import value_network
 from macaw_jax.objectives import add, scale, value_regression
 from macaw_jax.types import Problem, TaskBatch, Transition

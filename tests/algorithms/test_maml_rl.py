@@ -29,7 +29,7 @@ from macaw_jax.algorithms.maml_rl import TRAINS
 from macaw_jax.learners.gradient import gradient_of, learner, meta_loss
 from macaw_jax.learners.policy_gradient import divergence_from_behaviour, record_behaviour
 from macaw_jax.objectives.episodes import SURROGATES
-from macaw_jax.types import MetaParams, Trajectory, TaskBatch
+from macaw_jax.types import MetaParams, TaskBatch, Trajectory
 
 pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")
 KEY = jax.random.key(0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
-from macaw_jax.algorithms import maml_rl, norml
+from macaw_jax.algorithms import maml_rl, norml, policy_gradient_inner
 from macaw_jax.collection.on_policy import experience_task
 from macaw_jax.data.statistics import no_scaling
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
@@ -102,14 +102,14 @@ PROBLEM = Problem(observation_size=2, action_size=2, num_tasks=5000, discount=0.
 @pytest.mark.parametrize(
   ("make", "adaptation_steps"),
   [
-    (partial(norml, advantage_hidden_sizes=(4,), step_size=0.5), 1),
-    (partial(norml, advantage_hidden_sizes=(4,), step_size=0.5, learned_advantage=False), 1),
-    (partial(maml_rl, step_size=0.5), 2),
+    (partial(norml, hidden_sizes=(4,), advantage_hidden_sizes=(4,), step_size=0.5), 1),
+    (partial(norml, hidden_sizes=(4,), advantage_hidden_sizes=(4,), step_size=0.5, learned_advantage=False), 1),
+    (partial(maml_rl, inner=policy_gradient_inner(hidden_sizes=(4,), step_size=0.5)), 2),
   ],
   ids=["norml", "maml", "maml_rl"],
 )
 def test_an_agent_is_evaluated_as_by_hand_from_the_same_keys(make, adaptation_steps):
-  family, algorithm = envs.make("point_rotated"), make(PROBLEM, hidden_sizes=(4,))
+  family, algorithm = envs.make("point_rotated"), make(PROBLEM)
   tasks = {"angle": jnp.array([0.5, -2.0])}
   params = algorithm.init(KEY).params
   rollout = make_sampled_rollout(family, algorithm.act)

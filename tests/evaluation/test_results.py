@@ -1,14 +1,17 @@
 import dataclasses
-import json
 import math
 
 import numpy as np
 import pytest
 from finished_runs import make_row, make_run, write_run
 
-from macaw_jax.evaluation.results import ResultError, read_run, rows_from_json, rows_to_json
+from macaw_jax.evaluation.results import ResultError, read_run, results_document
 
 ROWS = [make_row(scores=(0.0, 50.0)), make_row((1.0, 2.0), task_index=4), make_row(split="train")]
+
+
+def rows_in_json():
+  return results_document(make_run(0, ROWS), step=0, seconds=None)["rows"]
 
 
 def test_a_run_comes_back_from_its_file(tmp_path):
@@ -17,10 +20,10 @@ def test_a_run_comes_back_from_its_file(tmp_path):
   assert read_run(tmp_path / "run") == dataclasses.replace(run, directory=tmp_path / "run")
 
 
-def test_numbers_that_are_not_finite_come_back_as_nan():
+def test_numbers_that_are_not_finite_come_back_as_nan(tmp_path):
   rows = [make_row((-1.0, math.inf), (0.0, math.nan)), make_row((1.0, 2.0), task_index=4)]
-  text = json.dumps(rows_to_json(rows), allow_nan=False)
-  back = rows_from_json(json.loads(text))
+  write_run(tmp_path, make_run(0, rows))
+  back = read_run(tmp_path).rows
   np.testing.assert_array_equal(back[0].returns, [-1.0, np.nan])
   np.testing.assert_array_equal(back[0].scores, [0.0, np.nan])
   assert back[1] == rows[1]
@@ -62,7 +65,7 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path, key, value):
   ],
 )
 def test_a_wrong_field_of_a_row_is_named(tmp_path, key, value):
-  rows = rows_to_json(ROWS)
+  rows = rows_in_json()
   rows[1][key] = value
   write_run(tmp_path, make_run(0, ROWS), rows=rows)
   with pytest.raises(ResultError, match=rf"results.json: rows\[1\]\.{key}"):
@@ -70,13 +73,16 @@ def test_a_wrong_field_of_a_row_is_named(tmp_path, key, value):
 
 
 def test_all_that_is_missing_is_named(tmp_path):
-  rows = rows_to_json(ROWS)
+  rows = rows_in_json()
   del rows[1]["returns"], rows[1]["task"]
+  write_run(tmp_path, make_run(0, ROWS), rows=rows)
   with pytest.raises(ResultError) as raised:
-    rows_from_json(rows)
-  assert raised.value.problems == ("rows[1].task is missing", "rows[1].returns is missing")
-  with pytest.raises(ResultError, match=r"^rows\[3\]: "):
-    rows_from_json([*rows_to_json(ROWS), 1])
+    read_run(tmp_path)
+  place = tmp_path / "results.json"
+  assert raised.value.problems == (f"{place}: rows[1].task is missing", f"{place}: rows[1].returns is missing")
+  write_run(tmp_path, make_run(0, ROWS), rows=[*rows_in_json(), 1])
+  with pytest.raises(ResultError, match=r"results.json: rows\[3\]: "):
+    read_run(tmp_path)
 
 
 @pytest.mark.parametrize("rows", [ROWS[2:], [*ROWS, make_row((1.0, 2.0, 3.0))]])

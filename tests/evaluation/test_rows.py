@@ -11,7 +11,7 @@ TASKS = ({"goal": [0.5, -0.5]}, {"goal": [0.0, 0.0]})
 def rows_of(returns, **changes):
   known = {"protocol": "online", "split": "test", "indices": [1, 4], "tasks": TASKS}
   stages = Stages(support=40, support_unit="transitions", stages=(0, 1, 2), stage_unit="episodes")
-  return make_rows(Evaluation(np.asarray(returns)), **stages._asdict(), **(known | changes))
+  return make_rows(Evaluation(np.asarray(returns)), stages, **(known | changes))
 
 
 RETURNS = [[[-20.0, 5.0, 30.0], [0.0, 5.0, 10.0]], np.ones((2, 3))]

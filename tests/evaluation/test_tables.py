@@ -77,12 +77,6 @@ def test_summary():
   assert tables.summary(bodies) == "test return 1.0 -> 2.0 -> 3.0 (task 7: 3.0, task 8: 3.0)"
 
 
-def test_the_mean_score_is_that_of_finite_scores_alone():
-  assert tables.mean_score(ROWS) == pytest.approx(125 / 3)
-  assert tables.mean_score([make_row()]) is None
-  assert tables.mean_score([ROW, make_row(scores=(0.0, math.nan))]) is None
-
-
 @pytest.mark.parametrize("protocol", [*PROTOCOLS.values(), "on_policy"])
 def test_every_protocol_says_what_is_adapted_to(protocol):
   assert "16 transitions " in tables.support_text(make_row(protocol=protocol))

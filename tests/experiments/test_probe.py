@@ -1,21 +1,17 @@
 """The probe on agents whose adaptation is known."""
 
-import functools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from miniature_run import make_miniature, write_point_robot
-from untrained_run import context_based, make_untrained_run
+from miniatures import changed, make_config, make_focal, make_untrained, write_point_robot
 
-from experiments import experiment as experiment_module
-from experiments.configuration import ConfigurationError
-from experiments.experiment import make_algorithm
-from experiments.probe import fit_to_training_tasks, probe_run, probe_table
-from experiments.trained_run import load_trained_run, with_own_support
-from macaw_jax.algorithms import ALGORITHMS
+from experiments import build
+from experiments.build import rebuild
+from experiments.probe import fit_to_training_tasks, probe_run, probe_table, probed_config
+from macaw_jax.errors import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -33,22 +29,18 @@ def known_tasks(tmp_path_factory):
 def probed(known_tasks, tmp_path, monkeypatch):
   """A function that probes an agent with this adaptation: `(support) -> latent`."""
 
+  make_algorithm = build.make_algorithm
+
   def probe(latent, episodes=4):
-    factory = ALGORITHMS["focal"]
+    def with_adaptation(*arguments, **options):
+      return make_algorithm(*arguments, **options)._replace(
+        adapt=lambda params, support, key: {"latent": latent(support)}
+      )
 
-    @functools.wraps(factory)  # validation asks for its signature
-    def changed(problem, **hyperparameters):
-      algorithm = factory(problem, **hyperparameters)
-
-      def adapt(params, support, key):
-        return {"latent": latent(support)}
-
-      return algorithm._replace(adapt=adapt)
-
-    config = context_based(known_tasks, tmp_path / "run", latent_size=2).unlock()
-    config.evaluation.support_size = 160  # of 200, so that little is left to chance
-    directory = make_untrained_run(config)
-    monkeypatch.setitem(experiment_module.ALGORITHMS, "focal", changed)
+    config = make_focal(known_tasks, tmp_path / "run", **{"encoder.latent_size": 2})
+    # Of 200 rows, so that little is left to chance.
+    directory = make_untrained(changed(config, evaluation__support_size=160))
+    monkeypatch.setattr(build, "make_algorithm", with_adaptation)
     rows = {row["support"]: row for row in probe_run(directory, episodes, seed=0)}
     assert list(json.loads((directory / "probe.json").read_text())["rows"]) == list(rows.values())
     return rows
@@ -86,31 +78,38 @@ def test_an_agent_that_reads_behaviour_alone_is_found_out(probed):
   assert random["error"] > 5 * own["error"]
 
 
-def test_adapted_weights_are_features_too(point_robot_directory, tmp_path, capsys):
-  directory = make_untrained_run(make_miniature(point_robot_directory, tmp_path / "macaw"))
+def test_adapted_weights_are_features_too(data, tmp_path, capsys):
+  directory = make_untrained(make_config("recorded", data, tmp_path / "macaw"))
   rows = probe_run(directory, 2, seed=0)
   assert "64 supports of each of 3 training tasks" in capsys.readouterr().out
   assert all(np.isfinite(value) for row in rows for value in row.values() if not isinstance(value, str))
   lines = probe_table({directory: rows}).splitlines()
-  assert lines[2].startswith(f"| {directory} | own | ")
-  assert lines[3].startswith(f"| {directory} | random | ")
+  assert lines[2].startswith(f"| {directory} | own ")
+  assert lines[3].startswith(f"| {directory} | random ")
   assert {line.count("|") for line in lines[:4]} == {10}
 
 
-def test_one_training_task_cannot_be_told_from_others(point_robot_directory, tmp_path):
+def test_one_training_task_cannot_be_told_from_others(tmp_path):
   write_point_robot(tmp_path / "data", train_tasks=(0,))
-  config = make_miniature(tmp_path / "data", tmp_path / "macaw").unlock()
-  config.evaluation.train_tasks = 0
-  directory = make_untrained_run(config)
+  config = changed(make_config("recorded", tmp_path / "data", tmp_path / "macaw"), evaluation__train_tasks=0)
   with pytest.raises(ConfigurationError, match=r"macaw: a probe needs two training tasks or more"):
-    probe_run(directory, 2, seed=0)
+    probe_run(make_untrained(config), 2, seed=0)
 
 
-def test_an_agent_that_has_diverged_is_named(point_robot_directory, tmp_path):
-  directory = make_untrained_run(context_based(point_robot_directory, tmp_path / "focal"))
-  config = with_own_support(directory, 2)
-  run = load_trained_run(directory, config)
-  state = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), run.checkpoint.state.params)
-  diverged = run._replace(checkpoint=run.checkpoint._replace(state=run.checkpoint.state._replace(params=state)))
+def test_runs_that_act_or_collect_are_refused(tmp_path):
+  for kind in ("replayed", "on_policy"):
+    config = make_config(kind, None, tmp_path / kind)
+    (tmp_path / kind).mkdir()
+    document = {"format_version": 2, "config": config.to_dict()}
+    (tmp_path / kind / "config.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigurationError, match=rf"{kind}: expected a run on recorded data"):
+      probe_run(tmp_path / kind, 2, seed=0)
+
+
+def test_an_agent_that_has_diverged_is_named(data, tmp_path):
+  directory = make_untrained(make_focal(data, tmp_path / "focal"))
+  trained = rebuild(directory, probed_config(directory, 2))
+  params = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), trained.params)
+  checkpoint = trained.checkpoint._replace(state=trained.checkpoint.state._replace(params=params))
   with pytest.raises(ConfigurationError, match=r"focal: features to decode: expected finite values"):
-    fit_to_training_tasks(directory, diverged, make_algorithm(config, run.experiment.problem), jax.random.key(0))
+    fit_to_training_tasks(trained._replace(checkpoint=checkpoint), jax.random.key(0))

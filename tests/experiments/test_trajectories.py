@@ -1,12 +1,13 @@
 """What a point agent is drawn to do before adaptation, with its offset and after its step."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from on_policy_miniature import make_miniature
+from miniatures import make_config, run_silently
 
-from experiments.configuration import ConfigurationError
-from experiments.run import run
 from experiments.trajectories import PANELS, act_out, draw, table
+from macaw_jax.errors import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "parsed_flags")
 
@@ -17,7 +18,7 @@ BEFORE, WITH_OFFSET, AFTER = PANELS
 def trained(tmp_path_factory, compiled_once):
   """The directories of NoRML and of domain randomisation, by name."""
   folder = tmp_path_factory.mktemp("trained")
-  run(make_miniature(folder, arms="norml,domain_randomisation", seeds=1))
+  run_silently(make_config("on_policy", None, folder, variants="norml,domain_randomisation"))
   return {name: folder / f"{name}-0" for name in ("norml", "domain_randomisation")}
 
 
@@ -51,12 +52,11 @@ def test_the_table_and_the_picture_have_every_run(trained, tmp_path):
   assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
-def test_other_runs_are_refused_in_one_line(tmp_path, miniature):
+def test_other_runs_are_refused_in_one_line(tmp_path, copied):
   with pytest.raises(ConfigurationError, match="no run there"):
     act_out(tmp_path, 2, 2, 0)
-  run(miniature)
   with pytest.raises(ConfigurationError, match=r"expected a run of configs/norml\.py on point_rotated or"):
-    act_out(tmp_path / "run", 2, 2, 0)
+    act_out(Path(copied("recorded").output_directory), 2, 2, 0)
 
 
 def test_no_episodes_are_refused(trained):

@@ -3,8 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses import advantage_weights, weighted_negative_log_likelihood
-from macaw_jax.losses.advantage_weighting import exponential_weights, softmax_weights
+from macaw_jax.losses.advantage_weighting import (
+  advantage_weights,
+  exponential_weights,
+  softmax_weights,
+  weighted_negative_log_likelihood,
+)
 from macaw_jax.networks.policy import gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.objectives import (

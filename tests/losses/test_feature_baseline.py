@@ -5,14 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses import (
-  cubic_features,
-  fit_baseline,
-  generalised_advantage,
-  normalise_advantage,
-  quadratic_features,
-  returns_to_go,
-)
+from macaw_jax.losses.feature_baseline import cubic_features, fit_baseline, quadratic_features
+from macaw_jax.losses.returns import generalised_advantage, normalise_advantage, returns_to_go
 
 RIDGE = 1e-5
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses.implicit_q import expectile_loss
+from macaw_jax.losses.values import expectile_loss
 
 
 def test_expectile_loss_by_hand():

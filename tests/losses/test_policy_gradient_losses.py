@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses import (
+from macaw_jax.losses.policy_gradient import (
   clipped_ratio_objective,
   dice_surrogate,
   loaded_dice_surrogate,

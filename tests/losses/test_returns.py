@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses import generalised_advantage, masked_mean, normalise_advantage, returns_to_go
-from macaw_jax.losses.returns import decayed_sum
+from macaw_jax.losses.returns import decayed_sum, generalised_advantage, masked_mean, normalise_advantage, returns_to_go
 
 # Two episodes of three steps, of which the second ended after two; what stands behind its end is to be ignored.
 REWARD = jnp.array([[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]])

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses import (
+from macaw_jax.losses.policy_gradient import (
   dice_surrogate,
   loaded_dice_surrogate,
   log_prob_surrogate,
   ratio_surrogate,
-  returns_to_go,
   sampling_credit,
 )
+from macaw_jax.losses.returns import returns_to_go
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 

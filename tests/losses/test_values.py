@@ -3,8 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.losses import bootstrapped_returns, squared_error, td_lambda_returns
-from macaw_jax.losses.values import one_step_target, twin_squared_error
+from macaw_jax.losses.values import (
+  bootstrapped_returns,
+  one_step_target,
+  squared_error,
+  td_lambda_returns,
+  twin_squared_error,
+)
 from macaw_jax.objectives import make_target
 from macaw_jax.types import Network, Transition
 

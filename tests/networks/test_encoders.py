@@ -14,7 +14,7 @@ from macaw_jax.networks.encoders import (
   sample_gaussian,
   transition_encoder,
 )
-from macaw_jax.networks.linen import init_params
+from macaw_jax.networks.linen import as_network
 from macaw_jax.networks.mlp import MLP
 
 KEY = jax.random.key(0)
@@ -274,7 +274,7 @@ def test_last_layer_starts_uniform_and_the_hidden_ones_as_ever():
     assert np.max(values) > 2.9e-3
     # The standard deviation of U(-b, b) is b / sqrt(3).
     np.testing.assert_allclose(np.std(values), 3e-3 / np.sqrt(3.0), rtol=0.1)
-  plain = init_params(MLP((32, 64, 500)), KEY, jnp.zeros((1, 7)))
+  plain = as_network(MLP((32, 64, 500)), 7).init(KEY)
   for name in ("layer_0", "layer_1"):
     jax.tree.map(np.testing.assert_array_equal, params[name], plain[name])
 
@@ -287,9 +287,8 @@ def test_encoder_without_hidden_layers_is_its_last_layer():
 
 
 def test_layers_without_an_output_layer_are_all_alike():
-  inputs = jnp.ones((1, 7))
-  given = init_params(MLP((5, 3), output_layer=nn.Dense), KEY, inputs)
-  jax.tree.map(np.testing.assert_array_equal, init_params(MLP((5, 3)), KEY, inputs), given)
+  given = as_network(MLP((5, 3), output_layer=nn.Dense), 7).init(KEY)
+  jax.tree.map(np.testing.assert_array_equal, as_network(MLP((5, 3)), 7).init(KEY), given)
 
 
 def test_embedding_of_a_context_of_equal_transitions_is_that_of_one_and_bounded():

@@ -254,15 +254,6 @@ def test_tensorboard_waits_for_a_full_disk(limit, tmp_path):
   assert (pending == 0) == (limit == "lifted")
 
 
-def test_a_group_tells_the_problem_of_one_of_its_writers(tmp_path):
-  full, well = metrics.JsonLinesWriter(tmp_path / "full"), metrics.JsonLinesWriter(tmp_path / "well")
-  with metrics.WriterGroup(metrics.ProgressLine(10), well, full) as group:
-    group.write(1, {"loss": 1.0})
-    assert group.problem is None
-    full._file.problem = problem = OSError("no space left")
-    assert group.problem is problem
-
-
 def test_tensorboard_holds_the_scalars(tmp_path):
   writer = metrics.TensorBoardWriter(tmp_path)
   writer.write(7, {"value_loss": 0.5, "policy_loss": 2.0})
@@ -299,7 +290,7 @@ def test_progress_line():
 
 @pytest.mark.parametrize("writer", [metrics.JsonLinesWriter, metrics.TensorBoardWriter])
 def test_writers_are_interchangeable(writer, tmp_path):
-  one: metrics.MetricWriter = writer(tmp_path / "place")
+  one = writer(tmp_path / "place")
   one.write(1, {"loss": 1.0})
   one.close()
   assert (tmp_path / "place").exists()

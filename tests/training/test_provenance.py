@@ -1,38 +1,40 @@
 """The identity of the code behind a run, of this one and of copies that are changed."""
 
+import importlib.util
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import pytest
 
-from experiments import provenance
+from macaw_jax.training import provenance
 
 ROOT = Path(__file__).parents[2]
-PRINT = "import json; from experiments.provenance import code_identity; print(json.dumps(code_identity()))"
+SOURCES = ("macaw_jax", "experiments")
 
 
 @pytest.fixture
 def copy(tmp_path):
   """The source in another place, without a repository."""
-  for package in provenance.SOURCES:
+  for package in SOURCES:
     shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
   return tmp_path
 
 
 def identity_in(folder):
-  """Of the source in a folder, seen from a process of its own."""
-  result = subprocess.run([sys.executable, "-c", PRINT], cwd=folder, capture_output=True, text=True, check=False)
-  assert result.returncode == 0, result.stderr
-  return json.loads(result.stdout)
+  """Of the source in a folder, as its own module sees it; an identity is read once in a process."""
+  file = folder / "macaw_jax" / "training" / "provenance.py"
+  spec = importlib.util.spec_from_file_location("provenance_of_copy", file)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module.code_identity()
 
 
 def test_every_source_file_and_every_model_has_a_digest():
   files = provenance.code_identity()["files"]
-  expected = {path for package in provenance.SOURCES for path in (ROOT / package).rglob("*.py")}
+  expected = {path for package in SOURCES for path in (ROOT / package).rglob("*.py")}
   expected |= set((ROOT / "macaw_jax" / "envs" / "assets").iterdir())
   assert set(files) == {path.relative_to(ROOT).as_posix() for path in expected}
   assert {len(digest) for digest in files.values()} == {16}
@@ -61,14 +63,14 @@ def test_changes_are_named(copy):
   (copy / "macaw_jax" / "new.py").write_text("")
   (copy / "macaw_jax" / ".hidden.py").write_text("")
   (copy / "macaw_jax" / "notes.txt").write_text("")
-  (copy / "macaw_jax" / "losses" / "combinators.py").unlink()
+  (copy / "macaw_jax" / "losses" / "returns.py").unlink()
   for name in ("macaw_jax/losses/values.py", "macaw_jax/envs/assets/ant.xml", "experiments/run.py"):
     with (copy / name).open("a") as file:
       file.write("\n")
   assert sorted(provenance.code_differences(before, identity_in(copy))) == [
     "experiments/run.py changed",
     "macaw_jax/envs/assets/ant.xml changed",
-    "macaw_jax/losses/combinators.py removed",
+    "macaw_jax/losses/returns.py removed",
     "macaw_jax/losses/values.py changed",
     "macaw_jax/new.py added",
   ]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.interruption import EXIT_CODES, Interrupted, Interruption
+from macaw_jax.training import interruption as module
+from macaw_jax.training.interruption import EXIT_CODES, Interrupted, Interruption
 
 REPOSITORY = Path(__file__).parents[2]
 SECONDS = 60  # Far above what a child takes.
@@ -54,9 +55,11 @@ with interruption.holding():
 """
 
 
-HEADER = """
-import sys, time
-from experiments.interruption import EXIT_CODES, Interrupted, Interruption
+# The module imports nothing of the package: children that load its file alone start at once.
+HEADER = f"""
+import sys, time, runpy
+names = runpy.run_path({module.__file__!r})
+EXIT_CODES, Interrupted, Interruption = names["EXIT_CODES"], names["Interrupted"], names["Interruption"]
 interruption = Interruption()
 interruption.listen()
 """

@@ -1,0 +1,101 @@
+"""Populations of every kind of source on two devices, of one process and of two, are those on one device."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from miniatures import STEPS, changed, results_of
+from test_populations import assert_same_run
+
+from experiments.run import run
+from macaw_jax.errors import ConfigurationError
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+PROGRAM = Path(__file__).with_name("runs_on_devices.py")
+SECONDS = 400  # Far above what a process takes; one that hangs is ended.
+
+
+def run_children(data, place, environments):
+  """Runs the program once for each environment, its index last where there are several."""
+  kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "XLA_FLAGS"))}
+  kept |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  children = [
+    subprocess.Popen(
+      [sys.executable, str(PROGRAM), str(data), str(place), *([str(index)] if len(environments) > 1 else [])],
+      env=kept | variables,
+      cwd=PROGRAM.parents[2],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+    for index, variables in enumerate(environments)
+  ]
+  end = time.monotonic() + SECONDS
+  try:
+    outputs = [child.communicate(timeout=max(1.0, end - time.monotonic()))[0] for child in children]
+  finally:
+    for child in children:
+      if child.poll() is None:
+        child.kill()
+        child.wait()
+  for child, output in zip(children, outputs, strict=True):
+    assert child.returncode == 0, output
+  return outputs
+
+
+@pytest.fixture(scope="module")
+def on_two_devices(data, tmp_path_factory):
+  """The folder of the populations that one process trained, and what it said."""
+  place = tmp_path_factory.mktemp("devices")
+  return place, run_children(data, place, [{}])[0]
+
+
+@pytest.fixture(scope="module")
+def in_two_processes(data, tmp_path_factory):
+  """The folder of the populations that two processes trained, and what they said."""
+  place = tmp_path_factory.mktemp("processes")
+  with socket.socket() as listener:
+    listener.bind(("localhost", 0))
+    port = listener.getsockname()[1]
+  job = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+  job |= {"JAX_COORDINATOR_PORT": str(port), "JAX_COORDINATOR_BIND_ADDRESS": f"localhost:{port}"}
+  outputs = run_children(data, place, [job | {"SLURM_PROCID": each, "SLURM_LOCALID": each} for each in "01"])
+  return place, outputs
+
+
+def assert_same_population(place, expected):
+  members = sorted(path.name for path in Path(expected).iterdir())
+  assert sorted(path.name for path in place.iterdir()) == members
+  assert len(members) == 4
+  for name in members:
+    assert_same_run(place / name, Path(expected) / name)
+    assert results_of(place / name)["step"] == STEPS
+    assert len(json.loads((place / name / "starts.json").read_text())) == 2
+
+
+def test_two_devices_train_the_population_of_one(kind, on_two_devices, trained_population):
+  place, said = on_two_devices
+  assert "the same command continues from update 2" in said
+  assert_same_population(place / kind, trained_population(kind).config.output_directory)
+
+
+def test_two_processes_train_the_population_of_one(kind, in_two_processes, trained_population):
+  """The first of them speaks for both, and both stop at the signal that the second has heard."""
+  place, (first, second) = in_two_processes
+  assert "the same command continues from update 2" in first
+  assert "seed" not in second
+  assert_same_population(place / kind, trained_population(kind).config.output_directory)
+
+
+def test_devices_that_are_not_there(kind, miniature, tmp_path):
+  with pytest.raises(ConfigurationError, match=r"config\.devices: seed = 2 times task = 1 asks for 2 devices, found 1"):
+    run(changed(miniature(kind, seeds=2), devices__seed=2))
+  with pytest.raises(ConfigurationError, match="expected a process that SLURM's srun"):
+    run(changed(miniature(kind), devices__distributed=True))
+  assert not (tmp_path / "run").exists()

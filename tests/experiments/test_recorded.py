@@ -1,0 +1,141 @@
+"""What a configuration of recorded data becomes, and data that do not fit it."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from miniatures import changed, make_config, write_point_robot
+
+from experiments.build import assemble, build, examine
+from experiments.recorded import KIND, task_split
+from macaw_jax import envs
+from macaw_jax.data.manifest import DatasetError, document_digest, read_manifest
+from macaw_jax.errors import ConfigurationError
+
+
+def parts_of(config):
+  return KIND.assemble(examine(config), None)
+
+
+def test_what_a_run_is_made_of(miniature):
+  config = miniature()
+  built, parts = build(config), parts_of(config)
+  assert parts.problem == (2, 2, 3, 0.99)
+  assert built.source.task_names == parts.train.indices == (0, 1, 2)
+  assert built.source.tasks_per_update == 3
+  test, train = parts.splits
+  assert (test.name, test.indices, train.name, train.indices) == ("test", (3, 4), "train", (0, 2))
+  np.testing.assert_array_equal(test.tasks["goal"], parts.family.tasks["goal"][3:5])
+  assert built.agent["settings"]["hidden_sizes"] == (16, 16)
+  assert "name" not in built.agent["settings"]
+
+
+def test_a_missing_dataset_says_what_there_is_and_how_to_make_it(miniature, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for path in ("starter_data/cheetah_dir/manifest.json", "configs/collect/cheetah_vel.py"):
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).write_text("")
+  for name, command in (("cheetah_vel", "configs/collect/cheetah_vel.py"), ("other", "configs/collect/<family>.py")):
+    with pytest.raises(ConfigurationError) as raised:
+      examine(changed(miniature(), dataset__directory=f"data/{name}"))
+    (problem,) = raised.value.problems
+    assert "starter_data/cheetah_dir" in problem
+    assert f"python -m experiments.collect --config={command}" in problem
+
+
+def test_a_part_of_the_data_is_measured_when_it_is_loaded(miniature):
+  """Two whole episodes, of 40 transitions, are the least that has 25."""
+  part = changed(miniature(), dataset__quality="end", dataset__transitions_per_task=25, training__query_size=24)
+  assert parts_of(part).train.data.size.tolist() == [40, 40, 40]
+  examined = examine(changed(part, training__query_size=25))
+  with pytest.raises(ConfigurationError, match=r"take 41 transitions of a task: task 0 has 40"):
+    assemble(examined)
+
+
+def test_a_part_that_is_too_small_for_supports(miniature):
+  part = changed(miniature(), dataset__quality="end", dataset__transitions_per_task=25, evaluation__support_size=41)
+  with pytest.raises(ConfigurationError, match=r"config\.evaluation\.support_size = 41: task 3 \(test\) has 40"):
+    assemble(examine(part))
+
+
+@pytest.fixture
+def spoilt(data, tmp_path):
+  """A copy of the data, for the test to spoil, and the configuration of a run on it."""
+  directory = tmp_path / "spoilt"
+  shutil.copytree(data, directory)
+  return directory, make_config("recorded", directory, tmp_path / "run")
+
+
+def edit_manifest(directory, edit):
+  path = directory / "manifest.json"
+  document = json.loads(path.read_text())
+  edit(document)
+  path.write_text(json.dumps(document | {"digest": document_digest(document)}))
+
+
+def test_not_a_number_in_the_data(spoilt):
+  directory, config = spoilt
+  path = directory / "task_01.npz"
+  with np.load(path) as archive:
+    arrays = dict(archive)
+  arrays["reward"][5] = np.nan
+  np.savez(path, **arrays)
+  digest = hashlib.sha256(path.read_bytes()).hexdigest()
+  edit_manifest(directory, lambda document: document["tasks"][1].update(sha256=digest))
+  with pytest.raises(DatasetError, match=r"task_01\.npz: key 'reward': .* row 5"):
+    build(config)
+
+
+def test_tasks_that_are_in_both_splits(spoilt):
+  directory, config = spoilt
+  edit_manifest(directory, lambda document: document.update(test_tasks=[2, 3]))
+  with pytest.raises(ConfigurationError, match="tasks_shared_by_splits"):
+    examine(config)
+  everything = {"test_tasks": [0, 1, 2], "tasks_shared_by_splits": True}
+  edit_manifest(directory, lambda document: document.update(everything))
+  parts = parts_of(config)
+  assert parts.splits[0].indices == parts.train.indices == (0, 1, 2)
+  assert parts.splits[0].data.reward is parts.train.data.reward  # one copy
+
+
+def test_extrapolation_trains_inside_and_tests_outside(miniature):
+  config = changed(miniature(), dataset__split="extrapolation")
+  family = envs.make("point_robot")
+  manifest = read_manifest(config.dataset.directory)
+  tasks = [dataclasses.replace(manifest.tasks[0], parameters={"goal": goal.tolist()}) for goal in family.tasks["goal"]]
+  assert task_split(config, dataclasses.replace(manifest, tasks=tuple(tasks)), family) == family.extrapolation
+  moved = dataclasses.replace(manifest, tasks=tuple(reversed(tasks)))
+  with pytest.raises(ConfigurationError, match=r"config\.dataset\.split.*goal differs"):
+    task_split(config, moved, family)
+  with pytest.raises(ConfigurationError, match=r"config\.dataset\.split.*it splits 100 tasks, .* has 5"):
+    examine(config)
+
+
+def test_supports_of_other_policies_come_from_the_dataset_beside(spoilt, tmp_path):
+  _, config = spoilt
+  config = changed(config, evaluation__support="other_policies")
+  with pytest.raises(ConfigurationError, match=r"config\.evaluation\.support.*no dataset at .*spoilt_other_policies"):
+    examine(config)
+  beside = tmp_path / "spoilt_other_policies"
+  write_point_robot(beside, num_episodes=3)
+  parts = parts_of(config)
+  assert [split.indices for split in parts.splits] == [(3, 4), (0, 2)]
+  assert {int(split.data.size.max()) for split in parts.splits} == {60}  # three episodes, not ten
+  assert parts.train.data.size.max() == 200
+  shutil.rmtree(beside)
+  write_point_robot(beside, num_episodes=3, family="point_robot_wind")
+  with pytest.raises(ConfigurationError, match=r"spoilt_other_policies: expected task 4 of family 'point_robot'"):
+    examine(config)
+
+
+def test_random_episodes_are_the_same_for_all_runs(miniature):
+  """Whatever the agent: those of a larger support are more."""
+  config = changed(miniature(), evaluation__support="random", evaluation__train_tasks=0)
+  small, large = (parts_of(changed(config, evaluation__support_size=size)).splits[0].data for size in (16, 64))
+  kept = small.reward.shape[1]
+  assert kept < large.reward.shape[1]
+  np.testing.assert_array_equal(small.observation, large.observation[:, :kept])
+  np.testing.assert_array_equal(small.action, large.action[:, :kept])
