@@ -94,7 +94,7 @@ PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 class Machine:
-  """What the card can do, measured when it is first asked for."""
+  """The rates of the card, measured when they are first asked for."""
 
   def __init__(self, settings: Settings) -> None:
     self.settings = settings
@@ -200,7 +200,7 @@ def hyperparameters_of(work: str, members: int) -> list[dict[str, float]]:
 def shares(
   program: Program, recipe: Recipe, data: Any, members: int, seconds: float, machine: Machine, precision: str
 ) -> Row:
-  """Of the card's limits, by one update of all members in so many seconds."""
+  """The shares of the card's limits that one update of all members takes in so many seconds."""
   flops, moved = update_flops(recipe, data), rates.bytes_of(program.compiled)
   return {
     "flops": None if flops is None else flops * members,

@@ -33,13 +33,13 @@ VERSIONS: dict[str, tuple[str, dict[str, Any]]] = {
   "maml_awr": ("maml_awr", {}),
   "multitask_awr": ("multitask_awr", {}),
   "pearl_offline": ("pearl_offline", {}),
-  "pearl_offline sac": ("pearl_offline", {"core": "sac"}),
+  "pearl_offline sac": ("pearl_offline", {"actor_critic.name": "sac"}),
   "focal": ("focal", {}),
-  "focal brac": ("focal", {"core": "brac"}),
+  "focal brac": ("focal", {"actor_critic.name": "brac"}),
   "unicorn": ("unicorn", {}),
   "csro": ("csro", {}),
   "corro": ("corro", {}),
-  "corro generator": ("corro", {"negatives": "generator"}),
+  "corro generator": ("corro", {"encoder.negatives": "generator"}),
 }
 
 NAMES = flags.DEFINE_list("only", None, "Rows to measure, MACAW's always; all if not given.")

@@ -28,7 +28,7 @@ class LeftOut(NamedTuple):
 
 
 class Outcome(NamedTuple):
-  """What came of the jobs."""
+  """The outcome of the jobs."""
 
   rows: list[Row]
   left_out: list[LeftOut]

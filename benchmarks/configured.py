@@ -2,19 +2,19 @@
 
 import importlib
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from benchmarks.programs import Recipe, sampled
 from benchmarks.random_data import half_cheetah_problem
-from experiments.configuration import hyperparameters
-from macaw_jax.algorithms import ALGORITHMS
+from experiments.configuration import settings_of
+from macaw_jax.algorithms.settings import make_algorithm
+from macaw_jax.types import Algorithm
 
 
 def configuration(module: str, changes: Mapping[str, Any]) -> Any:
   """A configuration for the half-cheetah's velocities with some hyper-parameters of its algorithm changed."""
   config = importlib.import_module(f"configs.{module}").get_config("cheetah_vel")
-  config.algorithm.update(changes)
+  config.algorithm.update_from_flattened_dict(dict(changes))
   return config
 
 
@@ -29,5 +29,9 @@ def configured_recipe(module: str, changes: Mapping[str, Any], num_tasks: int, s
   """
   config = configuration(module, changes)
   sizes = config.training if sizes is None else sizes
-  make = partial(ALGORITHMS[config.algorithm.name], half_cheetah_problem(num_tasks), **hyperparameters(config))
+  name, settings = config.algorithm.name, settings_of(config)
+
+  def make(**overrides: Any) -> Algorithm:
+    return make_algorithm(name, half_cheetah_problem(num_tasks), settings, overrides)
+
   return sampled(make, min(sizes.tasks_per_update, num_tasks), sizes.support_size, sizes.query_size)

@@ -42,7 +42,7 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes
 
 
 class Measurement(NamedTuple):
-  """Of one kind of physics; none where an engine does not run it."""
+  """The rows of one kind of physics; none where an engine does not run it."""
 
   native_rate: float | None  # control steps a second
   compiled_rate: float

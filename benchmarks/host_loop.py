@@ -124,7 +124,7 @@ def make_act(algorithm: Algorithm, action_size: int) -> Act:
 def loop_episodes(
   family: TaskFamily, act: Act, params: Params, adapted: Params, tasks: Any, num_episodes: int, seed: int
 ) -> Trajectory:
-  """What `make_sampled_rollout`, mapped over tasks, gives: leaves `[T, E, H, ...]`, zero past the last end."""
+  """The episodes of `make_sampled_rollout`, mapped over tasks: leaves `[T, E, H, ...]`, zero past the last end."""
   numpy_family, generator, key = FAMILIES[family.name](), np.random.default_rng(seed), jax.random.key(seed)
   tasks = jax.tree.map(lambda leaf: np.asarray(leaf)[:, None], tasks)
   shape = len(jax.tree.leaves(tasks)[0]), num_episodes

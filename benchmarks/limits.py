@@ -58,7 +58,7 @@ GROUPS = ("networks", "generator", "optimizer", "sampling")
 
 
 class Rates(NamedTuple):
-  """What the machine can do."""
+  """The limits of the machine."""
 
   flops: float  # of a product of large matrices, per second
   layer_flops: float  # of the product of one layer with all rows of a batch, per second
@@ -66,7 +66,7 @@ class Rates(NamedTuple):
 
 
 class Work(NamedTuple):
-  """What a group of operations must do for one update."""
+  """The work of a group of operations for one update."""
 
   flops: float
   bytes: float

@@ -1,4 +1,4 @@
-"""What training costs beside the update itself: MACAW as `experiments.run` trains it against its bare update.
+"""The cost of training beside the update itself: MACAW as `experiments.run` trains it against its bare update.
 
 python -m benchmarks.loop_overhead
 

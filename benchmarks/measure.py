@@ -1,4 +1,4 @@
-"""What every benchmark shares: one pinned core, interleaved repeats, quartiles, a table, a record of where it ran.
+"""The common part of all benchmarks: one pinned core, interleaved repeats, quartiles, a table, a record of where it ran.
 
 Import this module before JAX, and call `pin` first: JAX sizes its thread pools when it starts.
 """
@@ -94,7 +94,7 @@ def environment() -> dict[str, Any]:
   """Where figures come from: processor or accelerator, cores of this process, versions, commit."""
   import jax
 
-  from experiments.provenance import PACKAGES, git_commit
+  from macaw_jax.training.provenance import PACKAGES, git_commit
 
   cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
   return {

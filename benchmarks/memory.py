@@ -1,4 +1,4 @@
-"""What the memory switches of MACAW save, and what they cost in time.
+"""The memory that the switches of MACAW save, and their cost in time.
 
 python -m benchmarks.memory
 python -m benchmarks.memory --tasks=20 --inner_steps=5 --batch=1000
@@ -64,7 +64,7 @@ class Program(NamedTuple):
 
 
 def versions() -> dict[str, Version]:
-  """What is compared on this backend, the plain update first."""
+  """The programs that are compared on this backend, the plain update first."""
   kept = {"rematerialised, barriers kept": Version(REMATERIALISED, {"xla_disable_hlo_passes": "cse_barrier_expander"})}
   return {
     PLAIN: Version({}, {}),

@@ -28,7 +28,7 @@ class Program(NamedTuple):
 
 
 class Recipe(NamedTuple):
-  """What is updated, and on which batches."""
+  """An algorithm, and the batches that it is updated on."""
 
   make: MakeAlgorithm
   sample: Sample

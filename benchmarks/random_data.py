@@ -10,7 +10,7 @@ OBSERVATION_SIZE, ACTION_SIZE, EPISODE_STEPS, DISCOUNT = 20, 6, 200, 0.99
 
 
 def half_cheetah_problem(num_tasks: int) -> Problem:
-  """What an algorithm must know of `random_dataset`."""
+  """The sizes of `random_dataset`."""
   return Problem(OBSERVATION_SIZE, ACTION_SIZE, num_tasks, DISCOUNT)
 
 

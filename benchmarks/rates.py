@@ -1,4 +1,4 @@
-"""What a machine can do, measured; and what a compiled program asks of it, as XLA counts it."""
+"""The rates of a machine, measured; and the work of a compiled program, as XLA counts it."""
 
 from collections.abc import Callable
 from typing import Any

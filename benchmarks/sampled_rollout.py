@@ -31,7 +31,7 @@ from absl import app, flags, logging
 from benchmarks.host_loop import FAMILIES, loop_episodes, make_act, make_loop_update, physics_difference
 from benchmarks.measure import Spread, interleave, show, spread, table, write_results
 from configs.norml import get_config
-from experiments.configuration import hyperparameters
+from experiments.configuration import settings_of
 from macaw_jax import envs
 from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.envs.family import TaskFamily
@@ -93,7 +93,7 @@ def configured(family: TaskFamily, arm: str) -> Algorithm:
   problem = Problem(
     family.observation_size, family.action_size, len(family.train_tasks), discount=config.rollouts.discount
   )
-  return make_algorithm(config.algorithm.name, problem, hyperparameters(config))
+  return make_algorithm(config.algorithm.name, problem, settings_of(config))
 
 
 def analytic_family(name: str) -> TaskFamily:

@@ -42,7 +42,7 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Batch(NamedTuple):
-  """What MACAW reads of transitions."""
+  """The fields of transitions that MACAW reads."""
 
   observation: Tensor  # [..., B, O]
   action: Tensor  # [..., B, A]
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
 
 class Settings(NamedTuple):
-  """What an update needs to know beside parameters and data. The rates are those of the three Adams."""
+  """The settings of an update, beside parameters and data. The rates are those of the three Adams."""
 
   tasks: int
   batch: int
@@ -168,7 +168,7 @@ def in_layers(params: dict[str, Tensor], part: str) -> Weights:
 
 
 def parameter_groups(params: dict[str, Tensor], settings: Settings) -> list[tuple[list[Tensor], float]]:
-  """What each of the three Adams steps, and its rate."""
+  """The parameters that each of the three Adams steps, and its rate."""
   groups: dict[str, list[Tensor]] = {"value": [], "policy": [], "rule": []}
   for name, parameter in params.items():
     part = name.split(".")[0]

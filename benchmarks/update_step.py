@@ -1,4 +1,4 @@
-"""What one meta-update of MACAW costs: ours, a plain version in JAX, and PyTorch.
+"""The cost of one meta-update of MACAW: ours, a plain version in JAX, and PyTorch.
 
 python -m benchmarks.update_step
 python -m benchmarks.update_step --tasks=20 --inner_steps=2 --memory

@@ -56,7 +56,7 @@ INIT_KEY, RUN_KEY = 0, 1
 
 
 class Sizes(NamedTuple):
-  """What the cost of an update depends on."""
+  """The sizes that the cost of an update depends on."""
 
   tasks: int = 5
   batch: int = 256
@@ -183,7 +183,7 @@ def layers_in_order(net: Params) -> list[Params]:
 
 
 def compile_plainly(chunk: Chunk[TrainState], state: TrainState, dataset: Dataset, key: Key) -> Chunk[TrainState]:
-  """What `jax.jit` makes of a chunk."""
+  """A chunk as `jax.jit` compiles it."""
   return jax.jit(chunk, donate_argnums=0).lower(state, dataset, key).compile()
 
 
@@ -220,7 +220,7 @@ def jax_version(
 
 
 def columns_of(data: Dataset | Transition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """What PyTorch's versions read, copied: JAX's arrays are read-only."""
+  """The data of PyTorch's versions, copied: JAX's arrays are read-only."""
   return np.array(data.observation), np.array(data.action), np.array(data.mc_return)
 
 

@@ -4,7 +4,6 @@ python -m experiments.run --config=configs/corro.py                 half-cheetah
 python -m experiments.run --config=configs/corro.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
 
 A minute and a half of one core on the starter data, with a score of 66 after adaptation to a task's own data (seed 0).
-docs/results.md has three seeds on three families, and other supports.
 """
 
 import ml_collections

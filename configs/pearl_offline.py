@@ -4,7 +4,6 @@ python -m experiments.run --config=configs/pearl_offline.py                half-
 python -m experiments.run --config=configs/pearl_offline.py:cheetah_vel    half-cheetah at 40 velocities
 
 A minute and a half of one core on the starter data, with a score of 90 after adaptation to a task's own data (seed 0).
-docs/results.md has three seeds on three families, and other supports.
 """
 
 import ml_collections

@@ -23,7 +23,7 @@ from macaw_jax.training.trained import NEWEST, load_checkpoint
 from macaw_jax.types import Algorithm, Key, Params
 
 from . import on_policy, recorded, replayed
-from .configuration import MAX_SEED, settings_of
+from .configuration import settings_of
 from .validation import START_RULES, Kind, Parts, check
 from .variants import members_of
 
@@ -208,12 +208,6 @@ def evaluate_with(trained: Trained, changes: Mapping[str, Any], key: Key) -> Eva
   parts = kind.assemble(kind.examine(config), trained.parts.train)
   algorithm = _make(config.algorithm.name, parts, settings_of(config))()
   return parts.evaluate(algorithm)(trained.params, trained.statistics, key)
-
-
-def check_seed(seed: int) -> None:
-  """Raises `ConfigurationError` unless `--seed` is one."""
-  if not 0 <= seed <= MAX_SEED:
-    raise ConfigurationError(f"--seed={seed}: expected an integer from 0 to 2^32 - 1")
 
 
 def check_writable(path: Path) -> None:

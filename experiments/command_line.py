@@ -4,6 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,18 +19,35 @@ from macaw_jax.evaluation.comparison import find_runs
 from macaw_jax.training.interruption import EXIT_CODES, Interrupted
 
 from .config_file import make_config, take_overrides
+from .configuration import MAX_SEED
 
 FAILURE = 1
 BAD_INPUT = 2
 
-PICTURE = flags.DEFINE_string("picture", None, "PNG of a picture; none if not given.")
+
+# Flags that some commands share: each defines those that it reads, so that no other takes them.
+
+
+@cache
+def define_picture() -> flags.FlagHolder[str | None]:
+  """The flag of a command that draws."""
+  return flags.DEFINE_string("picture", None, "PNG of a picture; none if not given.")
+
+
+@cache
+def define_evaluation() -> tuple[flags.FlagHolder[int | None], flags.FlagHolder[int]]:
+  """The flags of a command that evaluates trained runs: episodes, and the seed of what it draws."""
+  episodes = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
+  return episodes, flags.DEFINE_integer(
+    "seed", 0, "Decides supports, starts and actions.", lower_bound=0, upper_bound=MAX_SEED
+  )
 
 
 def check_picture() -> None:
   """Raises `ConfigurationError` unless the file of `--picture` can be one; before what it shows is computed."""
-  if not PICTURE.value:
+  if not flags.FLAGS.picture:
     return
-  path = Path(PICTURE.value)
+  path = Path(flags.FLAGS.picture)
   if path.suffix != ".png":
     raise ConfigurationError(f"--picture={path}: expected a file that ends in .png")
   if path.is_dir():
@@ -44,15 +62,15 @@ def draw_if_wanted(draw: Callable[[Path], None]) -> None:
   Raises:
     ConfigurationError: the file cannot be written.
   """
-  if not PICTURE.value:
+  if not flags.FLAGS.picture:
     return
   try:
-    draw(Path(PICTURE.value))
-    log(f"\ndrawn to {PICTURE.value}")
+    draw(Path(flags.FLAGS.picture))
+    log(f"\ndrawn to {flags.FLAGS.picture}")
   except ImportError:
     log('\nno picture: matplotlib is not installed (pip install "macaw_jax[plot]")')
   except OSError as error:
-    raise ConfigurationError(f"--picture={PICTURE.value}: {error}") from error
+    raise ConfigurationError(f"--picture={flags.FLAGS.picture}: {error}") from error
 
 
 def fail(*problems: str, code: int = BAD_INPUT) -> NoReturn:

@@ -13,7 +13,9 @@ from macaw_jax.evaluation.comparison import comparison_table, group_runs, learni
 from macaw_jax.evaluation.pictures import plot_comparison
 from macaw_jax.evaluation.results import RESULTS, FinishedRun, ResultError, read_run
 
-from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
+from .command_line import check_picture, define_picture, draw_if_wanted, launch_with_arguments, named_runs
+
+define_picture()
 
 
 def main(arguments: list[str]) -> None:

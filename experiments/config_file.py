@@ -60,7 +60,7 @@ def make_config(
   """The locked configuration of a command.
 
   Args:
-    locations: what `--config` was given as, each time.
+    locations: the values of `--config`.
     overrides: as `take_overrides` gives them; of two for one field the last is taken.
     check: raises `ConfigurationError` for a configuration that cannot be used. It is called here only where an override
       is wrong, so that what is wrong besides is said with it.
@@ -140,7 +140,7 @@ def _import(file: str) -> ModuleType:
 
 
 def _attempt(location: str, step: Callable[[], Any]) -> Any:
-  """What the step gives; whatever somebody's file may raise, is said with its place in that file."""
+  """The result of the step; an error in the file becomes a line with its place in that file."""
   file = os.path.realpath(location.partition(":")[0])
   try:
     return step()

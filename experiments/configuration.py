@@ -1,4 +1,4 @@
-"""The fields of a configuration and what each may hold; `experiments.validation` checks a configuration as a whole.
+"""The fields of a configuration and their values; `experiments.validation` checks a configuration as a whole.
 
 A configuration has one of three sections, which says where its batches come from: `dataset` (recorded data),
 `collection` (a replay buffer that the agent fills) or `rollouts` (episodes of the present policy).
@@ -22,7 +22,7 @@ MOST_SEEDS = 10_000  # of a population; each has its own directory
 
 
 class Field(NamedTuple):
-  """What a field may hold."""
+  """The values that a field may hold."""
 
   type: type
   allows: Callable[[Any], bool]
@@ -160,5 +160,5 @@ def _fields_of(fields: Iterable[str], section: str) -> tuple[str, ...]:
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-  """What the algorithm is made from, its name apart: nested settings, as `algorithms.settings` takes them."""
+  """The nested settings of the algorithm without its name, as `algorithms.settings` takes them."""
   return {name: value for name, value in config["algorithm"].to_dict().items() if name != "name"}

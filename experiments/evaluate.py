@@ -41,17 +41,24 @@ from macaw_jax.training.run_directory import DATASET
 from macaw_jax.training.trained import NEWEST, newest_checkpoint
 from macaw_jax.types import Key
 
-from .build import Trained, check_seed, check_writable, evaluate_with, rebuild, saved_config
-from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
+from .build import Trained, check_writable, evaluate_with, rebuild, saved_config
+from .command_line import (
+  check_picture,
+  define_evaluation,
+  define_picture,
+  draw_if_wanted,
+  launch_with_arguments,
+  named_runs,
+)
 from .recorded import manifest_with, other_policies_directory
 
+EPISODES, SEED = define_evaluation()
+define_picture()
 RUN = flags.DEFINE_string("run", None, "Directory of a run, as an argument is.")
 STEPS = flags.DEFINE_list("steps", None, "Numbers of adaptation steps, as 0,1,2,5.")
 SUPPORT = flags.DEFINE_string(
   "support", None, "Data to adapt to: own, other_policies, random, online, or all; those of the run if not given."
 )
-EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
 ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
 CHECKPOINT = flags.DEFINE_string(
   "checkpoint", NEWEST, "Which: newest, best (of the highest score on training tasks), or the number of an update."
@@ -62,7 +69,7 @@ REUSE = flags.DEFINE_bool("reuse", False, "With --support=all: take rows made fr
 OFFLINE = ("own", "other_policies", "random")
 DEFAULT_STEPS = (0, 1, 2, 5)
 EVALUATION = "evaluation_{protocol}.json"
-STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # what --steps changes, by the kind of run
+STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # that --steps changes, by the kind of run
 
 
 class Request(NamedTuple):
@@ -108,7 +115,6 @@ def supports_of(config: ml_collections.ConfigDict, dataset: str | None) -> list[
 def main(arguments: list[str]) -> None:
   """Evaluates the runs that the command line names."""
   check_picture()
-  check_seed(SEED.value)
   named = [*arguments, *([RUN.value] if RUN.value else [])]
   directories = named_runs(named, "evaluate runs/macaw-cheetah_dir-0")
   request = Request(STEPS.value, SUPPORT.value, EPISODES.value, SEED.value, ENGINE.value, CHECKPOINT.value, DATA.value)

@@ -1,4 +1,4 @@
-"""Runs on episodes of the present policy: what their configurations must fulfil, and what they are made into."""
+"""Runs on episodes of the present policy: the rules for their configurations, and the parts that they are made into."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -24,28 +24,19 @@ def _evaluated_episodes(examined: InFamily) -> Iterator[str]:
     )
 
 
+_STEPS = "episodes of family {family!r} have at most {limit} steps"
+
 RULES = (
   at_most(
+    "rollouts",
     "rollouts.tasks_per_update",
     num_train_tasks,
     "family {family!r} has {limit} training tasks, and those of an update are distinct",
-    section="rollouts",
-    spoils="rollouts.tasks_per_update",
   ),
-  *(
-    at_most(
-      f"{section}.horizon",
-      lambda family: family.horizon,
-      "episodes of family {family!r} have at most {limit} steps",
-      section="rollouts",
-    )
-    for section in ("rollouts", "evaluation")
-  ),
+  at_most("rollouts", "rollouts.horizon", lambda family: family.horizon, _STEPS),
+  at_most("rollouts", "evaluation.horizon", lambda family: family.horizon, _STEPS),
   at_most(
-    "evaluation.tasks",
-    lambda family: len(family.test_tasks),
-    "family {family!r} has {limit} test tasks",
-    section="rollouts",
+    "rollouts", "evaluation.tasks", lambda family: len(family.test_tasks), "family {family!r} has {limit} test tasks"
   ),
   Rule(("evaluation.episodes", "evaluation.support_episodes"), _evaluated_episodes),
   Rule(("rollouts.family", "rollouts.discount", "algorithm", "training.steps"), refused_by_algorithm),

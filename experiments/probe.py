@@ -23,7 +23,6 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-from absl import flags
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Dataset
@@ -38,12 +37,11 @@ from macaw_jax.json_files import write_json
 from macaw_jax.training.trained import newest_checkpoint
 from macaw_jax.types import Key
 
-from .build import Trained, check_seed, check_writable, rebuild, saved_config
-from .command_line import launch_with_arguments, named_runs
+from .build import Trained, check_writable, rebuild, saved_config
+from .command_line import define_evaluation, launch_with_arguments, named_runs
 from .recorded import KIND, Examined, evaluated_splits
 
-EPISODES = flags.DEFINE_integer("episodes", None, "Supports tried, and episodes run; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides supports and starts.")
+EPISODES, SEED = define_evaluation()
 
 Numbers = dict[str, Any]
 """Measurements with one kind of support, by name."""
@@ -56,7 +54,6 @@ CONSTANT = "_constant_rewards"  # the ending of the names of what was measured w
 
 def main(arguments: list[str]) -> None:
   """Probes the runs that the command line names, and prints a table."""
-  check_seed(SEED.value)
   directories = named_runs(arguments, "probe runs/macaw-*")
   for directory in directories:
     probed_config(directory, EPISODES.value)
@@ -126,7 +123,7 @@ def fit_to_training_tasks(trained: Trained, key: Key) -> Decoder:
   log(f"  fitting to {num_supports} supports of each of {num_tasks} training tasks ...")
   features = features_of(trained, train.data, num_supports, key)
   parameters = np.repeat(flatten_features(train.tasks), num_supports, axis=0)
-  # What is left out to choose the penalty is what will be new: the task, or where tasks are known the support alone.
+  # The penalty is chosen on held-out tasks, as test tasks are new, or on held-out supports where they are not.
   is_known = set(test.indices) <= set(train.indices)
   groups = np.arange(len(features)) if is_known else np.repeat(np.arange(num_tasks), num_supports)
   try:
@@ -167,7 +164,7 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
 
 
 def features_of(trained: Trained, data: Dataset, num_supports: int, key: Key) -> np.ndarray:
-  """What adaptation changes on supports of each task, `[T * num_supports, F]`."""
+  """The numbers that adaptation changes on supports of each task, `[T * num_supports, F]`."""
   evaluation = trained.config.evaluation
   adapt = make_adapt(trained.algorithm, evaluation.support_size, num_supports, evaluation.order)
   return flatten_features(adapt(trained.params, normalise_dataset(trained.statistics, data), key))

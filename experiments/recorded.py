@@ -1,4 +1,4 @@
-"""Runs on recorded data: what their configurations must fulfil, and what they are made into."""
+"""Runs on recorded data: the rules for their configurations, and the parts that they are made into."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial

@@ -1,4 +1,4 @@
-"""Runs that collect their own data into replay buffers: what their configurations must fulfil, and what they become."""
+"""Runs that collect their own data into replay buffers: the rules for their configurations, and their parts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -49,15 +49,14 @@ class InFamily:
     return self.config[self._tasks_from].tasks_per_update
 
 
-def at_most(field: str, limit: Callable[[TaskFamily], int], says: str, *, section: str, spoils: str = "") -> Rule:
+def at_most(section: str, field: str, limit: Callable[[TaskFamily], int], says: str) -> Rule:
   """The rule that a field is no larger than its family allows.
 
   Args:
+    section: that names the family.
     field: dotted name; its value may be None.
     limit: the largest value.
-    says: what is wrong with a larger one, with `{limit}` for the limit and `{family!r}` for the name of the family.
-    section: that names the family.
-    spoils: as of `Rule`.
+    says: the text about a larger one, with `{limit}` for the limit and `{family!r}` for the name of the family.
   """
 
   def problems(examined: InFamily) -> Iterator[str]:
@@ -65,7 +64,7 @@ def at_most(field: str, limit: Callable[[TaskFamily], int], says: str, *, sectio
     if wanted is not None and wanted > largest:
       yield f"config.{field} = {wanted}: {says.format(limit=largest, family=examined.family.name)}"
 
-  return Rule((f"{section}.family", field), problems, spoils)
+  return Rule((f"{section}.family", field), problems, spoils=field)
 
 
 def num_train_tasks(family: TaskFamily) -> int:
@@ -100,14 +99,12 @@ def _critic_reward(examined: InFamily) -> Iterator[str]:
 
 RULES = (
   at_most(
+    "collection",
     "collection.tasks_per_iteration",
     num_train_tasks,
     "family {family!r} has {limit} training tasks, and each is collected for once an iteration",
-    section="collection",
   ),
-  at_most(
-    "evaluation.train_tasks", num_train_tasks, "family {family!r} has {limit} training tasks", section="collection"
-  ),
+  at_most("collection", "evaluation.train_tasks", num_train_tasks, "family {family!r} has {limit} training tasks"),
   Rule(("collection.family", "collection.critic_reward"), _critic_reward),
   Rule(("collection.family", "collection.ignored_observations"), _ignored_observations),
   Rule(("collection.family", "collection.discount", "algorithm", "training.steps"), refused_by_algorithm),

@@ -26,11 +26,18 @@ from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.tables import markdown_table
 from macaw_jax.types import Key, MetaParams, Trajectory
 
-from .build import Trained, check_seed, rebuild, saved_config
-from .command_line import check_picture, draw_if_wanted, launch_with_arguments, named_runs
+from .build import Trained, rebuild, saved_config
+from .command_line import (
+  check_picture,
+  define_evaluation,
+  define_picture,
+  draw_if_wanted,
+  launch_with_arguments,
+  named_runs,
+)
 
-EPISODES = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-SEED = flags.DEFINE_integer("seed", 0, "Decides the episodes.")
+EPISODES, SEED = define_evaluation()
+define_picture()
 TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
 
 FAMILIES = ("point_rotated", "point_rotated_sparse")
@@ -40,7 +47,6 @@ PANELS = ("before adaptation", "with the offset", "after the step")
 def main(arguments: list[str]) -> None:
   """Prints the returns of the runs that the command line names, and draws their episodes."""
   check_picture()
-  check_seed(SEED.value)
   directories = named_runs(arguments, "trajectories runs/norml-point_rotated-*")
   drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value, SEED.value) for directory in directories}
   log(table(drawn))

@@ -3,8 +3,7 @@
 Nothing is compiled, and no array is loaded, before a configuration has been checked.
 
 First each field alone, then the algorithm's settings, then rules about several fields, the data's manifest and the
-disk. A rule is skipped where a field that it reads is known to be wrong: what follows from that is no problem of its
-own.
+disk. A rule is skipped where a field that it reads is known to be wrong.
 """
 
 import os
@@ -38,12 +37,12 @@ class Rule(NamedTuple):
   """Something that fields must fulfil together."""
 
   reads: tuple[str, ...]  # fields that must be right by themselves
-  problems: Callable[[Any], Iterable[str] | None]  # yields or raises what is wrong with what was examined
-  spoils: str = ""  # what later rules cannot rely on where there is a problem
+  problems: Callable[[Any], Iterable[str] | None]  # of what was examined: yields or raises lines
+  spoils: str = ""  # a field that counts as wrong for later rules where there is a problem
 
 
 class Parts(NamedTuple):
-  """What a configuration is made into, beside its algorithm.
+  """The parts that a configuration is made into, beside its algorithm.
 
   `source` and `evaluate` are made for the algorithm that adapts and acts for any member of the population.
   """
@@ -62,13 +61,13 @@ class Parts(NamedTuple):
 class Kind(NamedTuple):
   """A kind of run.
 
-  fields:     what each field of its configuration may hold
-  rules:      what they must fulfil together
-  examine:    `(config) -> examined`, what rules look at and parts are made from; nothing is read before it is asked for
+  fields:     of its configuration, with their values
+  rules:      about several of them
+  examine:    `(config) -> examined`, the argument of rules and `assemble`; reads nothing before it is asked for
   assemble:   `(examined, train) -> Parts`, of a configuration that is right; `train` are the training tasks with their
               data if they are loaded already, else None
-  data_name:  what a run's default directory is called by
-  call:       the field of `config.training` that says how many updates a compiled call has
+  data_name:  the data in the name of a run's default directory
+  call:       the field of `config.training` with the number of updates of a compiled call
   may_change: fields, beside those that every kind has, that do not make it another run
   """
 
@@ -86,9 +85,9 @@ def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules:
 
   Args:
     config: of a run.
-    fields: what each may hold, by its dotted name.
-    rules: what they must fulfil together.
-    examined: what the rules look at.
+    fields: their values, by dotted name.
+    rules: about several of them.
+    examined: the argument of the rules.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each.
@@ -156,7 +155,7 @@ def values_of_grid(examined: Any) -> Iterator[str]:
 
 
 def values_of_variants(examined: Any) -> Iterator[str]:
-  """What is wrong with each variant, chosen or not; a value that is wrong in it alone, and values that are together."""
+  """The faults of each variant, chosen or not: of a value alone, and of its values together."""
   config = examined.config
   variants = config.get("variants", {})
   if not isinstance(variants, Mapping | ml_collections.ConfigDict):
@@ -230,9 +229,9 @@ def member_rules(tasks_per_update: str, *reads: str, call: str) -> tuple[Rule, .
   """The rules about calls, members, variants and devices, which every kind of run has.
 
   Args:
-    tasks_per_update: the field that says how many tasks an update has.
-    reads: what that number depends on beside it.
-    call: the field of `config.training` that says how many updates a compiled call has.
+    tasks_per_update: the field with the number of tasks of an update.
+    reads: other fields that this number depends on.
+    call: the field of `config.training` with the number of updates of a compiled call.
   """
   chosen = ("population.variants", "population.grid", "algorithm", "training.steps")
   return (

@@ -1,4 +1,4 @@
-"""Files that are whole on the disk, or not there: what a kill or a power cut at any moment leaves."""
+"""Files that are whole on the disk, or not there, after a kill or a power cut at any moment."""
 
 import os
 from pathlib import Path

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PROBE = """
 import jax
-from experiments.compilation_cache import use_compilation_cache
+from macaw_jax.compilation_cache import use_compilation_cache
 use_compilation_cache()
-assert jax.jit(lambda x: x + 1)(1.0) == 2.0
+for number in (1, 2, 3):
+  assert jax.jit(lambda x: x + number)(1.0) == 1.0 + number
 values = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
 import json; print(json.dumps(values))
 """
@@ -35,25 +36,6 @@ def settings(result):
 
 def entries(directory):
   return {path.name for path in directory.rglob("*-cache")}
-
-
-def test_a_second_start_of_a_run_compiles_nothing(point_robot_directory, tmp_path):
-  sizes = ["hidden_sizes=(16,16)", "layer=dense"]
-  steps = ["steps=2", "log_every=1", "evaluate_every=2", "checkpoint_every=2", "support_size=16", "query_size=16"]
-  changes = [f"dataset.directory={point_robot_directory}", "evaluation.episodes=1", "evaluation.support_size=16"]
-  changes += [f"algorithm.{size}" for size in sizes] + [f"training.{step}" for step in steps]
-  command = ["-m", "experiments.run", "--config=configs/macaw.py:point_robot"]
-  command += [f"--config.{change}" for change in changes]
-  found = []
-  for start in ("first", "second"):
-    options = [f"--config.output_directory={tmp_path / start}"]
-    result = child([*command, *options], tmp_path / "cache", JAX_DISABLE_MOST_OPTIMIZATIONS="true")
-    assert result.returncode == 0, result.stderr
-    found.append(entries(tmp_path / "cache"))
-  first, second = found
-  assert sum("chunk" in name for name in first) == 1  # the compiled updates
-  # What is compiled is written, however quick it was: nothing new was.
-  assert second == first
 
 
 def test_the_folder_is_the_users_alone(tmp_path):
@@ -103,19 +85,20 @@ def flipped(data):
   return data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :]
 
 
-DAMAGES = {"cut": lambda data: data[:-1], "empty": lambda data: b"", "flipped": flipped}
+DAMAGES = (lambda data: data[:-1], lambda data: b"", flipped)  # cut off, empty, a bit changed
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_compiled_anew_and_replaced(damage, tmp_path):
+def test_damaged_entries_are_compiled_anew_and_replaced(tmp_path):
   directory = Path(settings(child(["-c", PROBE], tmp_path))[0])
-  (entry,) = directory.glob("jit__lambda*-cache")
-  before = entry.read_bytes()
-  entry.write_bytes(DAMAGES[damage](before))
+  found = sorted(directory.glob("jit__lambda*-cache"))
+  before = {entry: entry.read_bytes() for entry in found}
+  for entry, damage in zip(found, DAMAGES, strict=True):
+    entry.write_bytes(damage(before[entry]))
   result = child(["-c", PROBE], tmp_path)
   settings(result)
-  assert result.stderr == f"compilation cache: 1 damaged, removed and compiled anew, in {directory}\n"
-  assert zlib.decompress(entry.read_bytes())[4:] == zlib.decompress(before)[4:]  # after the time that it took
+  assert result.stderr == f"compilation cache: 3 damaged, removed and compiled anew, in {directory}\n"
+  for entry in found:
+    assert zlib.decompress(entry.read_bytes())[4:] == zlib.decompress(before[entry])[4:]  # after the time that it took
   assert child(["-c", PROBE], tmp_path).stderr == ""
 
 
@@ -123,7 +106,7 @@ def test_jax_itself_survives_an_entry_that_is_cut_while_the_command_runs(tmp_pat
   (tmp_path / "cache").mkdir()
   variables = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
   settings(child(["-c", PROBE], tmp_path, **variables))
-  (entry,) = (tmp_path / "cache").glob("jit__lambda*-cache")
+  entry = next((tmp_path / "cache").glob("jit__lambda*-cache"))
   entry.write_bytes(entry.read_bytes()[:-1])
   result = child(["-c", PROBE], tmp_path, **variables)  # which asserts the value
   settings(result)

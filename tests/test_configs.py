@@ -1,22 +1,24 @@
-"""Every shipped configuration is right, and builds its algorithm."""
+"""Every shipped configuration is right, and its update has shapes that fit together."""
 
 import importlib
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import pytest
-from experiments.population import members_of
 
 from configs.section import algorithm_section
-from experiments.configuration import collects, hyperparameters
-from experiments.run import check
+from experiments.build import build, examine, kind_of
+from experiments.configuration import settings_of
+from experiments.variants import members_of
 from macaw_jax import envs
-from macaw_jax.algorithms import ALGORITHMS, ON_POLICY
-from macaw_jax.algorithms.settings import defaults_of
+from macaw_jax.algorithms import ALGORITHMS, RECORDED, REPLAYED
+from macaw_jax.algorithms.settings import defaults_of, make_algorithm
 from macaw_jax.json_files import flatten
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
-SHARED = ("__init__", "contextual", "defaults", "on_policy", "section")
+SHARED = ("__init__", "algorithm", "common", "contextual", "defaults", "on_policy", "section")
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in SHARED)
 
 
@@ -29,69 +31,75 @@ def test_every_algorithm_has_its_configuration():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_configuration_is_right_on_the_starter_data(name, monkeypatch):
+def test_an_update_can_be_traced(name, monkeypatch, capsys):
+  """On the starter data, or in the default family; nothing is computed."""
   monkeypatch.chdir(ROOT)
   config = get_config(name)
   assert config.algorithm.name == name
-  check(config)
+  run = build(config)
+  (each,) = run.members
+
+  def update(key):
+    algorithm = run.make_algorithm(**each.hyperparameters)
+    state = algorithm.init(key)
+    data = run.source.empty() if run.source.empty else run.source.init(state.params, key)
+    return algorithm.update(state, run.source.sample(jax.tree.map(jnp.asarray, data), key), key), state
+
+  (updated, metrics), state = jax.eval_shape(update, jax.random.key(0))
+  assert jax.tree.structure(updated) == jax.tree.structure(state)
+  assert all(leaf.shape == () for leaf in jax.tree.leaves(metrics))
 
 
-@pytest.mark.parametrize("family", ["cheetah_dir", "cheetah_vel"])
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(ON_POLICY)))
-def test_hyperparameters_are_those_of_the_algorithm(name, family):
-  config = get_config(name, family)
-  ALGORITHMS[name](Problem(20, 6, 3, 0.99), **hyperparameters(config))
-  data = config.collection.family if collects(config) else config.dataset.directory
-  assert data.endswith(family)
+@pytest.mark.parametrize("name", sorted({*RECORDED, *REPLAYED}))
+def test_other_families_have_values_that_the_algorithm_takes(name):
+  config = get_config(name, "cheetah_vel")
+  make_algorithm(name, Problem(20, 6, 3, 0.99), settings_of(config))
+  assert kind_of(config).data_name(config) == "cheetah_vel"
 
 
 @pytest.mark.parametrize("family", ["point_rotated", "point_rotated_sparse", "cartpole_bias", "cheetah_swapped"])
-def test_every_arm_of_norml_is_right_on_every_family(family):
+def test_every_variant_of_norml_is_right_on_every_family(family):
   config = get_config("norml", family)
-  check(config)
+  examine(config)
   config.population.variants, config.population.seeds = "all", 2
-  check(config)
-  members = members_of(config)
+  examine(config)
+  members = members_of(config, family)
   assert len(members) == 10
   for member in members:
-    check(member.config)
-    arm = member.config.population.variants
-    assert member.config.algorithm.learned_advantage == arm.startswith("norml")
-    assert member.config.algorithm.offset == (arm in ("norml", "maml_offset"))
-    assert (member.config.algorithm.step_size == 0.0) == (arm == "domain_randomisation")
+    settings, variant = member.config["algorithm"], member.variant
+    assert settings["learned_advantage"] == variant.startswith("norml")
+    assert settings["offset"] == (variant in ("norml", "maml_offset"))
+    assert (settings["step_size"] == 0.0) == (variant == "domain_randomisation")
 
 
-@pytest.mark.parametrize("arm", ["maml", "e_maml", "promp"])
-def test_every_arm_of_maml_rl_is_right(arm):
+@pytest.mark.parametrize("variant", ["maml", "e_maml", "promp", "maml,e_maml"])
+def test_every_variant_of_maml_rl_is_right(variant):
+  """MAML and E-MAML can be members of one program."""
   config = get_config("maml_rl")
-  config.population.variants = arm
-  check(config)
-  (member,) = members_of(config)
-  assert member.config.algorithm.sampling_credit == (arm == "e_maml")
-
-
-def test_maml_and_e_maml_can_be_members_of_one_program():
-  config = get_config("maml_rl")
-  config.population.variants = "maml,e_maml"
-  check(config)
+  config.population.variants = variant
+  examine(config)
+  members = members_of(config, "")
+  assert [member.config["algorithm"]["sampling_credit"] for member in members] == [
+    name == "e_maml" for name in variant.split(",")
+  ]
 
 
 @pytest.mark.parametrize("family", sorted(envs.FAMILIES))
 @pytest.mark.parametrize("name", ["maml_rl", "reptile"])
 def test_agents_that_learn_with_rewards_have_a_configuration_of_every_family(name, family):
-  check(get_config(name, family))
+  examine(get_config(name, family))
 
 
 @pytest.mark.parametrize("family", ["point_robot", "point_robot_sparse", "cheetah_dir", "cheetah_vel"])
 def test_families_that_pearl_has_values_for(family):
   config = get_config("pearl", family)
-  check(config)
+  examine(config)
   assert (config.collection.critic_reward == "point_robot") == (family == "point_robot_sparse")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_hyperparameter_can_be_set(name):
-  assert flatten(hyperparameters(get_config(name))).keys() == flatten(defaults_of(name)).keys()
+def test_every_setting_can_be_set(name):
+  assert flatten(settings_of(get_config(name))).keys() == flatten(defaults_of(name)).keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -107,3 +115,13 @@ def test_decay_follows_the_number_of_updates_and_not_the_other_way_round(name):
 def test_a_departure_that_the_algorithm_has_no_setting_for_is_refused():
   with pytest.raises(ValueError, match=r"actor_critic.*expectile"):
     algorithm_section("focal", actor_critic={"expectiles": 0.9})
+
+
+def test_any_algorithm_runs_from_one_configuration(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  for named in ("multitask_bc", "focal", "maml_rl,cartpole_bias"):
+    config = get_config("algorithm", named)
+    assert config.algorithm.name == named.partition(",")[0]
+    examine(config)
+  with pytest.raises(ValueError, match="'pearl': expected one of"):
+    get_config("algorithm", "pearl")

@@ -32,11 +32,14 @@ FORBIDDEN_ATTRIBUTES = {  # by the module that has them
 }
 
 ALLOWED = {  # file, what -> why
-  ("experiments/interruption.py", "socket"): "a pair within the process, by which Python tells of a signal at once",
+  (
+    "macaw_jax/training/interruption.py",
+    "socket",
+  ): "a pair within the process, by which Python tells of a signal at once",
   ("macaw_jax/data/formats/macaw_hdf5.py", "pickle"): "writes the tasks' parameters as the released code reads them",
   ("macaw_jax/data/formats/unpickle.py", "pickle"): "narrows the standard unpickler down to a list of names",
   ("macaw_jax/data/formats/unpickle.py", "pickle._Unpickler"): "the same; its `find_class` imports nothing",
-  ("experiments/provenance.py", "subprocess"): "git tells the commit",
+  ("macaw_jax/training/provenance.py", "subprocess"): "git tells the commit",
   ("macaw_jax/evaluation/render.py", "subprocess"): "OpenGL takes the process down where a back end does not work",
   ("macaw_jax/evaluation/render.py", "importlib.import_module"): "Pillow is optional; the code names its modules",
 }

@@ -1,7 +1,5 @@
 """Ant in 50 directions, rewarded by the velocity alone: 8,000 transitions per direction.
 
-  python -m experiments.collect --config=configs/collect/ant_dir_forward.py
-
 Run time: 12 minutes beside two other runs on two cores, 7.6 of them processor time; 400,000 environment steps, 114,000
 updates, 56 MB. Returns (200 steps, mean of 20 episodes, averaged over the directions): random -2.6, final agent 363.1
 (26.8 in the worst direction, 513.4 in the best). One seed.

@@ -1,7 +1,5 @@
 """Ant that walks to one of 180 places: 4,000 transitions per place.
 
-  python -m experiments.collect --config=configs/collect/ant_goal.py
-
 Run time: 22 minutes beside two other runs on two cores, 13 of them processor time (a third of it for the 20 reference
 episodes of each place); 720,000 environment steps, 48,600 updates, 338 MB. Returns (200 steps, mean of 20 episodes,
 averaged over the places): random -745.0, final agent -331.3 (-563.2 at the worst place, -158.3 at the best), which

@@ -1,7 +1,5 @@
 """Half-cheetah, forward and backward: 112,000 transitions per direction.
 
-  python -m experiments.collect --config=configs/collect/cheetah_dir.py
-
 The starter data are 100 episodes per direction of the same run:
 
   python -m experiments.collect --config=configs/collect/cheetah_dir.py \

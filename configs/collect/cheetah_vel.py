@@ -1,7 +1,5 @@
 """Half-cheetah at 40 velocities: 10,000 transitions per velocity.
 
-  python -m experiments.collect --config=configs/collect/cheetah_vel.py
-
 Run time: 13 minutes on a loaded two-core machine; 400,000 environment steps, 192,000 updates, 42 MB.
 Returns (200 steps, mean of 20 episodes): random -357 on average over the velocities (-129 at the slowest, -636 at the
 fastest), final agent -21.5 on average (-7.6 at the slowest, -46.5 at the fastest). The means of the first to the last

@@ -1,4 +1,7 @@
-"""What every collection shares; a family's file adds its own values."""
+"""The shared part of collections; a family's file adds its own values.
+
+python -m experiments.collect --config=configs/collect/<family>.py
+"""
 
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Hopper of 50 bodies: 11,900 to 37,000 transitions per body.
 
-  python -m experiments.collect --config=configs/collect/hopper_params.py
-
 Run time: 16 minutes beside two other runs on two cores, 8 of them processor time; 1,230,312 environment steps, 98,000
 updates, 72 MB. Returns (at most 200 steps, mean of 20 episodes, averaged over the bodies): random 7.9, final agent
 350.9 (118.8 at the worst body, 705.2 at the best). One seed.

@@ -1,7 +1,5 @@
 """Humanoid in 130 directions: 1,916 to 2,655 transitions per direction.
 
-  python -m experiments.collect --config=configs/collect/humanoid_dir.py
-
 Run time: 12 minutes beside another run on two cores, 10.5 of them processor time; 287,907 environment steps,
 39,000 updates, 439 MB. Returns (at most 200 steps, mean of 5 episodes, averaged over the directions): random
 115.0, final agent 510.1 (344.2 in the worst direction, 698.8 in the best). By the end it stays up for about 109 steps

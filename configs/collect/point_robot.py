@@ -1,7 +1,5 @@
 """Point robot: 100 goals, 1,000 transitions per goal.
 
-  python -m experiments.collect --config=configs/collect/point_robot.py
-
 Run time: 1 minute on a loaded two-core machine; 100,000 environment steps, 24,000 updates, 2.4 MB.
 Returns (20 steps, mean of 20 episodes a goal, averaged over the goals): random -20.9, final agent -5.4. One seed.
 """

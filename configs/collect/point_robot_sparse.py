@@ -1,7 +1,5 @@
 """Point robot with sparse reward: 100 goals on the half circle, 2,000 transitions per goal.
 
-  python -m experiments.collect --config=configs/collect/point_robot_sparse.py
-
 Run time: 5 minutes beside two other runs on two cores, 2.5 of them processor time; 200,000 environment steps, 73,500
 updates, 4.4 MB. Returns (20 steps, mean of 20 episodes, averaged over the goals): random 0.0, final agent 12.8, every
 goal reached. With half the episodes and a seventh of the updates, 26 of the 100 goals were never found. One seed.

@@ -1,7 +1,5 @@
 """Point robot in 100 winds: 1,250 transitions per wind.
 
-  python -m experiments.collect --config=configs/collect/point_robot_wind.py
-
 Run time: 1 minute beside two other runs on two cores; 125,000 environment steps, 24,000 updates, 2.8 MB.
 Returns (25 steps, mean of 20 episodes, averaged over the winds): random -29.7, final agent -5.6. One seed.
 """

@@ -1,7 +1,5 @@
 """Walker of 50 bodies: 22,600 to 36,000 transitions per body.
 
-  python -m experiments.collect --config=configs/collect/walker_params.py
-
 Run time: 19 minutes beside another run on two cores; 1,563,501 environment steps, 196,000 updates, 145 MB.
 Returns (at most 200 steps, mean of 20 episodes, averaged over the bodies): random 0.3, final agent 355.8 (205.2 at the
 worst body, 436.6 at the best); standing still would earn 200. One seed.

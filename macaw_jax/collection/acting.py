@@ -34,5 +34,4 @@ def make_draw_priors(algorithm: Algorithm) -> Callable[[Params, Key], dict[str, 
 
 def uniform_act(params: Any, adapted: Any, timestep: TimeStep, key: Key, *, action_size: int) -> tuple[Array, Any]:
   """Acts uniformly at random in [-1, 1]^A."""
-  del params, timestep
   return jax.random.uniform(key, (action_size,), minval=-1.0, maxval=1.0), adapted

@@ -55,13 +55,9 @@ class BehaviourAgent(NamedTuple):
 
 
 def standardise_tasks(tasks: Any) -> Array:
-  """The numbers in which tasks differ, each brought to mean zero and standard deviation one over the tasks.
+  """The numbers in which tasks `[T, ...]` differ, each of mean zero and standard deviation one over them: [T, C] float32.
 
-  Args:
-    tasks: pytree of arrays with a leading axis [T].
-
-  Returns:
-    [T, C] float32; a number that all tasks share becomes zero.
+  A number that all tasks share becomes zero.
   """
   leaves = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(tasks)]
   numbers = np.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)

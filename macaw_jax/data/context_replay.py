@@ -1,9 +1,8 @@
 """Two replay buffers for agents that infer a task from a context of transitions and collect their own data (PEARL).
 
 Contexts come from recent transitions, gathered much as an agent gathers them in a new task; the critic learns from all.
-The context buffer E is cleared for a task whenever that task is collected for; the experience buffer D grows.
-Each keeps the reward that its readers see: the two differ where the context sees a sparse reward and the critic
-learns from a dense one.
+The context buffer E is cleared for a task whenever that task is collected for; the experience buffer D grows. Their
+rewards differ where the context sees a sparse reward and the critic learns from a dense one.
 
 Source: Rakelly et al. 2019 (PEARL), section 4.3 and its released code.
 """
@@ -36,16 +35,10 @@ def empty_context_replays(
 def sample_context_batch(
   replays: ContextReplays, key: Key, *, num_tasks: int, context_size: int, batch_size: int
 ) -> TaskBatch:
-  """Contexts and batches for the critic, of tasks that are drawn with replacement, as their rows are.
+  """Contexts of `context_size` C rows and batches of `batch_size` B rows for the critic, of `num_tasks` T tasks.
 
-  A task that comes twice has two contexts.
-
-  Args:
-    replays: both buffers hold transitions of each task.
-    key: random key.
-    num_tasks: T of the result.
-    context_size: rows of each context, C.
-    batch_size: rows for the critic, B.
+  Tasks are drawn with replacement, as their rows are; a task that comes twice has two contexts. Both buffers must hold
+  transitions of each task.
 
   Returns:
     `support` [T, C] from the context buffer, `query` [T, B] from the experience buffer; see `read_rows`.

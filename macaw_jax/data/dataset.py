@@ -167,9 +167,8 @@ def examine_episodes(
       "the file was cut or changed after it was written"
     )
   arrays, of_archive = _read_archive(path)
-  problems += of_archive
   if of_archive:
-    return None, problems
+    return None, problems + of_archive
   episodes = Episodes(**arrays)
   of_layout = list(_layout_problems(episodes, manifest, entry))
   of_values = [] if of_layout else list(_value_problems(episodes, manifest))
@@ -201,8 +200,8 @@ def load_dataset(
   """The checked transitions of some tasks, as float32 numpy arrays with leading axes `[T, N]`.
 
   Behaviour improves while a collector learns, so the part of a collection is a quality. A part is the fewest whole
-  episodes with `transitions_per_task` transitions: the first of them, the last, or those around the middle. (The
-  released MACAW code centres its "middle" at a quarter of the collection; here it is the middle.)
+  episodes with `transitions_per_task` transitions: the first, the last, or those around the middle (at a quarter of the
+  collection in the released MACAW code).
 
   Args:
     directory: a dataset that `write_dataset` made.
@@ -241,12 +240,9 @@ def dataset_of(episodes_by_task: Iterable[Episodes], discount: float, skip: int 
 
 
 def discounted_returns(reward: np.ndarray, episode_length: np.ndarray, discount: float) -> np.ndarray:
-  """Monte-Carlo returns of consecutive episodes, R_t = r_t + discount R_{t+1}, nothing bootstrapped: `[N]` float64.
+  """Monte-Carlo returns `[N]` float64 of rewards `[N]` in consecutive episodes of lengths `[E]`, which sum to N.
 
-  Args:
-    reward: `[N]`.
-    episode_length: `[E]`, sums to N.
-    discount: gamma.
+  R_t = r_t + discount R_{t+1}; nothing is bootstrapped.
   """
   returns = np.asarray(reward, np.float64).copy()
   last_rows = np.cumsum(episode_length, dtype=np.int64) - 1

@@ -83,13 +83,16 @@ def measure_identifiability(
   rows, held_out = scale(rows), [scale(rows) for rows in held_out]
 
   counts = tuple(count for count in NUM_TRANSITIONS if count <= min(map(len, held_out)))
-  draws = [_draw_rows(len(rows), counts, -(-DRAWS // num_tasks), rng) for rows in held_out]
+  # Each row of an order gives draws without replacement, for every k.
+  orders = [np.argsort(rng.random((-(-DRAWS // num_tasks), len(rows))), axis=1) for rows in held_out]
+  draws = [[order[:, :count] for count in counts] for order in orders]
   distances = np.linalg.norm(parameters[:, None] - parameters[None], axis=-1)
   observed = episodes_by_task[0].observation.shape[1] + episodes_by_task[0].action.shape[1]
 
   def recognise(columns: slice, key: Key) -> Recognition:
     probe = _fit(jnp.asarray(rows[:, columns]), jnp.asarray(task_index), key, num_tasks=num_tasks)
-    likelihood = [np.asarray(_log_probabilities(probe, rows[:, columns]), np.float64) for rows in held_out]
+    log_probabilities = jax.jit(lambda rows: jax.nn.log_softmax(_logits(probe, rows)))  # [B, F] -> [B, T]
+    likelihood = [np.asarray(log_probabilities(rows[:, columns]), np.float64) for rows in held_out]
     return _recognition(likelihood, draws, distances)
 
   key_everything, key_behaviour = jax.random.split(jax.random.key(seed))
@@ -110,12 +113,6 @@ def _features(episodes: Episodes) -> np.ndarray:
   observation = episodes.observation.astype(np.float64)
   change = next_observations(episodes) - observation
   return np.concatenate([observation, episodes.action, episodes.reward[:, None], change], axis=1)
-
-
-def _draw_rows(num_rows: int, counts: Sequence[int], draws: int, rng: np.random.Generator) -> list[np.ndarray]:
-  """For each k, `[draws, k]` indices, each row of them without replacement."""
-  order = np.argsort(rng.random((draws, num_rows)), axis=1)
-  return [order[:, :count] for count in counts]
 
 
 def _recognition(
@@ -148,12 +145,6 @@ def _logits(layers: Params, rows: Array) -> Array:
     rows = jax.nn.relu(rows @ weights + biases)
   weights, biases = layers[-1]
   return rows @ weights + biases
-
-
-@jax.jit
-def _log_probabilities(layers: Params, rows: Array) -> Array:
-  """The log-probabilities of each task [B, T] given rows [B, F]."""
-  return jax.nn.log_softmax(_logits(layers, rows))
 
 
 @partial(jax.jit, static_argnames="num_tasks")

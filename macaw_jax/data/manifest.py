@@ -123,10 +123,7 @@ def check_manifest(manifest: Manifest, path: str | os.PathLike[str]) -> Manifest
 
 def content_digest(manifest: Manifest) -> str:
   """SHA-256 of what a dataset holds, the digests of its files among it; not of when and with what it was made."""
-  fields = dataclasses.asdict(manifest)
-  for name in PROVENANCE:
-    del fields[name]
-  return document_digest(fields)
+  return document_digest({key: value for key, value in dataclasses.asdict(manifest).items() if key not in PROVENANCE})
 
 
 def _read_document(path: Path) -> tuple[dict[str, Any], str]:

@@ -38,16 +38,13 @@ def empty_replay(num_tasks: int, capacity: int, observation_size: int, action_si
 
 
 def add_episodes(replay: Replay, task_index: Array, trajectory: Trajectory, rewards: Array) -> Replay:
-  """Appends one episode to each of `n` different tasks; steps after its end are left out.
+  """The buffer with one episode more of each of `n` different tasks; steps after its end are left out.
 
   Args:
     replay: buffer to extend; a transition beyond its capacity is dropped.
     task_index: [n] the task that each episode was collected for, no task twice.
     trajectory: the episodes, [n, H].
     rewards: [n, H, R] reward under every task, or under its own.
-
-  Returns:
-    The extended buffer.
   """
   capacity, num_rewards = replay.rewards.shape[1:]
   mask = trajectory.mask
@@ -116,9 +113,7 @@ def sample_relabelled(replay: Replay, key: Key, *, batch_size: int, own_fraction
   shape = (num_tasks, batch_size)
   own_only = replay.rewards.shape[-1] == 1
   if own_only and own_fraction != 1.0:
-    raise ValueError(
-      f"own_fraction is {own_fraction}; expected 1.0 where rewards are stored for a task's own data alone"
-    )
+    raise ValueError(f"own_fraction is {own_fraction}; expected 1.0 where only a task's own rewards are stored")
   task = jnp.broadcast_to(jnp.arange(num_tasks)[:, None], shape)
   is_own = jnp.arange(batch_size) < round(own_fraction * batch_size)
   source = jnp.where(is_own, task, jax.random.randint(key_source, shape, 0, num_tasks))

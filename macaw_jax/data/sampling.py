@@ -1,7 +1,7 @@
 """Random tasks and transitions, without replacement, at a cost that does not grow with the dataset.
 
-Everything is pure and belongs inside the compiled step. Datasets are on the device here, and `check_sizes` has been
-called on them: a compiled function cannot raise.
+Everything is pure and belongs inside the compiled step. Datasets are on the device here, and have passed `check_sizes`:
+a compiled function cannot raise.
 """
 
 from typing import Literal, get_args
@@ -23,11 +23,10 @@ _ROUNDS = 12
 def check_sizes(dataset: Dataset, support_size: int, query_size: int) -> None:
   """Raises `ValueError` unless every task has rows for a disjoint support and query; names the first that has not."""
   _check_counts(support_size, query_size)
-  sizes = np.asarray(dataset.size)
-  if (sizes < support_size + query_size).any():
-    task = int(np.argmax(sizes < support_size + query_size))
+  needed, sizes = support_size + query_size, np.asarray(dataset.size)
+  for task in np.flatnonzero(sizes < needed):
     raise ValueError(
-      f"support_size {support_size} + query_size {query_size} needs {support_size + query_size} transitions a task; "
+      f"support_size {support_size} + query_size {query_size} needs {needed} transitions a task; "
       f"task {task} of the dataset has {sizes[task]}"
     )
 

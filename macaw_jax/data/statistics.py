@@ -22,33 +22,25 @@ class Statistics(NamedTuple):
 
 
 def fit_statistics(dataset: Dataset) -> Statistics:
-  """Scales of all real rows of all tasks, see `fit_scales`.
-
-  Args:
-    dataset: training tasks on the host.
-  """
+  """Scales of all real rows of all tasks of a dataset on the host, see `fit_scales`."""
   chex.assert_rank([dataset.observation, dataset.mc_return, dataset.size], [3, 2, 1])
-  sizes = [int(size) for size in dataset.size]
-  return fit_scales(
-    [np.asarray(rows[:size]) for rows, size in zip(dataset.observation, sizes, strict=True)],
-    [np.asarray(rows[:size]) for rows, size in zip(dataset.mc_return, sizes, strict=True)],
-  )
+
+  def real_rows(table: chex.Array) -> list[np.ndarray]:
+    return [np.asarray(rows[: int(size)]) for rows, size in zip(table, dataset.size, strict=True)]
+
+  return fit_scales(real_rows(dataset.observation), real_rows(dataset.mc_return))
 
 
 def fit_scales(observations: Sequence[np.ndarray], returns: Sequence[np.ndarray]) -> Statistics:
-  """Mean and standard deviation of observations and the size of returns, over all rows of all parts.
+  """Mean and standard deviation of observations and the size of returns, over all rows of all parts: float32.
 
   The return scale is the root mean square of the Monte-Carlo returns: divided by it, a value function that is zero
-  everywhere has a mean squared error of exactly one, whatever the task family. The standard deviation would leave
-  returns of one sign large (a constant survival bonus, a cost), and it is their size, mean included, that makes
-  the first value steps diverge.
+  everywhere has a mean squared error of one. The standard deviation would leave returns of one sign large (a constant
+  survival bonus, a cost), and it is their size, mean included, that makes the first value steps diverge.
 
   Args:
     observations: parts of the data, each `[n, O]`; float64 is used inside.
     returns: discounted Monte-Carlo returns of the same parts, each `[n]`.
-
-  Returns:
-    float32 numpy arrays.
   """
   num_rows = sum(map(len, observations))
   # Part by part: float64 copies of the whole data would need several times their memory.

@@ -47,7 +47,6 @@ NUM_TEST_GOALS = 30
 
 def reset(task: Task, key: Key) -> Physics:
   """A start near the upright pose: qpos [15] within 0.1 of it, its quaternion of unit length; qvel [14] 0.1 Normal."""
-  del task
   position_key, velocity_key = jax.random.split(key)
   qpos = jnp.asarray(UPRIGHT) + jax.random.uniform(position_key, (15,), minval=-0.1, maxval=0.1)
   quaternion = qpos[3:7] / jnp.sqrt(jnp.sum(qpos[3:7] ** 2))
@@ -56,20 +55,17 @@ def reset(task: Task, key: Key) -> Physics:
 
 def observe(task: Task, state: Physics) -> Array:
   """Pose without the place, and velocities, [27]."""
-  del task
   chex.assert_shape([state.qpos, state.qvel], [(15,), (14,)])
   return jnp.concatenate([state.qpos[2:], state.qvel])
 
 
 def observe_with_contacts(task: Task, state: Physics) -> Array:
   """Place and pose, velocities, and the contact torque and force on each body cut to [-1, 1], [113]."""
-  del task
   return jnp.concatenate([state.qpos, state.qvel, _contact_forces(state).ravel()])
 
 
 def progress(task: Task, state: Physics, action: Array, next_state: Physics) -> Array:
   """Velocity along the task's direction, in metres a second."""
-  del action
   velocity = (next_state.qpos[:2] - state.qpos[:2]) / CONTROL_SECONDS
   angle = task["direction_angle"]
   return jnp.dot(velocity, jnp.stack([jnp.cos(angle), jnp.sin(angle)]))
@@ -84,7 +80,6 @@ def direction_reward(task: Task, state: Physics, action: Array, next_state: Phys
 
 def goal_reward(task: Task, state: Physics, action: Array, next_state: Physics) -> Array:
   """Minus the distance to the goal along the axes, less the costs of action and contact."""
-  del state
   chex.assert_shape(action, (8,))
   distance = jnp.sum(jnp.abs(next_state.qpos[:2] - task["goal"]))
   return -distance - 0.1 * jnp.sum(action**2) - contact_cost(next_state)
@@ -97,7 +92,6 @@ def contact_cost(state: Physics) -> Array:
 
 def fallen(task: Task, state: Physics) -> Array:
   """Whether the torso's height is outside [0.2, 1.0] metres."""
-  del task
   height = state.qpos[2]
   return jnp.logical_not((height >= 0.2) & (height <= 1.0))  # true for nan too
 

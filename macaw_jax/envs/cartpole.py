@@ -58,13 +58,11 @@ class CartPole(NamedTuple):
 
 def reset(task: Task, key: Key) -> CartPole:
   """Every entry from U(-0.05, 0.05)."""
-  del task
   return CartPole(*jax.random.uniform(key, (4,), minval=-START_LIMIT, maxval=START_LIMIT))
 
 
 def step(task: Task, state: CartPole, action: Array) -> CartPole:
   """The state 0.02 s later, by one explicit Euler step under the force of an action [1]."""
-  del task
   chex.assert_shape(action, (1,))
   x, v, angle, w = state
   mass, moment = CART_MASS + POLE_MASS, POLE_MASS * POLE_HALF_LENGTH
@@ -90,13 +88,11 @@ def observe(task: Task, state: CartPole) -> Array:
 
 def reward(task: Task, state: CartPole, action: Array, next_state: CartPole) -> Array:
   """One where the next state does not end the episode, else zero."""
-  del state, action
   return jnp.where(fallen(task, next_state), 0.0, 1.0)
 
 
 def fallen(task: Task, state: CartPole) -> Array:
   """Whether the cart is 2.4 m or more from the middle, or the pole 12 degrees or more from upright."""
-  del task
   within = (jnp.abs(state.position) < PLACE_LIMIT) & (jnp.abs(state.angle) < ANGLE_LIMIT)
   return jnp.logical_not(within)  # true for nan too
 

@@ -36,7 +36,6 @@ ACTION_COST = 0.05
 
 def reset(task: Task, key: Key) -> Physics:
   """A start near the upright pose: qpos [9] ~ U(-0.1, 0.1) and qvel [9] ~ 0.1 Normal(0, 1)."""
-  del task
   position_key, velocity_key = jax.random.split(key)
   return Physics(
     qpos=jax.random.uniform(position_key, (9,), minval=-0.1, maxval=0.1),
@@ -46,7 +45,6 @@ def reset(task: Task, key: Key) -> Physics:
 
 def observe(task: Task, state: Physics) -> Array:
   """The observation, [20]: qpos without x, qvel, torso position."""
-  del task
   chex.assert_shape([state.qpos, state.qvel], (9,))
   x, z = state.qpos[0], STANDING_HEIGHT + state.qpos[1]
   return jnp.concatenate([state.qpos[1:], state.qvel, jnp.stack([x, jnp.zeros_like(x), z])])

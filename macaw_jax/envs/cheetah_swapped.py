@@ -36,21 +36,18 @@ def wire(task: Task, action: Array) -> Array:
 
 def observe(task: Task, state: Physics) -> Array:
   """Pitch and joints, then their velocities, [14]."""
-  del task
   chex.assert_shape([state.qpos, state.qvel], (9,))
   return jnp.concatenate([state.qpos[2:], state.qvel[2:]])
 
 
 def reward(task: Task, state: Physics, action: Array, next_state: Physics) -> Array:
   """Mean velocity along x over the control step, plus the survival bonus, less the action cost."""
-  del task
   chex.assert_shape(action, (6,))
   return forward_velocity(state, next_state) + 1.0 - ACTION_COST * jnp.sum(action**2)
 
 
 def tipped(task: Task, state: Physics) -> Array:
   """Whether the cosine of the torso's pitch is below 0.8: beyond 36.9 degrees."""
-  del task
   return jnp.logical_not(jnp.cos(state.qpos[2]) >= 0.8)  # true for nan too
 
 

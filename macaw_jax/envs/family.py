@@ -58,7 +58,6 @@ class TaskSplit(NamedTuple):
 
 def as_commanded(task: Task, action: Array) -> Array:
   """The `actuate` of a family whose motors do as they are told: the action."""
-  del task
   return action
 
 
@@ -102,5 +101,4 @@ class TaskFamily(NamedTuple):
 
 def never(task: Task, state: State) -> Array:
   """The `terminal` of a family that only a time limit ends: false."""
-  del task, state
   return jnp.array(False)

@@ -64,7 +64,6 @@ def humanoid_dir() -> TaskFamily:
 
 def reset(task: Task, key: Key) -> Physics:
   """Within 0.01 of the upright pose at rest: qpos [24], its quaternion scaled to unit length, and qvel [23]."""
-  del task
   noise = jax.random.uniform(key, (47,), minval=-0.01, maxval=0.01)
   qpos = noise[:24] + UPRIGHT
   quaternion = qpos[3:7] / jnp.sqrt(jnp.sum(qpos[3:7] ** 2))
@@ -73,7 +72,6 @@ def reset(task: Task, key: Key) -> Physics:
 
 def observe(task: Task, state: Physics) -> Array:
   """Pose without the place, velocities, and what the simulator says of bodies, motors and contacts, [376]."""
-  del task
   chex.assert_shape([state.qpos, state.qvel], [(24,), (23,)])
   derived = [state.derived[name].ravel() for name in ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")]
   return jnp.concatenate([state.qpos[2:], state.qvel, *derived])
@@ -92,6 +90,5 @@ def reward(task: Task, state: Physics, action: Array, next_state: Physics) -> Ar
 
 def fallen(task: Task, state: Physics) -> Array:
   """Whether the root's height is outside [1, 2] metres."""
-  del task
   height = state.qpos[2]
   return jnp.logical_not((height >= 1.0) & (height <= 2.0))  # true for nan too

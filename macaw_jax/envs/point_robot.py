@@ -62,19 +62,16 @@ def point_robot_wind() -> TaskFamily:
 
 def reset_anywhere(task: Task, key: Key) -> Array:
   """A position [2] uniform in [-1, 1]^2."""
-  del task
   return jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
 
 
 def reset_at_origin(task: Task, key: Key) -> Array:
   """The position (0, 0)."""
-  del task, key
   return jnp.zeros(2)
 
 
 def step(task: Task, state: Array, action: Array) -> Array:
   """The position [2] after an action [2]: s' = s + 0.1 a."""
-  del task
   chex.assert_shape([state, action], (2,))
   return state + 0.1 * action
 
@@ -86,26 +83,22 @@ def windy_step(task: Task, state: Array, action: Array) -> Array:
 
 def observe(task: Task, state: Array) -> Array:
   """The position itself, [2]."""
-  del task
   return state
 
 
 def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
-  del state, action
   return -jnp.linalg.norm(next_state - task["goal"])
 
 
 def sparse_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """One minus the distance from the next position to the goal where that is at most 0.2, else zero."""
-  del state, action
   distance = jnp.linalg.norm(next_state - task["goal"])
   return jnp.where(distance <= 0.2, 1.0 - distance, 0.0)
 
 
 def wind_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to (1, 0)."""
-  del task, state, action
   return -jnp.linalg.norm(next_state - jnp.array([1.0, 0.0]))
 
 

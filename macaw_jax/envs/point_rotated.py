@@ -53,25 +53,21 @@ def step(task: Task, state: Array, action: Array) -> Array:
 
 def observe(task: Task, state: Array) -> Array:
   """Half the position, [2]: within [-1, 1]."""
-  del task
   return state / BORDER
 
 
 def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
-  del task, state, action
   return -jnp.linalg.norm(next_state - jnp.array(GOAL))
 
 
 def sparse_reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """-1 for every step, that which arrives included."""
-  del task, state, action, next_state
   return jnp.array(-1.0)
 
 
 def arrived(task: Task, state: Array) -> Array:
   """Whether the goal is nearer than 0.1."""
-  del task
   return jnp.linalg.norm(state - jnp.array(GOAL)) < REACH
 
 

@@ -45,13 +45,11 @@ LOG_LIMIT = 3.0
 
 def observe(task: Task, state: Physics) -> Array:
   """Pose without x, and velocities cut to [-10, 10]."""
-  del task
   return jnp.concatenate([state.qpos[1:], jnp.clip(state.qvel, -10.0, 10.0)])
 
 
 def reward(task: Task, state: Physics, action: Array, next_state: Physics) -> Array:
   """Mean velocity along x over the control step, plus the survival bonus, less the action cost."""
-  del task
   chex.assert_rank(action, 1)
   velocity = (next_state.qpos[0] - state.qpos[0]) / CONTROL_SECONDS
   return velocity + 1.0 - 1e-3 * jnp.sum(action**2)
@@ -59,14 +57,12 @@ def reward(task: Task, state: Physics, action: Array, next_state: Physics) -> Ar
 
 def walker_fallen(task: Task, state: Physics) -> Array:
   """Whether the torso is not strictly between 0.8 m and 2 m, or tilted by 1 rad or more."""
-  del task
   height, pitch = state.qpos[1], state.qpos[2]
   return jnp.logical_not((height > 0.8) & (height < 2.0) & (jnp.abs(pitch) < 1.0))  # true for nan too
 
 
 def hopper_fallen(task: Task, state: Physics) -> Array:
   """Whether the torso is at 0.7 m or below or tilted by 0.2 rad or more, or a coordinate after it is beyond 100."""
-  del task
   height, pitch = state.qpos[1], state.qpos[2]
   bounded = jnp.all(jnp.abs(jnp.concatenate([state.qpos[2:], state.qvel])) < 100.0)
   return jnp.logical_not((height > 0.7) & (jnp.abs(pitch) < 0.2) & bounded)
@@ -103,7 +99,6 @@ def _family(
 
   def reset(task: Task, key: Key) -> Physics:
     """A start within 0.005 of the upright pose at rest."""
-    del task
     noise = jax.random.uniform(key, (num_positions + num_velocities,), minval=-0.005, maxval=0.005)
     return Physics(qpos=upright + noise[:num_positions], qvel=noise[num_positions:])
 

@@ -174,11 +174,8 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
     params: Any, last: _Decision, tasks: Task, state: Physics, t: Array, keys: Key | None
   ) -> tuple[_Decision, Array]:
     """The decision of each episode, and what of its action reaches the physics, [N, A]."""
-
-    def one(last: _Decision, task: Task, state: Physics, key: Key | None) -> _Decision:
-      return _decide(family, act, params, last, task, state, t, key)
-
-    decision = jax.vmap(one, (0, 0, 0, None if keys is None else 0))(last, tasks, state, keys)
+    axes = (0, 0, 0, None, None if keys is None else 0)
+    decision = jax.vmap(partial(_decide, family, act, params), axes)(last, tasks, state, t, keys)
     return decision, jax.vmap(family.actuate)(tasks, decision.action)
 
   def record(task: Task, state: Physics, action: Array) -> Trajectory:

@@ -13,23 +13,16 @@ def hold_out(num_tasks: int, test_tasks: Sequence[int]) -> TaskSplit:
 
 
 def hold_out_last_quarter(angles: np.ndarray) -> TaskSplit:
-  """Trains on the directions of three quarters of the circle, tests on those of the last: an extrapolation split.
-
-  Args:
-    angles: of each task, in [0, 2 pi), [num_tasks].
-  """
+  """Trains on the tasks whose angles [num_tasks], in [0, 2 pi), lie below 3/2 pi, tests on those beyond."""
   return hold_out(len(angles), np.flatnonzero(angles >= 1.5 * np.pi).tolist())
 
 
 def hold_out_largest(values: np.ndarray, num_test: int) -> TaskSplit:
-  """Tests on the `num_test` tasks of largest value, trains on the others: an extrapolation split.
+  """Tests on the `num_test` tasks of largest value, trains on the others; each side is in the order of the tasks.
 
   Args:
     values: one number a task, [num_tasks]; among equal ones the later tasks count as larger.
     num_test: how many tasks to test on.
-
-  Returns:
-    The split, each side in the order of the tasks.
 
   Raises:
     ValueError: no task would be left on one side.
@@ -42,16 +35,10 @@ def hold_out_largest(values: np.ndarray, num_test: int) -> TaskSplit:
 
 
 def evenly_spaced(limit: float, num_train: int, num_test: int) -> tuple[np.ndarray, TaskSplit]:
-  """Numbers of tasks on [-limit, limit], those to train on first: a split in distribution without chance.
+  """Numbers of tasks on [-limit, limit], [num_train + num_test] float32, and their split: one without chance.
 
-  Args:
-    limit: of the range.
-    num_train: training numbers, evenly spaced from -limit to limit.
-    num_test: test numbers, in the middles of as many equal parts of the range. With `num_train` even, none of them is
-      a training number.
-
-  Returns:
-    The numbers, [num_train + num_test] float32, and their split.
+  The first `num_train` are evenly spaced from -limit to limit. The last `num_test` are the middles of as many equal
+  parts of the range; with `num_train` even, none of them is a training number.
   """
   train = np.linspace(-limit, limit, num_train)
   test = limit * (2.0 * np.arange(num_test) + 1.0 - num_test) / num_test

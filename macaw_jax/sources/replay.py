@@ -145,29 +145,23 @@ def replayed(
     rows = sample_rows(context, tasks, key_rows, settings.context_size)
     return jax.vmap(algorithm.adapt, (None, 0, 0))(params, rows, jax.random.split(key_adapt, len(tasks)))
 
-  def act(
-    params: Params, statistics: Statistics, adapted: dict[str, Params], positions: np.ndarray, key: Key
+  def episodes(
+    params: Params, statistics: Statistics, context: Replay | None, positions: np.ndarray, key: Key
   ) -> tuple[Trajectory, np.ndarray]:
-    """An episode for each of the positions `[n]`, and the rewards that the critic learns from, `[n, H]`."""
+    """An episode for each of the positions `[n]`, and the rewards that the critic learns from, `[n, H]`.
+
+    They are under the posterior of the context, or without one under the prior.
+    """
+    key_adapt, key_act = jax.random.split(key)
+    if context is None:
+      adapted = draw_priors(params, jax.random.split(key_adapt, len(positions)))
+    else:
+      adapted = from_posterior(params, context, positions, key_adapt)
     tasks = jax.tree.map(itemgetter(positions), all_tasks)
-    trajectory = rollout((params, statistics), adapted, tasks, key, deterministic=False)
+    trajectory = rollout((params, statistics), adapted, tasks, key_act, deterministic=False)
     trajectory = jax.tree.map(np.asarray, trajectory)
     rewards = rewards_for_critic(tasks, trajectory) if rewards_for_critic else np.asarray(trajectory.reward)
     return trajectory, rewards
-
-  def prior_episodes(
-    params: Params, statistics: Statistics, positions: np.ndarray, key: Key
-  ) -> tuple[Trajectory, np.ndarray]:
-    key_prior, key_act = jax.random.split(key)
-    adapted = draw_priors(params, jax.random.split(key_prior, len(positions)))
-    return act(params, statistics, adapted, positions, key_act)
-
-  def posterior_episodes(
-    params: Params, statistics: Statistics, context: Replay, positions: np.ndarray, key: Key
-  ) -> tuple[Trajectory, np.ndarray]:
-    key_posterior, key_act = jax.random.split(key)
-    adapted = from_posterior(params, context, positions, key_posterior)
-    return act(params, statistics, adapted, positions, key_act)
 
   def empty() -> ReplayData:
     scales = jax.tree.map(jnp.asarray, no_scaling(family.observation_size))
@@ -178,7 +172,7 @@ def replayed(
   def init(params: Params, key: Key) -> ReplayData:
     positions = np.tile(everyone, settings.initial_episodes)
     unscaled = no_scaling(family.observation_size)
-    trajectory, rewards = prior_episodes(params, unscaled, positions, split_replay_key(key).begin)
+    trajectory, rewards = episodes(params, unscaled, None, positions, split_replay_key(key).begin)
     statistics = ignore(fit_to_episodes(trajectory, rewards, discount), settings.ignored_observations)
     data = empty()
     replays = ContextReplays(
@@ -207,13 +201,13 @@ def replayed(
       returns[kind].append(np.asarray(episode_return(trajectory)))
 
     positions = np.tile(tasks, settings.prior_episodes)
-    keep("prior", *prior_episodes(params, statistics, positions, key_prior), as_context=True)
+    keep("prior", *episodes(params, statistics, None, positions, key_prior), as_context=True)
     for index in range(settings.posterior_episodes):
       key_episode = jax.random.fold_in(key_posterior, index)
-      keep("posterior", *posterior_episodes(params, statistics, context, tasks, key_episode), as_context=True)
+      keep("posterior", *episodes(params, statistics, context, tasks, key_episode), as_context=True)
     if settings.extra_episodes:
       positions = np.tile(tasks, settings.extra_episodes)
-      keep("posterior", *posterior_episodes(params, statistics, context, positions, key_extra), as_context=False)
+      keep("posterior", *episodes(params, statistics, context, positions, key_extra), as_context=False)
     turns = turns.copy()
     turns[tasks] += 1
     total = data.environment_steps + steps

@@ -7,7 +7,7 @@ from macaw_jax.data.statistics import Statistics
 from macaw_jax.types import Key, Params
 
 Data = Any  # A pytree of arrays; only its source looks inside.
-Batch = Any  # What `Algorithm.update` takes.
+Batch = Any  # the second argument of `Algorithm.update`
 
 Refresh = Callable[[Params, Data, Key], tuple[Data, dict[str, float]]]
 """`(params, data, key) -> (data, metrics)`; the data that go in cannot be read again."""

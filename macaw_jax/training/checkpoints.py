@@ -174,15 +174,19 @@ class Checkpoints:
         if step <= newest and step not in kept and step != best:
           _remove(self._path(step))
 
-  def verify(self, step: int) -> Note:
-    """Reads all files of a checkpoint and compares them with what was saved.
+  def verify(self, step: int) -> Record:
+    """The record of a checkpoint; all of its files are read, and are as the record has them.
 
     Raises:
       FileNotFoundError: there is none of this step.
       DamagedCheckpoint: a file is missing, changed, truncated, or was not there when it was saved.
       OtherVersion: it is in a format that this release does not read.
     """
-    return self._verified(step).note
+    if not self._path(step).is_dir():
+      raise FileNotFoundError(f"{self._directory}: no checkpoint of step {step}")
+    record = read_record(self._path(step))
+    verify_files(self._path(step), record.files)
+    return record
 
   def restore(
     self, like: Checkpoint, step: int | None = None, *, may_differ: Collection[str] = (), with_data: bool = True
@@ -204,7 +208,7 @@ class Checkpoints:
     step = self.newest_step() if step is None else step
     if step is None:
       raise FileNotFoundError(f"{self._directory}: no checkpoint")
-    record = self._verified(step)
+    record = self.verify(step)
     self._check_identity(step, record.note, may_differ)
     if not with_data:
       wanted = {path: leaf for path, leaf in record.leaves.items() if not path.startswith(DATA)}
@@ -250,7 +254,7 @@ class Checkpoints:
 
   def _write(self, unfinished: Path, leaves: Mapping[str, np.ndarray], record: Record) -> None:
     """Writes a checkpoint and waits until the disk has it."""
-    # What has no elements is all in the record, and Orbax refuses it.
+    # Orbax refuses arrays without elements; the record alone has them.
     stored = {path: leaf for path, leaf in leaves.items() if leaf.size > 0}
     with _orbax_silent():
       self._checkpointer.save(unfinished / ARRAYS, args=ocp.args.PyTreeSave(stored))
@@ -281,14 +285,6 @@ class Checkpoints:
       return read_record(self._path(step)).note.score
     except (DamagedCheckpoint, OtherVersion):
       return None
-
-  def _verified(self, step: int) -> Record:
-    """The record of a checkpoint, all of whose files are as it says. Raises what `verify` raises."""
-    if not self._path(step).is_dir():
-      raise FileNotFoundError(f"{self._directory}: no checkpoint of step {step}")
-    record = read_record(self._path(step))
-    verify_files(self._path(step), record.files)
-    return record
 
   def _check_identity(self, step: int, note: Note, may_differ: Collection[str]) -> None:
     compared = {name: digest for name, digest in self._identity.items() if name not in may_differ}
@@ -402,6 +398,6 @@ def _orbax_silent() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-  """What went wrong; of a long text the beginning and the end, where TensorStore names the cause."""
+  """The error in one line: the beginning of a long text and its end, where TensorStore names the cause."""
   text = " ".join(str(error).split())
   return f"{type(error).__name__}: {text if len(text) <= 300 else f'{text[:100]} ... {text[-200:]}'}"

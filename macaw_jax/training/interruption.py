@@ -14,7 +14,6 @@ Python runs signal handlers in the main thread between two instructions, and a c
 thread that waits for the signals' numbers ends the process where it need not wait.
 """
 
-import enum
 import os
 import signal
 import socket
@@ -22,7 +21,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 REQUEUE = 75  # EX_TEMPFAIL of sysexits.h
 EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129, signal.SIGUSR1: REQUEUE}
@@ -40,14 +39,6 @@ class Interrupted(BaseException):
     self.signal = signal.Signals(number)
 
 
-class _Answer(enum.Enum):
-  """The answer to a first signal."""
-
-  LEAVE = enum.auto()
-  WAIT = enum.auto()
-  RAISE = enum.auto()
-
-
 class Interruption:
   """The signals that a run has received.
 
@@ -63,7 +54,7 @@ class Interruption:
     self.advice = ""
     self.received = 0
     self._numbers: list[signal.Signals] = []  # that are answered here
-    self._answer = _Answer.LEAVE
+    self._answer: Literal["leave", "wait", "raise"] = "leave"  # to a first signal
     self._is_waited_for = False  # whether the first signal came while something was unsaved
 
   def listen(self) -> None:
@@ -87,37 +78,37 @@ class Interruption:
   @contextmanager
   def holding(self) -> Iterator[None]:
     """While there is something to save: a first signal waits until `received` is looked at."""
-    self._answer = _Answer.WAIT
+    self._answer = "wait"
     try:
       yield
     finally:
-      self._answer = _Answer.LEAVE
+      self._answer = "leave"
 
   @contextmanager
   def abandoning(self) -> Iterator[None]:
     """Inside `holding`, a block that need not come to its end: a signal raises `Interrupted` in it."""
-    self._answer = _Answer.RAISE
+    self._answer = "raise"
     try:
       if self.received:
         raise Interrupted(self.received)
       yield
     finally:
-      self._answer = _Answer.WAIT
+      self._answer = "wait"
 
   def _handle(self, number: int, frame: FrameType | None) -> None:
     """In the main thread, as soon as it is back in Python."""
     if self.received:
       return
     self.received = number
-    self._is_waited_for = self._answer is not _Answer.LEAVE
-    if self._answer is _Answer.RAISE:
+    self._is_waited_for = self._answer != "leave"
+    if self._answer == "raise":
       raise Interrupted(number)
 
   def _watch(self) -> NoReturn:
     """In a thread: ends the process at the first signal where nothing is unsaved, and at any second one."""
     first = self._next()
     # The main thread may have been faster, and may have saved by now.
-    if self._answer is _Answer.LEAVE and not self._is_waited_for:
+    if self._answer == "leave" and not self._is_waited_for:
       self._leave(first)
     _write(f"{first.name}: saving first; a second signal ends at once")
     self._next()

@@ -97,8 +97,8 @@ def train(
 ) -> Iterator[tuple[State, Metrics]]:
   """Yields `(state, metrics)` after every chunk until `num_steps` updates are done, or a chunk has done none.
 
-  Of a population, the member counts that has come furthest: one that has stopped stands still. Where all have, the
-  last chunk is one that has changed nothing.
+  In a population the member that has come furthest counts: one that has stopped stands still. Where all have, the last
+  chunk is one that has changed nothing.
 
   The yielded state is donated to the next chunk: use it before asking for the next.
   """

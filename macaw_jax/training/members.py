@@ -37,8 +37,8 @@ from macaw_jax.training.run_directory import (
 )
 from macaw_jax.types import Key
 
-ACCEPTABLE = (CONFIGURATION, SUPPORT)  # what may have changed where the user says so
-METRICS_ROWS, EVALUATED = "metrics_rows", "evaluated"  # What a checkpoint notes of the run's progress.
+ACCEPTABLE = (CONFIGURATION, SUPPORT)  # may have changed, with --continue_changed
+METRICS_ROWS, EVALUATED = "metrics_rows", "evaluated"  # the progress that a checkpoint notes
 
 
 class Keys(NamedTuple):
@@ -47,7 +47,7 @@ class Keys(NamedTuple):
   init: Key
   train: Key  # batches and updates
   evaluate: Key  # supports and starts
-  source: Key  # what the source draws on the host
+  source: Key  # draws of the source, on the host
 
 
 class OpenMember(NamedTuple):
@@ -64,7 +64,7 @@ class OpenMember(NamedTuple):
 
   @property
   def name(self) -> str:
-    """What it is called in a log."""
+    """Its name in a log."""
     return self.member.label or "this run"
 
 

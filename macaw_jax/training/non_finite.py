@@ -122,7 +122,7 @@ def compile_with_skips(
 
   Returns:
     `(population, dataset, keys) -> (population, metrics [M])`, which donates the population. The metrics are those of
-    the algorithm and `skipped_updates`. Of several processes, all must call it.
+    the algorithm and `skipped_updates`. All processes must call it.
   """
   options: dict[str, Any] = {"max_skips_in_a_row": max_skips_in_a_row, "own_data": own_data}
   attempted = make_population_chunk(make_algorithm, sample, num_steps, **options)

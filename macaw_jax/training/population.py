@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.training.loop import Chunk, Dataset, Sample, initialise, make_chunk
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TimeStep, TrainState, Transition
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, TrainState
 
 MEMBER_AXIS = "seed"  # The axis of a device mesh that members are laid along.
 
@@ -169,15 +169,10 @@ def acting_algorithm(make_algorithm: MakeAlgorithm, hyperparameters: Hyperparame
   if not hyperparameters:
     return algorithm
 
-  def adapt(params: MemberParams, support: Transition, key: Key) -> dict[str, Params]:
-    return make_algorithm(**params.hyperparameters).adapt(params.params, support, key)
+  def of_member(name: str) -> Callable[..., Any]:
+    def function(params: MemberParams, *arguments: Any) -> Any:
+      return getattr(make_algorithm(**params.hyperparameters), name)(params.params, *arguments)
 
-  def act(
-    params: MemberParams, adapted: dict[str, Params], timestep: TimeStep, key: Key | None
-  ) -> tuple[Array, dict[str, Params]]:
-    return make_algorithm(**params.hyperparameters).act(params.params, adapted, timestep, key)
+    return function
 
-  def prior(params: MemberParams, key: Key) -> dict[str, Params]:
-    return make_algorithm(**params.hyperparameters).prior(params.params, key)
-
-  return algorithm._replace(adapt=adapt, act=act, prior=prior)
+  return algorithm._replace(adapt=of_member("adapt"), act=of_member("act"), prior=of_member("prior"))

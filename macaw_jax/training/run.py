@@ -23,7 +23,7 @@ class Schedule(NamedTuple):
 
 
 class Member(NamedTuple):
-  """One run of a population: what the same run alone would be."""
+  """One run of a population, as it would be alone."""
 
   directory: Path
   seed: int = 0

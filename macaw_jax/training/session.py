@@ -72,14 +72,14 @@ class Session(NamedTuple):
 
 
 class Moment(NamedTuple):
-  """Where a run stands between two compiled calls."""
+  """The state of a run between two compiled calls."""
 
   population: Population
   data: Data  # of all members, or where the source changes them, `[M, ...]`
 
 
 class Program(NamedTuple):
-  """What trains, with its inputs where it wants them."""
+  """The compiled updates, with their inputs on the devices."""
 
   chunk: PopulationChunk
   moment: Moment
@@ -166,7 +166,7 @@ def train_and_evaluate(session: Session, resources: ExitStack) -> tuple[list[Res
 
 
 def first_moment(session: Session) -> tuple[Moment, int, list[Start]]:
-  """The members as their newest common checkpoint has them, or afresh; its step; and how far their files go."""
+  """The members as their newest common checkpoint has them, or new; its step; and where each starts."""
   run, source = session.run, session.run.source
   step, starts = first_step(session.members, run.schedule.steps), []
   for each in session.members:
@@ -276,7 +276,7 @@ def compile_program(session: Session, moment: Moment) -> Program:
 
 
 def place(session: Session, data: Data) -> Data:
-  """The data where the program wants them."""
+  """The data on the devices of the program."""
   if session.mesh is None:
     return jax.device_put(data)
   by_member = devices.by_member(session.mesh)

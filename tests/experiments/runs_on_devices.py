@@ -14,11 +14,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import jax  # noqa: E402
-from miniatures import GRIDS, KINDS, changed, make_config  # noqa: E402
+import jax
+import pytest
+from miniatures import GRIDS, KINDS, changed, make_config
 
-from experiments import run as command  # noqa: E402
-from macaw_jax.training.interruption import Interrupted, Interruption  # noqa: E402
+from experiments import run as command
+from macaw_jax.training.interruption import Interrupted, Interruption
 
 
 def main(data: str, place: str, process: str = "") -> None:
@@ -40,11 +41,8 @@ def run_to_the_end(config, heard: bool) -> None:
   """Stops it once, if one process has `heard` a signal."""
   interruption = Interruption()
   interruption.received = signal.SIGTERM if heard else 0
-  try:
+  with pytest.raises(Interrupted):
     command.run(config, interruption)
-    raise AssertionError("not stopped")
-  except Interrupted as interrupted:
-    assert interrupted.signal == signal.SIGTERM
   with contextlib.redirect_stdout(io.StringIO()) as said:
     command.run(config)
   assert "continuing from the checkpoint of update 2\n" in said.getvalue() or not said.getvalue(), said.getvalue()

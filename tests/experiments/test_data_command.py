@@ -10,7 +10,7 @@ import pytest
 from miniature_run import write_point_robot
 
 from experiments import data
-from experiments.configuration import ConfigurationError
+from macaw_jax.errors import ConfigurationError
 from macaw_jax.data.dataset import read_episodes
 from macaw_jax.data.formats import ReadOptions
 from macaw_jax.data.manifest import DatasetError, read_manifest

@@ -1,4 +1,4 @@
-"""Trained runs of each kind evaluated again: after other numbers of steps, on other supports, from other checkpoints."""
+"""Trained runs of each kind evaluated again: after other steps, on other supports, from other checkpoints."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Runs in processes of their own that are killed or told to stop, continued here, and compared with undisturbed ones."""
+"""Runs in processes of their own that are killed or told to stop, and then continued here."""
 
 import json
 import random

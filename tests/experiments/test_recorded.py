@@ -115,7 +115,7 @@ def test_extrapolation_trains_inside_and_tests_outside(miniature):
 
 
 def test_supports_of_other_policies_come_from_the_dataset_beside(spoilt, tmp_path):
-  directory, config = spoilt
+  _, config = spoilt
   config = changed(config, evaluation__support="other_policies")
   with pytest.raises(ConfigurationError, match=r"config\.evaluation\.support.*no dataset at .*spoilt_other_policies"):
     examine(config)

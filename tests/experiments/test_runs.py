@@ -102,16 +102,24 @@ def test_pictures_are_drawn_where_they_can_be(trained, monkeypatch, capsys, tmp_
   assert "no picture of an episode: A GIF needs pillow" in said
 
 
-def test_a_run_that_is_stopped_twice_ends_bit_for_bit_as_one_that_is_not(kind, trained, miniature, monkeypatch):
-  """Before an evaluation that is due, and between two evaluations; so the same seed gives the same run, too."""
-  config = miniature(kind)
+def test_a_run_that_is_stopped_twice_ends_bit_for_bit_as_one_that_is_not(
+  kind, trained, miniature, monkeypatch, compiled
+):
+  """Before an evaluation that is due, and between two evaluations; so the same seed gives the same run, too.
+
+  Nothing is compiled that the other run has compiled.
+  """
+  config, undisturbed = miniature(kind), trained(kind).config.output_directory
+  before = {path.name for path in compiled.glob("*chunk*-cache")}
+  assert before
   said = stop_at(EVERY, config, monkeypatch)
   assert said.endswith(f"the same command continues from update {EVERY}\n")
   said = stop_at(EVERY + CALL, config, monkeypatch)
   assert f"evaluating update {EVERY}, before which the run was stopped" in said
   said = run_silently(config)
   assert f"continuing from the checkpoint of update {EVERY + CALL}\n" in said
-  assert end_of(config.output_directory) == end_of(trained(kind).config.output_directory)
+  assert end_of(config.output_directory) == end_of(undisturbed)
+  assert {path.name for path in compiled.glob("*chunk*-cache")} == before
   starts = json.loads(Path(config.output_directory, "starts.json").read_text())
   assert len(starts) == 3
 

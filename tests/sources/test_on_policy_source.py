@@ -1,4 +1,4 @@
-"""Agents that act in order to learn: what an update collects, and that they learn by it."""
+"""On-policy agents: what an update collects, and that they learn by it."""
 
 from functools import partial
 

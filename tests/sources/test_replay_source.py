@@ -13,11 +13,11 @@ from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
 from macaw_jax.envs.rollout import make_rollout
 from macaw_jax.sources.replay import (
   CollectionSettings,
-  collection_order,
   fit_to_episodes,
   ignore,
-  make_collector,
   make_rewards,
+  next_tasks,
+  replayed,
   replays_for,
 )
 from macaw_jax.types import Algorithm, Trajectory
@@ -60,7 +60,7 @@ def critic_reward(task, state, action, after):
 def belief():
   """Acts (belief, kind): a prior draws from [-0.9, -0.1] and is of kind 0; a posterior counts contexts, of kind 1.
 
-  The posterior is (number of different rows in the context) / 100: what was in memory when the belief was made.
+  The posterior is (number of different rows in the context) / 100: what was in the buffer when the belief was made.
   """
 
   def adapt(params, support, key):
@@ -79,9 +79,18 @@ def belief():
   return Algorithm(lambda key: None, lambda *_: None, adapt, act, prior)
 
 
-def begun(reward=None):
-  collector = make_collector(belief(), walk(), SETTINGS, discount=1.0, critic_reward=reward)
-  return collector, collector.begin(0.0, jax.random.key(0))
+def begun(reward=None, seed=0, **changes):
+  """A source, and its data before the first update."""
+  family = walk()._replace(**changes)
+  source = replayed(belief(), family, SETTINGS, discount=1.0, tasks_per_update=3, batch_size=8, critic_reward=reward)
+  return source, source.init(0.0, jax.random.key(seed))
+
+
+def refreshed(source, data, seed=0):
+  """The data after an iteration, the positions of the tasks that were collected for, and its metrics."""
+  turns = np.asarray(data.turns)
+  data, metrics = source.refresh(0.0, data, jax.random.key(seed))
+  return data, np.flatnonzero(np.asarray(data.turns) > turns), metrics
 
 
 def rows(replay, position):
@@ -122,14 +131,17 @@ def test_scales_are_those_of_the_first_episodes():
 
 
 def test_a_collected_task_has_new_contexts_and_more_experience_and_others_stay():
-  collector, beginning = begun()
-  before = jax.device_get(beginning.replays)
-  collected = collector.collect(0.0, beginning.statistics, beginning.replays, np.array([2, 0]), jax.random.key(1))
+  source, beginning = begun()
+  before, statistics = jax.device_get((beginning.replays, beginning.statistics))
+  collected, positions, metrics = refreshed(source, beginning)
   context, experience = jax.device_get(collected.replays)
-  np.testing.assert_array_equal(context.size, [4 * HORIZON, 2 * HORIZON, 4 * HORIZON])
-  np.testing.assert_array_equal(experience.size, [9 * HORIZON, 2 * HORIZON, 9 * HORIZON])
-  assert collected.environment_steps == 2 * 7 * HORIZON
-  for position in (2, 0):
+  assert len(positions) == 2
+  (other,) = {0, 1, 2} - set(positions)
+  assert all(context.size[position] == 4 * HORIZON for position in positions)
+  assert all(experience.size[position] == 9 * HORIZON for position in positions)
+  assert context.size[other] == experience.size[other] == 2 * HORIZON
+  assert collected.environment_steps == metrics["environment_steps"] == (3 * 2 + 2 * 7) * HORIZON
+  for position in positions:
     # Two episodes under the prior, two under the posterior; then three extra that no context sees.
     kinds = rows(experience, position)[0][:, 0, 1]
     np.testing.assert_array_equal(kinds, [0, 0, 0, 0, 1, 1, 1, 1, 1])
@@ -140,53 +152,70 @@ def test_a_collected_task_has_new_contexts_and_more_experience_and_others_stay()
     # Of nothing but the two new episodes under the prior; of those and the first of the posterior; of all four.
     np.testing.assert_allclose(rows(experience, position)[0][4:, 0, 0], np.array([2, 3, 4, 4, 4]) / 100, rtol=1e-5)
   for ours, theirs in ((context, before.context), (experience, before.experience)):
-    np.testing.assert_array_equal(ours.rewards[1], theirs.rewards[1])
-  mean = np.mean([rows(experience, position)[1][2:4].sum(axis=1) for position in (2, 0)])
-  np.testing.assert_allclose(
-    collected.metrics["collect/return_prior"], mean * beginning.statistics.return_scale, rtol=1e-5
-  )
+    np.testing.assert_array_equal(ours.rewards[other], theirs.rewards[other])
+  mean = np.mean([rows(experience, position)[1][2:4].sum(axis=1) for position in positions])
+  np.testing.assert_allclose(metrics["collect/return_prior"], mean * statistics.return_scale, rtol=1e-5)
 
 
 def test_a_second_turn_begins_its_contexts_anew():
-  collector, beginning = begun()
-  replays = beginning.replays
-  for turn in range(2):
-    replays = collector.collect(0.0, beginning.statistics, replays, np.array([1]), jax.random.key(turn)).replays
-  assert int(replays.context.size[1]) == 4 * HORIZON
-  assert int(replays.experience.size[1]) == 16 * HORIZON
-  np.testing.assert_array_equal(rows(replays.context, 1)[0], rows(replays.experience, 1)[0][9:13])
+  source, data = begun()
+  for _ in range(3):  # Two turns of each of three tasks.
+    data, _, _ = refreshed(source, data)
+  np.testing.assert_array_equal(data.turns, [2, 2, 2])
+  for position in range(3):
+    assert int(data.replays.context.size[position]) == 4 * HORIZON
+    assert int(data.replays.experience.size[position]) == 16 * HORIZON
+    found = rows(data.replays.context, position)[0]
+    np.testing.assert_array_equal(found, rows(data.replays.experience, position)[0][9:13])
 
 
 def test_contexts_and_critic_can_see_different_rewards():
-  collector, beginning = begun(critic_reward)
-  replays = collector.collect(0.0, beginning.statistics, beginning.replays, np.array([0, 1]), jax.random.key(1)).replays
-  for position in range(2):
-    kept = rows(replays.context, position)[1]
+  source, beginning = begun(critic_reward)
+  data, positions, _ = refreshed(source, beginning)
+  for position in positions:
+    kept = rows(data.replays.context, position)[1]
     assert np.all(kept > 0)
-    np.testing.assert_array_equal(rows(replays.experience, position)[1][2:6], -kept)
+    np.testing.assert_array_equal(rows(data.replays.experience, position)[1][2:6], -kept)
 
 
 def test_the_same_key_collects_the_same():
-  def replays(seed):
-    collector, beginning = begun()
-    key = jax.random.key(seed)
-    return collector.collect(0.0, beginning.statistics, beginning.replays, np.array([0, 2]), key).replays
+  def collected(seed):
+    source, beginning = begun(seed=seed)
+    return refreshed(source, beginning, seed)[0]
 
-  jax.tree.map(np.testing.assert_array_equal, replays(3), replays(3))
-  assert not np.array_equal(replays(3).experience.action, replays(4).experience.action)
+  jax.tree.map(np.testing.assert_array_equal, collected(3), collected(3))
+  assert not np.array_equal(collected(3).replays.experience.action, collected(4).replays.experience.action)
 
 
-def test_order_takes_those_with_the_fewest_turns():
-  order = collection_order(jax.random.key(0), 3, SETTINGS)
-  assert order.shape == (5, 2)
-  assert all(len(set(chosen)) == 2 for chosen in order)
-  for iteration in range(1, 6):
-    turns = np.bincount(order[:iteration].ravel(), minlength=3)
+def test_data_have_the_shapes_of_empty_ones():
+  source, beginning = begun()
+  shapes = lambda data: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), data)  # noqa: E731
+  assert shapes(beginning) == shapes(source.empty())
+  assert shapes(refreshed(source, beginning)[0]) == shapes(source.empty())
+  assert source.statistics(source.empty()).return_scale == 1.0
+
+
+def test_a_batch_has_contexts_beside_experience():
+  source, beginning = begun()
+  batch = source.sample(beginning, jax.random.key(0))
+  assert batch.support.reward.shape == (3, SETTINGS.context_size)
+  assert batch.query.reward.shape == (3, 8)
+  assert set(np.asarray(batch.task_index)) <= {0, 1, 2}
+  assert source.task_names == (1, 2, 3)
+
+
+def test_next_are_those_with_the_fewest_turns():
+  turns = np.zeros(3, np.int32)
+  for iteration in range(6):
+    chosen = next_tasks(jax.random.key(iteration), turns, 2)
+    assert len(set(chosen)) == 2
+    turns[chosen] += 1
     assert turns.max() - turns.min() <= 1
-  assert not np.array_equal(order, collection_order(jax.random.key(1), 3, SETTINGS))
+  ties = {tuple(next_tasks(jax.random.key(seed), np.zeros(5), 2)) for seed in range(10)}
+  assert len(ties) > 3
 
 
-def test_memories_have_room_for_all_turns():
+def test_buffers_have_room_for_all_turns():
   replays = replays_for(walk(), SETTINGS)
   # Ten turns of three tasks: at most four of one, of seven episodes each.
   assert replays.experience.action.shape == (3, (2 + 4 * 7) * HORIZON, 2)
@@ -213,9 +242,7 @@ def test_an_entry_that_is_ignored_is_zero_and_the_others_stay():
 
 
 def test_rewards_and_scales_end_with_the_episode():
-  family = walk()._replace(terminal=lambda task, state: state[0] < -1.0)
-  collector = make_collector(belief(), family, SETTINGS, discount=0.5)
-  beginning = collector.begin(0.0, jax.random.key(0))
+  _, beginning = begun(terminal=lambda task, state: state[0] < -1.0)
   sizes = np.asarray(beginning.replays.experience.size)
   assert beginning.environment_steps == sizes.sum() < 3 * 2 * HORIZON
   mask = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])

@@ -129,7 +129,7 @@ def test_the_note_comes_back(tmp_path):
   with Checkpoints(tmp_path, identity={"config": "a1", "dataset": "b2"}) as checkpoints:
     checkpoints.save(1, small(), score=0.1 + 0.2, progress=progress)
     _, note = checkpoints.restore(small())
-    assert note == checkpoints.verify(1)
+    assert note == checkpoints.verify(1).note
   assert note.step == 1
   assert note.score == 0.1 + 0.2
   assert note.identity == {"config": "a1", "dataset": "b2"}
@@ -140,7 +140,7 @@ def test_the_note_comes_back(tmp_path):
 def test_what_is_not_finite_is_no_score(tmp_path, score):
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save(1, small(), score=score)
-    assert checkpoints.verify(1).score is None
+    assert checkpoints.verify(1).note.score is None
     assert checkpoints.best_step() is None
 
 

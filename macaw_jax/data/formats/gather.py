@@ -33,7 +33,13 @@ def gather(tasks: Iterable[SourceTask], options: ReadOptions) -> Imported:
   for task in tasks:
     check_lengths(task.episodes, options, task.name)
     gathered.append(task)
-    _check_agreement(gathered[0], task)
+    first = gathered[0]
+    expected, found = ((of.episodes.observation.shape[1], of.episodes.action.shape[1]) for of in (first, task))
+    if found != expected:
+      sizes = f"expected (observation, action) sizes {expected} as in {first.name}, got {found}"
+      raise DatasetError(f"{task.name}: {sizes}")
+    if task.discount != first.discount:
+      raise DatasetError(f"{task.name}: expected the discount {first.discount} of {first.name}, got {task.discount}")
   # A file of several tasks is named once.
   files = list(dict.fromkeys(file for task in gathered for file in task.files))
   if options.tasks_file is None:
@@ -48,12 +54,3 @@ def gather(tasks: Iterable[SourceTask], options: ReadOptions) -> Imported:
     files=tuple(files),
     notes=tuple(f"task {index}: {task.note}" for index, task in enumerate(gathered) if task.note),
   )
-
-
-def _check_agreement(first: SourceTask, task: SourceTask) -> None:
-  """Raises `DatasetError` if a task differs from the first in the sizes of its arrays or in its discount."""
-  expected, found = ((of.episodes.observation.shape[1], of.episodes.action.shape[1]) for of in (first, task))
-  if found != expected:
-    raise DatasetError(f"{task.name}: expected (observation, action) sizes {expected} as in {first.name}, got {found}")
-  if task.discount != first.discount:
-    raise DatasetError(f"{task.name}: expected the discount {first.discount} of {first.name}, got {task.discount}")

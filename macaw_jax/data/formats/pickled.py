@@ -36,7 +36,12 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
   """
   files = source_files(paths, (".pkl", ".pickle"))
   sources = [source for path in files for source in _sources(read_pickle(path), path, alone=len(files) == 1)]
-  _check_bytes([task for _, _, task in sources], files)
+  # Tasks of one file may refer to the same arrays: together they may need more than the file could hold.
+  arrays = [array for _, _, task in sources if isinstance(task, dict) for array in task.values()]
+  needed = sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
+  stored = sum(path.stat().st_size for path in files)
+  if needed > MAX_COMPRESSION * stored:
+    raise DatasetError(f"{files[0]}: expected arrays that fit {stored} bytes of files, got {needed} bytes")
   return gather(
     (SourceTask(where, (path,), _read_task(task, where), options.discount) for where, path, task in sources), options
   )
@@ -51,16 +56,6 @@ def _sources(content: Any, path: Path, alone: bool) -> list[tuple[str, Path, Any
   if alone and isinstance(content, dict) and content and all(isinstance(task, dict) for task in content.values()):
     return [(f"{path}: task {name!r}", path, task) for name, task in content.items()]
   return [(str(path), path, content)]
-
-
-def _check_bytes(tasks: list[Any], files: list[Path]) -> None:
-  """Tasks of one file may refer to the same arrays: together they may need more than the file could hold."""
-  arrays = [
-    array for task in tasks if isinstance(task, dict) for array in task.values() if isinstance(array, np.ndarray)
-  ]
-  needed, stored = sum(array.nbytes for array in arrays), sum(path.stat().st_size for path in files)
-  if needed > MAX_COMPRESSION * stored:
-    raise DatasetError(f"{files[0]}: expected arrays that fit {stored} bytes of files, got {needed} bytes")
 
 
 def _read_task(task: Any, where: str) -> Episodes:

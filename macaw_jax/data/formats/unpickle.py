@@ -6,9 +6,9 @@ lists, tuples, dicts and numpy arrays of numbers or of such objects. Sizes are c
 so that no more is allocated than the file holds. Pickles of numpy 1 and 2 and of Python 2 (protocol 2) and 3 (protocols
 0 to 5) differ in a few names, all of which are known here.
 
-The unpickler that is narrowed down is the standard library's in Python, not its twin in C. A file of a few bytes makes
-that one allocate gigabytes, by naming a large position of its memory. It also hashes the keys of a dict before anyone
-can look at them, so that a tuple nested often enough overflows the stack of the process.
+The unpickler that is narrowed down is the standard library's in Python. Its twin in C allocates gigabytes for a file
+of a few bytes that names a large position of its memo, and hashes the keys of a dict before anyone can look at them, so
+that a tuple nested often enough overflows the stack.
 
 There is no checksum in a pickle. A changed byte inside a number cannot be noticed unless something contradicts it.
 """
@@ -28,7 +28,6 @@ from macaw_jax.data.formats.files import read_bytes, short
 from macaw_jax.data.manifest import DatasetError
 
 _MAX_DEPTH = 32  # containers within containers
-_MAX_AXES = 32
 _PLAIN = (bool, int, float, str, bytes, type(None), np.generic)
 _DTYPES = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "O", "O4", "O8"))
 _INSTRUCTIONS = (
@@ -65,14 +64,13 @@ def unpickle(data: bytes, where: str) -> Any:
 
 
 class _RefusedError(Exception):
-  """What was found and is not allowed."""
+  """Something that was found and is not allowed."""
 
 
 class _Dtype:
   """A numeric or object type; its byte order follows as a state."""
 
-  def __init__(self, code: Any, align: Any = False, copy: Any = True):
-    del align, copy
+  def __init__(self, code: Any, *_: Any):
     code = code.decode("ascii") if isinstance(code, bytes) else code
     # A leading byte order stands where the type was made from a string by hand.
     match = re.fullmatch(r"([<>|=]?)(\w+)", code) if isinstance(code, str) else None
@@ -92,7 +90,8 @@ class _Dtype:
 class _Array:
   """An array whose state follows."""
 
-  value: np.ndarray | None = None
+  def __init__(self, value: np.ndarray | None = None):
+    self.value = value
 
   def set_state(self, state: Any) -> None:
     if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _Dtype):
@@ -109,20 +108,10 @@ class _Array:
     else:
       self.value = _numbers(data, kind, shape, order)
 
-  def finish(self, done: dict[int, Any], depth: int) -> np.ndarray:
-    """The array, its objects finished too."""
-    if self.value is None:
-      raise _RefusedError("an array without data")
-    if self.value.dtype == object:
-      for index, item in np.ndenumerate(self.value):
-        self.value[index] = _finish(item, done, depth + 1)
-    return self.value
-
 
 def _count(shape: Any) -> int:
-  if not isinstance(shape, tuple) or len(shape) > _MAX_AXES:
-    raise _RefusedError(f"the shape {str(shape)[:40]}")
-  if not all(type(length) is int and 0 <= length < 1 << 48 for length in shape):
+  holds = isinstance(shape, tuple) and len(shape) <= 32
+  if not holds or not all(type(length) is int and 0 <= length < 1 << 48 for length in shape):
     raise _RefusedError(f"the shape {str(shape)[:40]}")
   return math.prod(shape)
 
@@ -140,21 +129,11 @@ def _numbers(data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray:
   return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
 
 
-def _reconstruct(subtype: Any, shape: Any, code: Any) -> _Array:
-  del shape, code  # Placeholders: the state has the real ones.
+def _reconstruct(subtype: Any, *_: Any) -> _Array:
+  """An array whose shape and type follow with its state: those that stand here are placeholders."""
   if subtype is not _not_called:
     raise _RefusedError("an array of a class other than numpy.ndarray")
   return _Array()
-
-
-def _from_buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
-  array = _Array()
-  array.value = _numbers(data, kind, shape, order)
-  return array
-
-
-def _scalar(kind: Any, data: Any) -> Any:
-  return _numbers(data, kind, (), "C")[()]
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
@@ -180,8 +159,7 @@ def _mapping(pairs: Any = ()) -> dict[Any, Any]:
   return result
 
 
-def _not_called(*arguments: Any) -> Any:
-  del arguments
+def _not_called(*_: Any) -> Any:
   raise _RefusedError("a call of numpy.ndarray")
 
 
@@ -195,8 +173,8 @@ _GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
 }
 for _core in ("numpy.core", "numpy._core"):
   _GLOBALS[_core + ".multiarray", "_reconstruct"] = _reconstruct
-  _GLOBALS[_core + ".multiarray", "scalar"] = _scalar
-  _GLOBALS[_core + ".numeric", "_frombuffer"] = _from_buffer
+  _GLOBALS[_core + ".multiarray", "scalar"] = lambda kind, data: _numbers(data, kind, (), "C")[()]
+  _GLOBALS[_core + ".numeric", "_frombuffer"] = lambda *arguments: _Array(_numbers(*arguments))
 
 
 def _set_item(target: Any, key: Any, value: Any) -> None:
@@ -271,7 +249,12 @@ def _finish(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
     raise _RefusedError(f"more than {_MAX_DEPTH} containers within each other")
   if id(value) not in done:
     if isinstance(value, _Array):
-      done[id(value)] = value.finish(done, depth)
+      if value.value is None:
+        raise _RefusedError("an array without data")
+      if value.value.dtype == object:
+        for index, item in np.ndenumerate(value.value):
+          value.value[index] = _finish(item, done, depth + 1)
+      done[id(value)] = value.value
     elif isinstance(value, dict):
       done[id(value)] = {key: _finish(item, done, depth + 1) for key, item in value.items()}
     else:
