@@ -1,4 +1,4 @@
-"""The common part of all benchmarks: one pinned core, interleaved repeats, quartiles, a table, a record of where it ran.
+"""The common part of benchmarks: a pinned core, interleaved repeats, quartiles, a table, a record of the machine.
 
 Import this module before JAX, and call `pin` first: JAX sizes its thread pools when it starts.
 """

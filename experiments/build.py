@@ -49,14 +49,11 @@ def kind_of(config: ml_collections.ConfigDict) -> Kind:
 
 
 def examine(config: ml_collections.ConfigDict, *, starts: bool = True) -> Any:
-  """Checks everything that can be known of a run without its arrays and its devices.
+  """Checks everything that can be known of a run without its arrays and its devices; the argument of `assemble`.
 
   Args:
     config: of the run.
     starts: whether the run is to be started or continued, which writes into its directory.
-
-  Returns:
-    What `assemble` of its kind takes.
 
   Raises:
     ConfigurationError: with all that is wrong, one line each.
@@ -141,11 +138,7 @@ class Trained(NamedTuple):
 
 
 def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> ml_collections.ConfigDict:
-  """The configuration of a run, with fields replaced where a value is not None; checked.
-
-  Args:
-    directory: of the run.
-    changes: values by dotted name.
+  """The configuration of a run, with fields replaced by values that are not None, by dotted name; checked.
 
   Raises:
     ConfigurationError: there is no run, or its configuration is wrong with these values; each line names the run.
@@ -166,12 +159,7 @@ def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> m
 
 
 def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEWEST) -> Trained:
-  """A trained run from its configuration, as `saved_config` gives it, and a checkpoint.
-
-  Args:
-    directory: of the run.
-    config: of the run.
-    which: checkpoint, `newest`, `best` or the number of an update.
+  """A trained run from its `saved_config` and a checkpoint: `newest`, `best` or the number of an update.
 
   Raises:
     ConfigurationError: there is no such checkpoint, or it does not fit.
@@ -191,15 +179,9 @@ def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEW
 
 
 def evaluate_with(trained: Trained, changes: Mapping[str, Any], key: Key) -> Evaluated:
-  """Evaluates a trained run under another configuration of its evaluation or adaptation, with the same parameters.
+  """Evaluates the parameters of a trained run under another configuration of its evaluation or adaptation.
 
-  Args:
-    trained: the run.
-    changes: fields of its configuration by dotted name.
-    key: decides supports and starts.
-
-  Returns:
-    `Evaluated`, of the test tasks and the training tasks that the configuration wants.
+  `changes` are fields by dotted name; the key decides supports and starts.
   """
   config = trained.config.copy_and_resolve_references()
   with config.unlocked():

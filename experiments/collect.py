@@ -69,7 +69,9 @@ def read_config(config: ConfigDict) -> tuple[Request, TaskFamily, CollectSetting
     ConfigurationError: with all that is wrong, one line each: a field is unknown, missing or of a wrong type, a
       directory cannot be made; where every field is of its type, one is out of its range.
   """
-  values = config.to_dict()
+  values: dict[str, Any] = {
+    name: tuple(value) if isinstance(value, list) else value for name, value in config.to_dict().items()
+  }
   faults = field_faults(values, FIELDS)
   right = {name: value for name, value in values.items() if name not in faults}
   if problems := [*faults.values(), *_directory_problems(right)]:

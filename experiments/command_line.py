@@ -85,23 +85,10 @@ def _end(code: int, *lines: str) -> NoReturn:
   sys.exit(code)
 
 
-Parse = Callable[[list[str]], list[str]]
-"""Sets the flags of a program's arguments, and returns the program and what is no flag."""
-
-
-def launch(main: Callable[[], None], parse: Parse = flags.FLAGS) -> None:
-  """Runs `main` with flags parsed; anything that is no flag ends in `fail`, as bad input does."""
-
-  def without_arguments(arguments: list[str]) -> None:
-    if arguments:
-      raise ConfigurationError(f"command line: unexpected argument {arguments[0]!r}; expected --<flag>=<value> only")
-    main()
-
-  launch_with_arguments(without_arguments, parse)
-
-
-def launch_with_arguments(main: Callable[[list[str]], None], parse: Parse = flags.FLAGS) -> None:
-  """Runs `main` on what stands beside the flags; bad flags, configurations and datasets end in `fail`.
+def launch_with_arguments(
+  main: Callable[[list[str]], None], parse: Callable[[list[str]], list[str]] = flags.FLAGS
+) -> None:
+  """Runs `main` on the arguments beside the flags, which `parse` reads; bad input of any kind ends in `fail`.
 
   What it compiles is kept for the next start (`compilation_cache`).
   """
@@ -151,7 +138,12 @@ def launch_with_config(
     overrides.extend(found)
     return flags.FLAGS([program, *others])
 
-  launch(lambda: main(make_config(flag.value, overrides, check)), parse)
+  def without_arguments(arguments: list[str]) -> None:
+    if arguments:
+      raise ConfigurationError(f"command line: unexpected argument {arguments[0]!r}; expected --<flag>=<value> only")
+    main(make_config(flag.value, overrides, check))
+
+  launch_with_arguments(without_arguments, parse)
 
 
 def named_runs(arguments: Sequence[str], example: str) -> list[Path]:

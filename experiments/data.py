@@ -71,20 +71,18 @@ def list_datasets(directories: Sequence[str]) -> bool:
   Raises:
     ConfigurationError: a directory does not exist, or there is no dataset.
   """
-  for directory in directories:
-    if not Path(directory).is_dir():
-      raise ConfigurationError(f"{directory}: no such directory")
+  if missing := [directory for directory in directories if not Path(directory).is_dir()]:
+    raise ConfigurationError(*(f"{directory}: no such directory" for directory in missing))
   roots = list(directories) or [directory for directory in DEFAULT_DIRECTORIES if Path(directory).is_dir()]
   found: dict[Path, DatasetFiles] = {}
   broken = []
-  paths = dict.fromkeys(path for root in roots for path in find_datasets(root))
-  if not paths:
-    raise ConfigurationError(f"no dataset in {', '.join(roots or DEFAULT_DIRECTORIES)}")
-  for path in paths:
+  for path in dict.fromkeys(path for root in roots for path in find_datasets(root)):
     try:
       found[path] = survey(path)
     except DatasetError as error:
       broken.append(f"{path}  BROKEN: {error}")
+  if not found and not broken:
+    raise ConfigurationError(f"no dataset in {', '.join(roots or DEFAULT_DIRECTORIES)}")
   if found:
     log(list_table(found))
   for line in broken:

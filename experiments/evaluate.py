@@ -137,24 +137,20 @@ def evaluate_run(directory: Path, request: Request) -> list[Row]:
   support = request.support or config.evaluation.get("support", supports_of(config, request.dataset)[-1])
   path = directory / EVALUATION.format(protocol=PROTOCOLS[support])
   check_writable(path)
-  field = next((name for name in STEPS_FIELDS if value_of(config, name) is not None), None)
-  numbers = wanted_steps(request.steps, None if field is None else value_of(config, field), directory, config)
+  of_run = {name: value for name, value in flatten(config.to_dict()).items() if name in STEPS_FIELDS}
+  field, steps = next(iter(of_run.items()), ("", None))
+  numbers = wanted_steps(request.steps, steps, directory, config)
   trained = rebuild(directory, config, request.checkpoint)
   log(f"checkpoint of update {trained.step}; {config.evaluation.episodes} episodes a task")
   key = jax.random.key(request.seed)
   if not numbers or support not in (config.evaluation.get("support"), "on_policy"):
     rows = rows_on(trained, support, request.dataset, key)
   else:
-    rows = rows_after_steps(trained, str(field), numbers, key)
+    rows = rows_after_steps(trained, field, [number for number in numbers if number > 0] or [of_run[field]], key)
   write_json(path, document_of(trained, rows) | {"evaluation_seed": request.seed})
   log(f"\n{results_table(rows)}\n")
   log(f"written to {path}")
   return rows
-
-
-def value_of(config: ml_collections.ConfigDict, name: str) -> Any:
-  """A field by its dotted name, None where there is none."""
-  return flatten(config.to_dict()).get(name)
 
 
 def wanted_steps(
@@ -176,16 +172,15 @@ def wanted_steps(
   return sorted({0, *(int(text) for text in flag)})
 
 
-def rows_after_steps(trained: Trained, field: str, numbers: Sequence[int], key: Key) -> list[Row]:
-  """One row a test task, whose stages are numbers of adaptation steps; all meet the same starts.
+def rows_after_steps(trained: Trained, field: str, after: Sequence[int], key: Key) -> list[Row]:
+  """One row a test task: before adaptation, and after each of some numbers of steps; all meet the same starts.
 
   Each inner step of meta-training takes rows of its own, and so a support grows with their number; a fine-tuning step
   takes the whole support.
   """
-  after = [number for number in numbers if number > 0] or [value_of(trained.config, field)]
+  numbers = [0, *after]
   if field == "rollouts.inner_steps":  # The protocol stops at every number on its way.
     rows = evaluate_with(trained, {field: max(after)}, key).rows
-    numbers = [0, *after]
     return [with_stages(row, numbers, [(row, row.stages.index(number)) for number in numbers]) for row in rows]
   size, parts, found = trained.config.evaluation.support_size, trained.algorithm.support_parts, []
   for number in after:
@@ -194,7 +189,7 @@ def rows_after_steps(trained: Trained, field: str, numbers: Sequence[int], key: 
     changes = {field: number, "evaluation.support_size": size // parts * needed}
     found.append(evaluate_with(trained, changes, key).rows)
   return [
-    with_stages(of_task[-1], [0, *after], [(of_task[0], 0), *((row, -1) for row in of_task)])
+    with_stages(of_task[-1], numbers, [(of_task[0], 0), *((row, -1) for row in of_task)])
     for of_task in zip(*found, strict=True)
   ]
 

@@ -81,10 +81,7 @@ def probed_config(directory: Path, episodes: int | None, support: str = "own") -
 def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Numbers]:
   """Probes the newest checkpoint of a run and writes `probe.json`; one row a kind of support.
 
-  Args:
-    directory: of the run.
-    episodes: supports and episodes of each test task; None for those of the run.
-    seed: decides supports and starts.
+  `episodes` is the number of supports and of episodes of each test task, None for that of the run.
 
   Raises:
     ConfigurationError: as `probed_config` and `rebuild`, or adaptation is not finite.

@@ -236,10 +236,6 @@ def _dataset(examined: Examined) -> Iterable[str]:
   return examine_manifest(directory)[1]
 
 
-def _files(examined: Examined) -> Iterable[str]:
-  return examine_files(examined.config.dataset.directory, examined.manifest)
-
-
 def _size_of_part(examined: Examined) -> Iterator[str]:
   wanted = examined.config.dataset.transitions_per_task
   if wanted is None:
@@ -248,10 +244,6 @@ def _size_of_part(examined: Examined) -> Iterator[str]:
   smallest = min(sizes, key=sizes.__getitem__)
   if sizes[smallest] < wanted:
     yield f"config.dataset.transitions_per_task = {wanted}: task {smallest} of the dataset has {sizes[smallest]}"
-
-
-def _batches(examined: Examined) -> None:
-  check_batches(examined.config, examined.sizes(examined.split.train))
 
 
 def check_batches(config: ml_collections.ConfigDict, sizes: Mapping[int, int]) -> None:
@@ -340,7 +332,7 @@ _ALGORITHM = (*_TASKS, "algorithm", "training.steps")  # A decay may follow trai
 RULES = (
   Rule(("dataset.quality", "dataset.transitions_per_task"), _part_of_data, spoils="dataset.quality"),
   Rule(_DATA, _dataset, spoils="dataset.directory"),
-  Rule(_DATA, _files),
+  Rule(_DATA, lambda examined: examine_files(examined.config.dataset.directory, examined.manifest)),
   Rule(_DATA, lambda examined: examined.family and None, spoils="dataset.directory"),
   Rule(_TASKS, lambda examined: examined.split and None, spoils="dataset.split"),
   Rule(_ALGORITHM, refused_by_algorithm, spoils="algorithm"),
@@ -353,7 +345,10 @@ RULES = (
   Rule(("training.order", "evaluation.order", *_ALGORITHM), _consecutive_rows),
   Rule((*_ALGORITHM, "training.support_size", "training.query_size", "training.tasks_per_update"), _update_on_shapes),
   Rule(_PART, _size_of_part, spoils="dataset.transitions_per_task"),
-  Rule((*_PART, "training.support_size", "training.query_size"), _batches),
+  Rule(
+    (*_PART, "training.support_size", "training.query_size"),
+    lambda examined: check_batches(examined.config, examined.sizes(examined.split.train)),
+  ),
   Rule((*_TASKS, "evaluation.train_tasks"), _train_tasks, spoils="evaluation.train_tasks"),
   Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
   Rule((*_PART, *_SUPPORTS, "evaluation.support_size"), _support_sizes),

@@ -123,6 +123,7 @@ def assemble(examined: InFamily, train: Split | None = None) -> Parts:
   config, family = examined.config, examined.family
   collection, training, evaluation = config.collection, config.training, config.evaluation
   of_collection = {name: value for name, value in collection.items() if name in CollectionSettings.__annotations__}
+  of_collection["ignored_observations"] = tuple(collection.ignored_observations)  # a list in the file of a run
   settings = CollectionSettings(
     context_size=training.support_size, iterations=training.steps // training.updates_per_iteration, **of_collection
   )

@@ -62,13 +62,7 @@ class Trajectories(NamedTuple):
 
 
 def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int) -> Trajectories:
-  """The episodes of a run's newest checkpoint.
-
-  Args:
-    directory: of the run.
-    num_tasks: test tasks, evenly spaced.
-    num_episodes: of each; None for those of the run.
-    seed: of the episodes.
+  """The episodes of a run's newest checkpoint in `num_tasks` test tasks, evenly spaced.
 
   Raises:
     ConfigurationError: there is no on-policy run of a point agent, or no checkpoint of it.

@@ -34,12 +34,8 @@ class Variant(NamedTuple):
 def members_of(config: ml_collections.ConfigDict, data_name: str) -> tuple[Member, ...]:
   """All members, seeds of one combination beside each other; a run alone is its only member.
 
-  A member is written where the run alone would be: `runs/<algorithm>-<data>-<seed>`, with the variant or the values of
+  A member has the directory of the run alone: `runs/<algorithm>-<data_name>-<seed>`, with the variant or the values of
   the grid before the seed, or a folder of `config.output_directory`.
-
-  Args:
-    config: of the population.
-    data_name: how the default directory names what is learned from.
 
   Raises:
     ConfigurationError: as `variants_of`, or a seed is too large.

@@ -13,7 +13,8 @@ from experiments.configuration import settings_of
 from experiments.variants import members_of
 from macaw_jax import envs
 from macaw_jax.algorithms import ALGORITHMS, RECORDED, REPLAYED
-from macaw_jax.algorithms.settings import defaults_of, flat, make_algorithm
+from macaw_jax.algorithms.settings import defaults_of, make_algorithm
+from macaw_jax.json_files import flatten
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -98,7 +99,7 @@ def test_families_that_pearl_has_values_for(family):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_can_be_set(name):
-  assert flat(settings_of(get_config(name))).keys() == flat(defaults_of(name)).keys()
+  assert flatten(settings_of(get_config(name))).keys() == flatten(defaults_of(name)).keys()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,6 +23,7 @@ import jax
 from macaw_jax.actor_critics import ACTOR_CRITICS
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.hyperparameters import Part, check_choice
+from macaw_jax.json_files import flatten
 from macaw_jax.types import Algorithm, Array, Problem
 
 Settings = Mapping[str, Any]  # nested: a section is a Mapping too
@@ -65,14 +66,6 @@ def make_algorithm(
   return ALGORITHMS[name](problem, **arguments)
 
 
-def flat(settings: Settings) -> dict[str, Any]:
-  """The values by dotted name."""
-  found: dict[str, Any] = {}
-  for name, value in settings.items():
-    found |= {f"{name}.{inner}": v for inner, v in flat(value).items()} if isinstance(value, Mapping) else {name: value}
-  return found
-
-
 def with_values(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]:
   """The nested settings with these values, by dotted name, in place of their own."""
   changed = dict(settings)
@@ -89,7 +82,7 @@ def setting_faults(name: str, problem: Problem, settings: Settings, place: str =
   `place` is the section that has them. A factory raises at the first value that it refuses; each value is therefore
   tried alone, beside the factory's defaults. Values that exclude each other are for `refusal_of` all settings.
   """
-  known, values, faults = _known(name), flat(settings), {}
+  known, values, faults = _known(name), flatten(settings), {}
   for setting, value in values.items():
     if setting not in known:
       # Without a list of all others: whoever changes the algorithm meets many names that the new one does not have.
@@ -115,7 +108,7 @@ def can_be_traced(name: str, problem: Problem, settings: Settings, setting: str)
 
   Settings that decide shapes or the program it does not. `settings` are all, with a number or a bool for this one.
   """
-  traced = jax.ShapeDtypeStruct((), bool if isinstance(flat(settings)[setting], bool) else float)
+  traced = jax.ShapeDtypeStruct((), bool if isinstance(flatten(settings)[setting], bool) else float)
   # A refusal without any traced value is no fault of this one.
   return _refusal(name, problem, settings, {setting: traced}) is None or refusal_of(name, problem, settings) is not None
 

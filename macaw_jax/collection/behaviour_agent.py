@@ -55,10 +55,7 @@ class BehaviourAgent(NamedTuple):
 
 
 def standardise_tasks(tasks: Any) -> Array:
-  """The numbers in which tasks `[T, ...]` differ, each of mean zero and standard deviation one over them: [T, C] float32.
-
-  A number that all tasks share becomes zero.
-  """
+  """The numbers of tasks `[T, ...]`, standardised over the tasks: `[T, C]` float32. A number that all share is zero."""
   leaves = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(tasks)]
   numbers = np.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
   std = numbers.std(axis=0)

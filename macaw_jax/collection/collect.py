@@ -48,13 +48,6 @@ class CollectSettings:
   other_policy_episodes: int
 
 
-class CollectorState(NamedTuple):
-  """The state that a round starts from."""
-
-  agent: AgentState
-  replay: Replay
-
-
 class Progress(NamedTuple):
   """Where a collection stands after a round."""
 
@@ -162,20 +155,20 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
   for key in jax.random.split(key_warmup, settings.warmup_episodes):
     replay = store(replay, everyone, rollout_uniform({}, {}, family.tasks, key, deterministic=False))
   warmup_observations = jnp.asarray(np.concatenate([episode.observation for task in episodes for episode in task]))
-  state = CollectorState(agent.init(key_agent, warmup_observations), replay)
+  state = agent.init(key_agent, warmup_observations)
 
   order = _round_order(key_order, num_tasks, settings)
   for index, tasks in enumerate(order):
-    state, metrics = learn(state, jax.random.fold_in(key_learn, index))
-    params, adapted = state.agent.params, {"task": agent.task_input[tasks]}
+    state, metrics = learn(state, replay, jax.random.fold_in(key_learn, index))
+    params, adapted = state.params, {"task": agent.task_input[tasks]}
     round_tasks = jax.tree.map(itemgetter(tasks), family.tasks)
     trajectory = rollout_agent(params, adapted, round_tasks, jax.random.fold_in(key_act, index), deterministic=False)
-    state = state._replace(replay=store(state.replay, tasks, trajectory))
+    replay = store(replay, tasks, trajectory)
     values = {name: float(value) for name, value in metrics.items()}
     updates = (index + 1) * settings.updates_per_round
     report(Progress(index + 1, len(order), steps, updates, last_returns.copy(), values))
 
-  params, adapted, count = state.agent.params, {"task": agent.task_input}, settings.reference_episodes
+  params, adapted, count = state.params, {"task": agent.task_input}, settings.reference_episodes
   # One after the other: thousands of episodes with their states are gigabytes where many are derived from them.
   random_returns = mean_returns(
     reference_episodes(rollout_uniform, {}, {}, family, key_random, count=count, deterministic=False), count
@@ -273,20 +266,18 @@ def examine_settings(settings: CollectSettings, family: TaskFamily) -> list[str]
 
 def _make_learn(
   agent: BehaviourAgent, settings: CollectSettings
-) -> Callable[[CollectorState, Key], tuple[CollectorState, Metrics]]:
+) -> Callable[[AgentState, Replay, Key], tuple[AgentState, Metrics]]:
   """`updates_per_round` updates in one compiled scan; returns the metrics of the last."""
 
   @partial(jax.jit, donate_argnums=0)
-  def learn(state: CollectorState, key: Key) -> tuple[CollectorState, Metrics]:
-    def update(agent_state: AgentState, key: Key) -> tuple[AgentState, Metrics]:
+  def learn(state: AgentState, replay: Replay, key: Key) -> tuple[AgentState, Metrics]:
+    def update(state: AgentState, key: Key) -> tuple[AgentState, Metrics]:
       key_sample, key_update = jax.random.split(key)
-      batch = sample_relabelled(
-        state.replay, key_sample, batch_size=settings.batch_size, own_fraction=settings.own_fraction
-      )
-      return agent.update(agent_state, batch, key_update)
+      batch = sample_relabelled(replay, key_sample, batch_size=settings.batch_size, own_fraction=settings.own_fraction)
+      return agent.update(state, batch, key_update)
 
-    agent_state, metrics = jax.lax.scan(update, state.agent, jax.random.split(key, settings.updates_per_round))
-    return state._replace(agent=agent_state), jax.tree.map(lambda x: x[-1], metrics)
+    state, metrics = jax.lax.scan(update, state, jax.random.split(key, settings.updates_per_round))
+    return state, jax.tree.map(lambda x: x[-1], metrics)
 
   return learn
 

@@ -306,18 +306,12 @@ def _select(episodes: Episodes, quality: Quality, transitions: int | None, where
   if transitions is None:
     return episodes
   ends = np.cumsum(episodes.episode_length, dtype=np.int64)
-  starts = ends - episodes.episode_length
   total = int(ends[-1])
   if total < transitions:
     raise DatasetError(f"{where}: key 'reward': expected {transitions} transitions or more, got {total}")
-  if quality == "end":
-    first_row, end_row = total - transitions, total
-  elif quality == "start":
-    first_row, end_row = 0, transitions
-  else:
-    first_row = int(starts[np.searchsorted(ends, (total - transitions) // 2, side="right")])
-    end_row = first_row + transitions
+  first_row = {"start": 0, "middle": (total - transitions) // 2, "end": total - transitions}[quality]
   first = int(np.searchsorted(ends, first_row, side="right"))  # the episode that holds first_row
+  end_row = total if quality == "end" else ends[first] - episodes.episode_length[first] + transitions
   stop = int(np.searchsorted(ends, end_row, side="left")) + 1
   return take_episodes(episodes, np.arange(first, stop))
 

@@ -69,7 +69,11 @@ def measure_identifiability(
   for task, episodes in enumerate(episodes_by_task):
     if len(episodes.episode_length) < 2:
       raise ValueError(f"task {task}: expected two episodes or more, one to fit and one to try, got 1")
-    features = _features(episodes)
+    observation = episodes.observation.astype(np.float64)
+    change = next_observations(episodes) - observation
+    features = np.concatenate(
+      [observation, episodes.action, episodes.reward[:, None], change], axis=1
+    )  # [N, 2 O + A + 1]
     if not np.isfinite(features).all():
       raise ValueError(f"task {task}: expected finite values")
     odd = np.repeat(np.arange(len(episodes.episode_length)) % 2 == 1, episodes.episode_length)
@@ -106,13 +110,6 @@ def measure_identifiability(
       distance=np.full(len(counts), distances.mean()),
     ),
   )
-
-
-def _features(episodes: Episodes) -> np.ndarray:
-  """(s, a, r, s' - s) of each transition, [N, 2 O + A + 1] float64."""
-  observation = episodes.observation.astype(np.float64)
-  change = next_observations(episodes) - observation
-  return np.concatenate([observation, episodes.action, episodes.reward[:, None], change], axis=1)
 
 
 def _recognition(

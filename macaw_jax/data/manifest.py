@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from macaw_jax.digests import DIGEST, document_digest
 
@@ -151,11 +151,11 @@ def _read_document(path: Path) -> tuple[dict[str, Any], str]:
     raise DatasetError(f"{path}: expected JSON in UTF-8, got {type(error).__name__}: {error}") from error
 
 
-class _Place:
-  """Where in a file a value stands, for messages."""
+class _Place(NamedTuple):
+  """The place of a value in a file, for messages."""
 
-  def __init__(self, file: str, key: str = ""):
-    self.file, self.key = file, key
+  file: str
+  key: str = ""
 
   def at(self, key: str | int) -> "_Place":
     if isinstance(key, int):

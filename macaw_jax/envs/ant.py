@@ -40,7 +40,6 @@ UPRIGHT = np.array([0.0, 0.0, 0.75, 1.0] + [0.0] * 11, np.float32)
 TASK_SEED = 1337
 
 NUM_DIRECTIONS = 50
-TEST_DIRECTIONS = (6, 17, 23, 30, 41)  # of the published split
 NUM_GOALS = 180
 NUM_TEST_GOALS = 30
 
@@ -133,7 +132,7 @@ _ant_family = partial(TaskFamily, action_size=8, horizon=200, reset=reset)
 
 def _direction_family(**fields: Any) -> TaskFamily:
   angles = np.random.RandomState(TASK_SEED).uniform(0.0, 2.0 * np.pi, NUM_DIRECTIONS).astype(np.float32)
-  split = hold_out(NUM_DIRECTIONS, TEST_DIRECTIONS)
+  split = hold_out(NUM_DIRECTIONS, (6, 17, 23, 30, 41))  # the published split
   return _ant_family(
     observation_size=27,
     tasks={"direction_angle": angles},

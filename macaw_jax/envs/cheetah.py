@@ -30,7 +30,6 @@ from macaw_jax.types import Array, Key
 XML_PATH = str(Path(__file__).parent / "assets" / "half_cheetah.xml")
 FRAME_SKIP = 5
 CONTROL_SECONDS = 0.05  # FRAME_SKIP physics steps of 0.01 s
-STANDING_HEIGHT = 0.7  # metres from the floor to the torso at qpos = 0
 ACTION_COST = 0.05
 
 
@@ -46,7 +45,7 @@ def reset(task: Task, key: Key) -> Physics:
 def observe(task: Task, state: Physics) -> Array:
   """The observation, [20]: qpos without x, qvel, torso position."""
   chex.assert_shape([state.qpos, state.qvel], (9,))
-  x, z = state.qpos[0], STANDING_HEIGHT + state.qpos[1]
+  x, z = state.qpos[0], 0.7 + state.qpos[1]  # at qpos = 0 the torso is 0.7 m above the floor
   return jnp.concatenate([state.qpos[1:], state.qvel, jnp.stack([x, jnp.zeros_like(x), z])])
 
 

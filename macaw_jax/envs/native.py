@@ -65,15 +65,12 @@ class NativeSimulator:
     return Physics(qpos, qvel, self._derive(models, qpos, qvel, np.zeros((len(models), self.model.nu))))
 
   def step(self, models: list[mujoco.MjModel], physics: Physics, action: np.ndarray) -> Physics:
-    """One control step of each episode under a constant action.
+    """The physics `frame_skip` physics steps later under a constant action, float64.
 
     Args:
       models: of each episode, as `models` gave them.
-      physics: qpos `[N, nq]`, qvel `[N, nv]`; any float type, float64 inside.
+      physics: qpos `[N, nq]`, qvel `[N, nv]`, of any float type.
       action: `[N, nu]`, within the control range.
-
-    Returns:
-      The physics `frame_skip` physics steps later, float64.
     """
     nq = self.model.nq
     start = np.zeros((len(action), self._state_size))  # time, qpos, qvel

@@ -121,12 +121,12 @@ def _record(family: TaskFamily, task: Task, state: State, action: Array) -> Traj
   )
 
 
-EpisodeFn = Callable[[Any, Any, Task, Key, Key | None], Trajectory]
-"""`(params, adapted, task, key of the start, key of the actions) -> Trajectory [H, ...]`, actions as drawn."""
+def make_episode(family: TaskFamily, act: Act, horizon: int | None = None) -> Callable[..., Trajectory]:
+  """One episode of a family with compiled physics, as one scan over time; of the family's horizon if none is given.
 
-
-def make_episode(family: TaskFamily, act: Act, horizon: int | None = None) -> EpisodeFn:
-  """One episode of a family with compiled physics, as one scan over time; of the family's horizon if none is given."""
+  Returns:
+    `(params, adapted, task, key of the start, key of the actions) -> Trajectory [H, ...]`, actions as drawn.
+  """
   assert isinstance(family.dynamics, AnalyticDynamics)
   dynamics, num_steps = family.dynamics, family.horizon if horizon is None else horizon
 

@@ -1,6 +1,7 @@
 """Episodes of one policy in one task, as the policy-gradient methods learn from them: actions as they were drawn."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -9,12 +10,9 @@ from macaw_jax.envs.family import Task, TaskFamily
 from macaw_jax.envs.rollout import Act, episode_keys, make_episode
 from macaw_jax.types import Key, Trajectory
 
-
-class SampledRollout(Protocol):
-  """Runs several episodes in one task: a pure function, to be mapped over tasks and compiled by the caller."""
-
-  def __call__(self, params: Any, adapted: Any, task: Task, key: Key, num_episodes: int) -> Trajectory:
-    """E = `num_episodes` episodes of a task, leaves `[E, H, ...]`; episode i depends on the key and on i alone."""
+SampledRollout = Callable[[Any, Any, Task, Key, int], Trajectory]
+"""`(params, adapted, task, key, number of episodes E) -> Trajectory [E, H, ...]`, a pure function to map over tasks and
+to compile; episode i depends on the key and on i alone."""
 
 
 def make_sampled_rollout(

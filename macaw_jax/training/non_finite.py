@@ -52,12 +52,7 @@ def make_guarded_chunk(
 ) -> Chunk[Attempt]:
   """Makes the function that repeats `num_steps` updates with a test after each, still to be compiled.
 
-  Args:
-    make_algorithm: of all members.
-    sample: `(dataset, key) -> TaskBatch`, pure.
-    num_steps: updates in one call.
-    max_skips_in_a_row: once a member has skipped so many in a row, it has stopped and does the rest of them no more.
-    own_data: as of `make_population_chunk`.
+  The arguments are those of `make_population_chunk`.
 
   Returns:
     `(attempt, dataset, keys [M]) -> (attempt, {})`. Members that have their new state, or have stopped, stay as they
@@ -108,17 +103,9 @@ def compile_with_skips(
 ) -> PopulationChunk:
   """Compiles `num_steps` updates of every member, those skipped after which not every number is finite.
 
-  Args:
-    make_algorithm: of all members.
-    sample: `(dataset, key) -> TaskBatch`, pure.
-    num_steps: updates in one call.
-    max_skips_in_a_row: a member that has skipped so many in a row stands still.
-    compile_chunk: called at once with the chunk of `make_population_chunk` and the population; and with that of
-      `make_guarded_chunk` and an `Attempt` when an update is first to be skipped, if ever.
-    population: in the shapes and the layout that it will have; so are `dataset` and `keys`.
-    dataset: of all members.
-    keys: `[M]`.
-    own_data: as of `make_population_chunk`.
+  The arguments are those of `make_population_chunk` and of its chunk, in the layout that they will have. At once,
+  `compile_chunk` is called with that chunk and the population; and when an update is first to be skipped, if ever, with
+  the chunk of `make_guarded_chunk` and an `Attempt`.
 
   Returns:
     `(population, dataset, keys) -> (population, metrics [M])`, which donates the population. The metrics are those of

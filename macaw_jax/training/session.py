@@ -78,14 +78,6 @@ class Moment(NamedTuple):
   data: Data  # of all members, or where the source changes them, `[M, ...]`
 
 
-class Program(NamedTuple):
-  """The compiled updates, with their inputs on the devices."""
-
-  chunk: PopulationChunk
-  moment: Moment
-  keys: Key  # [M]
-
-
 def train_run(
   run: Run, *, interruption: Interruption | None = None, continue_changed: bool = False, debug_nans: bool = False
 ) -> list[Result]:
@@ -159,30 +151,30 @@ def train_and_evaluate(session: Session, resources: ExitStack) -> tuple[list[Res
   files = MemberFiles(run, session.members, rows, step, ProgressLine(num_steps, log), resources)
   results = first_evaluation(session, files, moment, step, all(start.evaluated for start in starts))
   if step < num_steps:
-    program = compile_program(session, moment)
-    del moment  # The program has it.
-    results = train_on(session, files, program, step)
+    chunk, moment, keys = compile_program(session, moment)
+    results = train_on(session, files, chunk, moment, keys, step)
   return results, files.problems()
 
 
 def first_moment(session: Session) -> tuple[Moment, int, list[Start]]:
   """The members as their newest common checkpoint has them, or new; its step; and where each starts."""
-  run, source = session.run, session.run.source
-  step, starts = first_step(session.members, run.schedule.steps), []
-  for each in session.members:
-    state = initialise_member(run.make_algorithm, each.member.hyperparameters, each.keys.init)
+  run, source, members = session.run, session.run.source, session.members
+  step, starts = first_step(members, run.schedule.steps), []
+  states = [initialise_member(run.make_algorithm, each.member.hyperparameters, each.keys.init) for each in members]
+  shared = None if session.own_data else source.init(states[0].params, members[0].keys.source)
+  for each, state in zip(members, states, strict=True):
+    if not session.own_data:
+      data = shared
+    elif step and source.empty:
+      data = source.empty()
+    else:
+      log(f"collecting the first episodes of {each.name} ...")
+      data = source.init(member_params(dict(each.member.hyperparameters), state.params), each.keys.source)
+    like = Checkpoint(state, source.statistics(data), no_skips(), data if session.own_data else None)
+    start = Start(like, metrics_rows=None, evaluated=False)
     if step:
-      data = source.empty() if source.empty else source.init(state.params, each.keys.source)
-      like = Checkpoint(state, source.statistics(data), no_skips(), data if session.own_data else None)
       fixed = not session.own_data
       start = restore(each, step, like, fixed_statistics=fixed, continue_changed=session.continue_changed)
-      start = start if session.own_data else start._replace(checkpoint=start.checkpoint._replace(data=data))
-    else:
-      params = member_params(dict(each.member.hyperparameters), state.params)
-      if session.own_data:
-        log(f"collecting the first episodes of {each.name} ...")
-      data = source.init(params, each.keys.source)
-      start = Start(Checkpoint(state, source.statistics(data), no_skips(), data), metrics_rows=None, evaluated=False)
     starts.append(start)
   checkpoints = [start.checkpoint for start in starts]
   size = sum(leaf.size for leaf in jax.tree.leaves(checkpoints[0].state.params))
@@ -194,7 +186,7 @@ def first_moment(session: Session) -> tuple[Moment, int, list[Start]]:
     [checkpoint.state for checkpoint in checkpoints],
     [checkpoint.skips for checkpoint in checkpoints],
   )
-  data = stack([checkpoint.data for checkpoint in checkpoints]) if session.own_data else checkpoints[0].data
+  data = stack([checkpoint.data for checkpoint in checkpoints]) if session.own_data else shared
   return Moment(population, data), step, starts
 
 
@@ -242,8 +234,8 @@ def first_evaluation(
   return results
 
 
-def compile_program(session: Session, moment: Moment) -> Program:
-  """Compiles `steps_per_call` updates of all members into one call, as `macaw_jax.training.non_finite` has it."""
+def compile_program(session: Session, moment: Moment) -> tuple[PopulationChunk, Moment, Key]:
+  """Compiles `steps_per_call` updates of all members; the moment and the keys `[M]` come back on the devices."""
   schedule, mesh, sample = session.run.schedule, session.mesh, session.run.source.sample
   log(f"compiling {schedule.steps_per_call} updates into one call ...")
   started = time.monotonic()
@@ -272,7 +264,7 @@ def compile_program(session: Session, moment: Moment) -> Program:
     own_data=session.own_data,
   )
   log(f"compiled in {time.monotonic() - started:.1f} s; training to update {schedule.steps}")
-  return Program(chunk, Moment(population, data), keys)
+  return chunk, Moment(population, data), keys
 
 
 def place(session: Session, data: Data) -> Data:
@@ -297,7 +289,9 @@ def refresh(session: Session, moment: Moment) -> tuple[Data, list[dict[str, floa
   return place(session, stack([new for new, _ in changed])), [metrics for _, metrics in changed]
 
 
-def train_on(session: Session, files: MemberFiles, program: Program, step: int) -> list[Result]:
+def train_on(
+  session: Session, files: MemberFiles, chunk: PopulationChunk, moment: Moment, keys: Key, step: int
+) -> list[Result]:
   """Trains from update `step` to the end, and writes, evaluates and saves on the way.
 
   Raises:
@@ -305,14 +299,13 @@ def train_on(session: Session, files: MemberFiles, program: Program, step: int) 
     TrainingError: no member is left that has not stopped.
   """
   schedule, interruption = session.run.schedule, session.interruption
-  moment = program.moment
   results: list[Result] | None = []
   have_stopped = np.zeros(len(session.members), bool)  # Those that had before are reported again.
   with interruption.holding():
     while step < schedule.steps:
       started = time.monotonic()
       data, collected = refresh(session, moment)
-      population, metrics = program.chunk(moment.population, data, program.keys)
+      population, metrics = chunk(moment.population, data, keys)
       moment = Moment(population, data)
       step += schedule.steps_per_call
       of_members = devices.fetch(metrics)

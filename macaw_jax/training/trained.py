@@ -75,7 +75,8 @@ def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:
     return newest
   if which == BEST:
     if (best := checkpoints.best_step()) is None:
-      raise ConfigurationError(f"--checkpoint=best: {directory}: no evaluation on training tasks was scored")
+      unscored = "no evaluation on training tasks was scored, so there is no best"
+      raise ConfigurationError(f"--checkpoint=best: {directory}: {unscored}")
     return best
   if int(which) not in checkpoints.steps():
     there = ", ".join(map(str, checkpoints.steps()))

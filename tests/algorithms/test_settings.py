@@ -12,13 +12,13 @@ from macaw_jax.algorithms import ALGORITHMS, ON_POLICY, RECORDED, REPLAYED, foca
 from macaw_jax.algorithms.settings import (
   can_be_traced,
   defaults_of,
-  flat,
   make_algorithm,
   refusal_of,
   setting_faults,
   types_of,
   with_values,
 )
+from macaw_jax.json_files import flatten
 from macaw_jax.types import Problem
 
 PROBLEM = Problem(3, 2, 4, 0.99)
@@ -46,7 +46,7 @@ NONSENSE = {
   "expectile": [0.0, 1.0, NAN],
   "task_dropout": [-0.1, 1.0, NAN],
 }
-SETTINGS = [(name, setting) for name in ALGORITHMS for setting in flat(defaults_of(name))]
+SETTINGS = [(name, setting) for name in ALGORITHMS for setting in flatten(defaults_of(name))]
 
 
 def nested(setting, value):
@@ -66,7 +66,7 @@ def test_the_table_is_grouped_by_where_batches_come_from():
 
 @pytest.mark.parametrize(("name", "setting"), SETTINGS)
 def test_every_default_passes_and_nonsense_is_refused_by_the_setting_s_name(name, setting):
-  default = flat(defaults_of(name))[setting]
+  default = flatten(defaults_of(name))[setting]
   assert setting_faults(name, PROBLEM, nested(setting, default)) == {}
   if isinstance(default, bool):
     return
@@ -79,7 +79,7 @@ def test_every_default_passes_and_nonsense_is_refused_by_the_setting_s_name(name
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_defaults_have_their_types_and_make_the_algorithm_of_the_factory(name):
-  defaults, types = flat(defaults_of(name)), types_of(name)
+  defaults, types = flatten(defaults_of(name)), types_of(name)
   assert defaults.keys() == types.keys()
   assert all(value is None or isinstance(value, types[setting]) for setting, value in defaults.items())
   assert refusal_of(name, PROBLEM, defaults_of(name)) is None
@@ -99,7 +99,7 @@ def test_unknown_settings_are_refused(name):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_numbers_may_be_traced(name):
-  numbers = {setting: 0.5 for setting, default in flat(defaults_of(name)).items() if isinstance(default, float)}
+  numbers = {setting: 0.5 for setting, default in flatten(defaults_of(name)).items() if isinstance(default, float)}
   if "actor_critic.name" in types_of(name):
     taken = iql().settings
     numbers = {s: v for s, v in numbers.items() if not s.startswith("actor_critic.") or s.partition(".")[2] in taken}
@@ -208,7 +208,7 @@ def test_overrides_take_the_place_of_settings():
   found = with_values(base, {"actor_critic.behaviour_penalty": 3.0, "optimizer.decay_steps": 5})
   assert found == {"actor_critic": {"name": "brac", "behaviour_penalty": 3.0}, "optimizer": {"decay_steps": 5}}
   assert base["actor_critic"]["behaviour_penalty"] == 2.0
-  assert flat(found)["optimizer.decay_steps"] == 5
+  assert flatten(found)["optimizer.decay_steps"] == 5
   assert brac(behaviour_penalty=3.0).settings["behaviour_penalty"] == 3.0
 
 

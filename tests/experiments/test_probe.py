@@ -110,6 +110,5 @@ def test_an_agent_that_has_diverged_is_named(data, tmp_path):
   directory = make_untrained(make_focal(data, tmp_path / "focal"))
   trained = rebuild(directory, probed_config(directory, 2))
   params = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), trained.params)
-  checkpoint = trained.checkpoint._replace(state=trained.checkpoint.state._replace(params=params))
   with pytest.raises(ConfigurationError, match=r"focal: features to decode: expected finite values"):
-    fit_to_training_tasks(trained._replace(checkpoint=checkpoint), jax.random.key(0))
+    fit_to_training_tasks(trained._replace(params=params), jax.random.key(0))

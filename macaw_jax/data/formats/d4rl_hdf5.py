@@ -123,10 +123,6 @@ def _without_next_observations(
 
 def _every(horizon: int, terminal: np.ndarray) -> np.ndarray:
   """Last rows of episodes that end at a terminal row or after `horizon` steps."""
-  last = terminal.copy()
-  steps = 0
-  for row in range(len(last)):
-    steps += 1
-    if last[row] or steps == horizon:
-      last[row], steps = True, 0
-  return last
+  starts = np.append(0, np.flatnonzero(terminal) + 1)  # of the parts between terminal rows
+  rows = np.arange(1, len(terminal) + 1)
+  return terminal | ((rows - starts[np.searchsorted(starts, rows - 1, side="right") - 1]) % horizon == 0)

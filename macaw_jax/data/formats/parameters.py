@@ -15,13 +15,11 @@ from macaw_jax.data.manifest import DatasetError
 def read_task_parameters(path: Path, num_tasks: int) -> tuple[list[dict[str, Any]], list[Path]]:
   """Parameters of each task, as numbers and nested lists, and the files they come from.
 
-  Args:
-    path: a pickled list of one dict for each task, or a directory with a file `.pkl` for each task, in the order of
-      the numbers in their names, each a list of exactly one dict.
-    num_tasks: how many there must be.
+  The path is a pickled list of one dict for each task, or a directory with a file `.pkl` for each task, in the order of
+  the numbers in their names, each a list of exactly one dict.
 
   Raises:
-    DatasetError: the files hold something else, or another number of tasks.
+    DatasetError: the files hold something else, or not `num_tasks` tasks.
   """
   files = source_files([path], (".pkl", ".pickle"))
   tasks: list[dict[str, Any]] = []
