@@ -16,12 +16,12 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-import jax
-import pytest
-from miniatures import GRIDS, KINDS, changed, make_config
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from miniatures import GRIDS, KINDS, changed, make_config  # noqa: E402
 
-from experiments import run as command
-from macaw_jax.training.interruption import Interrupted, Interruption
+from experiments import run as command  # noqa: E402
+from macaw_jax.training.interruption import Interrupted, Interruption  # noqa: E402
 
 
 def main(data: str, place: str, process: str = "") -> None:
