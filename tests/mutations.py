@@ -143,11 +143,11 @@ MUTATIONS = (
     "losses/test_advantage_weighting.py::test_weighted_likelihood_by_hand_and_weights_are_held",
   ),
   Mutation(
-    "value_trained_by_advantage_regression",
+    "value_trained_by_advantages",
     "macaw_jax/objectives/policies.py",
-    "target = jax.lax.stop_gradient(advantage(params, batch))\n    error",
-    "target = params['value']['MLP_0']['layer_0']['kernel'].sum() + advantage(params, batch)\n    error",
-    "losses/test_advantage_weighting.py::test_each_loss_trains_one_part",
+    "return jax.lax.stop_gradient(target(params, batch) - value.apply(params[part], batch.observation))",
+    "return target(params, batch) - value.apply(params[part], batch.observation)",
+    "losses/test_advantage_weighting.py::test_advantages_and_targets_train_nothing",
   ),
   Mutation(
     "target_network_trained",
@@ -176,7 +176,7 @@ MUTATIONS = (
     "macaw_jax/learners/context.py",
     "return loss(net | changes, tasks.query, keys.actor_critic)",
     "return loss(net | changes, tasks.support, keys.actor_critic)",
-    "algorithms/test_contextual.py::test_losses_of_actor_critics_can_be_added_and_scaled",
+    "learners/test_context.py::test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support",
   ),
   Mutation(
     "first_order_in_place_of_second",
@@ -218,7 +218,7 @@ MUTATIONS = (
     "macaw_jax/adaptation/gradient_step.py",
     "fixed = jnp.logical_not(learn_step_size)",
     "fixed = True",
-    "adaptation/test_adaptation.py",
+    "adaptation/test_adaptation.py::test_step_sizes_get_a_meta_gradient_where_they_are_learned",
   ),
   Mutation(
     "target_network_stands_still",
@@ -246,7 +246,7 @@ MUTATIONS = (
     "macaw_jax/learners/context.py",
     "return UpdateKeys(*jax.random.split(key, len(UpdateKeys._fields)))",
     "return UpdateKeys(key, key, key)",
-    "algorithms/test_contextual.py::test_no_key_of_an_update_serves_two_purposes[unicorn]",
+    "algorithms/test_contextual.py::test_no_key_of_an_update_serves_two_purposes[corro]",
   ),
   Mutation(
     "the_same_key_in_every_update",
