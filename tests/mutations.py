@@ -369,7 +369,7 @@ MUTATIONS = (
     "macaw_jax/evaluation/online.py",
     "stages=tuple(range(num_episodes + 1))",
     "stages=tuple(range(1, num_episodes + 2))",
-    "evaluation/test_online_protocol.py",
+    "evaluation/test_rows.py::test_stages_begin_without_data_and_count_what_each_protocol_adapts_to",
   ),
   Mutation(
     "tasks_and_episodes_mixed",
@@ -426,7 +426,7 @@ MUTATIONS = (
     f"{TRAINING}/population.py",
     "jnp.asarray([values[name] for values in hyperparameters])",
     "jnp.asarray([values[name] for values in reversed(hyperparameters)])",
-    "training/test_population.py::test_a_member_that_diverges_is_as_it_came_and_harms_nobody",
+    "training/test_population.py::test_a_member_equals_the_same_run_alone_whatever_it_differs_in[multitask_awr]",
   ),
   Mutation(
     "data_of_members_shared",
