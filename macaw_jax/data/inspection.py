@@ -156,7 +156,7 @@ def summarise_entries(episodes_by_task: Sequence[Episodes]) -> EntrySummary:
   for index in range(episodes_by_task[0].observation.shape[1]):
     values = np.concatenate([episodes.observation[:, index] for episodes in episodes_by_task])
     finite = _finite(values).astype(np.float64)
-    found.append((finite.min(), finite.mean(), finite.std(), finite.max(), np.sum(~np.isfinite(values))))
+    found.append((np.min(finite), np.mean(finite), np.std(finite), np.max(finite), np.sum(~np.isfinite(values))))
   return EntrySummary(*map(np.array, zip(*found, strict=True)))
 
 

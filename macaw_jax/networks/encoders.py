@@ -9,7 +9,7 @@ ordinary numbers. Axes: C transitions of a context, L latent size.
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -124,5 +124,5 @@ def _present(embeddings: Array, mask: Array | None) -> Array:
   return jnp.asarray(mask, bool)[..., None]
 
 
-def _small_uniform(key: Key, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+def _small_uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
   return jax.random.uniform(key, shape, dtype, minval=-OUTPUT_BOUND, maxval=OUTPUT_BOUND)
