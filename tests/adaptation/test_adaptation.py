@@ -83,6 +83,15 @@ def test_learned_scalar_reaches_the_loss_and_gets_a_meta_gradient():
   np.testing.assert_allclose(jax.grad(adapted)(learned)["learned"]["weight"], 0.5 * 4.0)
 
 
+@pytest.mark.parametrize("learned", [True, False])
+def test_step_sizes_get_a_meta_gradient_where_they_are_learned(learned):
+  rule = gradient_step(pull("x"), on="x", step_size=0.5, learn_step_size=learned)
+  net, support = {"x": jnp.asarray(0.0)}, batch_of([4.0, 4.0])
+  gradient = jax.grad(lambda own: rule.apply(net, own, support, KEY)[0]["x"])(rule.init(net))
+  # x' = 4 softplus(raw), and d softplus / d raw = 1 - exp(-softplus).
+  np.testing.assert_allclose(gradient["raw_step_size"], learned * 4.0 * (1.0 - np.exp(-0.5)), rtol=1e-5)
+
+
 def test_step_sizes_stay_positive_and_start_where_asked():
   for size in (1e-4, 0.01, 3.0, 50.0):
     np.testing.assert_allclose(jax.nn.softplus(inverse_softplus(size)), size, rtol=1e-4)

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from macaw_jax.evaluation.on_policy import on_policy_stages
+from macaw_jax.evaluation.online import online_stages
+from macaw_jax.evaluation.protocols import offline_stages
 from macaw_jax.evaluation.rows import Evaluation, Stages, make_rows, normalised_score
+from macaw_jax.types import Algorithm
 
 TASKS = ({"goal": [0.5, -0.5]}, {"goal": [0.0, 0.0]})
 
@@ -52,3 +56,10 @@ def test_each_task_has_its_own_references():
 def test_a_task_on_which_the_expert_does_no_better_than_random_has_no_score():
   scores = normalised_score(np.array([0.0, 1.0]), np.array([0.0, 0.0]), np.array([0.0, 2.0]))
   np.testing.assert_array_equal(scores, [np.nan, 50.0])
+
+
+def test_stages_begin_without_data_and_count_what_each_protocol_adapts_to():
+  assert offline_stages(64) == Stages(64, "transitions", (0, 1), "adaptations")
+  assert on_policy_stages(5, 2) == Stages(10, "episodes", (0, 1, 2), "steps")
+  parted = Algorithm(*[None] * 4, support_parts=3)
+  assert online_stages(parted, horizon=200, num_episodes=2) == Stages(399, "transitions", (0, 1, 2), "episodes")

@@ -6,8 +6,8 @@ import optax
 import pytest
 
 from macaw_jax.adaptation import encode
-from macaw_jax.learners.context import ContextLearner, context_learner
-from macaw_jax.types import LATENT
+from macaw_jax.learners.context import ContextLearner, context_learner, on_query
+from macaw_jax.types import LATENT, TaskBatch, Transition
 
 KEY = jax.random.key(0)
 NO_TASKS = None  # the losses here read none
@@ -57,3 +57,10 @@ def test_a_part_that_no_loss_trains_keeps_its_value():
   algorithm = context_learner(learner(), {"a": optax.sgd(0.5)})
   after, _ = algorithm.update(algorithm.init(KEY), NO_TASKS, KEY)
   assert (float(after.params.net["a"]), float(after.params.net["b"])) == (0.5, 1.0)
+
+
+def test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support():
+  support, query = (Transition(*[jnp.full((2, 3), reward)] * 9) for reward in (1.0, 20.0))
+  encoder = encode(lambda net, context, key: jnp.mean(context.reward, axis=-1))
+  loss = lambda net, batch, key: (jnp.mean(net[LATENT]) + jnp.mean(batch.reward), {})  # noqa: E731
+  assert on_query(loss, encoder)({}, TaskBatch(support, query, jnp.arange(2)), KEY)[0] == 21.0

@@ -22,6 +22,7 @@ from macaw_jax.objectives import (
   scale,
   value_regression,
 )
+from macaw_jax.objectives.values import bootstrapped, td_lambda
 from macaw_jax.types import Transition
 
 KEY = jax.random.key(0)
@@ -39,7 +40,7 @@ def batch(rows=6):
   draw = lambda *shape: jax.random.normal(next(keys), shape)  # noqa: E731
   observation, action, mc_return = draw(rows, 3), draw(rows, 2), draw(rows)
   zeros = jnp.zeros((rows,))
-  return Transition(observation, action, zeros, observation, zeros, zeros, mc_return, observation, zeros)
+  return Transition(observation, action, zeros, observation, zeros, zeros, mc_return, observation, zeros + 0.5)
 
 
 def test_weights_by_hand():
@@ -99,6 +100,13 @@ def test_each_loss_trains_one_part(loss, trained):
   for part, leaves in gradient.items():
     largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(leaves))
     assert (largest > 0) == (part == trained), part
+
+
+def test_advantages_and_targets_train_nothing():
+  """Whatever a loss does with them, as one that is handed in by a caller."""
+  for of_batch in (ADVANTAGE, bootstrapped(VALUE), td_lambda(VALUE, discount=0.9, lambda_=0.5)):
+    gradient = jax.grad(lambda params, of_batch=of_batch: jnp.sum(of_batch(params, batch())))(parts())
+    assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
 def test_head_is_trained_by_advantage_regression_alone():

@@ -16,9 +16,9 @@ SAME, DIFFERENT = jnp.array([3, 3]), jnp.array([3, 4])
 
 
 def test_kl_by_hand():
-  # (0.25 + 1 - 1 - log 0.25 + 4 + 4 - 1 - log 4) / 2; the logs cancel.
-  gaussian = Gaussian(jnp.array([1.0, -2.0]), jnp.array([0.25, 4.0]))
-  np.testing.assert_allclose(losses.kl_to_standard_normal(*gaussian), 3.625, rtol=1e-6)
+  # (0.25 + 1 - 1 - log 0.25 + 2 + 4 - 1 - log 2) / 2, and log 0.25 + log 2 = -log 2.
+  gaussian = Gaussian(jnp.array([1.0, -2.0]), jnp.array([0.25, 2.0]))
+  np.testing.assert_allclose(losses.kl_to_standard_normal(*gaussian), (5.25 + np.log(2.0)) / 2.0, rtol=1e-6)
 
 
 def test_kl_of_the_standard_normal_is_zero_and_of_all_others_positive():

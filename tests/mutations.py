@@ -1,0 +1,700 @@
+"""Mutations of the code that the tests catch: a suite is worth what it finds.
+
+python tests/mutations.py [--only=NAME,...]
+
+Each is made in a copy of the checkout, alone, and the tests that are to find it are run; a table says which were
+caught. The exit code is 1 if one was not. First these tests must pass on the code as it stands.
+"""
+
+import argparse
+import importlib.util
+import multiprocessing
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 900  # of a test at most: a loop that does not end is not caught
+CAUGHT = 1  # the exit code of pytest where a test failed; others say that none ran
+SLOW_IMPORTS = ["jax", "flax.linen", "optax", "orbax.checkpoint", "mujoco", "scipy.stats", "chex", "pytest", "rich"]
+
+
+class Mutation(NamedTuple):
+  """A fault, and the tests that find it."""
+
+  name: str
+  file: str
+  old: str  # occurs once in the file
+  new: str
+  test: str  # file or node below tests/
+
+
+LOSSES, TRAINING = "macaw_jax/losses", "macaw_jax/training"
+RUNS, POPULATIONS = "experiments/test_runs.py", "experiments/test_populations.py"
+STOPPED_TWICE = f"{RUNS}::test_a_run_that_is_stopped_twice_ends_bit_for_bit_as_one_that_is_not"
+MEMBER_ALONE = f"{POPULATIONS}::test_a_member_of_a_population_is_the_run_alone"
+WRONG_CONFIGURATION = "experiments/test_validation.py::test_each_line_names_what_is_wrong"
+
+MUTATIONS = (
+  # Losses
+  Mutation(
+    "sign_of_awr",
+    f"{LOSSES}/advantage_weighting.py",
+    "return -masked_mean(jax.lax.stop_gradient(weights) * log_prob, mask)",
+    "return masked_mean(jax.lax.stop_gradient(weights) * log_prob, mask)",
+    "losses/test_advantage_weighting.py::test_weighted_likelihood_by_hand_and_weights_are_held",
+  ),
+  Mutation(
+    "sign_of_policy_gradient",
+    "macaw_jax/objectives/episodes.py",
+    "return -masked_mean(terms, episodes.mask), {}  #",
+    "return masked_mean(terms, episodes.mask), {}  #",
+    "algorithms/test_maml_rl.py::test_the_meta_gradient_is_that_of_the_closed_forms[log_prob]",
+  ),
+  Mutation(
+    "sign_in_kl",
+    f"{LOSSES}/embeddings.py",
+    "jnp.square(mean) - 1.0 - jnp.log(variance)",
+    "jnp.square(mean) - 1.0 + jnp.log(variance)",
+    "losses/test_embeddings.py::test_kl_by_hand",
+  ),
+  Mutation(
+    "sign_of_entropy",
+    f"{LOSSES}/soft_actor_critic.py",
+    "next_value = jnp.min(next_values, axis=0) - temperature * next_log_prob",
+    "next_value = jnp.min(next_values, axis=0) + temperature * next_log_prob",
+    "losses/test_soft_actor_critic.py::test_target_takes_the_smaller_critic_less_entropy_and_stops_at_terminals",
+  ),
+  Mutation(
+    "side_of_expectile",
+    f"{LOSSES}/values.py",
+    "jnp.where(difference < 0, 1.0 - expectile, expectile)",
+    "jnp.where(difference > 0, 1.0 - expectile, expectile)",
+    "losses/test_implicit_q.py",
+  ),
+  Mutation(
+    "discount_left_out",
+    f"{LOSSES}/values.py",
+    "reward + discount * (1.0 - terminal) * next_value",
+    "reward + (1.0 - terminal) * next_value",
+    "losses/test_values.py::test_one_step_target_bootstraps_except_at_ends_of_the_task_and_is_held_fixed",
+  ),
+  Mutation(
+    "terminal_ignored",
+    f"{LOSSES}/values.py",
+    "reward + discount * (1.0 - terminal) * next_value",
+    "reward + discount * next_value",
+    "losses/test_values.py::test_one_step_target_bootstraps_except_at_ends_of_the_task_and_is_held_fixed",
+  ),
+  Mutation(
+    "returns_across_episodes",
+    f"{LOSSES}/values.py",
+    "following_return = jnp.where(last > 0, next_value, following_return)",
+    "following_return = following_return",
+    "losses/test_values.py",
+  ),
+  Mutation(
+    "advantages_not_standardised",
+    f"{LOSSES}/advantage_weighting.py",
+    "if normalise:",
+    "if not normalise:",
+    "losses/test_advantage_weighting.py::test_weights_by_hand",
+  ),
+  Mutation(
+    "weights_not_clipped",
+    f"{LOSSES}/advantage_weighting.py",
+    "jnp.exp(jnp.minimum(advantage / temperature, jnp.log(max_weight)))",
+    "jnp.exp(advantage / temperature)",
+    "losses/test_advantage_weighting.py::test_only_large_weights_are_clipped",
+  ),
+  Mutation(
+    "mean_over_tasks_for_episodes",
+    f"{LOSSES}/policy_gradient.py",
+    "jnp.mean(jnp.sum(_valid(log_prob, mask), axis=-1), axis=-1)",
+    "jnp.mean(jnp.sum(_valid(log_prob, mask), axis=-1), axis=0)",
+    "losses/test_policy_gradient_losses.py::test_sampling_credit_by_hand",
+  ),
+  Mutation(
+    "mean_over_masked_rows",
+    f"{LOSSES}/returns.py",
+    "jnp.sum(jnp.where(mask > 0, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1.0)",
+    "jnp.mean(jnp.where(mask > 0, values, 0.0))",
+    "losses/test_returns.py::test_masked_mean_is_over_valid_entries_and_zero_if_there_are_none",
+  ),
+  Mutation(
+    "masked_factors_multiplied",
+    "macaw_jax/networks/encoders.py",
+    "precision = jnp.where(present, 1.0 / jnp.where(present, variance, 1.0), 0.0)",
+    "precision = 1.0 / jnp.where(present, variance, 1.0)",
+    "networks/test_encoders.py::test_masked_rows_of_any_content_change_nothing",
+  ),
+  # Gradients that must not flow
+  Mutation(
+    "weights_trained_by_awr",
+    f"{LOSSES}/advantage_weighting.py",
+    "jax.lax.stop_gradient(weights) * log_prob",
+    "weights * log_prob",
+    "losses/test_advantage_weighting.py::test_weighted_likelihood_by_hand_and_weights_are_held",
+  ),
+  Mutation(
+    "value_trained_by_advantages",
+    "macaw_jax/objectives/policies.py",
+    "return jax.lax.stop_gradient(target(params, batch) - value.apply(params[part], batch.observation))",
+    "return target(params, batch) - value.apply(params[part], batch.observation)",
+    "losses/test_advantage_weighting.py::test_advantages_and_targets_train_nothing",
+  ),
+  Mutation(
+    "target_network_trained",
+    "macaw_jax/actor_critics/implicit_q_learning.py",
+    'return jax.lax.stop_gradient(jnp.min(critic.apply(params["target_critic"], inputs, batch.action), axis=0))',
+    'return jnp.min(critic.apply(params["target_critic"], inputs, batch.action), axis=0)',
+    "actor_critics/test_actor_critics.py::test_targets_and_weights_are_held_fixed_whatever_the_table_says",
+  ),
+  Mutation(
+    "encoder_trained_by_another_loss",
+    "macaw_jax/learners/context.py",
+    "params if name in parts else jax.lax.stop_gradient(params)",
+    "params",
+    "algorithms/test_contextual.py::test_each_loss_trains_what_its_paper_says_and_nothing_else[focal]",
+  ),
+  # Adaptation and learners
+  Mutation(
+    "support_and_query_swapped",
+    "macaw_jax/learners/gradient.py",
+    "(taps, tasks.support, tasks.query)",
+    "(taps, tasks.query, tasks.support)",
+    "learners/test_gradient.py::test_meta_loss_by_hand",
+  ),
+  Mutation(
+    "actor_critic_on_support",
+    "macaw_jax/learners/context.py",
+    "return loss(net | changes, tasks.query, keys.actor_critic)",
+    "return loss(net | changes, tasks.support, keys.actor_critic)",
+    "learners/test_context.py::test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support",
+  ),
+  Mutation(
+    "first_order_in_place_of_second",
+    "macaw_jax/adaptation/gradient_step.py",
+    "GradientDescent(first_order, ema_decay)",
+    "GradientDescent(True, ema_decay)",
+    "learners/test_gradient.py::test_meta_loss_by_hand",
+  ),
+  Mutation(
+    "first_order_policy_gradients",
+    "macaw_jax/adaptation/policy_gradient_step.py",
+    "partial(stop_gradient_if, first_order)",
+    "partial(stop_gradient_if, True)",
+    "algorithms/test_maml_rl.py::test_the_meta_gradient_is_that_of_the_closed_forms[log_prob]",
+  ),
+  Mutation(
+    "inner_step_of_another_part",
+    "macaw_jax/algorithms/macaw.py",
+    'on="policy",',
+    'on="value",',
+    "algorithms/test_exchanged_losses.py::test_an_inner_loss_of_zero_leaves_its_part_as_it_is",
+  ),
+  Mutation(
+    "earlier_changes_not_seen",
+    "macaw_jax/adaptation/combinators.py",
+    "adaptation.apply(net | changes, adaptation_rule",
+    "adaptation.apply(net, adaptation_rule",
+    "adaptation/test_adaptation.py::test_chain_equals_applying_by_hand_and_later_rules_see_earlier_changes",
+  ),
+  Mutation(
+    "step_sizes_not_learned",
+    "macaw_jax/adaptation/policy_gradient_step.py",
+    "fixed = jnp.logical_not(learn_step_sizes)",
+    "fixed = True",
+    "algorithms/test_maml_rl.py::test_step_sizes_learn_only_where_they_are_told_to",
+  ),
+  Mutation(
+    "array_step_sizes_not_learned",
+    "macaw_jax/adaptation/gradient_step.py",
+    "fixed = jnp.logical_not(learn_step_size)",
+    "fixed = True",
+    "adaptation/test_adaptation.py::test_step_sizes_get_a_meta_gradient_where_they_are_learned",
+  ),
+  Mutation(
+    "target_network_stands_still",
+    "macaw_jax/learners/context.py",
+    "optax.incremental_update(net[part], net[target], learner.tau)",
+    "net[target]",
+    "algorithms/test_contextual.py::test_target_networks_start_equal_and_follow_by_tau",
+  ),
+  Mutation(
+    "target_network_moves_by_the_rest",
+    "macaw_jax/learners/context.py",
+    "optax.incremental_update(net[part], net[target], learner.tau)",
+    "optax.incremental_update(net[target], net[part], learner.tau)",
+    "algorithms/test_contextual.py::test_target_networks_start_equal_and_follow_by_tau",
+  ),
+  Mutation(
+    "ema_of_adaptation_reversed",
+    "macaw_jax/adaptation/descent.py",
+    "self.ema_decay * trail.target_weights + (1.0 - self.ema_decay) * weights",
+    "(1.0 - self.ema_decay) * trail.target_weights + self.ema_decay * weights",
+    "adaptation/test_adaptation.py::test_target_network_by_hand",
+  ),
+  Mutation(
+    "one_key_for_two_purposes",
+    "macaw_jax/learners/context.py",
+    "return UpdateKeys(*jax.random.split(key, len(UpdateKeys._fields)))",
+    "return UpdateKeys(key, key, key)",
+    "algorithms/test_contextual.py::test_no_key_of_an_update_serves_two_purposes[corro]",
+  ),
+  Mutation(
+    "the_same_key_in_every_update",
+    f"{TRAINING}/loop.py",
+    "jax.random.split(jax.random.fold_in(key, step))",
+    "jax.random.split(key)",
+    "training/test_loop.py::test_steps_draw_different_keys",
+  ),
+  # Data
+  Mutation(
+    "task_index_not_passed",
+    "macaw_jax/data/sampling.py",
+    "TaskBatch(support=support, query=query, task_index=task_index)",
+    "TaskBatch(support=support, query=query, task_index=jnp.arange(num_tasks))",
+    "data/test_sampling.py::test_task_subsets_are_uniform",
+  ),
+  Mutation(
+    "query_overlaps_support",
+    "macaw_jax/data/sampling.py",
+    "rows[:support_size], rows[support_size:]",
+    "rows[:support_size], rows[:query_size]",
+    "data/test_sampling.py::test_support_and_query_are_disjoint_and_real",
+  ),
+  Mutation(
+    "relabelled_for_another_task",
+    "macaw_jax/data/replay.py",
+    "return read_rows(replay, source, rows, 0 if own_only else task)",
+    "return read_rows(replay, source, rows, 0 if own_only else source)",
+    "data/test_replay.py",
+  ),
+  Mutation(
+    "episode_joined_to_the_next",
+    "macaw_jax/data/dataset.py",
+    "following[np.cumsum(episodes.episode_length, dtype=np.int64) - 1] = episodes.final_observation",
+    "following[-1] = episodes.final_observation[-1]",
+    "data/test_dataset.py::test_rows_by_hand",
+  ),
+  Mutation(
+    "return_not_scaled",
+    "macaw_jax/data/statistics.py",
+    '"mc_return": record.mc_return / statistics.return_scale',
+    '"mc_return": record.mc_return',
+    "data/test_data_statistics.py::test_normalised_transitions_by_hand",
+  ),
+  Mutation(
+    "digest_of_manifest_not_verified",
+    "macaw_jax/data/manifest.py",
+    "if digest != expected:",
+    "if not digest:",
+    "data/test_manifest.py::test_a_digest_of_another_value_is_refused",
+  ),
+  Mutation(
+    "digest_of_task_file_not_verified",
+    "macaw_jax/data/dataset.py",
+    "if found != entry.sha256:",
+    "if not found:",
+    "data/test_dataset.py::test_a_changed_file_does_not_match_its_hash",
+  ),
+  Mutation(
+    "forbidden_global_unpickled",
+    "macaw_jax/data/formats/unpickle.py",
+    "    if (module, name) not in _GLOBALS:\n",
+    "    if (module, name) not in _GLOBALS:\n      return super().find_class(module, name)\n",
+    "data/formats/test_unpickle.py::test_nothing_else_is_read_and_nothing_executed",
+  ),
+  # Episodes
+  Mutation(
+    "actions_not_clipped",
+    "macaw_jax/envs/rollout.py",
+    "_Decision(adapted, state, drawn, jnp.clip(drawn, -1.0, 1.0))",
+    "_Decision(adapted, state, drawn, drawn)",
+    "envs/test_sampled_rollout.py::test_actions_are_stored_as_drawn_and_reach_physics_and_reward_clipped",
+  ),
+  Mutation(
+    "actions_stored_clipped",
+    "macaw_jax/envs/rollout.py",
+    "(after, decision.drawn)",
+    "(after, decision.action)",
+    "envs/test_sampled_rollout.py::test_actions_are_stored_as_drawn_and_reach_physics_and_reward_clipped",
+  ),
+  Mutation(
+    "steps_past_the_end_count",
+    "macaw_jax/envs/rollout.py",
+    "mask=runs.astype(action.dtype)",
+    "mask=jnp.ones_like(runs, action.dtype)",
+    "envs/test_rollout.py::test_an_episode_ends_where_the_task_says_and_stands_still",
+  ),
+  Mutation(
+    "last_step_does_not_count",
+    "macaw_jax/envs/rollout.py",
+    "runs = jnp.cumsum(ended) - ended == 0",
+    "runs = jnp.cumsum(ended) == 0",
+    "envs/test_rollout.py::test_an_episode_ends_where_the_task_says_and_stands_still",
+  ),
+  Mutation(
+    "observations_not_normalised_at_acting",
+    "macaw_jax/collection/acting.py",
+    "observation=normalise_observation(statistics, timestep.observation)",
+    "observation=timestep.observation",
+    "collection/test_acting.py",
+  ),
+  Mutation(
+    "reward_shown_to_who_must_not_read_it",
+    "macaw_jax/collection/on_policy.py",
+    "episodes if algorithm.reads_reward else episodes._replace(reward=None)",
+    "episodes",
+    "evaluation/test_on_policy_protocol.py::test_a_stage_is_episodes_of_the_agent_adapted_to_the_sets_before_it",
+  ),
+  # Evaluation
+  Mutation(
+    "rows_past_the_end_are_evidence",
+    "macaw_jax/evaluation/online.py",
+    "mask=(jnp.arange(length) < dataset.size[:, None]).astype(jnp.float32)",
+    "mask=(jnp.arange(length) >= 0 * dataset.size[:, None]).astype(jnp.float32)",
+    "evaluation/test_online_protocol.py::"
+    "test_an_episode_that_ends_early_fills_its_place_with_its_own_rows_that_do_not_count",
+  ),
+  Mutation(
+    "stages_shifted",
+    "macaw_jax/evaluation/online.py",
+    "stages=tuple(range(num_episodes + 1))",
+    "stages=tuple(range(1, num_episodes + 2))",
+    "evaluation/test_rows.py::test_stages_begin_without_data_and_count_what_each_protocol_adapts_to",
+  ),
+  Mutation(
+    "tasks_and_episodes_mixed",
+    "macaw_jax/evaluation/protocols.py",
+    ".reshape(num_tasks, -1)",
+    ".reshape(-1, num_tasks).T",
+    "evaluation/test_protocols.py",
+  ),
+  Mutation(
+    "random_and_expert_swapped",
+    "macaw_jax/evaluation/rows.py",
+    "100.0 * np.subtract(returns, random_return)",
+    "100.0 * np.subtract(expert_return, returns)",
+    "evaluation/test_rows.py::test_normalised_score_by_hand",
+  ),
+  Mutation(
+    "training_tasks_compared",
+    "macaw_jax/evaluation/comparison.py",
+    "for row in run.test_rows if protocol in",
+    "for row in run.rows if protocol in",
+    "evaluation/test_comparison.py::test_one_line_a_configuration_over_seeds_and_test_tasks",
+  ),
+  Mutation(
+    "tasks_resampled_for_seeds",
+    "macaw_jax/evaluation/statistics.py",
+    "tuple(scores.T)",
+    "tuple(scores)",
+    "evaluation/test_statistics.py::test_interval_of_equal_seeds_is_a_point",
+  ),
+  Mutation(
+    "old_results_accepted",
+    "macaw_jax/evaluation/results.py",
+    'if values.get("format_version") != FORMAT_VERSION:',
+    'if values.get("format_version", FORMAT_VERSION) > FORMAT_VERSION:',
+    "evaluation/test_results.py::test_a_wrong_field_is_named_with_its_file",
+  ),
+  Mutation(
+    "nan_in_json",
+    "macaw_jax/json_files.py",
+    "if isinstance(value, float) and not math.isfinite(value):",
+    "if isinstance(value, float) and math.isinf(value):",
+    "evaluation/test_results.py::test_numbers_that_are_not_finite_come_back_as_nan",
+  ),
+  # Populations and updates that are skipped
+  Mutation(
+    "one_key_for_all_members",
+    f"{TRAINING}/session.py",
+    "stack([each.keys.train for each in session.members])",
+    "stack([session.members[0].keys.train for each in session.members])",
+    f"{MEMBER_ALONE}[recorded]",
+  ),
+  Mutation(
+    "hyperparameter_of_another_member",
+    f"{TRAINING}/population.py",
+    "jnp.asarray([values[name] for values in hyperparameters])",
+    "jnp.asarray([values[name] for values in reversed(hyperparameters)])",
+    "training/test_population.py::test_a_member_equals_the_same_run_alone_whatever_it_differs_in[multitask_awr]",
+  ),
+  Mutation(
+    "data_of_members_shared",
+    f"{TRAINING}/session.py",
+    "stack([new for new, _ in changed])",
+    "stack([changed[0][0] for _ in changed])",
+    f"{MEMBER_ALONE}[replayed]",
+  ),
+  Mutation(
+    "evaluated_by_statistics_of_another_member",
+    f"{TRAINING}/session.py",
+    "statistics, key = statistics_of(session, moment, index)",
+    "statistics, key = statistics_of(session, moment, 0)",
+    f"{MEMBER_ALONE}[replayed]",
+  ),
+  Mutation(
+    "saved_statistics_of_another_member",
+    f"{TRAINING}/session.py",
+    "[statistics_of(session, moment, index) for index in range(count)]",
+    "[statistics_of(session, moment, 0) for index in range(count)]",
+    f"{MEMBER_ALONE}[replayed]",
+  ),
+  Mutation(
+    "skipped_update_applied",
+    f"{TRAINING}/population.py",
+    "state = choose(kept, updated, state)",
+    "state = choose(runs, updated, state)",
+    "training/test_population.py::test_a_member_that_diverges_is_as_it_came_and_harms_nobody",
+  ),
+  Mutation(
+    "skips_not_reset",
+    f"{TRAINING}/non_finite.py",
+    "reset = skips._replace(in_a_row=jnp.zeros_like(skips.in_a_row))",
+    "reset = skips",
+    "training/test_non_finite.py::test_skips_count_in_a_row_only_while_no_update_is_applied",
+  ),
+  # Checkpoints and runs that are continued
+  Mutation(
+    "resumed_one_update_early",
+    f"{TRAINING}/session.py",
+    "[checkpoint.state for checkpoint in checkpoints]",
+    "[checkpoint.state._replace(step=checkpoint.state.step - (step > 0)) for checkpoint in checkpoints]",
+    f"{STOPPED_TWICE}[recorded]",
+  ),
+  Mutation(
+    "refreshed_once_more_after_resuming",
+    f"{TRAINING}/session.py",
+    "  have_stopped = np.zeros(len(session.members), bool)",
+    "  have_stopped = np.zeros(len(session.members), bool)\n"
+    "  moment = moment._replace(data=refresh(session, moment)[0]) if step else moment",
+    f"{STOPPED_TWICE}[replayed]",
+  ),
+  Mutation(
+    "data_not_saved",
+    f"{TRAINING}/session.py",
+    "[member(moment.data, index) if session.own_data else None for index in range(count)]",
+    "[None for index in range(count)]",
+    f"{STOPPED_TWICE}[replayed]",
+  ),
+  Mutation(
+    "best_is_the_lowest_score",
+    f"{TRAINING}/checkpoints.py",
+    "return max(scored)[1] if scored else None",
+    "return min(scored)[1] if scored else None",
+    "training/test_checkpoints.py::test_the_newest_and_the_best_are_kept",
+  ),
+  Mutation(
+    "one_checkpoint_too_few",
+    f"{TRAINING}/checkpoints.py",
+    "[-keep:]",
+    "[-keep:][1:]",
+    "training/test_checkpoints.py::test_the_newest_and_the_best_are_kept",
+  ),
+  Mutation(
+    "digest_of_checkpoint_file_not_compared",
+    f"{TRAINING}/checkpoint_record.py",
+    "if record.sha256 != files[name].sha256:",
+    "if not record.sha256:",
+    "training/test_checkpoint_damage.py",
+  ),
+  Mutation(
+    "identity_not_compared",
+    f"{TRAINING}/checkpoints.py",
+    "if note.identity.get(name) != digest]",
+    "if note.identity.get(name, digest) != note.identity.get(name, digest)]",
+    "training/test_checkpoints.py::test_the_checkpoint_of_another_run_is_refused",
+  ),
+  Mutation(
+    "lock_not_taken",
+    f"{TRAINING}/run_directory.py",
+    "filelock.FileLock(directory / LOCK).acquire(timeout=0)",
+    "ExitStack()",
+    f"{RUNS}::test_a_directory_in_use_is_refused[on_policy]",
+  ),
+  Mutation(
+    "free_settings_compared",
+    f"{TRAINING}/run_directory.py",
+    "if name not in may_change and before.get(name) != now.get(name)",
+    "if before.get(name) != now.get(name)",
+    f"{RUNS}::test_a_longer_run_continues[on_policy]",
+  ),
+  Mutation(
+    "settings_not_compared",
+    f"{TRAINING}/run_directory.py",
+    "if name not in may_change and before.get(name) != now.get(name)",
+    "if before.get(name, now.get(name)) != now.get(name, before.get(name)) and name in may_change",
+    f"{RUNS}::test_other_settings_are_refused_with_every_difference_unless_they_are_accepted[on_policy]",
+  ),
+  Mutation(
+    "changed_code_ignored",
+    f"{TRAINING}/run_directory.py",
+    "differences += code_differences(read_json(directory / CODE, dict), code_identity())",
+    "pass",
+    f"{RUNS}::test_changed_code_is_refused_with_the_difference_unless_it_is_accepted[on_policy]",
+  ),
+  Mutation(
+    "old_runs_accepted",
+    f"{TRAINING}/run_directory.py",
+    "if version != FORMAT_VERSION:",
+    "if version > FORMAT_VERSION:",
+    f"{RUNS}::test_a_run_in_an_earlier_format_is_refused_in_one_line[on_policy]",
+  ),
+  # Configurations
+  Mutation(
+    "parts_of_support_not_checked",
+    "experiments/recorded.py",
+    "if size % parts:",
+    "if size % parts and section == 'evaluation':",
+    "experiments/test_validation.py",
+  ),
+  Mutation(
+    "consecutive_rows_not_checked",
+    "experiments/recorded.py",
+    'orders != ("contiguous", "contiguous")',
+    'orders == ("contiguous", "contiguous")',
+    f"{WRONG_CONFIGURATION}[TD(lambda) on shuffled rows]",
+  ),
+  Mutation(
+    "unknown_field_accepted",
+    "experiments/configuration.py",
+    "if name in fields or name in faults or section in fields",
+    "if name or name in faults or section in fields",
+    f"{WRONG_CONFIGURATION}[fields that are unknown]",
+  ),
+  Mutation(
+    "one_problem_of_several",
+    "experiments/validation.py",
+    "raise ConfigurationError(*dict.fromkeys(problems))",
+    "raise ConfigurationError(problems[0])",
+    f"{WRONG_CONFIGURATION}[several that are no multiple]",
+  ),
+  Mutation(
+    "seeds_from_zero",
+    "experiments/variants.py",
+    "range(config.seed, config.seed + config.population.seeds)",
+    "range(config.population.seeds)",
+    f"{POPULATIONS}::test_members_are_written_where_they_would_be_alone",
+  ),
+  # The order of imports
+  Mutation(
+    "import_upwards",
+    f"{LOSSES}/returns.py",
+    "from macaw_jax.types import Array, Trajectory\n",
+    "from macaw_jax.networks.mlp import MLP\nfrom macaw_jax.types import Array, Trajectory\n",
+    "test_layers.py::test_imports_point_downwards",
+  ),
+)
+
+
+def faults_of(mutation: Mutation, root: Path) -> list[str]:
+  """Why a mutation cannot be made in a checkout, or its tests not be found; none where it fits."""
+  count = (root / mutation.file).read_text().count(mutation.old)
+  file, *nodes = mutation.test.split("::", 1)
+  test = root / "tests" / file
+  found = [] if count == 1 else [f"{mutation.name}: its text occurs {count} times in {mutation.file}"]
+  if not test.is_file() or any(f"def {node.partition('[')[0]}(" not in test.read_text() for node in nodes):
+    found.append(f"{mutation.name}: there is no test {mutation.test}")
+  return found
+
+
+def copy_checkout(target: Path) -> None:
+  """The files of the working tree that git knows."""
+  listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+  for name in filter(None, listed.split("\0")):
+    if (ROOT / name).is_file():
+      (target / name).parent.mkdir(parents=True, exist_ok=True)
+      shutil.copy2(ROOT / name, target / name)
+
+
+def run_tests(copy: Path, tests: Sequence[str]) -> tuple[int | None, float, str]:
+  """The exit code of pytest in a process of its own, None after `SECONDS`; processor time in seconds; what it said."""
+  receiver, sender = multiprocessing.Pipe(duplex=False)
+  log = copy.parent / "said"
+  process = multiprocessing.get_context("forkserver").Process(target=_test, args=(sender, copy, log, tests))
+  process.start()
+  sender.close()
+  code, seconds = None, 0.0
+  try:
+    if receiver.poll(SECONDS):
+      code, seconds = receiver.recv()
+  except EOFError:  # It has died.
+    code = -1
+  process.kill()
+  process.join()
+  return code, seconds, log.read_text(errors="replace")
+
+
+def _test(sender, copy: Path, log: Path, tests: Sequence[str]) -> None:
+  """In the new process: the copy is what Python imports, and nothing of it was imported before."""
+  descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+  os.dup2(descriptor, 1)
+  os.dup2(descriptor, 2)
+  os.chdir(copy)
+  sys.dont_write_bytecode = True  # The times of files are no sign that they are the same: mutations are quick.
+  sys.path[:] = [str(copy), *(path for path in sys.path if not Path(path).is_relative_to(ROOT) or ".venv" in path)]
+  os.environ.update(PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE="1")
+  import pytest
+
+  for package in ("macaw_jax", "experiments"):
+    found = getattr(importlib.util.find_spec(package), "origin", None) or "not found"
+    assert Path(found).is_relative_to(copy), f"{package} is not that of the copy: {found}"
+  code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)])
+  used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+  sender.send((int(code), sum(each.ru_utime + each.ru_stime for each in used)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Makes the mutations one by one, and prints the table."""
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--only", help="names of mutations, separated by commas", default="")
+  names = list(filter(None, parser.parse_args(arguments).only.split(",")))
+  if unknown := set(names) - {each.name for each in MUTATIONS}:
+    parser.error(f"no mutation is called {', '.join(sorted(unknown))}")
+  chosen = [each for each in MUTATIONS if not names or each.name in names]
+  if faults := [fault for each in chosen for fault in faults_of(each, ROOT)]:
+    print(*faults, sep="\n")
+    return 1
+
+  import conftest  # noqa: F401 (where compiled programs are kept, before JAX is imported)
+
+  multiprocessing.get_context("forkserver").set_forkserver_preload(SLOW_IMPORTS)
+  with tempfile.TemporaryDirectory() as folder:
+    copy = Path(folder).resolve() / "checkout"
+    copy_checkout(copy)
+    code, seconds, said = run_tests(copy, list(dict.fromkeys(each.test for each in chosen)))
+    if code:
+      print(said, f"the code as it stands does not pass the tests (exit code {code})", sep="\n")
+      return 1
+    print(f"the code as it stands passes in {seconds:.0f} s of processor time", flush=True)
+    print("| mutation | file | | seconds |\n|---|---|---|---|", flush=True)
+    survivors = [each for each in chosen if not _is_caught(each, copy)]
+  print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutations caught")
+  return 1 if survivors else 0
+
+
+def _is_caught(mutation: Mutation, copy: Path) -> bool:
+  """Makes a mutation, runs its tests, takes it back, and prints its line."""
+  file = copy / mutation.file
+  text = file.read_text()
+  file.write_text(text.replace(mutation.old, mutation.new))
+  code, seconds, said = run_tests(copy, [mutation.test])
+  file.write_text(text)
+  verdict = {CAUGHT: "caught", 0: "SURVIVED", None: "TIMED OUT"}.get(code, f"BROKEN, exit code {code}")
+  print(f"| {mutation.name} | {mutation.file} | {verdict} | {seconds:.1f} |", flush=True)
+  if code not in (CAUGHT, 0):
+    print(said[-2000:], flush=True)
+  return code == CAUGHT
+
+
+if __name__ == "__main__":
+  sys.exit(main())
