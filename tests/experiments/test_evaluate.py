@@ -139,7 +139,7 @@ def test_all_supports_of_a_run_that_collected_its_own_data(run_of, tmp_path, cap
   assert all(row.scores is None for row in found.rows)
   # With recorded data of the family; these have other tasks than it was tested on.
   write_point_robot(tmp_path / "data")
-  with pytest.raises(ConfigurationError, match=r"--dataset=.*expected task 99 of family 'point_robot', found 5 tasks"):
+  with pytest.raises(ConfigurationError, match=r"data: expected task 99 of family 'point_robot', got 5"):
     shift_of_run(directory, Request(dataset=str(tmp_path / "data"), episodes=1), reuse=False)
 
 
