@@ -5,6 +5,7 @@ The data are walks towards the goal, better from one to the next.
 
 import contextlib
 import dataclasses
+import importlib
 import io
 import json
 import shutil
@@ -18,7 +19,6 @@ import pytest
 
 from configs import focal, macaw, norml, pearl
 from experiments.build import build
-from experiments.run import run
 from macaw_jax import envs
 from macaw_jax.data.dataset import Episodes, write_dataset
 from macaw_jax.data.manifest import Manifest, TaskEntry
@@ -166,6 +166,11 @@ def changed(config, **changes):
   config = config.copy_and_resolve_references().unlock()
   config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
   return config.lock()
+
+
+def run(*arguments, **options):
+  """`experiments.run.run`. Imported late: a process whose main module that is, reads configurations of this file."""
+  return importlib.import_module("experiments.run").run(*arguments, **options)
 
 
 def run_silently(config, *arguments, **options):

@@ -158,22 +158,23 @@ def train_and_evaluate(session: Session, resources: ExitStack) -> tuple[list[Res
 
 def first_moment(session: Session) -> tuple[Moment, int, list[Start]]:
   """The members as their newest common checkpoint has them, or new; its step; and where each starts."""
-  run, source = session.run, session.run.source
-  step, starts = first_step(session.members, run.schedule.steps), []
-  for each in session.members:
-    state = initialise_member(run.make_algorithm, each.member.hyperparameters, each.keys.init)
+  run, source, members = session.run, session.run.source, session.members
+  step, starts = first_step(members, run.schedule.steps), []
+  states = [initialise_member(run.make_algorithm, each.member.hyperparameters, each.keys.init) for each in members]
+  shared = None if session.own_data else source.init(states[0].params, members[0].keys.source)
+  for each, state in zip(members, states, strict=True):
+    if not session.own_data:
+      data = shared
+    elif step and source.empty:
+      data = source.empty()
+    else:
+      log(f"collecting the first episodes of {each.name} ...")
+      data = source.init(member_params(dict(each.member.hyperparameters), state.params), each.keys.source)
+    like = Checkpoint(state, source.statistics(data), no_skips(), data if session.own_data else None)
+    start = Start(like, metrics_rows=None, evaluated=False)
     if step:
-      data = source.empty() if source.empty else source.init(state.params, each.keys.source)
-      like = Checkpoint(state, source.statistics(data), no_skips(), data if session.own_data else None)
       fixed = not session.own_data
       start = restore(each, step, like, fixed_statistics=fixed, continue_changed=session.continue_changed)
-      start = start if session.own_data else start._replace(checkpoint=start.checkpoint._replace(data=data))
-    else:
-      params = member_params(dict(each.member.hyperparameters), state.params)
-      if session.own_data:
-        log(f"collecting the first episodes of {each.name} ...")
-      data = source.init(params, each.keys.source)
-      start = Start(Checkpoint(state, source.statistics(data), no_skips(), data), metrics_rows=None, evaluated=False)
     starts.append(start)
   checkpoints = [start.checkpoint for start in starts]
   size = sum(leaf.size for leaf in jax.tree.leaves(checkpoints[0].state.params))
@@ -185,7 +186,7 @@ def first_moment(session: Session) -> tuple[Moment, int, list[Start]]:
     [checkpoint.state for checkpoint in checkpoints],
     [checkpoint.skips for checkpoint in checkpoints],
   )
-  data = stack([checkpoint.data for checkpoint in checkpoints]) if session.own_data else checkpoints[0].data
+  data = stack([checkpoint.data for checkpoint in checkpoints]) if session.own_data else shared
   return Moment(population, data), step, starts
 
 

@@ -7,25 +7,27 @@ A run is stopped after its first call, by a signal that the last process alone h
 """
 
 import contextlib
+import functools
 import io
 import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-import jax
-import pytest
-from miniatures import GRIDS, KINDS, changed, make_config
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from miniatures import GRIDS, KINDS, changed, make_config  # noqa: E402
 
-from experiments import run as command
-from macaw_jax.training.interruption import Interrupted, Interruption
+from experiments import run as command  # noqa: E402
+from macaw_jax.training.interruption import Interrupted, Interruption  # noqa: E402
 
 
 def main(data: str, place: str, process: str = "") -> None:
   """Runs all kinds."""
   jax.config.update("jax_num_cpu_devices", 1 if process else 2)
-  connect = command.connect_processes
+  command.connect_processes = functools.cache(command.connect_processes)  # once in a process
   for kind in KINDS:
     config = make_config(kind, data, Path(place) / kind, seeds=2, grid=GRIDS[kind])
     layout = {"devices__seed": 2, "devices__distributed": bool(process)}
@@ -33,8 +35,6 @@ def main(data: str, place: str, process: str = "") -> None:
       run_to_the_end(changed(config, **layout), heard=process != "0")
     else:  # The tasks of an update are on two devices, the members on one.
       run_to_the_end(changed(config, devices__task=2), heard=True)
-    command.connect_processes = lambda: None  # type: ignore[assignment]  # once in a process
-  assert connect is not command.connect_processes
 
 
 def run_to_the_end(config, heard: bool) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from miniatures import STEPS, changed, results_of
+from miniatures import KINDS, STEPS, changed, results_of
 from test_populations import assert_same_run
 
 from experiments.run import run
@@ -49,26 +49,6 @@ def run_children(data, place, environments):
   return outputs
 
 
-@pytest.fixture(scope="module")
-def on_two_devices(data, tmp_path_factory):
-  """The folder of the populations that one process trained, and what it said."""
-  place = tmp_path_factory.mktemp("devices")
-  return place, run_children(data, place, [{}])[0]
-
-
-@pytest.fixture(scope="module")
-def in_two_processes(data, tmp_path_factory):
-  """The folder of the populations that two processes trained, and what they said."""
-  place = tmp_path_factory.mktemp("processes")
-  with socket.socket() as listener:
-    listener.bind(("localhost", 0))
-    port = listener.getsockname()[1]
-  job = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
-  job |= {"JAX_COORDINATOR_PORT": str(port), "JAX_COORDINATOR_BIND_ADDRESS": f"localhost:{port}"}
-  outputs = run_children(data, place, [job | {"SLURM_PROCID": each, "SLURM_LOCALID": each} for each in "01"])
-  return place, outputs
-
-
 def assert_same_population(place, expected):
   members = sorted(path.name for path in Path(expected).iterdir())
   assert sorted(path.name for path in place.iterdir()) == members
@@ -79,23 +59,29 @@ def assert_same_population(place, expected):
     assert len(json.loads((place / name / "starts.json").read_text())) == 2
 
 
-def test_two_devices_train_the_population_of_one(kind, on_two_devices, trained_population):
-  place, said = on_two_devices
+def test_two_devices_train_the_population_of_one(data, tmp_path, trained_population):
+  (said,) = run_children(data, tmp_path, [{}])
   assert "the same command continues from update 2" in said
-  assert_same_population(place / kind, trained_population(kind).config.output_directory)
+  for kind in KINDS:
+    assert_same_population(tmp_path / kind, trained_population(kind).config.output_directory)
 
 
-def test_two_processes_train_the_population_of_one(kind, in_two_processes, trained_population):
+def test_two_processes_train_the_population_of_one(data, tmp_path, trained_population):
   """The first of them speaks for both, and both stop at the signal that the second has heard."""
-  place, (first, second) = in_two_processes
+  with socket.socket() as listener:
+    listener.bind(("localhost", 0))
+    port = listener.getsockname()[1]
+  job = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+  job |= {"JAX_COORDINATOR_PORT": str(port), "JAX_COORDINATOR_BIND_ADDRESS": f"localhost:{port}"}
+  environments = [job | {"SLURM_PROCID": each, "SLURM_LOCALID": each} for each in "01"]
+  first, second = run_children(data, tmp_path, environments)
   assert "the same command continues from update 2" in first
   assert "seed" not in second
-  assert_same_population(place / kind, trained_population(kind).config.output_directory)
+  for kind in KINDS:
+    assert_same_population(tmp_path / kind, trained_population(kind).config.output_directory)
 
 
 def test_devices_that_are_not_there(kind, miniature, tmp_path):
   with pytest.raises(ConfigurationError, match=r"config\.devices: seed = 2 times task = 1 asks for 2 devices, found 1"):
     run(changed(miniature(kind, seeds=2), devices__seed=2))
-  with pytest.raises(ConfigurationError, match="expected a process that SLURM's srun"):
-    run(changed(miniature(kind), devices__distributed=True))
   assert not (tmp_path / "run").exists()

@@ -26,11 +26,11 @@ def started(data, compiled, tmp_path):
   return begin
 
 
-def wait_until(condition, process):
+def wait_until(condition, process, output):
   """Returns when the condition holds; fails if the process ends before."""
   deadline = time.monotonic() + SECONDS
   while not condition():
-    assert process.poll() is None, "the run came to its end"
+    assert process.poll() is None, said_by(output)
     assert time.monotonic() < deadline
     time.sleep(0.0005)
 
@@ -45,7 +45,7 @@ def test_a_run_that_is_killed_ends_bit_for_bit_as_one_that_is_not(kind, moments,
   for moment in moments:
     process, output = started(kind)
     before = len(said_by(output))
-    wait_until(lambda: is_saving(output) if moment == "saving" else moment in said_by(output)[before:], process)  # noqa: B023
+    wait_until(lambda: is_saving(output) if moment == "saving" else moment in said_by(output)[before:], process, output)  # noqa: B023
     if moment != "saving":
       time.sleep(chance.uniform(0.0, 0.2))
     process.send_signal(signal.SIGKILL)
@@ -66,7 +66,7 @@ def test_a_run_that_is_killed_ends_bit_for_bit_as_one_that_is_not(kind, moments,
 def test_a_run_that_is_told_to_stop_saves_and_goes_on(kind, moment, number, started, trained, data, tmp_path):
   variables = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cold")} if moment == "compiling" else {}
   process, output = started(kind, **variables)
-  wait_until(lambda: is_saving(output) if moment == "saving" else moment in said_by(output), process)
+  wait_until(lambda: is_saving(output) if moment == "saving" else moment in said_by(output), process, output)
   process.send_signal(number)
   assert process.wait(timeout=SECONDS) == EXIT_CODES[number]
   assert "the same command continues from update" in said_by(output)

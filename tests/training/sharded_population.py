@@ -1,13 +1,11 @@
 """A population of MACAW on virtual devices, run in processes of its own: JAX fixes its devices when it first computes.
 
 python sharded_population.py meshes <directory>               four devices of one process, and no mesh for comparison
-python sharded_population.py arguments <directory> <index>    one of two processes, two devices each; 1 x 4
-python sharded_population.py slurm <directory> <index>        the same, as srun starts it; 2 x 2
+python sharded_population.py processes <directory> <index>    one of two processes of two devices, as srun starts it
 """
 
 import functools
 import json
-import os
 import pathlib
 import re
 import sys
@@ -213,20 +211,15 @@ def main(role, directory, index="0"):
     write(directory, "skips_2x2", skip_updates(devices.make_mesh(2, 2, members=MEMBERS, tasks=2)))
     return
   jax.config.update("jax_num_cpu_devices", 2)
-  if role == "slurm":
-    devices.initialise_distributed()
-  else:
-    devices.initialise_distributed(os.environ["COORDINATOR"], 2, int(index))
+  devices.initialise_distributed()
   try:
     devices.make_mesh(1, 2, members=MEMBERS, tasks=TASKS_PER_UPDATE)
     unused = ""
   except ValueError as error:
     unused = str(error)
   facts = {"main": devices.is_main_process(), "devices": [jax.local_device_count(), jax.device_count()]}
-  mesh = {"arguments": (1, 4), "slurm": (2, 2)}[role]
-  write(directory, f"{role}_{index}", run_on_mesh(*mesh) | facts | {"error_of_unused_devices": unused})
-  if role == "slurm":
-    write(directory, f"skips_{index}", skip_updates(devices.make_mesh(*mesh, members=MEMBERS, tasks=2)))
+  write(directory, f"{role}_{index}", run_on_mesh(1, 4) | facts | {"error_of_unused_devices": unused})
+  write(directory, f"skips_{index}", skip_updates(devices.make_mesh(2, 2, members=MEMBERS, tasks=2)))
 
 
 if __name__ == "__main__":

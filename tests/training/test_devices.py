@@ -168,34 +168,28 @@ def test_updates_are_skipped_on_a_mesh_as_without(results):
   assert_same_skips(results["skips_2x2"], results["skips_none"])
 
 
-@pytest.mark.parametrize(("role", "single"), [("arguments", "1x4"), ("slurm", "2x2")])
-def test_two_processes_end_where_one_does(results, tmp_path, role, single):
+def test_two_processes_end_where_one_does(results, tmp_path):
+  """Tasks lie on the devices of both: their gradients are summed over processes."""
   port = free_port()
-  shared = {"JAX_COORDINATOR_BIND_ADDRESS": f"localhost:{port}"}
-  if role == "arguments":
-    environments = [environment(**shared, COORDINATOR=f"localhost:{port}")] * 2
-  else:
-    job = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
-    shared |= job | {"JAX_COORDINATOR_PORT": str(port)}
-    environments = [environment(**shared, SLURM_PROCID=index, SLURM_LOCALID=index) for index in ("0", "1")]
-  run_children(environments, role, tmp_path)
+  job = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+  job |= {"JAX_COORDINATOR_BIND_ADDRESS": f"localhost:{port}", "JAX_COORDINATOR_PORT": str(port)}
+  run_children([environment(**job, SLURM_PROCID=each, SLURM_LOCALID=each) for each in "01"], "processes", tmp_path)
 
-  first, second = (read(tmp_path, f"{role}_{index}") for index in (0, 1))
+  first, second = (read(tmp_path, f"processes_{index}") for index in (0, 1))
   for got, want in zip(first["state"] + first["metrics"], second["state"] + second["metrics"], strict=True):
     np.testing.assert_array_equal(got, want)
   assert_same_run(first, results["none"])
   assert (first["main"], second["main"]) == (True, False)
   for result, shards in ((first, slice(0, 2)), (second, slice(2, 4))):
     assert result["devices"] == [2, 4]
-    assert result["shares_after"] == [leaf[shards] for leaf in results[single]["shares_after"]]
+    assert result["shares_after"] == [leaf[shards] for leaf in results["1x4"]["shares_after"]]
     assert result["traces"] == 1
     assert result["donated"]
     assert result["laid_out_as_before"]
     assert "seed = 1 times task = 2" in result["error_of_unused_devices"]
     assert "found 4 in 2 processes, which must all be used" in result["error_of_unused_devices"]
-  if role == "slurm":
-    for index in (0, 1):
-      assert_same_skips(read(tmp_path, f"skips_{index}"), results["skips_none"])
+  for index in (0, 1):
+    assert_same_skips(read(tmp_path, f"skips_{index}"), results["skips_none"])
 
 
 def test_a_process_that_nobody_started_with_others_is_told_so():
