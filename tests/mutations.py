@@ -511,7 +511,7 @@ MUTATIONS = (
     "identity_not_compared",
     f"{TRAINING}/checkpoints.py",
     "if note.identity.get(name) != digest]",
-    "if note.identity.get(name, digest) != note.identity.get(name, digest)]",
+    "if name not in note.identity]",
     "training/test_checkpoints.py::test_the_checkpoint_of_another_run_is_refused",
   ),
   Mutation(
@@ -532,7 +532,7 @@ MUTATIONS = (
     "settings_not_compared",
     f"{TRAINING}/run_directory.py",
     "if name not in may_change and before.get(name) != now.get(name)",
-    "if before.get(name, now.get(name)) != now.get(name, before.get(name)) and name in may_change",
+    "if name in may_change and before.get(name) != now.get(name)",
     f"{RUNS}::test_other_settings_are_refused_with_every_difference_unless_they_are_accepted[on_policy]",
   ),
   Mutation(
@@ -642,7 +642,7 @@ def _test(sender, copy: Path, log: Path, tests: Sequence[str]) -> None:
   os.chdir(copy)
   sys.dont_write_bytecode = True  # The times of files are no sign that they are the same: mutations are quick.
   sys.path[:] = [str(copy), *(path for path in sys.path if not Path(path).is_relative_to(ROOT) or ".venv" in path)]
-  os.environ.update(PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE="1")
+  os.environ.update(PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE="1", COLUMNS="300")
   import pytest
 
   for package in ("macaw_jax", "experiments"):
@@ -676,7 +676,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       print(said, f"the code as it stands does not pass the tests (exit code {code})", sep="\n")
       return 1
     print(f"the code as it stands passes in {seconds:.0f} s of processor time", flush=True)
-    print("| mutation | file | | seconds |\n|---|---|---|---|", flush=True)
+    print("| mutation | file | | seconds | first failure |\n|---|---|---|---|---|", flush=True)
     survivors = [each for each in chosen if not _is_caught(each, copy)]
   print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutations caught")
   return 1 if survivors else 0
@@ -690,7 +690,9 @@ def _is_caught(mutation: Mutation, copy: Path) -> bool:
   code, seconds, said = run_tests(copy, [mutation.test])
   file.write_text(text)
   verdict = {CAUGHT: "caught", 0: "SURVIVED", None: "TIMED OUT"}.get(code, f"BROKEN, exit code {code}")
-  print(f"| {mutation.name} | {mutation.file} | {verdict} | {seconds:.1f} |", flush=True)
+  failures = [line.partition(" - ")[2] for line in said.splitlines() if line.startswith("FAILED")]
+  failure = " ".join(failures)[:60].replace("|", " ").strip()
+  print(f"| {mutation.name} | {mutation.file} | {verdict} | {seconds:.1f} | {failure} |", flush=True)
   if code not in (CAUGHT, 0):
     print(said[-2000:], flush=True)
   return code == CAUGHT

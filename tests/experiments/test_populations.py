@@ -142,6 +142,10 @@ def test_a_member_of_a_population_is_the_run_alone(kind, trained, trained_popula
   assert len(found) == 4
   ends = [end_of(each.directory)["leaves"] for each in found]
   assert all(ends[0] != other for other in ends[1:])
+  for leaves in ends:  # Each has the scales of its own data, which stand in a checkpoint twice where data change.
+    scales = {path.removeprefix(".data"): leaf for path, leaf in leaves.items() if path.startswith(".data.statistics")}
+    assert bool(scales) == (kind == "replayed")
+    assert leaves | scales == leaves
   assert_same_run(found[0].directory, trained(kind).config.output_directory)
   # The last has the other value and the other seed; its own configuration is that of the run alone.
   alone = changed(make_config(kind, data, tmp_path / "alone"), seed=1)
