@@ -97,7 +97,7 @@ def test_uses_beside_the_taps_are_added():
         batch = tasks(8)
         return jnp.mean(jax.vmap(of_task)(taps, batch.support, batch.query))
 
-      return jax.grad(objective)(net)
+      return jax.jit(jax.grad(objective))(net)
 
     assert_same(gradient(rule), gradient(rule._replace(generator_products={})))
 

@@ -32,8 +32,7 @@ def loss_and_params(remat, rows, **arguments):
 
 
 @pytest.mark.usefixtures("quick_compile")
-@pytest.mark.parametrize("target_network", [{}, TARGET_NETWORK], ids=["no target network", "target network"])
-@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize(("steps", "target_network"), [(1, {}), (3, TARGET_NETWORK)], ids=["plain", "target network"])
 def test_losses_and_meta_gradients_are_those_of_steps_that_are_kept(steps, target_network):
   results = []
   with jax.enable_x64(True):
@@ -62,7 +61,7 @@ def growth(remat, **arguments):
   return (large - small) / 40
 
 
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_much_less_is_kept_of_every_transition(steps):
   assert growth("inner_steps", adaptation_steps=steps) < 0.3 * growth("nothing", adaptation_steps=steps)
 

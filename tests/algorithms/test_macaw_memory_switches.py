@@ -25,7 +25,11 @@ def transitions(key):
 
 
 @pytest.mark.usefixtures("quick_compile")
-@pytest.mark.parametrize("switch", [{"matmul_precision": "bfloat16"}, {"remat": "inner_steps"}], ids=str)
+@pytest.mark.parametrize(
+  "switch",
+  [{"matmul_precision": "bfloat16"}, pytest.param({"remat": "inner_steps"}, marks=pytest.mark.slow)],
+  ids=str,
+)
 def test_members_equal_the_runs_alone(switch):
   make = partial(macaw, PROBLEM, hidden_sizes=(8,), adaptation_steps=2, optimizer=optax.sgd, **switch)
   tasks = TaskBatch(transitions(jax.random.key(1)), transitions(jax.random.key(2)), jnp.arange(2))

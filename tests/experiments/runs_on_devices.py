@@ -1,7 +1,7 @@
 """Populations of every kind of source on several devices: in one process with two of them, or in two with one each.
 
-python runs_on_devices.py <data> <place>                 one process
-python runs_on_devices.py <data> <place> <0 or 1>        one of two, as srun starts them
+python runs_on_devices.py <data> <place> <kinds>                 one process
+python runs_on_devices.py <data> <place> <kinds> <0 or 1>        one of two, as srun starts them
 
 A run is stopped after its first call, by a signal that the last process alone has heard, and then continued.
 """
@@ -18,17 +18,17 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
-from miniatures import GRIDS, KINDS, changed, make_config  # noqa: E402
+from miniatures import GRIDS, changed, make_config  # noqa: E402
 
 from experiments import run as command  # noqa: E402
 from macaw_jax.training.interruption import Interrupted, Interruption  # noqa: E402
 
 
-def main(data: str, place: str, process: str = "") -> None:
-  """Runs all kinds."""
+def main(data: str, place: str, kinds: str, process: str = "") -> None:
+  """Runs the kinds, which have commas between them."""
   jax.config.update("jax_num_cpu_devices", 1 if process else 2)
   command.connect_processes = functools.cache(command.connect_processes)  # once in a process
-  for kind in KINDS:
+  for kind in kinds.split(","):
     config = make_config(kind, data, Path(place) / kind, seeds=2, grid=GRIDS[kind])
     layout = {"devices__seed": 2, "devices__distributed": bool(process)}
     if process or kind == "recorded":

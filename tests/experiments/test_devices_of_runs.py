@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from miniatures import KINDS, STEPS, changed, results_of
+from miniatures import STEPS, changed, results_of
 from test_populations import assert_same_run
 
 from experiments.run import run
@@ -21,13 +21,13 @@ PROGRAM = Path(__file__).with_name("runs_on_devices.py")
 SECONDS = 400  # Far above what a process takes; one that hangs is ended.
 
 
-def run_children(data, place, environments):
+def run_children(data, place, kinds, environments):
   """Runs the program once for each environment, its index last where there are several."""
   kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "XLA_FLAGS"))}
   kept |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
   children = [
     subprocess.Popen(
-      [sys.executable, str(PROGRAM), str(data), str(place), *([str(index)] if len(environments) > 1 else [])],
+      [sys.executable, str(PROGRAM), data, place, ",".join(kinds), *([str(index)] if len(environments) > 1 else [])],
       env=kept | variables,
       cwd=PROGRAM.parents[2],
       stdout=subprocess.PIPE,
@@ -59,14 +59,17 @@ def assert_same_population(place, expected):
     assert len(json.loads((place / name / "starts.json").read_text())) == 2
 
 
-def test_two_devices_train_the_population_of_one(data, tmp_path, trained_population):
-  (said,) = run_children(data, tmp_path, [{}])
+# Data that all members share, and data of their own; the third kind is laid out as the first.
+@pytest.mark.parametrize("kinds", [("recorded", "replayed"), pytest.param(("on_policy",), marks=pytest.mark.slow)])
+def test_two_devices_train_the_population_of_one(kinds, data, tmp_path, trained_population):
+  (said,) = run_children(data, tmp_path, kinds, [{}])
   assert "the same command continues from update 2" in said
-  for kind in KINDS:
+  for kind in kinds:
     assert_same_population(tmp_path / kind, trained_population(kind).config.output_directory)
 
 
-def test_two_processes_train_the_population_of_one(data, tmp_path, trained_population):
+@pytest.mark.parametrize("kinds", [("recorded",), pytest.param(("replayed", "on_policy"), marks=pytest.mark.slow)])
+def test_two_processes_train_the_population_of_one(kinds, data, tmp_path, trained_population):
   """The first of them speaks for both, and both stop at the signal that the second has heard."""
   with socket.socket() as listener:
     listener.bind(("localhost", 0))
@@ -74,10 +77,10 @@ def test_two_processes_train_the_population_of_one(data, tmp_path, trained_popul
   job = {"SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
   job |= {"JAX_COORDINATOR_PORT": str(port), "JAX_COORDINATOR_BIND_ADDRESS": f"localhost:{port}"}
   environments = [job | {"SLURM_PROCID": each, "SLURM_LOCALID": each} for each in "01"]
-  first, second = run_children(data, tmp_path, environments)
+  first, second = run_children(data, tmp_path, kinds, environments)
   assert "the same command continues from update 2" in first
   assert "seed" not in second
-  for kind in KINDS:
+  for kind in kinds:
     assert_same_population(tmp_path / kind, trained_population(kind).config.output_directory)
 
 

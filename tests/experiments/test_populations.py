@@ -220,6 +220,9 @@ def test_members_without_a_common_checkpoint_are_not_continued(trained, data, tm
 # Numbers that are not finite
 
 
+@pytest.mark.parametrize(
+  "kind", ["recorded", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("replayed", "on_policy"))]
+)
 def test_a_member_that_diverges_is_skipped_and_counted_and_leaves_the_others_alone(kind, data, trained, tmp_path):
   rate = LEARNING_RATES[kind]
   usual = trained(kind).config.algorithm
@@ -250,8 +253,11 @@ def test_a_member_that_diverges_is_skipped_and_counted_and_leaves_the_others_alo
   assert_same_run(well, trained(kind).config.output_directory)
 
 
+@pytest.mark.parametrize(
+  "kind", ["recorded", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("replayed", "on_policy"))]
+)
 def test_the_first_update_that_is_not_finite_can_end_a_run_and_be_looked_into(kind, miniature, monkeypatch):
-  """`tests/training/test_first_non_finite.py` is about what is found: that takes an update operation by operation."""
+  """`tests/training/test_diagnosis.py` is about what is found: that takes an update operation by operation."""
   config = changed(miniature(kind), **{f"algorithm__{LEARNING_RATES[kind].replace('.', '__')}": 1e38})
   monkeypatch.setattr(non_finite_report, "first_bad_operation", lambda make, update: f"found after {update.step}")
   with contextlib.redirect_stdout(io.StringIO()) as said, pytest.raises(TrainingError, match="--debug_nans ends"):
