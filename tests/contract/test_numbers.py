@@ -55,9 +55,14 @@ def test_three_updates_give_the_numbers_of_before(case):
     tasks = tasks_of_episodes(seed + 1, rewards_in_support=algorithm.reads_reward) if on_policy else batch(seed + 1)
     state, _ = update(state, tasks, jax.random.key(seed + 10))
   parts = {**state.params.net, **({"rule": state.params.rule} if jax.tree.leaves(state.params.rule) else {})}
+  if name == "corro":
+    # Its bias is added to every score of a softmax: its gradient is rounding alone, which Adam makes whole steps of.
+    parts["aggregator"] = {"weights": parts["aggregator"]["weights"]}
   assert parts.keys() == expected.keys()
   for part, params in parts.items():
     values = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(params)])
     size = np.sqrt(values.size)
-    np.testing.assert_allclose(np.linalg.norm(values), expected[part][0], rtol=5e-5, atol=1e-6, err_msg=part)
-    np.testing.assert_allclose(values.sum(), expected[part][1], rtol=5e-5, atol=5e-5 * size, err_msg=part)
+    # Outputs of a network differ more than its parameters between versions of JAX.
+    rtol = 5e-4 if part == "known_latents" else 5e-5
+    np.testing.assert_allclose(np.linalg.norm(values), expected[part][0], rtol=rtol, atol=1e-6, err_msg=part)
+    np.testing.assert_allclose(values.sum(), expected[part][1], rtol=rtol, atol=rtol * size, err_msg=part)
