@@ -141,7 +141,7 @@ def newest_common_step(members: Sequence[OpenMember]) -> int:
 def first_step(members: Sequence[OpenMember], num_steps: int) -> int:
   """Where the members start: at the newest checkpoint that all have and that is as it was saved; without any, at 0.
 
-  What is damaged is logged, and set aside.
+  A damaged checkpoint is logged, and set aside.
 
   Raises:
     ConfigurationError: no checkpoint is whole, a finished run has none, a member has gone beyond `num_steps`, members
