@@ -75,8 +75,8 @@ def clear(replay: Replay, task_index: Array) -> Replay:
 def read_rows(replay: Replay, task_index: Array, rows: Array, reward_index: Array | int) -> Transition:
   """The transitions in `rows` of tasks, and of each the reward `reward_index`; arguments broadcast to `[n, B]`.
 
-  Fields that only a finished episode gives (`last`, `mc_return`, `final_observation`, `final_discount`) are zero: a buffer of
-  single transitions does not know it, so losses that read it have no place here.
+  Fields that only a finished episode gives (`last`, `mc_return`, `final_observation`, `final_discount`) are zero: a
+  buffer of single transitions does not know them, so losses that read them have no place here.
   """
   observation, reward = replay.observation[task_index, rows], replay.rewards[task_index, rows, reward_index]
   zeros = jnp.zeros_like(reward)

@@ -3,12 +3,11 @@
 import json
 import os
 import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from child_processes import run_together
 from miniatures import STEPS, changed, results_of
 from test_populations import assert_same_run
 
@@ -25,28 +24,11 @@ def run_children(data, place, kinds, environments):
   """Runs the program once for each environment, its index last where there are several."""
   kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "XLA_FLAGS"))}
   kept |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-  children = [
-    subprocess.Popen(
-      [sys.executable, str(PROGRAM), data, place, ",".join(kinds), *([str(index)] if len(environments) > 1 else [])],
-      env=kept | variables,
-      cwd=PROGRAM.parents[2],
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-    )
-    for index, variables in enumerate(environments)
-  ]
-  end = time.monotonic() + SECONDS
-  try:
-    outputs = [child.communicate(timeout=max(1.0, end - time.monotonic()))[0] for child in children]
-  finally:
-    for child in children:
-      if child.poll() is None:
-        child.kill()
-        child.wait()
-  for child, output in zip(children, outputs, strict=True):
-    assert child.returncode == 0, output
-  return outputs
+  command = [sys.executable, str(PROGRAM), data, place, ",".join(kinds)]
+  indices = [[str(index)] if len(environments) > 1 else [] for index in range(len(environments))]
+  return run_together(
+    [[*command, *index] for index in indices], [kept | variables for variables in environments], SECONDS
+  )
 
 
 def assert_same_population(place, expected):

@@ -7,16 +7,15 @@ import re
 import socket
 import subprocess
 import sys
-import time
 
 import jax
 import numpy as np
 import pytest
+from child_processes import ROOT, run_together
 from sharded_population import CALLS, MEMBERS, MESHES, SUPPORT, TASKS_PER_UPDATE, UPDATES_PER_CALL
 
 from macaw_jax.training import devices
 
-ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(__file__).with_name("sharded_population.py")
 SECONDS = 400  # Far above what a child takes; one that hangs is ended.
 MESH_NAMES = [f"{seed}x{task}" for seed, task in MESHES]
@@ -46,27 +45,8 @@ def free_port():
 
 def run_children(environments, *arguments):
   """Runs the program once for each environment, its index last; ends those that are left when the time is over."""
-  children = [
-    subprocess.Popen(
-      [sys.executable, str(PROGRAM), *map(str, arguments), str(index)],
-      env=variables,
-      cwd=ROOT,
-      stdout=subprocess.PIPE,
-      stderr=subprocess.STDOUT,
-      text=True,
-    )
-    for index, variables in enumerate(environments)
-  ]
-  end = time.monotonic() + SECONDS
-  try:
-    outputs = [child.communicate(timeout=max(1.0, end - time.monotonic()))[0] for child in children]
-  finally:
-    for child in children:
-      if child.poll() is None:
-        child.kill()
-        child.wait()
-  for child, output in zip(children, outputs, strict=True):
-    assert child.returncode == 0, output
+  command = [sys.executable, str(PROGRAM), *map(str, arguments)]
+  run_together([[*command, str(index)] for index in range(len(environments))], environments, SECONDS)
 
 
 def read(directory, name):
