@@ -65,6 +65,17 @@ interruption.listen()
 """
 
 
+@pytest.fixture(autouse=True)
+def no_signal_is_ignored():
+  """Children inherit what is ignored, which under nohup is SIGHUP: the tests say themselves what is."""
+  ignored = [number for number in EXIT_CODES if signal.getsignal(number) is signal.SIG_IGN]
+  for number in ignored:
+    signal.signal(number, signal.SIG_DFL)
+  yield
+  for number in ignored:
+    signal.signal(number, signal.SIG_IGN)
+
+
 def start(program, stderr=subprocess.PIPE):
   child = subprocess.Popen(
     [sys.executable, "-c", HEADER + program], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=stderr, text=True
