@@ -23,7 +23,7 @@ from absl import flags
 
 from macaw_jax import envs
 from macaw_jax.console import log
-from macaw_jax.data.dataset import Episodes, read_episodes, write_dataset
+from macaw_jax.data.dataset import Episodes, read_episodes, write_episodes
 from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
 from macaw_jax.data.identifiability import measure_identifiability
 from macaw_jax.data.inspection import (
@@ -162,7 +162,7 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
     versions=package_versions(),
   )
   why_not = why_not_trained_on(manifest)
-  _report_written(to, imported.episodes, write_dataset(to, imported.episodes, manifest).family)
+  _report_written(to, imported.episodes, write_episodes(to, imported.episodes, manifest).family)
   for note in manifest.behaviour["notes"]:
     log(f"note: {note}")
   if why_not:

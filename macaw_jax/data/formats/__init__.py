@@ -1,6 +1,6 @@
 """Layouts of files that other projects use, read into episodes and written from them.
 
-`FORMATS[name].read` gives tasks, `to_manifest` describes them, and `write_dataset` makes a dataset of them. Files are
+`FORMATS[name].read` gives tasks, `to_manifest` describes them, and `write_episodes` makes a dataset of them. Files are
 taken as possibly damaged or hostile: whatever is wrong with one is a `DatasetError`, and nothing in it is executed.
 """
 

@@ -1,4 +1,4 @@
-"""From what a format gave to a manifest, with which `write_dataset` makes a dataset like any other."""
+"""From what a format gave to a manifest, with which `write_episodes` makes a dataset like any other."""
 
 import datetime
 import os

@@ -6,7 +6,7 @@ import pytest
 from format_sources import DISCOUNT, TASKS, as_others_write, assert_same, data_files, make_source, own_order, read
 from small_dataset import make_episodes, make_manifest
 
-from macaw_jax.data.dataset import read_episodes, write_dataset
+from macaw_jax.data.dataset import read_episodes, write_episodes
 from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
 from macaw_jax.data.manifest import DatasetError
 
@@ -71,7 +71,7 @@ def test_an_import_becomes_a_dataset(name, tmp_path):
   expected = make_source(name, tmp_path / "source")
   imported = FORMATS[name].read([tmp_path / "source"], ReadOptions(discount=DISCOUNT))
   manifest = to_manifest(imported, family="small", train_tasks=[0, 1], test_tasks=[2], source=name)
-  manifest = write_dataset(tmp_path / "dataset", imported.episodes, manifest)
+  manifest = write_episodes(tmp_path / "dataset", imported.episodes, manifest)
   assert_same([read_episodes(tmp_path / "dataset", manifest, task) for task in range(3)], expected)
   assert manifest.discount == DISCOUNT
   assert manifest.behaviour["source"] == name
