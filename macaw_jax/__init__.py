@@ -13,6 +13,7 @@ _HOMES = {
   "macaw_jax.data.starter": ("starter_data",),
   "macaw_jax.data.episodes": ("episodes",),
   "macaw_jax.data.dataset": ("Dataset", "Episodes", "load_dataset", "write_episodes"),
+  "macaw_jax.data.formats.arrays": ("write_dataset",),
   "macaw_jax.evaluation.evaluate": ("Split", "offline", "online"),
   "macaw_jax.evaluation.rows": ("Row",),
   "macaw_jax.evaluation.tables": ("results_table",),
