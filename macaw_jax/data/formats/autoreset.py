@@ -12,11 +12,16 @@ Either way rows follow one another across the end of an episode, so only the siz
 away. Both tests below compare displacements (`follows.displacements`) in some rows with those in all others.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import stats
 
 from macaw_jax.data.formats.follows import distances, step_sizes
 from macaw_jax.data.formats.table import Table
+
+Test = Callable[[np.ndarray, np.ndarray], bool]
+"""`(some displacements, others) -> whether the first are larger`."""
 
 _FAR = 2.0  # times the largest hundredth of other displacements
 _TOP = 0.1  # share of other displacements that are larger than the typical one of resets
@@ -56,17 +61,18 @@ def go_on(tables: list[Table], ends: list[np.ndarray]) -> bool:
   return len(shares) >= _FEWEST_PAIRS and _are_small(np.array(shares))
 
 
-def regular_distance(position: np.ndarray, size: np.ndarray, marked: np.ndarray) -> int | None:
-  """The distance of rows with displacements `far` above all others, the smallest; None where there is none.
+def regular_distance(position: np.ndarray, size: np.ndarray, marked: np.ndarray, stand_out: Test = far) -> int | None:
+  """The smallest distance of rows whose displacements stand out from all others; None where there is none.
 
   Args:
     position: `[N]` of each row since the last known end.
     size: `[N]` displacements.
     marked: `[N]` bool, rows that are known to end an episode.
+    stand_out: `far` or `larger`.
   """
   for period in sorted(_candidates(position, size)):
     at = (position + 1) % period == 0
-    if (at & ~marked).sum() > 1 and far(size[at & ~marked], size[~at & ~marked]):
+    if (at & ~marked).sum() > 1 and stand_out(size[at & ~marked], size[~at & ~marked]):
       return period
   return None
 

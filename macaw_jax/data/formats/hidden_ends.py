@@ -36,6 +36,13 @@ def find_hidden_ends(
       if options.autoreset or autoreset.larger(some, others):
         period = candidate
         break
+  if period is None and options.horizon is None and options.autoreset is None:
+    suspect = autoreset.regular_distance(position[counted], size[counted], marked[counted], autoreset.larger)
+    if suspect is not None:
+      raise DatasetError(
+        f"{tasks[0].name}: the step of every {suspect}th row is one of the largest, as if the environment was reset "
+        "there; expected --horizon or --episode_lengths, or --autoreset=none if next observations are right"
+      )
   if period is None:
     if options.autoreset and not marked.any():
       raise DatasetError(
