@@ -34,7 +34,7 @@ from benchmarks.measure import Spread, show, spread, table, write_results
 from experiments.collect import make_manifest, read_config
 from macaw_jax import envs
 from macaw_jax.collection import collect as collector
-from macaw_jax.data.dataset import write_dataset
+from macaw_jax.data.dataset import write_episodes
 
 FAMILIES = flags.DEFINE_list("families", ["point_robot", "cheetah_dir"], "Task families, a table row each.")
 ROUNDS = flags.DEFINE_integer("rounds", 10, "Rounds after the warm-up; the first compiles.", lower_bound=2)
@@ -101,7 +101,7 @@ def measure_family(name: str, directory: Path) -> dict[str, Any]:
     collection = collector.collect(family, settings, report=report)
     total = time.perf_counter() - started
   manifest = make_manifest(family, settings, collection, commit=None)
-  write = Stopwatch(write_dataset)
+  write = Stopwatch(write_episodes)
   for index in range(WRITES):
     write(f"{request.directory}_{index}", collection.episodes, manifest)
 

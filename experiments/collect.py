@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from macaw_jax import envs
 from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings
 from macaw_jax.console import log
-from macaw_jax.data.dataset import Episodes, write_dataset
+from macaw_jax.data.dataset import Episodes, write_episodes
 from macaw_jax.data.episodes import thin_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.family import TaskFamily
@@ -181,7 +181,7 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
   manifest = make_manifest(family, settings, collection, commit)
 
   def write(directory: str, episodes: list[Episodes], text: str, **behaviour: Any) -> None:
-    write_dataset(directory, episodes, dataclasses.replace(manifest, behaviour={**manifest.behaviour, **behaviour}))
+    write_episodes(directory, episodes, dataclasses.replace(manifest, behaviour={**manifest.behaviour, **behaviour}))
     log(f"wrote {directory}: {text}")
 
   write(request.directory, collection.episodes, f"{settings.episodes_per_task} episodes per task")

@@ -4,8 +4,8 @@ python -m experiments.data list [directory ...]          one line a dataset belo
 python -m experiments.data inspect <directory> [--columns]   tables of its tasks, and how well tasks can be told apart
 python -m experiments.data validate <directory> ...      checks every file; names all that is wrong
 python -m experiments.data plot <directory> --output=plot.png   returns over the collection
-python -m experiments.data convert --source=<paths> --from=<format> --to=<directory> --family=<name>
-    --train_tasks=0-34 --test_tasks=35-39 [--discount= --horizon= --tasks_file= --reference_returns=]
+python -m experiments.data convert --source <paths or patterns> --from=<format> --to=<directory> --family=<name>
+    --train_tasks=0-34 --test_tasks=35-39 [--discount= --tasks_file= ..., see convert --help]
 python -m experiments.data convert --source=<dataset> --export=<format> --to=<directory>
 
 Exit code 2 where a dataset is broken or the command line is wrong. docs/data.md has examples.
@@ -16,15 +16,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from absl import flags
 
-from macaw_jax import envs
 from macaw_jax.console import log
-from macaw_jax.data.dataset import Episodes, read_episodes, write_dataset
-from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
+from macaw_jax.data.dataset import Episodes, read_episodes
+from macaw_jax.data.formats import FORMATS
 from macaw_jax.data.identifiability import measure_identifiability
 from macaw_jax.data.inspection import (
   DatasetFiles,
@@ -38,11 +37,10 @@ from macaw_jax.data.inspection import (
   survey,
 )
 from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
-from macaw_jax.data.tasks import tasks_of
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.training.provenance import package_versions
 
 from .command_line import BAD_INPUT, launch_with_arguments
+from .data_import import IMPORT_FLAGS, add_import_flags, import_dataset, import_request, report_written
 from .data_report import (
   entries_table,
   header,
@@ -53,16 +51,6 @@ from .data_report import (
 )
 
 DEFAULT_DIRECTORIES = ("starter_data", "data")
-
-
-class ImportRequest(NamedTuple):
-  """The flags of an import beside its files."""
-
-  family: str
-  train_tasks: Sequence[int]
-  test_tasks: Sequence[int]
-  options: ReadOptions
-  reference_returns: list[dict[str, float]] | None
 
 
 def list_datasets(directories: Sequence[str]) -> bool:
@@ -144,53 +132,6 @@ def plot_dataset(directory: str, output: Path) -> None:
   log(f"wrote {output}")
 
 
-def import_dataset(sources: Sequence[Path], name: str, to: Path, request: ImportRequest) -> None:
-  """Reads files of another layout and writes them as a dataset.
-
-  Raises:
-    ConfigurationError, DatasetError: the family's sizes are not those of the data, or the files cannot be used.
-  """
-  imported = FORMATS[name].read(sources, request.options)
-  manifest = to_manifest(
-    imported,
-    family=request.family,
-    train_tasks=request.train_tasks,
-    test_tasks=request.test_tasks,
-    horizon=request.options.horizon,
-    reference_returns=request.reference_returns,
-    source=name,
-    versions=package_versions(),
-  )
-  why_not = why_not_trained_on(manifest)
-  _report_written(to, imported.episodes, write_dataset(to, imported.episodes, manifest).family)
-  for note in manifest.behaviour["notes"]:
-    log(f"note: {note}")
-  if why_not:
-    log(f"note: nothing can be trained on it: {why_not}")
-
-
-def why_not_trained_on(manifest: Manifest) -> str:
-  """The reason why no run can evaluate on a dataset's tasks; empty where there is none.
-
-  Raises:
-    ConfigurationError: its family has observations or actions of another size.
-  """
-  try:
-    family = envs.make(manifest.family)
-  except ValueError as error:
-    return str(error)
-  sizes = [(of.observation_size, of.action_size) for of in (family, manifest)]
-  if sizes[0] != sizes[1]:
-    raise ConfigurationError(
-      f"--family={family.name}: its (observation, action) sizes are {sizes[0]}, those of the source {sizes[1]}"
-    )
-  try:
-    tasks_of(manifest, family, range(len(manifest.tasks)))
-  except DatasetError as error:
-    return str(error)
-  return ""
-
-
 def export_dataset(source: Path, name: str, to: Path) -> None:
   """Writes a dataset in another layout, one of `FORMATS` that can be written.
 
@@ -201,41 +142,7 @@ def export_dataset(source: Path, name: str, to: Path) -> None:
   assert write is not None
   manifest, episodes = _read(source)
   write(to, episodes, manifest)
-  _report_written(to, episodes, name)
-
-
-def task_indices(text: str) -> tuple[int, ...]:
-  """`0,3-5` as (0, 3, 4, 5).
-
-  Raises:
-    ArgumentTypeError: it is something else.
-  """
-  indices: list[int] = []
-  for part in text.split(","):
-    first, dash, last = part.partition("-")
-    last = last if dash else first
-    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-      raise argparse.ArgumentTypeError(f"expected task indices such as 0,3-5, got {part!r}")
-    indices += range(int(first), int(last) + 1)
-  return tuple(indices)
-
-
-def reference_pairs(text: str) -> list[dict[str, float]]:
-  """`-41.4:1217,-4:1210` as a pair of "random" and "expert" return for each task.
-
-  Raises:
-    ArgumentTypeError: it is something else.
-  """
-  pairs = []
-  for part in text.split(","):
-    try:
-      random, expert = map(float, part.split(":"))
-    except ValueError as error:
-      raise argparse.ArgumentTypeError(
-        f"expected <random>:<expert> for each task, separated by commas, got {part!r}"
-      ) from error
-    pairs.append({"random": random, "expert": expert})
-  return pairs
+  report_written(to, episodes, name)
 
 
 class Parser(argparse.ArgumentParser):
@@ -247,6 +154,13 @@ class Parser(argparse.ArgumentParser):
   def error(self, message: str) -> NoReturn:
     """Raises `ConfigurationError`."""
     raise ConfigurationError(f"command line: {self.prog}: {message}")
+
+
+def check_given_once(arguments: Sequence[str]) -> None:
+  """Raises `ConfigurationError` for a flag that stands there twice: the parser would take the last one."""
+  names = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+  if twice := [name for name in names if names.count(name) > 1]:
+    raise ConfigurationError(f"command line: {twice[0]} is given twice")
 
 
 def make_parser() -> Parser:
@@ -267,23 +181,17 @@ def make_parser() -> Parser:
   converted.add_argument(
     "--source",
     required=True,
-    type=lambda text: [Path(path) for path in text.split(",")],
-    help="the dataset to export; the files to import, with commas, or their folder",
+    nargs="+",
+    type=Path,
+    metavar="PATH",
+    help="the dataset to export; the files to import, one a task, or a pattern of them ('data/task_*.pkl'), or a "
+    "folder with all of them",
   )
   converted.add_argument("--to", required=True, type=Path, help="the new directory")
   layout = converted.add_mutually_exclusive_group(required=True)
   layout.add_argument("--from", dest="layout_from", choices=list(FORMATS), help="format to import from")
   layout.add_argument("--export", choices=[name for name in FORMATS if FORMATS[name].write], help="format to export to")
-  imported = converted.add_argument_group("with --from")
-  imported.add_argument("--family", help="name of the task family")
-  imported.add_argument("--train_tasks", type=task_indices, help="indices of the tasks to train on, as 0,3-5")
-  imported.add_argument("--test_tasks", type=task_indices, help="indices of the tasks to test on")
-  imported.add_argument("--discount", type=float, help="of the returns, where the source does not state it")
-  imported.add_argument("--horizon", type=int, help="most steps of an episode; else the longest that there is")
-  imported.add_argument("--tasks_file", type=Path, help="pickled task parameters, where the source has none")
-  imported.add_argument(
-    "--reference_returns", type=reference_pairs, help="<random>:<expert> of each task, else the extremes of its data"
-  )
+  add_import_flags(converted)
   return parser
 
 
@@ -295,6 +203,7 @@ def main(arguments: list[str]) -> None:
   """
   if not arguments:
     print(__doc__, file=sys.stderr)
+  check_given_once(arguments)
   given = make_parser().parse_args(arguments)
   match given.command:
     case "list" | "validate" as name:
@@ -318,9 +227,9 @@ def convert(given: argparse.Namespace) -> None:
   if os.path.lexists(given.to):
     raise ConfigurationError(f"--to={given.to}: exists already; nothing is overwritten. Remove it or name another.")
   if given.export is None:
-    import_dataset(given.source, given.layout_from, given.to, _import_request(given))
+    import_dataset(given.source, given.layout_from, given.to, import_request(given))
     return
-  for flag in ("family", "train_tasks", "test_tasks", "discount", "horizon", "tasks_file", "reference_returns"):
+  for flag in IMPORT_FLAGS:
     if getattr(given, flag) is not None:
       raise ConfigurationError(f"--{flag} belongs to --from=<format>; a dataset that is exported says it itself")
   if len(given.source) > 1:
@@ -328,22 +237,9 @@ def convert(given: argparse.Namespace) -> None:
   export_dataset(given.source[0], given.export, given.to)
 
 
-def _import_request(given: argparse.Namespace) -> ImportRequest:
-  for flag in ("family", "train_tasks", "test_tasks"):
-    if not getattr(given, flag):
-      raise ConfigurationError(f"--{flag} is missing, which --from needs")
-  options = ReadOptions(horizon=given.horizon, tasks_file=given.tasks_file, discount=given.discount)
-  return ImportRequest(given.family, given.train_tasks, given.test_tasks, options, given.reference_returns)
-
-
 def _read(directory: str | Path) -> tuple[Manifest, list[Episodes]]:
   manifest = read_manifest(directory)
   return manifest, [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
-
-
-def _report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:
-  transitions = sum(len(of_task.reward) for of_task in episodes)
-  log(f"wrote {to}: {what}, {len(episodes)} tasks, {transitions:,} transitions")
 
 
 def _leave_arguments(argv: list[str]) -> list[str]:

@@ -20,7 +20,7 @@ import pytest
 from configs import focal, macaw, norml, pearl
 from experiments.build import build
 from macaw_jax import envs
-from macaw_jax.data.dataset import Episodes, write_dataset
+from macaw_jax.data.dataset import Episodes, write_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.envs.rollout import episode_return, make_rollout
 from macaw_jax.json_files import read_rows
@@ -104,7 +104,7 @@ def write_point_robot(directory: Path, num_episodes: int = 10, **changes) -> Man
     git_commit=None,
     created="2025-01-01T00:00:00+00:00",
   )
-  return write_dataset(directory, episodes_by_task, dataclasses.replace(manifest, **changes))
+  return write_episodes(directory, episodes_by_task, dataclasses.replace(manifest, **changes))
 
 
 def make_config(kind, data, output, **population):

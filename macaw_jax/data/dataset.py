@@ -78,7 +78,7 @@ _LAYOUT: dict[str, tuple[str, type]] = {
 }
 
 
-def write_dataset(
+def write_episodes(
   directory: str | os.PathLike[str], episodes_by_task: Sequence[Episodes], manifest: Manifest
 ) -> Manifest:
   """Writes a dataset and returns its manifest with the files' names, hashes and sizes filled in.
@@ -204,7 +204,7 @@ def load_dataset(
   collection in the released MACAW code).
 
   Args:
-    directory: a dataset that `write_dataset` made.
+    directory: a dataset that `write_episodes` made.
     tasks: indices of tasks in the manifest; the dataset has them in this order.
     quality: "all", or the part of the collection: "start", "middle" or "end".
     transitions_per_task: size of that part, counted before `skip`; None with "all", and only then.

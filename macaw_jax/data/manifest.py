@@ -29,7 +29,7 @@ class DatasetError(ValueError):
 class TaskEntry:
   """One task of a dataset.
 
-  `macaw_jax.data.dataset.write_dataset` fills in the first four fields; whoever collects gives the others.
+  `macaw_jax.data.dataset.write_episodes` fills in the first four fields; whoever collects gives the others.
   """
 
   file: str = ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes, write_dataset
+from macaw_jax.data.dataset import Episodes, write_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry, document_digest
 
 OBSERVATION_SIZE, ACTION_SIZE = 3, 2
@@ -58,7 +58,7 @@ def make_manifest(num_tasks: int, **changes: Any) -> Manifest:
 
 def write_small(directory: Path, lengths: Sequence[Sequence[int]] = LENGTHS, **changes: Any) -> list[Episodes]:
   episodes = [make_episodes(task_lengths, task=task) for task, task_lengths in enumerate(lengths)]
-  write_dataset(directory, episodes, make_manifest(len(lengths), **changes))
+  write_episodes(directory, episodes, make_manifest(len(lengths), **changes))
   return episodes
 
 

@@ -20,7 +20,7 @@ from macaw_jax.data.dataset import (
   discounted_returns,
   load_dataset,
   read_episodes,
-  write_dataset,
+  write_episodes,
 )
 from macaw_jax.data.manifest import read_manifest
 
@@ -54,13 +54,13 @@ def test_the_same_data_give_the_same_bytes(tmp_path):
 def test_arrays_in_column_order_can_be_written(tmp_path):
   episodes = make_episodes((4, 2))
   column_order = episodes._replace(observation=np.asfortranarray(episodes.observation))
-  manifest = write_dataset(tmp_path / "small", [column_order], make_manifest(1))
+  manifest = write_episodes(tmp_path / "small", [column_order], make_manifest(1))
   np.testing.assert_array_equal(read_episodes(tmp_path / "small", manifest, 0).observation, episodes.observation)
 
 
 def test_writing_returns_the_manifest_that_reading_gives(tmp_path):
   manifest = make_manifest(2, train_tasks=[0], test_tasks=[1])
-  written = write_dataset(tmp_path / "a" / "b", [make_episodes((3,)), make_episodes((5, 1))], manifest)
+  written = write_episodes(tmp_path / "a" / "b", [make_episodes((3,)), make_episodes((5, 1))], manifest)
   assert written == read_manifest(tmp_path / "a" / "b")
 
 
@@ -93,9 +93,9 @@ def test_nothing_is_written_of_data_that_do_not_fit_the_manifest(tmp_path):
     (episodes._replace(observation=list(episodes.observation)), "key 'observation'"),
   ]:
     with pytest.raises(DatasetError, match=message):
-      write_dataset(tmp_path / "small", [changed], make_manifest(1))
+      write_episodes(tmp_path / "small", [changed], make_manifest(1))
   with pytest.raises(DatasetError, match="2 tasks, got 1"):
-    write_dataset(tmp_path / "small", [episodes], make_manifest(2))
+    write_episodes(tmp_path / "small", [episodes], make_manifest(2))
   assert list(tmp_path.iterdir()) == []
 
 
@@ -119,7 +119,7 @@ def test_rows_by_hand(tmp_path):
     terminal=np.array([False, True]),
     collected_at=np.array([0, 3], np.int64),
   )
-  write_dataset(tmp_path / "small", [episodes], make_manifest(1, observation_size=1, action_size=1))
+  write_episodes(tmp_path / "small", [episodes], make_manifest(1, observation_size=1, action_size=1))
   dataset = load_dataset(tmp_path / "small", tasks=(0,))
   for name, expected in {
     "observation": [[[0], [1], [2], [3]]],

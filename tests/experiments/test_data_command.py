@@ -11,7 +11,7 @@ import pytest
 from absl import app
 from miniatures import write_point_robot
 
-from experiments import command_line
+from experiments import command_line, data_import
 from experiments import data as commands
 from macaw_jax.data.dataset import read_episodes
 from macaw_jax.data.formats import ReadOptions
@@ -187,7 +187,7 @@ def test_a_dataset_comes_back_from_an_export_bit_for_bit(command, directory, tmp
 
 
 def import_request(family):
-  return commands.ImportRequest(family, (0, 1, 2), (3, 4), ReadOptions(), None)
+  return data_import.ImportRequest(family, (0, 1, 2), (3, 4), ReadOptions(), None)
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def exported(directory, tmp_path):
 
 def test_a_family_of_other_sizes_is_an_error_and_nothing_is_written(exported, tmp_path):
   message = r"--family=cheetah_dir: its \(observation, action\) sizes are \(20, 6\), those of the source \(2, 2\)"
-  with pytest.raises(ConfigurationError, match=message):
+  with pytest.raises(DatasetError, match=message):
     commands.import_dataset([exported], "macaw_hdf5", tmp_path / "back", import_request("cheetah_dir"))
   assert not (tmp_path / "back").exists()
 
@@ -214,6 +214,9 @@ def test_a_dataset_that_nothing_can_be_trained_on_says_so(exported, tmp_path, ca
       file.attrs.clear()  # parameters among them
   commands.import_dataset([exported], "macaw_hdf5", tmp_path / "b", import_request("point_robot"))
   assert "note: nothing can be trained on it: the manifest's task 0 has the parameters {}" in capsys.readouterr().out
+
+
+IMPORT = ("convert", "--source=a", "--to=b", "--from=pickle", "--family=c")
 
 
 @pytest.mark.parametrize(
@@ -237,32 +240,40 @@ def test_a_dataset_that_nothing_can_be_trained_on_says_so(exported, tmp_path, ca
     (["convert", "--source=a", "--to=b", "--from=minari"], "--family"),
     (["convert", "--source=a", "--to=b", "--from=minari", "--family=c"], "--train_tasks"),
     (["convert", "--source=a", "--to=b", "--from=minari", "--horizon=x"], "--horizon"),
-    (["convert", "--source=a", "--to=b", "--from=minari", "--test_tasks=5-3"], "--test_tasks: .*'5-3'"),
+    ([*IMPORT, "--train_tasks=0", "--test_tasks=5-3"], "--test_tasks: .*'5-3'"),
+    ([*IMPORT, "--train_tasks=0", "--test_tasks=some.json"], "--test_tasks: .* or a file of them, got 'some.json'"),
+    ([*IMPORT, "--train_tasks=0", "--test_tasks=1", "--parameter=goal"], "--parameter belongs to --tasks_file"),
+    ([*IMPORT, "--train_tasks=0", "--test_tasks=1", "--episode_lengths=a"], "--episode_lengths: .*, got 'a'"),
+    ([*IMPORT, "--train_tasks=0", "--test_tasks=1", "--horizon=0"], "horizon=0: expected at least 1"),
+    ([*IMPORT, "--train_tasks=0", "--test_tasks=1", "--action_bound=0"], "action_bound=0.0: expected above 0"),
+    ([*IMPORT, "--autoreset=sometimes"], "--autoreset: .*sometimes.*next_step"),
+    ([*IMPORT, "--family=point_robot"], "--family is given twice"),
+    (["plot", "a", "--output=b", "--output", "c"], "--output is given twice"),
     (["convert", "--source=a", "--to=b", "--export=d4rl_hdf5", "--family=c"], "--family belongs to --from"),
-    (["convert", "--source=a,c", "--to=b", "--export=d4rl_hdf5"], "--source: expected one dataset"),
+    (["convert", "--source", "a", "c", "--to=b", "--export=d4rl_hdf5"], "--source: expected one dataset"),
     (["convert", "--source=a", "--to=b", "--export=pickle"], "--export: .*pickle.*d4rl_hdf5"),
   ],
 )
 def test_a_wrong_command_line_names_what_is_wrong(arguments, names):
-  with pytest.raises(ConfigurationError, match=names):
+  with pytest.raises((ConfigurationError, DatasetError), match=names):
     commands.main(arguments)
 
 
 def test_task_indices():
-  assert commands.task_indices("0,3-5,2") == (0, 3, 4, 5, 2)
+  assert data_import.task_indices("test_tasks", "0,3-5,2") == (0, 3, 4, 5, 2)
   for text in ("a", "1-", "-1", "5-3", "0,1.5", "", ",", "0,"):
-    with pytest.raises(argparse.ArgumentTypeError, match="expected task indices such as 0,3-5"):
-      commands.task_indices(text)
+    with pytest.raises(ConfigurationError, match="--test_tasks: expected task indices such as 0,3-5"):
+      data_import.task_indices("test_tasks", text)
 
 
 def test_reference_returns():
-  assert commands.reference_pairs("-41.5:1217,1e2:-3") == [
+  assert data_import.reference_pairs("-41.5:1217,1e2:-3") == [
     {"random": -41.5, "expert": 1217.0},
     {"random": 100.0, "expert": -3.0},
   ]
   for text in ("", "1", "1:2:3", "1:2,a:b"):
     with pytest.raises(argparse.ArgumentTypeError, match="expected <random>:<expert> for each task"):
-      commands.reference_pairs(text)
+      data_import.reference_pairs(text)
 
 
 def test_no_command_shows_the_usage_and_ends_in_one_line(command):
@@ -276,7 +287,7 @@ def test_no_command_shows_the_usage_and_ends_in_one_line(command):
 def test_help_has_the_usage_and_every_flag(command):
   assert "python -m experiments.data inspect <directory>" in command("--help").stdout
   output = command("convert", "--help").stdout
-  for flag in ("source", "from", "export", "to", "family", "train_tasks", "discount", "reference_returns"):
+  for flag in ("source", "from", "export", "to", *data_import.IMPORT_FLAGS):
     assert f"--{flag} " in output
 
 

@@ -1,4 +1,4 @@
-"""From what a format gave to a manifest, with which `write_dataset` makes a dataset like any other."""
+"""From what a format gave to a manifest, with which `write_episodes` makes a dataset like any other."""
 
 import datetime
 import os
@@ -14,8 +14,8 @@ from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry
 
 _USUAL_ACTION = 0.5  # some action of a policy that explores is larger, where bounds are [-1, 1]
 _SMALL_ACTIONS = (
-  "no action is beyond {:.3g}; if the bounds of the source's environment are not [-1, 1], its actions must be divided "
-  "by them before they are imported"
+  "no action is beyond {:.3g}; if the bounds of the source's environment are not [-1, 1], import with "
+  "--action_bound=<bound>"
 )
 
 
@@ -53,7 +53,8 @@ def to_manifest(
   """
   discount = imported.discount if discount is None else discount
   if discount is None:
-    raise DatasetError(f"{imported.files[0]}: the source states no discount; expected one to be given")
+    where = f"{imported.files[0]}: " if imported.files else ""
+    raise DatasetError(f"{where}the source states no discount; expected --discount=<discount>")
   num_tasks = len(imported.episodes)
   if reference_returns is not None and len(reference_returns) != num_tasks:
     raise DatasetError(
@@ -93,6 +94,8 @@ def to_manifest(
 
 def _digests(imported: Imported) -> list[dict[str, Any]]:
   """Path within the source and SHA-256 of each file."""
+  if not imported.files:
+    return []
   root = os.path.commonpath([path.absolute().parent for path in imported.files])
   try:
     return [{"file": path.absolute().relative_to(root).as_posix(), "sha256": sha256(path)} for path in imported.files]

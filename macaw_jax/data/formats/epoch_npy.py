@@ -11,7 +11,6 @@ which is their `collected_at`, then of k.
 Object arrays are pickles without checksums: see `unpickle`. A file that is not there cannot be missed.
 """
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes
-from macaw_jax.data.episodes import join_episodes
-from macaw_jax.data.formats.contract import Imported, ReadOptions
-from macaw_jax.data.formats.files import given_paths, list_directory, natural_order, read_bytes, short
+from macaw_jax.data.formats.contract import Imported, Note, ReadOptions
+from macaw_jax.data.formats.files import given_paths, list_directory, natural_order, read_bytes
+from macaw_jax.data.formats.follows import check_follows
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import MAX_COMPRESSION
-from macaw_jax.data.formats.table import Source, check_lengths, make_episodes
-from macaw_jax.data.formats.unpickle import unpickle
+from macaw_jax.data.formats.npy import parse_npy
+from macaw_jax.data.formats.table import LARGEST_WHOLE, Rows, Source, Table
 from macaw_jax.data.manifest import DatasetError
 
 _COLUMNS = ("observation", "action", "reward", "next_observation")
@@ -64,28 +62,42 @@ def _read_task(directory: Path, options: ReadOptions) -> SourceTask:
   files = sorted(found["evalsample"] or found["eval"])
   if not files:
     raise DatasetError(f"{directory}: expected files trj_evalsample<k>_step<s>.npy, found none")
-  parts: list[Episodes] = []
-  for step, _, path in files:
-    parts.append(_read_episode(path, step, *parts[:1]))
-    check_lengths(parts[-1], options, str(path))
-  return SourceTask(str(directory), tuple(path for _, _, path in files), join_episodes(parts), options.discount)
+  tables: list[Table] = []
+  notes: list[Note] = []
+  for _, _, path in files:
+    table, of_file = _read_episode(path, options, *tables[:1])
+    tables.append(table)
+    notes += of_file
+  steps = np.array([len(table.reward) for table in tables])
+  last = np.zeros(steps.sum(), np.bool_)
+  last[np.cumsum(steps) - 1] = True
+  rows = Rows(
+    name=str(directory),
+    table=Table(*(np.concatenate(arrays) for arrays in zip(*tables, strict=True))),
+    next_key=_COLUMNS[-1],
+    ends=last,
+    complete=True,
+    collected_at=np.array([step for step, _, _ in files], np.int64),
+  )
+  return SourceTask(tuple(path for _, _, path in files), rows, options.discount, notes=notes)
 
 
-def _read_episode(path: Path, step: int, first: Episodes | None = None) -> Episodes:
-  rows = _read_object_array(path)
-  if rows.ndim != 2 or rows.shape[1] != len(_COLUMNS) or not len(rows):
-    raise DatasetError(f"{path}: expected {_LAYOUT}, got {rows.shape}")
+def _read_episode(path: Path, options: ReadOptions, first: Table | None = None) -> tuple[Table, list[Note]]:
+  objects = parse_npy(read_bytes(path), str(path))
+  if objects.dtype != object or objects.ndim != 2 or objects.shape[1] != len(_COLUMNS) or not len(objects):
+    kind = "" if objects.dtype == object else f"{objects.dtype} of "
+    raise DatasetError(f"{path}: expected {_LAYOUT}, got {kind}{objects.shape}")
   sizes = {} if first is None else {"observation": first.observation.shape[1], "action": first.action.shape[1]}
   sizes["reward"] = 1
-  nowhere = np.zeros(len(rows), np.bool_)
+  nowhere = np.zeros(len(objects), np.bool_)
 
   def array(key: str) -> np.ndarray:
-    return nowhere if key == "terminal" else _stack(source, key, rows[:, _COLUMNS.index(key)], sizes.get(key), path)
+    return nowhere if key == "terminal" else _stack(source, key, objects[:, _COLUMNS.index(key)], sizes.get(key), path)
 
-  source = Source(str(path), array)
+  source = Source(str(path), array, options)
   table = source.table(*_COLUMNS, "terminal")
-  source.check_follows("next_observation", table, nowhere)
-  return make_episodes(table, nowhere, np.array([step], np.int64))
+  check_follows(Rows(str(path), table, _COLUMNS[-1], nowhere, complete=True), nowhere)
+  return table, source.notes
 
 
 def _stack(source: Source, key: str, values: np.ndarray, size: int | None, path: Path) -> np.ndarray:
@@ -102,29 +114,12 @@ def _stack(source: Source, key: str, values: np.ndarray, size: int | None, path:
 
 
 def _vector(source: Source, key: str, row: int, value: Any) -> np.ndarray:
-  whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-  if key == "reward" and whole and abs(int(value)) < 1 << 53:
-    value = float(value)
-  array = np.asarray(value) if isinstance(value, float | np.floating | np.ndarray) else None
-  if array is None or array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8) or array.ndim > 1:
+  """One step's numbers. A state that was never stepped may be of whole numbers, and a reward too."""
+  is_number = isinstance(value, int | float | np.number | np.ndarray) and not isinstance(value, bool)
+  array = np.asarray(value) if is_number else None
+  if array is None or array.dtype.kind not in "fiu" or array.dtype.itemsize > 8 or array.ndim > 1:
     found = type(value).__name__ if array is None else f"{array.dtype} of shape {array.shape}"
-    raise source.fault(key, "float32 or float64", f"{found} in row {row}")
+    raise source.fault(key, "numbers of at most 64 bits", f"{found} in row {row}")
+  if array.dtype.kind != "f" and (np.abs(array.astype(np.float64)) > LARGEST_WHOLE).any():
+    raise source.fault(key, f"whole numbers up to {LARGEST_WHOLE:,}", f"{array} in row {row}")
   return array.reshape(-1)
-
-
-def _read_object_array(path: Path) -> np.ndarray:
-  data = read_bytes(path)
-  stream = io.BytesIO(data)
-  try:
-    version = np.lib.format.read_magic(stream)
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-    shape, _, dtype = read_header(stream)
-  # A damaged header fails in as many ways as there are parts of it.
-  except Exception as error:
-    raise DatasetError(f"{path}: expected a .npy file, got {short(error)}") from error
-  if dtype.kind != "O":
-    raise DatasetError(f"{path}: expected {_LAYOUT}, got {dtype} of {shape}")
-  array = unpickle(data[stream.tell() :], str(path))
-  if not isinstance(array, np.ndarray) or array.dtype.kind != "O" or array.shape != shape:
-    raise DatasetError(f"{path}: expected an object array of shape {shape} as in the header, got another")
-  return array

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from macaw_jax.data.formats.contract import ReadOptions
 from macaw_jax.data.formats.files import short
 from macaw_jax.data.formats.table import Source
 from macaw_jax.data.manifest import DatasetError
@@ -46,8 +47,8 @@ def import_h5py() -> ModuleType:
 class Hdf5Reader(Source):
   """An open file; `array` gives all values of a dataset of numbers or booleans, as they are stored."""
 
-  def __init__(self, file: Any, path: Path):
-    super().__init__(str(path), self._array)
+  def __init__(self, file: Any, path: Path, options: ReadOptions | None = None):
+    super().__init__(str(path), self._array, options)
     self._h5py = import_h5py()
     self._file, self._size = file, path.stat().st_size
     self._read = 0  # bytes of all arrays read so far
@@ -201,13 +202,13 @@ class Hdf5Reader(Source):
 
 
 @contextlib.contextmanager
-def open_hdf5(path: Path) -> Iterator[Hdf5Reader]:
+def open_hdf5(path: Path, options: ReadOptions | None = None) -> Iterator[Hdf5Reader]:
   """A file for reading. Whatever goes wrong in the block is a `DatasetError`."""
   h5py = import_h5py()
   try:
     with h5py.File(path, "r") as file:
       Hdf5Reader(file, path).check_digest()
-      yield Hdf5Reader(file, path)  # Another, as each counts what it has read.
+      yield Hdf5Reader(file, path, options)  # Another, as each counts what it has read.
   except DatasetError:
     raise
   # Damaged bytes surface as whatever the layer that met them raises; for the reader they are one thing.

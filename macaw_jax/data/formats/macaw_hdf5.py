@@ -27,15 +27,16 @@ import numpy as np
 
 from macaw_jax.data.dataset import Episodes, discounted_returns, next_observations, task_name
 from macaw_jax.data.files import new_directory
-from macaw_jax.data.formats.contract import Imported, ReadOptions
-from macaw_jax.data.formats.files import source_files
+from macaw_jax.data.formats.contract import Imported, Note, ReadOptions
+from macaw_jax.data.formats.files import read_each, source_files
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import HDF5_SUFFIXES, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
-from macaw_jax.data.formats.table import Source, Table, make_episodes
+from macaw_jax.data.formats.table import Rows, Source, Table
 from macaw_jax.data.manifest import Manifest
 
 _TOLERANCE = 1e-5  # relative; stored values are float32 of numbers computed step by step
 _SMALLEST_RATE = 1e-6  # 1 - discount; below it, float32 does not tell powers of the discount from one another
+_CUT = "dropped {} rows left of an episode that the ring buffer had overwritten"
 _UNDERFLOW = 1e-30  # powers of the discount below this are not compared: float32 loses them
 
 
@@ -47,7 +48,8 @@ def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
   Raises:
     DatasetError: a file is damaged, or its rewards, returns, observations and discounts contradict each other.
   """
-  return gather((_read_file(path, options) for path in source_files(paths, HDF5_SUFFIXES)), options)
+  files = source_files(paths, HDF5_SUFFIXES, options.beside)
+  return gather(read_each(files, lambda path: _read_file(path, options)), options)
 
 
 def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manifest) -> None:
@@ -92,20 +94,20 @@ def _arrays(episodes: Episodes, discount: float) -> dict[str, np.ndarray]:
 
 
 def _read_file(path: Path, options: ReadOptions) -> SourceTask:
-  with open_hdf5(path) as source:
-    episodes, discount, dropped = _read_task(source, options)
-    note = f"dropped {dropped} rows left of an episode that the ring buffer had overwritten" if dropped else ""
-    return SourceTask(source.name, (path,), episodes, discount, source.parameters(), note)
+  with open_hdf5(path, options) as source:
+    rows, discount, dropped = _read_task(source)
+    notes = [Note(_CUT, (dropped,))] if dropped else []
+    return SourceTask((path,), rows, discount, source.parameters(), [*notes, *source.notes])
 
 
-def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, float, int]:
-  """Episodes, the discount, and how many rows were dropped."""
+def _read_task(source: Hdf5Reader) -> tuple[Rows, float, int]:
+  """Rows forwards in time, the discount, and how many rows were dropped."""
   backwards = source.table("obs", "actions", "rewards", "next_obs", "terminals")
   rows, columns = backwards.observation.shape
   factor = source.array("discount_factor")
   if factor.size != 1 or factor.dtype.kind != "f":
     raise source.fault("discount_factor", "one number", f"{factor.dtype} of shape {factor.shape}")
-  discount = source.discount("discount_factor", float(factor.reshape(())), options)
+  discount = source.discount("discount_factor", float(factor.reshape(())))
   assert discount is not None
   terminal_obs = source.matrix("terminal_obs", rows, columns)
   powers = source.column("terminal_discounts", rows).astype(np.float64)
@@ -130,7 +132,8 @@ def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, floa
   table = Table(*(array[forwards] for array in backwards))
   last = np.zeros(len(order), np.bool_)
   last[starts + lengths - 1] = True
-  return make_episodes(table, last, source.collected_at("collected_at", len(starts))), discount, rows - len(order)
+  collected_at = source.collected_at("collected_at", len(starts))
+  return Rows(source.name, table, "next_obs", last, True, collected_at), discount, rows - len(order)
 
 
 def _find_episodes(

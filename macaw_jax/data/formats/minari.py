@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from macaw_jax.data.dataset import Episodes, task_name
-from macaw_jax.data.episodes import join_episodes
 from macaw_jax.data.files import new_directory
 from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.files import given_paths, natural_order, read_bytes, short
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
-from macaw_jax.data.formats.table import Source, default_collected_at
+from macaw_jax.data.formats.table import Rows, Source, Table
 from macaw_jax.data.manifest import DatasetError, Manifest
 
 _MAIN, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
@@ -135,10 +134,10 @@ def _read_metadata(path: Path) -> tuple[int, int]:
 def _read_dataset(directory: Path, options: ReadOptions) -> SourceTask:
   path = directory / _MAIN
   num_episodes, num_steps = _read_metadata(directory / _METADATA)
-  with open_hdf5(path) as source:
-    episodes = _read_task(source, num_episodes, num_steps)
-    discount = source.discount(f"@{DISCOUNT_ATTRIBUTE}", source.number(DISCOUNT_ATTRIBUTE), options)
-    return SourceTask(source.name, (path, directory / _METADATA), episodes, discount, source.parameters())
+  with open_hdf5(path, options) as source:
+    rows = _read_task(source, num_episodes, num_steps)
+    discount = source.discount(f"@{DISCOUNT_ATTRIBUTE}", source.number(DISCOUNT_ATTRIBUTE))
+    return SourceTask((path, directory / _METADATA), rows, discount, source.parameters(), source.notes)
 
 
 def _check_space(source: Source, key: str) -> None:
@@ -154,7 +153,7 @@ def _check_space(source: Source, key: str) -> None:
     raise source.fault(key, expected, f"a {kind[:40]} of {num_axes} axes")
 
 
-def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Episodes:
+def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Rows:
   groups = set(source.keys())
   # Compared without making the list that is expected: the number comes from a file.
   if len(groups) != num_episodes or any(f"episode_{index}" not in groups for index in range(len(groups))):
@@ -162,23 +161,30 @@ def _read_task(source: Hdf5Reader, num_episodes: int, num_steps: int) -> Episode
       f"{source.name}: expected the groups episode_0 to episode_{num_episodes - 1} as in {_METADATA}, "
       f"got {len(groups)}: {sorted(groups)[:10]}"
     )
-  parts: list[Episodes] = []
+  tables: list[Table] = []
+  stated = []
   for index in range(num_episodes):
-    parts.append(_read_episode(source, f"episode_{index}", *parts[:1]))
-  merged = join_episodes(parts)
-  if len(merged.reward) != num_steps:
-    raise DatasetError(f"{source.name}: expected {num_steps} steps as in {_METADATA}, got {len(merged.reward)}")
-  if (merged.collected_at < 0).all():
-    return merged._replace(collected_at=default_collected_at(merged.episode_length))
-  source.counts(f"@{_COLLECTED_AT}", merged.collected_at, num_episodes)
-  return merged
+    table, collected_at = _read_episode(source, f"episode_{index}", *tables[:1])
+    tables.append(table)
+    stated.append(collected_at)
+  table = Table(*(np.concatenate(arrays) for arrays in zip(*tables, strict=True)))
+  if len(table.reward) != num_steps:
+    raise DatasetError(f"{source.name}: expected {num_steps} steps as in {_METADATA}, got {len(table.reward)}")
+  last = np.zeros(num_steps, np.bool_)
+  last[np.cumsum([len(part.reward) for part in tables]) - 1] = True
+  rows = Rows(source.name, table, "observations", last, complete=True)
+  if all(count is None for count in stated):
+    return rows
+  counts = np.array([-1 if count is None else count for count in stated], np.int64)
+  return rows._replace(collected_at=source.counts(f"@{_COLLECTED_AT}", counts, num_episodes))
 
 
-def _read_episode(source: Hdf5Reader, group: str, first: Episodes | None = None) -> Episodes:
+def _read_episode(source: Hdf5Reader, group: str, first: Table | None = None) -> tuple[Table, int | None]:
+  """The rows of an episode, and when its collection began, where that is stated."""
   observation_size, action_size = (None, None) if first is None else (first.observation.shape[1], first.action.shape[1])
   action = source.actions(f"{group}/actions", columns=action_size)
   steps = len(action)
-  observation = source.matrix(f"{group}/observations", steps + 1, observation_size).astype(np.float32)
+  observation = source.matrix(f"{group}/observations", steps + 1, observation_size)
   reward = source.column(f"{group}/rewards", steps)
   ends = {}
   for name in ("terminations", "truncations"):
@@ -192,12 +198,4 @@ def _read_episode(source: Hdf5Reader, group: str, first: Episodes | None = None)
   collected_at = source.attribute(_COLLECTED_AT, group)
   if collected_at is not None and (type(collected_at) is not int or collected_at < 0):
     raise source.fault(f"{group}@{_COLLECTED_AT}", "an integer of at least 0", repr(collected_at))
-  return Episodes(
-    observation=observation[:-1],
-    action=action.astype(np.float32),
-    reward=reward.astype(np.float32),
-    episode_length=np.array([steps], np.int32),
-    final_observation=observation[-1:],
-    terminal=ends["terminations"][-1:],
-    collected_at=np.array([-1 if collected_at is None else collected_at], np.int64),
-  )
+  return Table(observation[:-1], action, reward, observation[1:], ends["terminations"]), collected_at

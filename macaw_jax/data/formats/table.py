@@ -1,6 +1,7 @@
-"""Transitions as most formats keep them, checked, and cut into episodes.
+"""Transitions as most formats keep them, checked.
 
-Numbers are compared as the source stores them and become float32 at the end. What float32 cannot hold is an error.
+Numbers are compared as the source stores them and become float32 at the end. What float32 cannot hold is an error;
+what it holds exactly, whole numbers among it, is cast, and noted.
 """
 
 import math
@@ -9,13 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from macaw_jax.data.dataset import Episodes, first_at
-from macaw_jax.data.formats.contract import ReadOptions
+from macaw_jax.data.dataset import first_at
+from macaw_jax.data.formats.contract import Note, ReadOptions
 from macaw_jax.data.manifest import DatasetError
+
+LARGEST_WHOLE = 1 << 24  # float32 holds every whole number up to this one
+ROUNDING = 1e-6  # an action may be beyond its bounds by this share of them: a clip in float32 does that
 
 
 class Table(NamedTuple):
-  """N transitions of one task, as `Source.table` returns them."""
+  """N transitions of one task, forwards in time."""
 
   observation: np.ndarray  # [N, O]
   action: np.ndarray  # [N, A]
@@ -24,35 +28,59 @@ class Table(NamedTuple):
   terminal: np.ndarray  # [N]  bool, true where the task ended the episode
 
 
-class Source:
-  """Arrays by key, checked as they are read. Each fault names the source, the key and, where there is one, the row."""
+class Rows(NamedTuple):
+  """The transitions of one task, and what its source says of episodes."""
 
-  def __init__(self, name: str, array: Callable[[str], Any]):
-    self.name, self.array = name, array
+  name: str  # of the source, in messages
+  table: Table  # without next observations, those below stand in for them, and on the last row its own
+  next_key: str | None  # of the next observations in the source; None where it has none
+  ends: np.ndarray  # [N]  bool, rows that the source marks as the last of an episode
+  complete: bool  # whether it marks all of them; the last row need not be marked
+  collected_at: np.ndarray | None = None  # [E]  where the source states it
+
+
+class Source:
+  """Arrays by key, checked as they are read. Each fault names the source, the key and, where there is one, the row.
+
+  Attributes:
+    notes: what was cast or clipped so far.
+  """
+
+  def __init__(self, name: str, array: Callable[[str], Any], options: ReadOptions | None = None):
+    self.name, self.array, self.options = name, array, ReadOptions() if options is None else options
+    self.notes: list[Note] = []
 
   def fault(self, key: str, expected: str, found: Any) -> DatasetError:
     """A line: what was expected of a key, and what it is instead."""
     return DatasetError(f"{self.name}: key {key!r}: expected {expected}, got {found}")
 
-  def matrix(self, key: str, rows: int | None = None, columns: int | None = None) -> np.ndarray:
-    """A `[rows, columns]` array of finite float32 or float64; None allows any number of at least one."""
-    array = self._floats(key)
+  def matrix(self, key: str, rows: int | None = None, columns: int | None = None, *, kinds: str = "fiub") -> np.ndarray:
+    """A `[rows, columns]` array of finite floats, from the kinds of numbers; None allows any number of at least one."""
+    array = self._floats(key, kinds)
     wanted = f"[{'rows' if rows is None else rows}, {'columns' if columns is None else columns}]"
     if array.ndim != 2 or rows not in (None, array.shape[0]) or columns not in (None, array.shape[1]) or not array.size:
       raise self.fault(key, f"shape {wanted}", array.shape)
     return self._finite(key, array)
 
   def actions(self, key: str, rows: int | None = None, columns: int | None = None) -> np.ndarray:
-    """A `matrix` with all values in [-1, 1]. They are not clipped: a clipped action is not the one that was taken."""
-    array = self.matrix(key, rows, columns)
-    outside = np.abs(array.astype(np.float32)) > 1.0
-    if outside.any():
-      expected = "actions in [-1, 1] (divide those of other bounds by their bounds before importing them)"
-      raise self.fault(key, expected, first_at(array, outside))
-    return array
+    """A `matrix` divided by the bound of actions, all values in [-1, 1].
+
+    Rounding beyond it is clipped, and noted. Other actions are not: a clipped one is not the one that was taken.
+    """
+    array = self.matrix(key, rows, columns, kinds="fiu")
+    bound = self.options.action_bound
+    scaled = array if bound == 1.0 else array / bound
+    size = np.abs(scaled.astype(np.float64))
+    if (size > 1.0 + ROUNDING).any():
+      expected = f"actions in [-{bound:g}, {bound:g}] (those of other bounds are divided by --action_bound=<bound>)"
+      raise self.fault(key, expected, first_at(array, size > 1.0 + ROUNDING))
+    beyond = int((size > 1.0).sum())
+    if beyond:
+      self.notes.append(Note(f"{_last(key)}: clipped {{}} values that were beyond their bounds by rounding", (beyond,)))
+    return np.clip(scaled, -1.0, 1.0)
 
   def column(self, key: str, rows: int) -> np.ndarray:
-    """A `[rows]` array of finite float32 or float64, from shape `[rows]` or `[rows, 1]`."""
+    """A `[rows]` array of finite floats, from shape `[rows]` or `[rows, 1]`."""
     return self._finite(key, self._one_axis(key, self._floats(key), rows))
 
   def flags(self, key: str, rows: int) -> np.ndarray:
@@ -67,14 +95,16 @@ class Source:
     return array.astype(np.bool_)
 
   def table(self, observation: str, action: str, reward: str, next_observation: str | None, terminal: str) -> Table:
-    """The arrays with these keys. Where no key has next observations, the observations stand in for them."""
+    """The arrays with these keys. Without a key for next observations, those below stand in for them."""
     observations = self.matrix(observation)
     rows, columns = observations.shape
     return Table(
       observations,
       self.actions(action, rows),
       self.column(reward, rows),
-      observations if next_observation is None else self.matrix(next_observation, rows, columns),
+      np.concatenate([observations[1:], observations[-1:]])
+      if next_observation is None
+      else self.matrix(next_observation, rows, columns),
       self.flags(terminal, rows),
     )
 
@@ -88,28 +118,31 @@ class Source:
       raise self.fault(key, "counts that start at 0 or above and never decrease", first_at(counts, wrong))
     return counts
 
-  def discount(self, key: str, value: float | None, options: ReadOptions) -> float | None:
+  def discount(self, key: str, value: float | None) -> float | None:
     """The discount that the source states, or else the reader's."""
+    asked = self.options.discount
     if value is None:
-      return options.discount
+      return asked
     if not 0.0 < value <= 1.0:
       raise self.fault(key, "a discount above 0 and at most 1", value)
-    if options.discount is not None and not math.isclose(value, options.discount, rel_tol=1e-6):
-      raise self.fault(key, f"the discount {options.discount} that was asked for", value)
+    if asked is not None and not math.isclose(value, asked, rel_tol=1e-6):
+      raise self.fault(key, f"the discount {asked} that was asked for", value)
     return value
 
-  def check_follows(self, key: str, table: Table, last: np.ndarray) -> None:
-    """Raises `DatasetError` for a step within an episode that does not begin where the one before it led."""
-    broken = ~last[:-1] & ~follows(table)
-    if broken.any():
-      found = f"another in row {np.argmax(broken)}"
-      raise self.fault(key, "the observation of the row below, as the episode goes on", found)
-
-  def _floats(self, key: str) -> np.ndarray:
+  def _floats(self, key: str, kinds: str = "fiub") -> np.ndarray:
     array = self.array(key)
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.dtype.itemsize not in (4, 8):
-      raise self.fault(key, "float32 or float64", _kind(array))
-    return array
+    kind = array.dtype.kind if isinstance(array, np.ndarray) else ""
+    if kind not in tuple(kinds) or (kind == "f" and array.dtype.itemsize > 8):
+      raise self.fault(key, "numbers of at most 64 bits", _kind(array))
+    if kind in "iu":
+      too_large = (array > LARGEST_WHOLE) | (array < -LARGEST_WHOLE if kind == "i" else np.False_)
+      if too_large.any():
+        raise self.fault(
+          key, f"whole numbers up to {LARGEST_WHOLE:,}, which float32 holds exactly", first_at(array, too_large)
+        )
+    if kind != "f" or array.dtype.itemsize < 4:
+      self.notes.append(Note(f"{_last(key)}: {array.dtype} stored as float32, exactly"))
+    return array if kind == "f" else array.astype(np.float32)
 
   def _one_axis(self, key: str, array: np.ndarray, rows: int) -> np.ndarray:
     if array.shape not in ((rows,), (rows, 1)):
@@ -124,45 +157,9 @@ class Source:
     return array
 
 
-def follows(table: Table) -> np.ndarray:
-  """`[N - 1]` bool: whether the next observation of a row is the observation of the row below it."""
-  return np.all(table.next_observation[:-1] == table.observation[1:], axis=1)
-
-
-def default_collected_at(episode_length: np.ndarray) -> np.ndarray:
-  """Steps of the task itself before each episode: what is known of the order where a source says no more."""
-  return np.cumsum(episode_length, dtype=np.int64) - episode_length
-
-
-def make_episodes(table: Table, last: np.ndarray, collected_at: np.ndarray | None = None) -> Episodes:
-  """Whole episodes from a table whose steps follow each other.
-
-  Args:
-    table: its last row ends an episode whatever `last` says of it.
-    last: `[N]` bool, true on the last row of an episode.
-    collected_at: `[E]`; None for `default_collected_at`.
-  """
-  rows = np.union1d(np.flatnonzero(last), len(last) - 1)
-  episode_length = np.diff(rows, prepend=-1).astype(np.int32)
-  return Episodes(
-    observation=table.observation.astype(np.float32),
-    action=table.action.astype(np.float32),
-    reward=table.reward.astype(np.float32),
-    episode_length=episode_length,
-    final_observation=table.next_observation[rows].astype(np.float32),
-    terminal=table.terminal[rows],
-    collected_at=default_collected_at(episode_length) if collected_at is None else collected_at,
-  )
-
-
-def check_lengths(episodes: Episodes, options: ReadOptions, name: str) -> None:
-  """Raises `DatasetError` for an episode longer than the horizon that the reader gave."""
-  longest = int(np.argmax(episodes.episode_length))
-  length = int(episodes.episode_length[longest])
-  if options.horizon is not None and length > options.horizon:
-    raise DatasetError(
-      f"{name}: expected episodes of at most {options.horizon} steps (horizon), got {length} in episode {longest}"
-    )
+def _last(key: str) -> str:
+  """The name of an array without its group: notes on all episodes of a file are one."""
+  return key.rpartition("/")[2]
 
 
 def _kind(array: Any) -> str:

@@ -75,6 +75,6 @@ def test_actions_that_are_all_small_are_noted(imported):
 def test_a_source_without_parameters_gives_a_manifest_that_can_be_stored(imported):
   assert imported.parameters == [{}, {}, {}]
   manifest = manifest_of(imported)
-  assert manifest.tasks[0].num_transitions == 0  # `write_dataset` fills it in.
+  assert manifest.tasks[0].num_transitions == 0  # `write_episodes` fills it in.
   with pytest.raises(DatasetError, match="file"):
     check_manifest(manifest, "manifest.json")

@@ -8,12 +8,13 @@ from format_sources import (
   as_others_write,
   assert_same,
   edit_hdf5,
+  make_episodes,
   make_source,
   own_order,
   read,
   replace,
 )
-from small_dataset import make_episodes, make_manifest
+from small_dataset import make_manifest
 
 from macaw_jax.data.formats import FORMATS, ReadOptions
 from macaw_jax.data.formats.hdf5 import open_hdf5
@@ -144,7 +145,9 @@ def test_episodes_from_one_start_are_told_apart_wherever_they_end(tmp_path, ends
   episodes = episodes._replace(observation=observation, final_observation=final)
   arrays, _, _ = ring(episodes, 9)
   write_buffer(tmp_path / "ring.hdf5", arrays)
-  assert_same(read("macaw_hdf5", tmp_path), [own_order(episodes)])
+  # Where episodes end at the next start, a reset within the last step would look the same.
+  autoreset = "none" if ends == "at the next start" else None
+  assert_same(read("macaw_hdf5", tmp_path, autoreset=autoreset), [own_order(episodes)])
 
 
 def test_the_tail_of_a_buffer_loses_its_first_episode(tmp_path):
@@ -246,8 +249,8 @@ def test_parameters_come_from_the_pickles_beside_the_buffers(tmp_path):
   ("content", "message"),
   [
     ([{}], "expected parameters of 3 tasks, got 1"),
-    ({"velocity": 1.0}, "expected a pickled list of dicts, got dict"),
-    ([{}, {}, 3], "expected a pickled list of dicts, got list"),
+    ({"velocity": 1.0}, "expected a list or array under each name, with an entry for each task"),
+    ([{}, {}, 3], "expected a list of dicts, a dict of lists, or an array with a row for each task, got list"),
     ([{}, {}, {"velocity": "fast"}], "key 'velocity': expected a finite number or a list of them, got 'fast'"),
     ([{}, {}, {"velocity": float("nan")}], "key 'velocity': expected a finite number"),
     ([{}, {}, {"velocity": 10**400}], "key 'velocity': expected a finite number"),

@@ -169,7 +169,7 @@ def test_missing_metadata_are_an_error(path):
     ),
     (
       lambda file: replace(file, "episode_0/actions", np.array([0, 1, 2, 3])),
-      "key 'episode_0/actions': expected float32 or float64, got int64",
+      r"key 'episode_0/actions': expected shape \[rows, columns\], got \(4,\)",
     ),
     (
       lambda file: (file.__delitem__("episode_0/observations"), file.create_group("episode_0/observations")),

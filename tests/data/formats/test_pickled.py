@@ -46,14 +46,17 @@ def test_rewards_and_ends_may_have_an_axis_more_and_other_names(path):
 
 
 def test_timeouts_mark_ends(path):
-  # Two episodes that touch: only the mark tells them apart.
+  # Two episodes that touch: only the mark tells them apart, and only the reader whether there was a reset.
   rows = {key: values[:4] for key, values in table(EPISODES).items()}
   timeouts = np.array([False, True, False, True])
-  episodes = read("pickle", dump(path, rows | {"timeouts": timeouts}))[0]
+  dump(path, rows | {"timeouts": timeouts})
+  with pytest.raises(DatasetError, match=r"tasks\.pkl: 1 of 2 ends lead .*; say --autoreset=none .*, same_step or n"):
+    read("pickle", path)
+  episodes = read("pickle", path, autoreset="none")[0]
   np.testing.assert_array_equal(episodes.episode_length, [2, 2])
   np.testing.assert_array_equal(episodes.final_observation[0], EPISODES.observation[2])
   np.testing.assert_array_equal(episodes.terminal, [False, False])
-  np.testing.assert_array_equal(read("pickle", dump(path, rows))[0].episode_length, [4])
+  np.testing.assert_array_equal(read("pickle", dump(path, rows), autoreset="none")[0].episode_length, [4])
 
 
 def test_an_end_that_no_timeout_marks_is_an_error(path):
@@ -73,8 +76,7 @@ def test_masks_tell_time_limits_from_terminals(path):
 def test_a_missing_key_is_named(path, key):
   task = table(EPISODES)
   del task[key]
-  name = "dones" if key == "terminals" else key
-  with pytest.raises(DatasetError, match=rf"tasks\.pkl: key '{name}' is missing; found \["):
+  with pytest.raises(DatasetError, match=rf"tasks\.pkl: key '{key}' is missing; found \["):
     read("pickle", dump(path, task))
 
 
@@ -86,13 +88,13 @@ def test_a_missing_key_is_named(path, key):
     ({}, "key 'observations' is missing"),
     ([table(EPISODES), 3], "task 1: expected a dict of arrays, got int"),
     ([table(EPISODES), {}], "task 1: key 'observations' is missing"),
-    (table(EPISODES) | {"observations": [[0.0]]}, "key 'observations': expected float32 or float64, got list"),
+    (table(EPISODES) | {"observations": [[0.0]]}, "key 'observations': expected numbers of at most 64 bits, got list"),
     (table(EPISODES) | {"rewards": np.zeros(9)}, r"key 'rewards': expected shape \[10\] or \[10, 1\], got \(9,\)"),
     (table(EPISODES) | {"rewards": np.full(10, np.inf)}, "key 'rewards': expected finite float32 values"),
-    (table(EPISODES) | {"rewards": np.zeros(10, int)}, "key 'rewards': expected float32 or float64, got int64"),
+    (table(EPISODES) | {"rewards": np.full(10, -(1 << 25))}, "key 'rewards': expected whole numbers up to 16,777,216"),
     (table(EPISODES) | {"terminals": np.full(10, 0.5)}, "key 'terminals': expected booleans"),
     (table(EPISODES) | {"actions": np.full((10, 2), -2.0)}, r"key 'actions': expected actions in \[-1, 1\]"),
-    (table(EPISODES) | {"actions": np.empty((10, 2), object)}, "key 'actions': expected float32 or float64"),
+    (table(EPISODES) | {"actions": np.empty((10, 2), object)}, "key 'actions': expected numbers of at most 64 bits"),
   ],
 )
 def test_other_content_is_an_error(path, content, message):

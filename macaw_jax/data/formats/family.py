@@ -1,0 +1,45 @@
+"""Values that a task family knows and an import may lack, and whether an import fits the family."""
+
+import dataclasses
+
+import numpy as np
+
+from macaw_jax import envs
+from macaw_jax.data.formats.contract import ReadOptions
+from macaw_jax.data.manifest import DatasetError, Manifest
+from macaw_jax.data.tasks import tasks_of
+
+
+def for_family(options: ReadOptions, name: str) -> ReadOptions:
+  """The options with the horizon of the family, where none is given, and with names and shapes of its parameters."""
+  try:
+    family = envs.make(name)
+  except ValueError:
+    return options
+  return dataclasses.replace(
+    options,
+    horizon=family.horizon if options.horizon is None else options.horizon,
+    family_parameters={name: np.shape(values)[1:] for name, values in family.tasks.items()},
+  )
+
+
+def check_fit(manifest: Manifest) -> str:
+  """The reason why no run can evaluate on a dataset's tasks; empty where there is none.
+
+  Raises:
+    DatasetError: its family has observations or actions of another size.
+  """
+  try:
+    family = envs.make(manifest.family)
+  except ValueError as error:
+    return str(error)
+  sizes = [(of.observation_size, of.action_size) for of in (family, manifest)]
+  if sizes[0] != sizes[1]:
+    raise DatasetError(
+      f"--family={family.name}: its (observation, action) sizes are {sizes[0]}, those of the source {sizes[1]}"
+    )
+  try:
+    tasks_of(manifest, family, range(len(manifest.tasks)))
+  except DatasetError as error:
+    return str(error)
+  return ""
