@@ -1,7 +1,7 @@
 """Any algorithm with the defaults of its factory, as one that has no file of its own yet.
 
 python -m experiments.run --config=configs/algorithm.py:multitask_bc           half-cheetah, starter data
-python -m experiments.run --config=configs/algorithm.py:focal,cheetah_vel      another family, data/cheetah_vel
+python -m experiments.run --config=configs/algorithm.py:focal,cheetah_vel      data/cheetah_vel, of another family
 python -m experiments.run --config=configs/algorithm.py:maml_rl,cartpole_bias  on-policy, in the tasks of a family
 """
 
@@ -14,10 +14,10 @@ from .on_policy import on_policy
 
 
 def get_config(named: str) -> ml_collections.ConfigDict:
-  """The configuration of `<algorithm>` or `<algorithm>,<family>`. Raises ValueError for another algorithm."""
-  name, _, family = named.partition(",")
+  """The configuration of `<algorithm>`, or `<algorithm>,<data or family>`. Raises ValueError for another algorithm."""
+  name, _, data = named.partition(",")
   if name in ON_POLICY:
-    return on_policy(name, family or "point_rotated")
+    return on_policy(name, data or "point_rotated")
   if name in RECORDED:
-    return defaults(name, family or "cheetah_dir")
+    return defaults(name, data or "cheetah_dir")
   raise ValueError(f"{name!r}: expected one of {', '.join([*RECORDED, *ON_POLICY])}")

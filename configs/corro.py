@@ -11,8 +11,8 @@ import ml_collections
 from .contextual import contextual_defaults
 
 
-def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+def get_config(data: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """Contrasts between outcomes."""
   # The agent then learns on latents that stand still, as in the last stage of the released code. On cheetah_dir it did
   # not learn at all beside an encoder that kept moving.
-  return contextual_defaults("corro", family, optimizer={"encoder_steps": 3_000})
+  return contextual_defaults("corro", data, optimizer={"encoder_steps": 3_000})

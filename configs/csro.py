@@ -11,6 +11,6 @@ import ml_collections
 from .contextual import contextual_defaults
 
 
-def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+def get_config(data: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """FOCAL with embeddings that must not tell the behaviour policy."""
-  return contextual_defaults("csro", family)
+  return contextual_defaults("csro", data)

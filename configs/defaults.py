@@ -1,25 +1,47 @@
 """The shared part of configurations on recorded data; an algorithm's file adds its own departures."""
 
+from pathlib import Path
 from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
 
+from macaw_jax import envs
+from macaw_jax.data.manifest import MANIFEST_FILE
 from macaw_jax.data.starter import starter_data
 
 from .common import common
 
-# Of 20 or 25 steps. A return bootstrapped at such a time limit is mostly the bootstrap (0.99^20 = 0.82 of it), and an
-# adapted value network that learns from itself diverges: seen on point_robot.
-SHORT_EPISODES = ("point_robot", "point_robot_sparse", "point_robot_wind")
+
+def dataset_directory(name: str) -> str:
+  """The directory of the data that a name stands for: those of a task family, or a dataset below data/.
+
+  A family's starter data come first; data without starters are collected into data/<name>, where a family
+  `<module>:<attribute>` has the name of its attribute.
+
+  Raises:
+    ValueError: there is no such dataset, and no family of that name.
+  """
+  directory = starter_data(name) or f"data/{name.rpartition(':')[2]}"
+  if not Path(directory, MANIFEST_FILE).is_file():
+    try:
+      envs.make(name)
+    except ValueError as error:
+      raise ValueError(
+        f"{name!r}: expected a task family or a dataset, but there is no {directory}; {error}"
+      ) from error
+  return directory
 
 
-def defaults(algorithm: str, family: str, **departures: Any) -> ml_collections.ConfigDict:
-  """The configuration of `algorithm` on the family's data, with these departures from its factory's defaults."""
+def defaults(algorithm: str, data: str, **departures: Any) -> ml_collections.ConfigDict:
+  """The configuration of `algorithm` on the data of a name, with these departures from its factory's defaults.
+
+  Nothing but the directory follows from the name. Fields that are none here follow the data, when they are known.
+  """
   config = common(algorithm, departures, steps=5_000, evaluate_every=500, checkpoint_every=1_000)
 
   config.dataset = ml_collections.ConfigDict()
-  config.dataset.directory = starter_data(family) or f"data/{family}"  # Data without starters are collected first.
+  config.dataset.directory = dataset_directory(data)
   config.dataset.quality = "all"  # or 'start', 'middle', 'end' of the collection
   config.dataset.transitions_per_task = config_dict.placeholder(int)  # size of that part; none with 'all'
   config.dataset.skip = 1  # keep every skip-th transition
@@ -27,7 +49,7 @@ def defaults(algorithm: str, family: str, **departures: Any) -> ml_collections.C
 
   config.training.tasks_per_update = 5  # all, where the dataset has fewer
   config.training.support_size = 256  # transitions of a task that adaptation sees
-  config.training.query_size = 256  # transitions that judge it
+  config.training.query_size = 256  # transitions that judge it; none: 512 of all tasks of an update
   config.training.order = "uniform"  # or 'contiguous', 'contiguous_support'
   config.training.log_every = 100  # updates in one compiled call; divides steps, evaluate_every and checkpoint_every
 

@@ -11,6 +11,6 @@ import ml_collections
 from .contextual import contextual_defaults
 
 
-def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+def get_config(data: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """Distances between tasks, and an actor-critic."""
-  return contextual_defaults("focal", family)
+  return contextual_defaults("focal", data)

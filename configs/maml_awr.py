@@ -9,6 +9,6 @@ import ml_collections
 from . import macaw
 
 
-def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+def get_config(data: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """The configuration of MACAW, less the settings of its advantage head."""
-  return macaw.get_config(family, algorithm="maml_awr")
+  return macaw.get_config(data, algorithm="maml_awr")

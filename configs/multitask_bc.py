@@ -9,6 +9,6 @@ import ml_collections
 from .defaults import defaults
 
 
-def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+def get_config(data: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """Imitation of all training tasks, then of a new one."""
-  return defaults("multitask_bc", family)
+  return defaults("multitask_bc", data)

@@ -11,6 +11,6 @@ import ml_collections
 from .contextual import contextual_defaults
 
 
-def get_config(family: str = "cheetah_dir") -> ml_collections.ConfigDict:
+def get_config(data: str = "cheetah_dir") -> ml_collections.ConfigDict:
   """PEARL's belief on fixed data; `--config.algorithm.actor_critic.name=sac` is the published baseline."""
-  return contextual_defaults("pearl_offline", family)
+  return contextual_defaults("pearl_offline", data)

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from macaw_jax.algorithms.settings import make_algorithm
+from macaw_jax.algorithms.settings import chosen_by_data, make_algorithm
 from macaw_jax.console import log
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Evaluated
+from macaw_jax.json_files import flatten
 from macaw_jax.training.population import MakeAlgorithm, acting_algorithm
 from macaw_jax.training.run import Devices, Run, Schedule
 from macaw_jax.training.run_directory import DATASET, read_document
@@ -25,7 +26,7 @@ from macaw_jax.types import Algorithm, Key, Params
 from . import on_policy, recorded, replayed
 from .configuration import settings_of
 from .validation import START_RULES, Kind, Parts, check
-from .variants import members_of
+from .variants import members_of, variants_of
 
 KINDS: dict[str, Kind] = {
   "dataset": recorded.KIND,
@@ -75,9 +76,11 @@ def build(config: ml_collections.ConfigDict) -> Run:
 
 def assemble(examined: Any) -> Run:
   """The run of a configuration that `examine` has found to be right; loads its data. Raises as `build`."""
-  config = examined.config
-  kind, training = kind_of(config), config.training
-  members = members_of(config, kind.data_name(config))
+  kind, chosen = kind_of(examined.config), left_to_data(examined)
+  config = examined.config.copy_and_resolve_references()
+  with config.unlocked():
+    config.update_from_flattened_dict(chosen)
+  training, members = config.training, members_of(config, kind.data_name(config))
   who = f"seed {members[0].seed}" if len(members) == 1 else f"{len(members)} members"
   log(f"{config.algorithm.name} on {kind.data_name(config)}, {who}")
   for each in members if len(members) > 1 else ():
@@ -107,8 +110,28 @@ def assemble(examined: Any) -> Run:
     identity=parts.identity,
     may_change=(*MAY_CHANGE, *kind.may_change),
     devices=Devices(config.devices.seed, config.devices.task, config.devices.distributed),
-    description=tuple(parts.description),
+    description=(*parts.description, *_said(chosen)),
   )
+
+
+def left_to_data(examined: Any) -> dict[str, Any]:
+  """The fields that a configuration leaves to the data, by dotted name, each with the value that the data give it.
+
+  A run records these values, and not that they were left open: a later rule must not make another agent of it.
+  """
+  config = examined.config
+  of_members = {setting for variant in variants_of(config) for setting in variant.values}
+  settings = chosen_by_data(config.algorithm.name, examined.problem, settings_of(config))
+  chosen = {f"algorithm.{setting}": value for setting, value in settings.items() if setting not in of_members}
+  values = flatten(config.to_dict())
+  fields = {field: value for field, value in kind_of(config).by_data(examined).items() if values[field] is None}
+  return chosen | fields
+
+
+def _said(chosen: Mapping[str, Any]) -> list[str]:
+  """The line about the fields that were left to the data, if there are some."""
+  values = [f"config.{field} = {value!r}" for field, value in chosen.items()]
+  return [f"by the data: {', '.join(values)}"] if values else []
 
 
 def _make(name: str, parts: Parts, settings: Mapping[str, Any]) -> MakeAlgorithm:

@@ -82,7 +82,7 @@ RECORDED_FIELDS = COMMON | {
   "training.log_every": at_least(1),
   "training.tasks_per_update": at_least(1),
   "training.support_size": at_least(1),
-  "training.query_size": at_least(1),
+  "training.query_size": at_least(1)._replace(optional=True),
   "training.order": one_of(get_args(Order)),
   "evaluation.support_size": at_least(1),
   "evaluation.support": one_of(("own", "other_policies", "random", "online")),

@@ -33,6 +33,7 @@ from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition, no_prior
 from .configuration import RECORDED_FIELDS, settings_of
 from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
 
+QUERY_ROWS = 512  # of all tasks of an update, where the configuration has no number for each
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")
 
@@ -60,14 +61,22 @@ class Examined:
 
   @property
   def problem(self) -> Problem:
-    """The sizes of the data, and their discount."""
+    """The sizes of the data, their discount and the length of their episodes."""
     manifest = self.manifest
-    return Problem(manifest.observation_size, manifest.action_size, len(self.split.train), manifest.discount)
+    return Problem(
+      manifest.observation_size, manifest.action_size, len(self.split.train), manifest.discount, manifest.horizon
+    )
 
   @property
   def tasks_per_update(self) -> int:
     """Tasks of one update: all, where there are fewer than configured."""
     return min(self.config.training.tasks_per_update, len(self.split.train))
+
+  @property
+  def query_size(self) -> int:
+    """Transitions of a task that judge an update: where the configuration has none, so that all tasks have 512."""
+    configured = self.config.training.query_size
+    return QUERY_ROWS // self.tasks_per_update if configured is None else configured
 
   @property
   def evaluated_train_tasks(self) -> tuple[int, ...]:
@@ -211,7 +220,7 @@ def _update_on_shapes(examined: Examined) -> Iterator[str]:
   def update() -> object:
     algorithm, key = examined.make_algorithm(), jax.random.key(0)
     index = jnp.arange(examined.tasks_per_update)
-    batch = TaskBatch(rows(config.training.support_size), rows(config.training.query_size), index)
+    batch = TaskBatch(rows(config.training.support_size), rows(examined.query_size), index)
     return algorithm.update(algorithm.init(key), batch, key)
 
   try:
@@ -246,12 +255,12 @@ def _size_of_part(examined: Examined) -> Iterator[str]:
     yield f"config.dataset.transitions_per_task = {wanted}: task {smallest} of the dataset has {sizes[smallest]}"
 
 
-def check_batches(config: ml_collections.ConfigDict, sizes: Mapping[int, int]) -> None:
+def check_batches(examined: Examined, sizes: Mapping[int, int]) -> None:
   """Raises `ConfigurationError` unless every training task has transitions for a disjoint support and query.
 
   `sizes` are the transitions of each training task, by its index in the manifest.
   """
-  support, query = config.training.support_size, config.training.query_size
+  support, query = examined.config.training.support_size, examined.query_size
   smallest = min(sizes, key=sizes.__getitem__)
   if sizes[smallest] < support + query:
     raise ConfigurationError(
@@ -326,6 +335,7 @@ def _own_episodes(examined: Examined) -> Iterator[str]:
 _DATA = ("dataset.directory",)
 _TASKS = (*_DATA, "dataset.split")
 _PART = (*_TASKS, "dataset.quality", "dataset.transitions_per_task", "dataset.skip")
+_BATCH = ("training.support_size", "training.query_size", "training.tasks_per_update")
 _SUPPORTS = ("evaluation.support", "evaluation.train_tasks")
 _ALGORITHM = (*_TASKS, "algorithm", "training.steps")  # A decay may follow training.steps.
 
@@ -343,11 +353,11 @@ RULES = (
     for section in ("training", "evaluation")
   ),
   Rule(("training.order", "evaluation.order", *_ALGORITHM), _consecutive_rows),
-  Rule((*_ALGORITHM, "training.support_size", "training.query_size", "training.tasks_per_update"), _update_on_shapes),
+  Rule((*_ALGORITHM, *_BATCH), _update_on_shapes),
   Rule(_PART, _size_of_part, spoils="dataset.transitions_per_task"),
   Rule(
-    (*_PART, "training.support_size", "training.query_size"),
-    lambda examined: check_batches(examined.config, examined.sizes(examined.split.train)),
+    (*_PART, *_BATCH),
+    lambda examined: check_batches(examined, examined.sizes(examined.split.train)),
   ),
   Rule((*_TASKS, "evaluation.train_tasks"), _train_tasks, spoils="evaluation.train_tasks"),
   Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
@@ -367,16 +377,17 @@ def assemble(examined: Examined, train: Split | None = None) -> Parts:
   config, manifest, family = examined.config, examined.manifest, examined.family
   train = train or load_split(examined, "train", examined.split.train)
   assert train.data is not None
-  check_batches(config, dict(zip(train.indices, train.data.size, strict=True)))
+  check_batches(examined, dict(zip(train.indices, train.data.size, strict=True)))
   statistics = fit_statistics(train.data)
   source = recorded(
     train.data,
     tasks_per_update=config.training.tasks_per_update,
     support_size=config.training.support_size,
-    query_size=config.training.query_size,
+    query_size=examined.query_size,
     order=config.training.order,
     statistics=statistics,
     task_names=train.indices,
+    tasks=train.tasks,
   )
   splits = evaluated_splits(examined, train)
   sizes, test = train.data.size, splits[0]
@@ -494,6 +505,7 @@ KIND = Kind(
   examine=Examined,
   assemble=assemble,
   data_name=lambda config: Path(config.dataset.directory).name,
+  by_data=lambda examined: {"training.query_size": examined.query_size},
   call="log_every",
   may_change=("dataset.directory", "training.steps"),
 )

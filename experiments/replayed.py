@@ -38,10 +38,10 @@ class InFamily:
 
   @property
   def problem(self) -> Problem:
-    """The sizes of the family, and the discount."""
+    """The sizes of the family and the length of its episodes, and the discount."""
     family = self.family
     discount = self.config[self._section].discount
-    return Problem(family.observation_size, family.action_size, len(family.train_tasks), discount)
+    return Problem(family.observation_size, family.action_size, len(family.train_tasks), discount, family.horizon)
 
   @property
   def tasks_per_update(self) -> int:

@@ -68,6 +68,7 @@ class Kind(NamedTuple):
               data if they are loaded already, else None
   data_name:  the data in the name of a run's default directory
   call:       the field of `config.training` with the number of updates of a compiled call
+  by_data:    `(examined) -> values` of the fields that a configuration may leave to the data, by dotted name
   may_change: fields, beside those that every kind has, that do not make it another run
   """
 
@@ -77,6 +78,7 @@ class Kind(NamedTuple):
   assemble: Callable[[Any, Split | None], Parts]
   data_name: Callable[[ml_collections.ConfigDict], str]
   call: str
+  by_data: Callable[[Any], Mapping[str, Any]] = lambda examined: {}
   may_change: Sequence[str] = ()
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from macaw_jax.algorithms.settings import types_of
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten
 from macaw_jax.training.run import Member
@@ -134,12 +135,12 @@ def parse_grid(text: str, algorithm: ml_collections.ConfigDict) -> dict[str, lis
     ConfigurationError: for every part that is no `name=value,value`, every name that is there twice, that the algorithm
       does not have or that is neither a number with a fraction nor a switch, and every value that is not of its kind.
   """
-  settings = flatten(algorithm.to_dict())
+  settings, kinds = flatten(algorithm.to_dict()), types_of(algorithm.name)
   grid: dict[str, list[float | bool]] = {}
   problems: list[str] = []
   for part in filter(None, (part.strip() for part in text.split(";"))):
     try:
-      name, values = _parse_part(part, settings)
+      name, values = _parse_part(part, settings, kinds)
       if name in grid:
         raise ConfigurationError(f"{name} is there twice")
       grid[name] = values
@@ -150,14 +151,14 @@ def parse_grid(text: str, algorithm: ml_collections.ConfigDict) -> dict[str, lis
   return grid
 
 
-def _parse_part(part: str, settings: Mapping[str, Any]) -> tuple[str, list[float | bool]]:
-  """A name and its values."""
+def _parse_part(part: str, settings: Mapping[str, Any], kinds: Mapping[str, type]) -> tuple[str, list[float | bool]]:
+  """A name and its values; `kinds` are the types of the settings, some of which may be None."""
   name, separator, texts = (piece.strip() for piece in part.partition("="))
   if not separator or not texts:
     raise ConfigurationError(f"{part!r}: expected <name>=<value>,<value>,...")
   if name not in settings:
     raise ConfigurationError(f"config.algorithm has no field {name!r}")
-  kind = type(settings[name])
+  kind = kinds[name]
   if kind not in (float, bool):
     raise ConfigurationError(shared(f"algorithm.{name}", settings[name]))
   parsed = {text.strip(): _parse_value(kind, text.strip()) for text in texts.split(",")}

@@ -28,9 +28,11 @@ class Recorded(NamedTuple):
 
   @property
   def problem(self) -> Problem:
-    """The sizes of the data, and their discount."""
+    """The sizes of the data, their discount and the length of their episodes."""
     manifest = self.manifest
-    return Problem(manifest.observation_size, manifest.action_size, len(self.train.indices), manifest.discount)
+    return Problem(
+      manifest.observation_size, manifest.action_size, len(self.train.indices), manifest.discount, manifest.horizon
+    )
 
 
 def load_data(directory: str | Path) -> Recorded:

@@ -83,12 +83,13 @@ class TimeStep(NamedTuple):
 
 
 class Problem(NamedTuple):
-  """Sizes and discount of the data of an algorithm."""
+  """Sizes of the data of an algorithm, with their discount and the length of their episodes."""
 
   observation_size: int
   action_size: int
   num_tasks: int  # training tasks
   discount: float  # gamma of the stored returns
+  horizon: int | None = None  # most steps of an episode; None: not known
 
 
 class MetaParams(NamedTuple):
@@ -158,6 +159,8 @@ class Algorithm(NamedTuple):
   reads_reward: whether `adapt` reads the rewards of a Trajectory; if not, it is given them with reward None.
   support_parts: into how many equal parts `adapt` cuts a support: one for each of its steps.
   consecutive_rows: whether batches must hold consecutive rows of an episode, as TD(lambda) reads them.
+  value_losses: the metrics that are mean squared errors of values, each with the mean square of returns in its units;
+          returns of recorded data have a mean square of one, times the square of a factor on the rewards.
   """
 
   init: Callable[[Key], TrainState]
@@ -168,3 +171,4 @@ class Algorithm(NamedTuple):
   reads_reward: bool = True
   support_parts: int = 1
   consecutive_rows: bool = False
+  value_losses: Mapping[str, float | Array] = MappingProxyType({})

@@ -57,10 +57,9 @@ def act(params, task, timestep, key):
   return jnp.where(jnp.isinf(params), noise, direction + params * noise), task
 
 
-def write_point_robot(directory: Path, num_episodes: int = 10, **changes) -> Manifest:
-  """Writes `num_episodes` episodes of five tasks; `changes` replace fields of the manifest."""
+def write_point_robot(directory: Path, num_episodes: int = 10, num_tasks: int = 5, **changes) -> Manifest:
+  """Writes `num_episodes` episodes of each task; `changes` replace fields of the manifest."""
   family = envs.make("point_robot")
-  num_tasks = len(TRAIN_TASKS) + len(TEST_TASKS)
   tasks = {name: values[:num_tasks] for name, values in family.tasks.items()}
   rollout = make_rollout(family, act)
   noises = np.linspace(1.0, 0.1, num_episodes)

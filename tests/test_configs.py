@@ -6,6 +6,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import pytest
+from miniatures import write_point_robot
 
 from configs.section import algorithm_section
 from experiments.build import build, examine, kind_of
@@ -115,6 +116,23 @@ def test_decay_follows_the_number_of_updates_and_not_the_other_way_round(name):
 def test_a_departure_that_the_algorithm_has_no_setting_for_is_refused():
   with pytest.raises(ValueError, match=r"actor_critic.*expectile"):
     algorithm_section("focal", actor_critic={"expectiles": 0.9})
+
+
+def test_a_name_is_that_of_a_family_or_of_a_dataset(tmp_path, monkeypatch):
+  """Of an own family `<module>:<attribute>` the data have the attribute's name."""
+  monkeypatch.chdir(tmp_path)
+  for name in ("imported", "reach"):
+    write_point_robot(tmp_path / "data" / name)
+  for name, directory in {
+    "imported": "data/imported",
+    "my_envs:reach": "data/reach",
+    "point_robot": "data/point_robot",  # to be collected
+    "cheetah_dir": str(ROOT / "starter_data" / "cheetah_dir"),
+  }.items():
+    assert get_config("macaw", name).dataset.directory == directory
+    assert get_config("focal", name).algorithm == get_config("focal").algorithm
+  with pytest.raises(ValueError, match=r"'cheetah_vol': expected a task family or a dataset.*cheetah_vel"):
+    get_config("macaw", "cheetah_vol")
 
 
 def test_any_algorithm_runs_from_one_configuration(monkeypatch):

@@ -39,6 +39,7 @@ class ActorCritic(NamedTuple):
   project: of a part, the function that brings it back into its range after every step
   learning_rates: of parts that follow their plain gradient at a rate of their own, as `optax.sgd` steps them; the
            others are stepped by the learner's optimiser
+  value_losses: as of `Algorithm`
   """
 
   init: Mapping[str, Callable[[Key], Params]]
@@ -49,6 +50,7 @@ class ActorCritic(NamedTuple):
   tau: float | Array
   project: Mapping[str, Callable[[Params], Params]] = MappingProxyType({})
   learning_rates: Mapping[str, float | Array] = MappingProxyType({})
+  value_losses: Mapping[str, float | Array] = MappingProxyType({})
 
 
 MakeActorCritic = Callable[[Problem, int], ActorCritic]

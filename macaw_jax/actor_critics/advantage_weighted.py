@@ -85,6 +85,7 @@ def awac(
       targets={"target_critic": "critic"},
       act=act_with(policy),
       tau=tau,
+      value_losses={"critic_loss": reward_scale**2},
     )
 
   return make

@@ -103,6 +103,7 @@ def iql(
       targets={"target_critic": "critic"},
       act=act_with(policy),
       tau=tau,
+      value_losses=dict.fromkeys(("critic_loss", "value_loss"), reward_scale**2),
     )
 
   return make

@@ -108,4 +108,5 @@ def soft_actor_critic(
     targets={"target_value": "value"},
     act=act_with(policy),
     tau=tau,
+    value_losses=dict.fromkeys(("critic_loss", "value_loss"), reward_scale**2),
   )

@@ -242,7 +242,7 @@ def contextual_agent(
   agent_losses = {name: on_query(loss, encoder.adaptation) for name, loss in agent.losses.items()}
   table = {**agent.trains, **encoder.trains}
   trained_by_encoder = {name for names in table.values() for name in names} - agent.init.keys()
-  return context_learner(
+  algorithm = context_learner(
     ContextLearner(
       init=all_of("parts", encoder.init, agent.init),
       encoder=encoder.adaptation,
@@ -257,6 +257,7 @@ def contextual_agent(
     optimizer(encoder, sorted(trained_by_encoder), agent.init)
     | {name: optax.sgd(rate) for name, rate in agent.learning_rates.items()},
   )
+  return algorithm._replace(value_losses=agent.value_losses)
 
 
 def _projected(name: str, project: Callable[[Params], Params]) -> Callable[[Net, TaskBatch, Key], Params]:

@@ -3,12 +3,12 @@
 Yuan and Lu 2022, "Robust Task Representations for Offline Meta-Reinforcement Learning via Contrastive Learning"
 (arXiv:2206.10442).
 
-Latent:    z = sum_n softmax_n(w . k_n + b) k_n, k_n = e(x_n) / |e(x_n)| over the transitions of a context,
+Latent:    z = sum_n softmax_n(w . k_n) k_n, k_n = e(x_n) / |e(x_n)| over the transitions of a context,
            standardised over tasks and clipped to [-10, 10]: a context unlike those of training, such as one of few
            transitions, keeps little but on which side of the others it lies
 Training:  the encoder e minimises InfoNCE: a transition must be nearer to another of its task than to copies of itself
            with other outcomes, x* = (s, a, r*, s*), which differ from it in nothing that the behaviour policy decides;
-           critics and aggregator (w, b) minimise L_Q, e under a stop-gradient; the rest of the actor-critic its own
+           critics and aggregator w minimise L_Q, e under a stop-gradient; the rest of the actor-critic its own
            losses
 Outcomes:  'reward_noise': r* = r + noise, s* = s'; or 'generator': from a conditional variational autoencoder
            (s, a, latent) -> (r, s' - s), trained beside on all tasks as one, its latent drawn from N(0, I)
@@ -122,7 +122,7 @@ def contrastive_encoder(
     def aggregate(net: Net, context: Transition) -> Array:
       """The pool of a context, in the unit ball: [..., L]."""
       embeddings = embed(net, read.rows(net, context))  # [..., C, L]
-      scores = embeddings @ net["aggregator"]["weights"] + net["aggregator"]["bias"]
+      scores = embeddings @ net["aggregator"]["weights"]
       return attention_pool(embeddings, scores, context.mask)
 
     def infer(net: Net, context: Transition, key: Key) -> Array:
@@ -135,7 +135,7 @@ def contrastive_encoder(
 
     def init_aggregator(key: Key) -> Params:
       """Zero scores: the aggregator begins as the mean."""
-      return {"weights": jnp.zeros(latent_size), "bias": jnp.zeros(())}
+      return {"weights": jnp.zeros(latent_size)}
 
     def init_generator(key: Key) -> Params:
       key_recognise, key_decode = jax.random.split(key)

@@ -24,6 +24,7 @@ import optax
 
 from macaw_jax.adaptation import chain, gradient_step
 from macaw_jax.adaptation.gradient_step import target_name
+from macaw_jax.algorithms.by_data import chosen
 from macaw_jax.hyperparameters import (
   check_counts,
   check_not_negative,
@@ -48,8 +49,10 @@ TRAINS = {"value_loss": ("value",), "policy_loss": ("policy",)}
 
 # The released code: the target network bootstraps the outer value target, the adapted value every advantage.
 RELEASED = {
+  "inner_value_target": "monte_carlo",
   "outer_value_target": "bootstrapped",
   "advantage_target": "bootstrapped",
+  "temperature": 1.0,
   "ema_decay": 0.9,
   "inner_value_step_size": 1e-3,
   "inner_policy_step_size": 1e-3,
@@ -83,12 +86,12 @@ def macaw(
   inner_policy_step_size: float = 0.01,
   learn_step_sizes: bool = True,
   first_order: bool = False,
-  inner_value_target: str = "monte_carlo",
-  outer_value_target: str = "monte_carlo",
-  advantage_target: str = "monte_carlo",
+  inner_value_target: str | None = None,
+  outer_value_target: str | None = None,
+  advantage_target: str | None = None,
   lambda_: float = 0.95,
   ema_decay: float | None = None,
-  temperature: float = 1.0,
+  temperature: float | None = None,
   max_weight: float = 20.0,
   matmul_precision: str = "float32",
   remat: str = "nothing",
@@ -117,13 +120,13 @@ def macaw(
     learn_step_sizes: Whether step sizes are learned, one for each array.
     first_order: Whether meta-gradients ignore how inner gradients depend on the parameters.
     inner_value_target: 'monte_carlo' (the paper), 'bootstrapped' at the episode's end, or 'td_lambda', which needs
-      consecutive rows.
-    outer_value_target: Likewise; the released code bootstraps it.
-    advantage_target: Likewise; the released code bootstraps it.
+      consecutive rows. None follows the data, here and where it says so below (`algorithms.by_data`).
+    outer_value_target: Likewise, None too; the released code bootstraps it.
+    advantage_target: Likewise, None too; the released code bootstraps it.
     lambda_: Lambda of TD(lambda).
     ema_decay: EMA decay of the value's target network, from which value targets bootstrap; None bootstraps from the
       value itself.
-    temperature: Temperature of the advantage weights.
+    temperature: Temperature of the advantage weights. None follows the data.
     max_weight: Upper bound of an advantage weight.
     matmul_precision: 'float32' or 'bfloat16', to which layers round inputs and weights before they multiply them
       (`networks.products`); parameters, sums, losses and optimisers stay in float32.
@@ -149,6 +152,10 @@ def macaw(
   check_not_negative(**{f"{part}_learning_rate": rate for part, rate in rates.items()})
   check_sizes(hidden_sizes=hidden_sizes)
   check_shares(lambda_=lambda_, ema_decay=0.0 if ema_decay is None else ema_decay)
+  inner_value_target = chosen(problem, "inner_value_target", inner_value_target)
+  outer_value_target = chosen(problem, "outer_value_target", outer_value_target)
+  advantage_target = chosen(problem, "advantage_target", advantage_target)
+  temperature = chosen(problem, "temperature", temperature)
   policy = gaussian_policy(
     problem.observation_size,
     problem.action_size,
@@ -204,4 +211,5 @@ def macaw(
   return algorithm._replace(
     support_parts=adaptation_steps,
     consecutive_rows="td_lambda" in (inner_value_target, outer_value_target, advantage_target),
+    value_losses={"value_loss": 1.0},
   )

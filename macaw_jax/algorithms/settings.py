@@ -8,6 +8,8 @@ them. All other arguments, such as losses and optimisers, are set in Python alon
 A section with a choice may hold settings of every choice, so that choosing another part is a change of `name` alone.
 Those that the chosen part does not take must have their default, and are passed over; with another value they are a
 fault. Choices that share the name of a setting share its default.
+
+Some settings are left to the data by the value None; `chosen_by_data` says what they become.
 """
 
 import difflib
@@ -22,6 +24,7 @@ import jax
 
 from macaw_jax.actor_critics import ACTOR_CRITICS
 from macaw_jax.algorithms import ALGORITHMS
+from macaw_jax.algorithms.by_data import RULES
 from macaw_jax.hyperparameters import Part, check_choice
 from macaw_jax.json_files import flatten
 from macaw_jax.types import Algorithm, Array, Problem
@@ -64,6 +67,18 @@ def make_algorithm(
     for setting, value in with_values(settings, overrides or {}).items()
   }
   return ALGORITHMS[name](problem, **arguments)
+
+
+def chosen_by_data(name: str, problem: Problem, settings: Settings) -> dict[str, Any]:
+  """The settings that the algorithm leaves to the data (`algorithms.by_data`), each with the value that it takes.
+
+  Args:
+    name: A name in `ALGORITHMS`.
+    problem: Of the data.
+    settings: Nested; one that is not among them has its default.
+  """
+  values = {**defaults_of(name), **settings}
+  return {setting: RULES[setting](problem) for setting, value in values.items() if value is None and setting in RULES}
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,27 @@ def fit_decoder(
   Raises:
     ValueError: there is one group, or a feature is not finite.
   """
+  decoder, _ = _fit(features, parameters, groups, penalties)
+  return decoder
+
+
+def cross_validated_r_squared(
+  features: np.ndarray, parameters: np.ndarray, groups: np.ndarray, penalties: Sequence[float] = PENALTIES
+) -> float:
+  """1 - squared error / variance of parameters, those of each group decoded by what is fitted to the other groups.
+
+  Arguments and errors as of `fit_decoder`. About zero where features say nothing, for the largest penalty decodes the
+  mean; NaN where all parameters are equal.
+  """
+  decoder, error = _fit(features, parameters, groups, penalties)
+  variance = float(np.sum(decoder.parameter_scale(parameters) ** 2))
+  return 1.0 - error / variance if variance > 0.0 else float("nan")
+
+
+def _fit(
+  features: np.ndarray, parameters: np.ndarray, groups: np.ndarray, penalties: Sequence[float]
+) -> tuple[Decoder, float]:
+  """The decoder of `fit_decoder`, and the squared error on left-out groups, in standardised parameters."""
   chex.assert_rank([features, parameters, groups], [2, 2, 1])
   chex.assert_equal_shape_prefix([features, parameters, groups], 1)
   if len(np.unique(groups)) < 2:
@@ -97,8 +118,8 @@ def fit_decoder(
     errors = [np.linalg.solve(inverse[np.ix_(rows, rows)], dual[rows]) for rows in left_out]
     return float(sum(np.sum(error**2) for error in errors)), dual
 
-  _, dual = min((solve(penalty) for penalty in penalties), key=lambda found: found[0])
-  return Decoder(feature_scale, parameter_scale, x, dual)
+  error, dual = min((solve(penalty) for penalty in penalties), key=lambda found: found[0])
+  return Decoder(feature_scale, parameter_scale, x, dual), error
 
 
 def measure_decoding(

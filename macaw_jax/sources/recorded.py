@@ -6,6 +6,7 @@ from functools import partial
 from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import Order, check_sizes, sample_tasks
 from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
+from macaw_jax.envs.family import Task
 from macaw_jax.sources.source import Source
 
 
@@ -18,6 +19,7 @@ def recorded(
   order: Order = "uniform",
   statistics: Statistics | None = None,
   task_names: Sequence[int] | None = None,
+  tasks: Task | None = None,
 ) -> Source:
   """A source of batches `[T, B, ...]` from the training tasks' data.
 
@@ -29,6 +31,7 @@ def recorded(
     order: which rows belong together, see `data.sampling.sample_task`.
     statistics: scales of the run; fitted to the dataset if not given.
     task_names: of the tasks; their positions if not given.
+    tasks: their parameters, leaves `[N, ...]`. A run whose agent reads a latent says how much of them it holds.
 
   Raises:
     ValueError: a task has fewer transitions than support and query take.
@@ -44,4 +47,5 @@ def recorded(
     statistics=lambda data: scales,
     tasks_per_update=chosen,
     task_names=tuple(range(num_tasks)) if task_names is None else tuple(task_names),
+    tasks=tasks,
   )

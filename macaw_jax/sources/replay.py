@@ -226,6 +226,7 @@ def replayed(
     statistics=lambda data: data.statistics,
     tasks_per_update=tasks_per_update,
     task_names=family.train_tasks,
+    tasks=all_tasks,
     refresh=refresh,
     empty=empty,
   )

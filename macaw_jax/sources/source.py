@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from macaw_jax.data.statistics import Statistics
+from macaw_jax.envs.family import Task
 from macaw_jax.types import Key, Params
 
 Data = Any  # A pytree of arrays; only its source looks inside.
@@ -21,6 +22,7 @@ class Source(NamedTuple):
   statistics:       `(data) -> Statistics`, the scales by which the agent sees observations and rewards
   tasks_per_update: T of a batch
   task_names:       what each training task is called in reports, in the order of `task_index`
+  tasks:            parameters of the training tasks, leaves `[N, ...]`, in the order of `task_index`; None: not known
   refresh:          changes the data between two compiled calls, on the host; None: they stay as they are. Data that
                     change are part of a checkpoint, and each member of a population has its own
   empty:            `() -> data`, in the shapes that `init` gives; for sources that refresh
@@ -31,5 +33,6 @@ class Source(NamedTuple):
   statistics: Callable[[Data], Statistics]
   tasks_per_update: int
   task_names: Sequence[Any] = ()
+  tasks: Task | None = None
   refresh: Refresh | None = None
   empty: Callable[[], Data] | None = None

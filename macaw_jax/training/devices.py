@@ -174,6 +174,11 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
   return jax.tree.map(put_leaf, tree)
 
 
+def own_copy(tree: Any) -> Any:
+  """Replicated arrays as the first device of this process has them."""
+  return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
 def fetch(tree: Any) -> Any:
   """A tree of laid-out arrays as whole NumPy arrays, in every process; all of them must call it."""
 

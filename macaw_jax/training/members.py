@@ -296,9 +296,9 @@ class MemberFiles:
     self._progress.write(step, {name: np.mean(some) if len(some) else np.nan for name, some in finite.items()})
 
   def write_evaluation(self, step: int, results: Sequence[Result]) -> None:
-    """Writes the returns of each member's evaluation among its metrics, if there was one."""
+    """Writes the returns of each member's evaluation, and its other metrics, if there was one."""
     if all(result.rows for result in results):
-      self.write(step, [metrics_of(result.rows) for result in results])
+      self.write(step, [metrics_of(result.rows) | dict(result.metrics) for result in results])
 
   def save(
     self,

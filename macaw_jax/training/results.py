@@ -1,6 +1,8 @@
 """The results, tables and pictures of a run that is done."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from macaw_jax.console import log
@@ -43,6 +45,7 @@ class Result(NamedTuple):
   rows: list[Row]
   episode: tuple[State, Task] | None
   step: int  # updates that it has had
+  metrics: Mapping[str, float] = MappingProxyType({})  # beside those of the rows
 
 
 def finish(run: Run, results: list[Result]) -> None:

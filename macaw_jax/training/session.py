@@ -1,7 +1,7 @@
 """A training session: from the newest checkpoint of a run to its end, whatever its batches come from."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from typing import Any, NamedTuple
@@ -14,6 +14,14 @@ from jax.sharding import Mesh
 from macaw_jax.console import log
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.errors import ConfigurationError, TrainingError
+from macaw_jax.evaluation.latents import (
+  LATENT_R2,
+  Reading,
+  ReadLatents,
+  describe_nothing,
+  make_read_latents,
+  reads_latent,
+)
 from macaw_jax.evaluation.rows import Row
 from macaw_jax.evaluation.tables import summary
 from macaw_jax.sources.source import Data
@@ -36,6 +44,7 @@ from macaw_jax.training.non_finite_report import report_stop
 from macaw_jax.training.population import (
   Population,
   PopulationChunk,
+  acting_algorithm,
   has_stopped,
   initialise_member,
   make_population,
@@ -47,7 +56,8 @@ from macaw_jax.training.population import (
 from macaw_jax.training.results import Result, finish
 from macaw_jax.training.run import Run
 from macaw_jax.training.run_directory import METRICS
-from macaw_jax.types import Key
+from macaw_jax.training.value_divergence import VALUES_DIVERGE, Divergence, describe_divergence, divergence
+from macaw_jax.types import Array, Key, Metrics, Params
 
 
 class Session(NamedTuple):
@@ -59,6 +69,7 @@ class Session(NamedTuple):
   interruption: Interruption
   continue_changed: bool
   debug_nans: bool
+  read_latents: ReadLatents | None  # where the agent reads a latent, and the training tasks are known
 
   @property
   def max_skips_in_a_row(self) -> int:
@@ -107,7 +118,7 @@ def train_run(
       log(f"  {line}")
     members = open_members(run, resources, continue_changed=continue_changed)
     log(f"run directory: {', '.join(str(each.directory) for each in members)}")
-    session = Session(run, members, mesh, interruption, continue_changed, debug_nans)
+    session = Session(run, members, mesh, interruption, continue_changed, debug_nans, latent_reading(run))
     try:
       results, problems = train_and_evaluate(session, resources)
     except Interrupted:
@@ -121,6 +132,15 @@ def train_run(
     if problems:
       raise TrainingError(*problems)
     return results
+
+
+def latent_reading(run: Run) -> ReadLatents | None:
+  """How the latents of any member are read; None for an agent without latents, or tasks that are not known."""
+  source, hyperparameters = run.source, run.members[0].hyperparameters
+  if source.tasks is None or not reads_latent(run.make_algorithm(**hyperparameters)):
+    return None
+  acting = acting_algorithm(run.make_algorithm, hyperparameters)
+  return make_read_latents(acting, source.sample, source.tasks, tasks_per_batch=source.tasks_per_update)
 
 
 def make_mesh(run: Run) -> Mesh | None:
@@ -195,6 +215,13 @@ def statistics_of(session: Session, moment: Moment, index: int) -> Statistics:
   return session.run.source.statistics(member(moment.data, index) if session.own_data else moment.data)
 
 
+def read_latents(session: Session, moment: Moment, index: int, params: Params, key: Key) -> Reading | None:
+  """How much of the training tasks a member's latents hold; None where the agent reads none."""
+  if session.read_latents is None:
+    return None
+  return session.read_latents(params, member(moment.data, index) if session.own_data else moment.data, key)
+
+
 def evaluate(session: Session, moment: Moment, step: int) -> list[Result]:
   """The results of each member at a step; they are logged."""
   results = []
@@ -203,13 +230,19 @@ def evaluate(session: Session, moment: Moment, step: int) -> list[Result]:
     hyperparameters, state = member((moment.population.hyperparameters, moment.population.state), index)
     statistics, key = statistics_of(session, moment, index), jax.random.fold_in(each.keys.evaluate, step)
     rows: list[Row] = []
-    episode = None
+    episode, reading = None, None
     if session.run.evaluate is not None:
-      rows, episode = session.run.evaluate(member_params(hyperparameters, state.params), statistics, key)
+      params = member_params(hyperparameters, state.params)
+      rows, episode = session.run.evaluate(params, statistics, key)
+      reading = read_latents(session, moment, index, params, each.keys.evaluate)
+      found = summary(rows) + (f"; latents hold R^2 {reading.r_squared:.2f} of training tasks" if reading else "")
       whose = f" of {each.member.label}" if len(session.members) > 1 else ""
       seconds = time.monotonic() - started
-      log(f"evaluation{whose} after {int(state.step)} updates, in {seconds:.1f} s: {summary(rows)}")
-    results.append(Result(rows, episode, int(state.step)))
+      log(f"evaluation{whose} after {int(state.step)} updates, in {seconds:.1f} s: {found}")
+      if reading and reading.is_nothing and state.step > 0:
+        log(f"WARNING: {each.name}: {describe_nothing(reading)}")
+    metrics = {LATENT_R2: reading.r_squared} if reading else {}
+    results.append(Result(rows, episode, int(state.step), metrics))
   return results
 
 
@@ -301,6 +334,7 @@ def train_on(
   schedule, interruption = session.run.schedule, session.interruption
   results: list[Result] | None = []
   have_stopped = np.zeros(len(session.members), bool)  # Those that had before are reported again.
+  have_diverged, value_losses = have_stopped, value_losses_of(session)
   with interruption.holding():
     while step < schedule.steps:
       started = time.monotonic()
@@ -312,7 +346,10 @@ def train_on(
       of_members["steps_per_second"] = np.full(
         len(session.members), schedule.steps_per_call / (time.monotonic() - started)
       )
-      files.write(step, [member(of_members, index) | collected[index] for index in range(len(session.members))])
+      rows = [member(of_members, index) | collected[index] for index in range(len(session.members))]
+      diverging = [divergence(*each) for each in zip(rows, value_losses, strict=True)]
+      files.write(step, with_divergence(rows, value_losses, diverging))
+      have_diverged = report_divergence(session, step, diverging, have_diverged)
       fetched = cache(lambda moment=moment: on_host(session, moment))  # Once, where it is needed at all.
       have_stopped = report_stopped(session, moment, fetched, have_stopped)
 
@@ -371,6 +408,34 @@ def training_score(rows: Sequence[Row]) -> float | None:
   return float(np.mean(found)) if found and np.isfinite(found).all() else None
 
 
+def value_losses_of(session: Session) -> list[Mapping[str, float | Array]]:
+  """`Algorithm.value_losses` of each member; none where the data change, whose returns outgrow those of the first."""
+  if session.own_data:
+    return [{} for _ in session.members]
+  return [session.run.make_algorithm(**each.member.hyperparameters).value_losses for each in session.members]
+
+
+def with_divergence(
+  rows: Sequence[Metrics], value_losses: Sequence[Mapping[str, Any]], diverging: Sequence[Divergence | None]
+) -> list[Metrics]:
+  """The metrics of each member, and where it has value losses, whether they are too large."""
+  return [
+    row | ({VALUES_DIVERGE: float(found is not None)} if losses else {})
+    for row, losses, found in zip(rows, value_losses, diverging, strict=True)
+  ]
+
+
+def report_divergence(
+  session: Session, step: int, diverging: Sequence[Divergence | None], have_diverged: np.ndarray
+) -> np.ndarray:
+  """Logs which members' values have begun to diverge; those that have so far, `[M]` bool, as `have_diverged`."""
+  problem = session.run.agent.get("problem", {})
+  for each, found, is_known in zip(session.members, diverging, have_diverged, strict=True):
+    if found is not None and not is_known:
+      log(f"WARNING: {each.name}, update {step}: {describe_divergence(found, problem)}")
+  return have_diverged | np.array([found is not None for found in diverging], bool)
+
+
 def report_stopped(
   session: Session, moment: Moment, fetched: Callable[[], Moment], have_stopped: np.ndarray
 ) -> np.ndarray:
@@ -410,4 +475,5 @@ def on_host(session: Session, moment: Moment) -> Moment:
   """The moment where one process can read it; all processes must ask for it."""
   if session.mesh is None:
     return moment
-  return Moment(devices.fetch(moment.population), devices.fetch(moment.data) if session.own_data else moment.data)
+  data = devices.fetch(moment.data) if session.own_data else devices.own_copy(moment.data)
+  return Moment(devices.fetch(moment.population), data)

@@ -99,7 +99,7 @@ def test_unknown_settings_are_refused(name):
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_numbers_may_be_traced(name):
-  numbers = {setting: 0.5 for setting, default in flatten(defaults_of(name)).items() if isinstance(default, float)}
+  numbers = {setting: 0.5 for setting, kind in types_of(name).items() if kind is float}
   if "actor_critic.name" in types_of(name):
     taken = iql().settings
     numbers = {s: v for s, v in numbers.items() if not s.startswith("actor_critic.") or s.partition(".")[2] in taken}

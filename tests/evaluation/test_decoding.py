@@ -2,7 +2,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.evaluation.decoding import fit_decoder, flatten_features, measure_decoding
+from macaw_jax.evaluation.decoding import (
+  cross_validated_r_squared,
+  fit_decoder,
+  flatten_features,
+  measure_decoding,
+)
 
 
 def linear_data(num_tasks=12, supports=5, num_features=3, noise=0.0):
@@ -122,3 +127,22 @@ def test_features_are_all_leaves_side_by_side():
 def test_what_cannot_be_fitted_is_refused(features, groups, message):
   with pytest.raises(ValueError, match=message):
     fit_decoder(np.array(features), np.array([[0.0], [1.0]]), np.array(groups))
+
+
+def test_cross_validated_r_squared_is_that_of_maps_fitted_without_the_group():
+  features, parameters, groups, _ = linear_data(num_tasks=6, num_features=4, noise=2000.0)
+  penalty = 1e-3
+  x = (features - features.mean(axis=0)) / features.std(axis=0)
+  y = (parameters - parameters.mean(axis=0)) / parameters.std(axis=0)
+  unit, error = np.mean(np.sum(x**2, axis=1)), 0.0
+  for group in range(6):
+    kept = groups != group
+    weights = np.linalg.solve(x[kept].T @ x[kept] + penalty * unit * np.eye(4), x[kept].T @ y[kept])
+    error += np.sum((x[~kept] @ weights - y[~kept]) ** 2)
+  found = cross_validated_r_squared(features, parameters, groups, penalties=[penalty])
+  np.testing.assert_allclose(found, 1.0 - error / np.sum(y**2), rtol=1e-9)
+
+
+def test_cross_validated_r_squared_of_equal_parameters_is_none():
+  features, parameters, groups, _ = linear_data()
+  assert np.isnan(cross_validated_r_squared(features, np.ones_like(parameters), groups))

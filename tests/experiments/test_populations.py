@@ -106,7 +106,7 @@ def test_only_what_differs_between_variants_differs_in_the_program():
     ("first_order=1,0", "first_order=1"),
     ("adaptation_steps=1,2", "config.algorithm.adaptation_steps = 1"),
     ("layer=dense,weight_transform", "config.algorithm.layer"),
-    ("ema_decay=0.9,0.99", "config.algorithm.ema_decay"),
+    ("decay_steps=5,6", "config.algorithm.decay_steps = 5000"),
     ("temperature=1;temperature=2", "temperature is there twice"),
     ("temperature=1,1.0", "temperature has a value twice"),
     ("temperature=1,nan", "temperature=nan"),

@@ -5,9 +5,10 @@ import hashlib
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
-from miniatures import changed, make_config, write_point_robot
+from miniatures import changed, make_config, make_focal, write_point_robot
 
 from experiments.build import assemble, build, examine
 from experiments.recorded import KIND, task_split
@@ -23,7 +24,7 @@ def parts_of(config):
 def test_what_a_run_is_made_of(miniature):
   config = miniature()
   built, parts = build(config), parts_of(config)
-  assert parts.problem == (2, 2, 3, 0.99)
+  assert parts.problem == (2, 2, 3, 0.99, 20)
   assert built.source.task_names == parts.train.indices == (0, 1, 2)
   assert built.source.tasks_per_update == 3
   test, train = parts.splits
@@ -31,6 +32,51 @@ def test_what_a_run_is_made_of(miniature):
   np.testing.assert_array_equal(test.tasks["goal"], parts.family.tasks["goal"][3:5])
   assert built.agent["settings"]["hidden_sizes"] == (16, 16)
   assert "name" not in built.agent["settings"]
+
+
+@pytest.mark.parametrize(("horizon", "target"), [(20, "monte_carlo"), (200, "bootstrapped")])
+def test_an_own_dataset_of_any_name_gets_the_settings_of_its_properties(tmp_path, horizon, target):
+  """No family is named on the command line: settings follow what the manifest says of the data."""
+  own = tmp_path / "imported"
+  write_point_robot(own, num_episodes=2, num_tasks=8, train_tasks=tuple(range(6)), test_tasks=(6, 7), horizon=horizon)
+  config = make_config("recorded", own, tmp_path / "run")
+  assert config.algorithm.temperature is config.algorithm.advantage_target is None
+  built = build(config)
+  chosen = dict.fromkeys(("inner_value_target", "outer_value_target", "advantage_target"), target)
+  chosen["temperature"] = 0.5
+  settings = built.members[0].config["algorithm"]
+  assert {name: settings[name] for name in chosen} == chosen
+  assert built.agent["settings"] == {name: value for name, value in settings.items() if name != "name"}
+  assert built.description[-1].startswith("by the data: ")
+  assert f"config.algorithm.inner_value_target = '{target}'" in built.description[-1]
+  given = build(changed(config, algorithm__temperature=0.7, algorithm__advantage_target="monte_carlo"))
+  settings = given.members[0].config["algorithm"]
+  assert (settings["temperature"], settings["advantage_target"], settings["inner_value_target"]) == (
+    0.7,
+    "monte_carlo",
+    target,
+  )
+
+
+def test_members_with_values_of_their_own_leave_the_data_the_rest(miniature):
+  built = build(miniature(grid="temperature=0.5,2"))
+  assert [each.config["algorithm"]["temperature"] for each in built.members] == [0.5, 2.0]
+  assert {each.config["algorithm"]["inner_value_target"] for each in built.members} == {"monte_carlo"}
+  assert "temperature" not in built.description[-1]
+
+
+def test_the_tasks_of_an_update_share_512_rows_of_queries_where_no_number_is_given(tmp_path):
+  """Each of three tasks has 170, and each of two 256."""
+  write_point_robot(tmp_path / "data", num_episodes=30)
+  config = make_focal(tmp_path / "data", tmp_path / "run").unlock()
+  config.training.query_size = None
+  for tasks, rows in ((8, 170), (2, 256)):
+    built = build(changed(config, training__tasks_per_update=tasks))
+    assert built.members[0].config["training"]["query_size"] == rows
+    batch = jax.eval_shape(built.source.sample, built.source.init(None, None), jax.random.key(0))
+    assert batch.query.reward.shape == (min(tasks, 3), rows)
+  with pytest.raises(ConfigurationError, match=r"query_size = 512 take 612 transitions of a task: task 0 has 600"):
+    examine(changed(config, training__support_size=100, training__tasks_per_update=1))
 
 
 def test_a_missing_dataset_says_what_there_is_and_how_to_make_it(miniature, tmp_path, monkeypatch):

@@ -184,7 +184,11 @@ CASES = [
   ),
   Case("no argument for a get_config with one", "--config=needs_argument.py", "--config=needs_argument.py"),
   Case("a family whose data are not there", "--config=configs/macaw.py:cheetah_vel", "config.dataset.directory"),
-  Case("a family that is unknown", "--config=configs/macaw.py:unknown_family", "config.dataset.directory"),
+  Case(
+    "a family that is unknown",
+    "--config=configs/macaw.py:unknown_family",
+    "'unknown_family' data/unknown_family cheetah_vel",
+  ),
   Case(
     "a section that is missing",
     "--config=no_devices.py",
