@@ -16,10 +16,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
-from absl import flags
 
 from macaw_jax import envs
 from macaw_jax.console import log
@@ -42,7 +41,7 @@ from macaw_jax.data.tasks import tasks_of
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.training.provenance import package_versions
 
-from .command_line import BAD_INPUT, launch_with_arguments
+from .command_line import BAD_INPUT, Parser, launch, make_parser
 from .data_report import (
   entries_table,
   header,
@@ -238,21 +237,10 @@ def reference_pairs(text: str) -> list[dict[str, float]]:
   return pairs
 
 
-class Parser(argparse.ArgumentParser):
-  """Takes flags by their whole names, and raises `ConfigurationError` where the command line is wrong."""
-
-  def __init__(self, **options: Any):
-    super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-
-  def error(self, message: str) -> NoReturn:
-    """Raises `ConfigurationError`."""
-    raise ConfigurationError(f"command line: {self.prog}: {message}")
-
-
-def make_parser() -> Parser:
-  """The parser of the command line; `command` is the name of the command."""
-  parser = Parser(prog="data", description=__doc__)
-  commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> Parser:
+  """The flags of the command; `command` is the name of the subcommand."""
+  flags = make_parser("data", __doc__)
+  commands = flags.add_subparsers(dest="command", required=True)
   listed = commands.add_parser("list", help="a line for each dataset")
   listed.add_argument("directories", nargs="*", default=[])
   inspected = commands.add_parser("inspect", help="tables of a dataset")
@@ -284,18 +272,15 @@ def make_parser() -> Parser:
   imported.add_argument(
     "--reference_returns", type=reference_pairs, help="<random>:<expert> of each task, else the extremes of its data"
   )
-  return parser
+  return flags
 
 
-def main(arguments: list[str]) -> None:
-  """Runs the command that the first argument names.
+def main(given: argparse.Namespace) -> None:
+  """Runs the subcommand that the command line names.
 
   Raises:
-    ConfigurationError: the command line is wrong.
+    ConfigurationError: its arguments do not belong together.
   """
-  if not arguments:
-    print(__doc__, file=sys.stderr)
-  given = make_parser().parse_args(arguments)
   match given.command:
     case "list" | "validate" as name:
       is_sound = {"list": list_datasets, "validate": validate_datasets}[name]
@@ -346,15 +331,9 @@ def _report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:
   log(f"wrote {to}: {what}, {len(episodes)} tasks, {transitions:,} transitions")
 
 
-def _leave_arguments(argv: list[str]) -> list[str]:
-  """Parses no flag: `main` reads them all."""
-  flags.FLAGS(argv[:1])
-  return argv
-
-
 def start() -> None:
   """Starts the command."""
-  launch_with_arguments(main, _leave_arguments)
+  launch(main, parser())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 from macaw_jax.evaluation.comparison import DIGITS, SCALES, Group, estimate, quantity_of, values_of
 from macaw_jax.evaluation.tables import markdown_table
 
-CONTEXT_SHIFT = "context_shift.json"  # has the fields of results.json, see `results.read_run`
+CONTEXT_SHIFT = "context_shift"  # how the name of its file begins, which has the fields of `results.json`
 
 ONLINE = "online"
 _SUPPORTS = {"own": "offline", "other policies": "offline_other_policy", "random": "offline_random_policy"}
