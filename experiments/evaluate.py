@@ -21,7 +21,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import jax
 import numpy as np

@@ -8,17 +8,16 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from macaw_jax.console import log
-from macaw_jax.data.manifest import content_digest, read_manifest
+from macaw_jax.data.manifest import read_manifest
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.json_files import flatten
-from macaw_jax.training.run_directory import DATASET
 from macaw_jax.training.trained import NEWEST, find_checkpoint
 
 from .build import check_writable, kind_of, saved_config
 from .evaluation_file import CHECKPOINT, DATA, NAMES, UPDATE, evaluation_file
-from .recorded import Examined, manifest_with, missing_rows, other_policies_directory
+from .recorded import Examined, data_digests, manifest_with, missing_rows, other_policies_directory
 
 ALL = "all"
 OFFLINE = ("own", "other_policies", "random")
@@ -106,12 +105,13 @@ def plan(directory: Path, request: Request) -> Plan:
   usual_steps = _usual_steps(directory, config, field, supports[0], request)
   steps = _wanted_steps(directory, config, field, supports[0], request) or usual_steps
   step, digest = find_checkpoint(directory, request.checkpoint)
+  data = config.dataset.directory if "dataset" in config else request.dataset
   made_of = {
     UPDATE: step,
     **_settings(config, supports, steps, request),
     NAMES: [PROTOCOLS[support] for support in supports],
     CHECKPOINT: digest,
-    DATA: _data_digests(config, request.dataset),
+    DATA: data_digests(data, supports) if data else {},
   }
   kind = CONTEXT_SHIFT if shift else EVALUATION.format(protocol=PROTOCOLS[supports[0]])
   file = evaluation_file(directory, kind, made_of, _settings(of_run, supports, usual_steps, Request()))
@@ -252,9 +252,3 @@ def _settings(
     "dataset": request.dataset and Path(request.dataset).name,
     "seed": request.seed,
   }
-
-
-def _data_digests(config: ml_collections.ConfigDict, dataset: str | None) -> dict[str, str]:
-  """The digest of the data that supports are drawn from."""
-  directory = config.dataset.directory if "dataset" in config else dataset
-  return {} if directory is None else {DATASET: content_digest(read_manifest(directory))}

@@ -27,7 +27,6 @@ import numpy as np
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Dataset
-from macaw_jax.data.manifest import content_digest
 from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.constant_rewards import mean_reward, with_constant_rewards
@@ -42,7 +41,7 @@ from macaw_jax.types import Key
 from .build import Trained, check_writable, rebuild, saved_config
 from .command_line import Parser, add_evaluation, add_runs, launch, make_parser, named_runs
 from .evaluation_file import CHECKPOINT, DATA, MADE_OF, NAMES, UPDATE, evaluation_file, made_of_text
-from .recorded import KIND, Examined, evaluated_splits
+from .recorded import KIND, Examined, data_digests, evaluated_splits
 
 Numbers = dict[str, Any]
 """Measurements with one kind of support, by name."""
@@ -102,7 +101,7 @@ def plan(directory: Path, episodes: int | None, seed: int) -> Probe:
     "seed": seed,
     NAMES: [PROTOCOLS[support] for support in configs],
     CHECKPOINT: digest,
-    DATA: content_digest(Examined(configs["own"]).manifest),
+    DATA: data_digests(configs["own"].dataset.directory, configs),
   }
   usual = {"episodes": saved_config(directory).evaluation.episodes, "seed": 0}
   file = evaluation_file(directory, PROBE, made_of, usual)
