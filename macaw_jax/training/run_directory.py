@@ -192,8 +192,8 @@ def _check_same_run(
     raise ConfigurationError(
       *(f"{directory} holds a run with {difference}" for difference in differences),
       *(f"--config.{name}={before[name]} leaves config.{name} as that run has it" for name in following),
-      "choose another --config.output_directory, remove that run, or add --continue_changed: it goes on with the change "
-      "from its newest checkpoint, and ends in something else than a run that had it from the beginning",
+      "choose another --config.output_directory, remove that run, or add --continue_changed, which goes on with the "
+      "change from the newest checkpoint; what it ends in is not what a run ends in that had it from the beginning",
     )
   for difference in differences:
     log(f"WARNING: going on, although {directory} holds a run with {difference}")
