@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,7 +64,7 @@ class Parser(argparse.ArgumentParser):
   def _check_flags(self, arguments: Sequence[str]) -> None:
     known = self._option_string_actions
     texts: dict[str, list[str]] = {}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
       name, separator, value = argument.partition("=")
       if not name.startswith("--") or name == "--":
         continue
@@ -193,7 +194,8 @@ def launch(main: Callable[[argparse.Namespace], None], parser: Parser) -> None:
 
   What it compiles is kept for the next start (`compilation_cache`).
   """
-  faulthandler.enable()  # A crash in a native library says where it was.
+  with suppress(OSError):  # a standard error that is no file
+    faulthandler.enable()  # A crash in a native library says where it was.
   logging.set_verbosity(logging.WARNING)  # Checkpoints log forty lines each, at the level of information.
   try:
     given = parser.read(sys.argv[1:])

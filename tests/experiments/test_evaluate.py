@@ -19,7 +19,7 @@ from miniatures import (
 )
 
 from experiments import evaluate
-from experiments.evaluate import evaluate_run, evaluate_shift, notes_on_steps, with_stages
+from experiments.evaluate import evaluate_run, evaluate_shift, made_of_lines, notes_on_steps, with_stages
 from experiments.evaluation_file import evaluation_file
 from experiments.evaluation_request import Request, plan
 from macaw_jax.errors import ConfigurationError
@@ -99,6 +99,7 @@ def test_gradient_based_agents_are_evaluated_after_several_numbers_of_steps(run_
   said = capsys.readouterr().out
   line = f"update {STEPS}; support_size 16; order uniform; steps 0-1-2; episodes 3; engine native; seed 5\n"
   assert said.count(line) == 2  # before it is computed, and below the table
+  assert "which this run was trained with: 2; nothing in training judges" in said
   assert f"written to {directory / name}" in said
 
 
@@ -156,11 +157,6 @@ def test_more_steps_than_trained_are_said_and_that_the_score_falls(run_of):
   assert len(notes_on_steps(*stepped(directory, (1.0, 24.0), (0, 2)))) == 1  # nothing to compare with
 
 
-def test_the_command_says_so_below_the_table(run_of, capsys):
-  command(run_of("recorded"), "--steps=0,1,2", "--episodes=1")
-  assert "which this run was trained with: 2; nothing in training judges" in capsys.readouterr().out
-
-
 # Supports
 
 
@@ -195,9 +191,11 @@ def test_the_size_and_the_order_of_a_support(run_of):
 
 def test_the_size_and_the_order_of_a_support_of_a_run_that_collected_its_own_data(run_of):
   directory = run_of("replayed")
-  rows = [again(directory, support="random", episodes=1, **asked)[0] for asked in ({}, {"support_size": 12})]
-  assert [row.support for row in rows] == [8, 12]
-  assert again(directory, support="random", episodes=1, order="contiguous")[0].returns != rows[0].returns
+  asked = {"support": "random", "support_size": 12, "episodes": 1}
+  uniform, contiguous = (again(directory, order=order, **asked)[0] for order in ("uniform", "contiguous"))
+  assert uniform.support == contiguous.support == 12  # 8 in training
+  assert uniform.returns[0] == contiguous.returns[0]
+  assert uniform.returns[1] != contiguous.returns[1]
 
 
 @pytest.mark.parametrize(
@@ -258,10 +256,8 @@ def test_all_supports_of_a_recorded_run(run_of, known_data, capsys):
 
 
 def test_all_supports_of_an_older_checkpoint(run_of):
-  directory = run_of("recorded")
-  found = on_all_supports(directory, episodes=1, checkpoint=str(EVERY))
-  assert found.rows == read_run(directory, f"context_shift_update_{EVERY}_episodes_1.json").rows
-  assert found.rows != on_all_supports(directory, episodes=1).rows
+  planned = plan(run_of("recorded"), Request(support="all", checkpoint=str(EVERY)))
+  assert (planned.step, planned.file.name) == (EVERY, f"context_shift_update_{EVERY}.json")
 
 
 def test_all_supports_of_a_run_that_collected_its_own_data(run_of, tmp_path, capsys):
@@ -303,10 +299,10 @@ def test_supports_that_are_too_small_are_left_out_aloud(data, tmp_path, capsys):
   shutil.copytree(data, tmp_path / "data")
   write_point_robot(tmp_path / "data_other_policies", num_episodes=1)
   config = make_config("recorded", tmp_path / "data", tmp_path / "run")
-  (tmp_path / "run").mkdir()
   steps = {"algorithm__adaptation_steps": 25, "training__support_size": 25, "evaluation__support_size": 25}
   config = changed(config, **steps)
   directory = make_untrained(config)
+  capsys.readouterr()
   assert plan(directory, Request(support="all")).supports == ("own", "random")
   said = capsys.readouterr().out.splitlines()
   assert "config.evaluation.support_size = 25: task 3 (test) has 20" in said[0]
@@ -315,17 +311,24 @@ def test_supports_that_are_too_small_are_left_out_aloud(data, tmp_path, capsys):
 
 def test_runs_are_shown_in_one_table_with_a_picture(data, tmp_path, capsys):
   pytest.importorskip("matplotlib")
-  for seed, size in enumerate((16, 20)):
-    config = changed(make_focal(data, tmp_path / f"focal-{seed}"), seed=seed, evaluation__support_size=size)
-    run_silently(config)
-  capsys.readouterr()
-  arguments = (tmp_path / "focal-*", "--support=all", "--episodes=1", f"--picture={tmp_path / 'shift.png'}")
-  command(*arguments)
+  run_silently(make_focal(data, tmp_path / "focal-0"))
+  command(tmp_path / "focal-*", "--support=all", "--episodes=1", f"--picture={tmp_path / 'shift.png'}")
   said = capsys.readouterr().out
-  assert said.count("| focal ") == 4  # two configurations, by their scores and by their returns
-  for seed, size in enumerate((16, 20)):
-    assert f"{tmp_path / f'focal-{seed}'}: update 2; support_size {size}; order uniform; episodes 1; " in said
+  assert said.count("| focal ") == 2  # by its scores and by its returns
+  assert "agent's own.\nupdate 2; support_size 16; order uniform; episodes 1; engine native; seed 0\n" in said
   assert (tmp_path / "shift.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_says_of_each_run_what_it_was_made_of_where_they_differ(run_of):
+  directory = run_of("recorded")
+  plans = [plan(directory, Request(support="all", support_size=size)) for size in (16, 32)]
+  assert made_of_lines(plans[:1] * 2) == [
+    f"update {STEPS}; support_size 16; order uniform; episodes 2; engine native; seed 0"
+  ]
+  lines = made_of_lines(plans)
+  assert [line.partition("; order")[0] for line in lines] == [
+    f"{directory}: update {STEPS}; support_size {size}" for size in (16, 32)
+  ]
 
 
 # Files
@@ -335,23 +338,20 @@ def test_no_evaluation_replaces_another(run_of):
   """Engines, numbers of episodes, keys, checkpoints and supports have a file each; the same one again has its own."""
   directory = run_of("recorded")
   asked = [{}, {"engine": "mjx"}, {"episodes": 1}, {"seed": 1}, {"checkpoint": str(EVERY)}, {"support": "random"}]
-  rows = [again(directory, **{"steps": (1,), **each}) for each in asked]
-  names = files_of(directory, "evaluation")
-  assert names == sorted(
-    f"evaluation_{protocol}_update_{step}_steps_0-1{rest}.json"
-    for protocol, step, rest in [
-      ("offline", STEPS, ""),
-      ("offline", STEPS, "_engine_mjx"),
-      ("offline", STEPS, "_episodes_1"),
-      ("offline", STEPS, "_seed_1"),
-      ("offline", EVERY, ""),
-      ("offline_random_policy", STEPS, ""),
-    ]
-  )
-  found = [list(read_run(directory, name).rows) for name in names]
-  assert all(of_asked in found for of_asked in rows)
-  again(directory, steps=(1,))
-  assert files_of(directory, "evaluation") == names
+  plans = [plan(directory, Request(steps=(1,), **each)) for each in asked]
+  assert [planned.file.name for planned in plans] == [
+    f"evaluation_offline_update_{STEPS}_steps_0-1.json",
+    f"evaluation_offline_update_{STEPS}_steps_0-1_engine_mjx.json",
+    f"evaluation_offline_update_{STEPS}_steps_0-1_episodes_1.json",
+    f"evaluation_offline_update_{STEPS}_steps_0-1_seed_1.json",
+    f"evaluation_offline_update_{EVERY}_steps_0-1.json",
+    f"evaluation_offline_random_policy_update_{STEPS}_steps_0-1.json",
+  ]
+  for planned in plans[:2]:
+    evaluate_run(planned)
+  engines = [document(directory, planned.file.name)["evaluation"]["engine"] for planned in plans[:2]]
+  assert engines == ["native", "mjx"]
+  assert [plan(directory, Request(steps=(1,), **each)).file for each in asked[:2]] == [each.file for each in plans[:2]]
 
 
 def test_a_name_that_another_evaluation_has_is_numbered(tmp_path):
