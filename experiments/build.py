@@ -4,8 +4,9 @@
 was trained, with its newest parameters.
 """
 
+import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,8 +110,9 @@ def assemble(examined: Any) -> Run:
     agent={"algorithm": config.algorithm.name, "settings": settings, "problem": parts.problem._asdict()},
     identity=parts.identity,
     may_change=(*MAY_CHANGE, *kind.may_change),
+    follows=following(config),
     devices=Devices(config.devices.seed, config.devices.task, config.devices.distributed),
-    description=(*parts.description, *_said(chosen)),
+    description=(*parts.description, *_said(chosen), *ended_decay(config)),
   )
 
 
@@ -132,6 +134,31 @@ def _said(chosen: Mapping[str, Any]) -> list[str]:
   """The line about the fields that were left to the data, if there are some."""
   values = [f"config.{field} = {value!r}" for field, value in chosen.items()]
   return [f"by the data: {', '.join(values)}"] if values else []
+
+
+def following(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """Fields of a configuration whose values follow from another number's, by dotted name of both.
+
+  They are found by trying: `{"algorithm.decay_steps": "training.steps"}` where the one changes with the other.
+  """
+  values = flatten(config.to_dict())
+  found: dict[str, str] = {}
+  for name, value in values.items():
+    if type(value) is int:
+      other = copy.deepcopy(config)
+      with other.unlocked():
+        other.update_from_flattened_dict({name: value + 1})
+      changed = flatten(other.to_dict())
+      found |= {each: name for each in values if each != name and changed[each] != values[each]}
+  return found
+
+
+def ended_decay(config: ml_collections.ConfigDict) -> Iterator[str]:
+  """The line about learning rates that are zero before the run has come to its end, if they are."""
+  steps = config.training.steps
+  for name, value in flatten(config.algorithm.to_dict()).items():
+    if name.rpartition(".")[2] == "decay_steps" and value is not None and value < steps:
+      yield f"learning rates are zero from update {value} on (config.algorithm.{name}), of {steps} updates"
 
 
 def _make(name: str, parts: Parts, settings: Mapping[str, Any]) -> MakeAlgorithm:

@@ -7,6 +7,7 @@ One agent learns all tasks of the family on native MuJoCo, and the whole of its 
 manifest keeps as scores 0 and 100. The dataset appears under its name when it is complete, and never replaces another.
 """
 
+import argparse
 import dataclasses
 import datetime
 import math
@@ -32,7 +33,7 @@ from macaw_jax.evaluation.tables import plain_table
 from macaw_jax.training.provenance import git_commit, package_versions
 from macaw_jax.training.results import draw_episode
 
-from .command_line import launch_with_config
+from .command_line import Parser, add_config, given_config, launch, make_parser
 from .configuration import FAMILY, INTEGERS, Field, field_faults
 from .recorded import other_policies_directory
 
@@ -209,17 +210,24 @@ def draw(family: TaskFamily, collection: Collection, path: str) -> None:
   draw_episode(family, states, task, Path(path), width=240, height=135, stride=stride)
 
 
-def main(config: ConfigDict) -> None:
+def parser() -> Parser:
+  """The flags of the command."""
+  flags = make_parser("collect", __doc__)
+  add_config(flags)
+  return flags
+
+
+def main(given: argparse.Namespace) -> None:
   """Collects as a configuration says."""
   # Matrices of this size are multiplied faster by one thread than by several: a third less time on two cores. JAX
   # reads the flag when it starts its first computation, so it can still be set here.
   os.environ["XLA_FLAGS"] = f"--xla_cpu_multi_thread_eigen=false {os.environ.get('XLA_FLAGS', '')}"
-  run(*read_config(config))
+  run(*read_config(given_config(given, read_config)))
 
 
 def start() -> None:
   """Starts the command."""
-  launch_with_config(main, read_config)
+  launch(main, parser())
 
 
 if __name__ == "__main__":

@@ -1,16 +1,22 @@
-"""The start of every command: flags, compiled programs kept on the disk, pictures, one clear line for bad input."""
+"""The start of every command: its flags and its help, compiled programs kept on the disk, one clear line for bad input.
 
+Flags are defined when a command starts, never on import: a program with flags of its own may import any module.
+"""
+
+import argparse
+import faulthandler
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import ml_collections
-from absl import app, flags, logging
+from absl import logging
 
+from macaw_jax.algorithms.settings import nearest_name
 from macaw_jax.compilation_cache import use_compilation_cache
 from macaw_jax.console import log
 from macaw_jax.data.manifest import DatasetError
@@ -25,29 +31,127 @@ FAILURE = 1
 BAD_INPUT = 2
 
 
-# Flags that some commands share: each defines those that it reads, so that no other takes them.
+class Parser(argparse.ArgumentParser):
+  """Reads flags by their whole names, each at most once; `ConfigurationError` where the command line is wrong."""
+
+  def __init__(self, **options: Any):
+    super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+
+  def error(self, message: str) -> NoReturn:
+    """Raises `ConfigurationError`."""
+    raise ConfigurationError(f"command line: {self.prog}: {message}")
+
+  def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+    """The values of a command line; `overrides` are those of `--config.<field>=<value>`, where there is a `--config`.
+
+    Raises:
+      ConfigurationError: a flag is unknown, twice there or without its value, or a value is wrong.
+    """
+    overrides: list[str] = []
+    if "--config" in self._option_string_actions:
+      overrides, arguments = take_overrides(arguments)
+    if self._subparsers is not None:
+      return self.parse_args(arguments)
+    self._check_flags(arguments)
+    return self.parse_intermixed_args(arguments, argparse.Namespace(overrides=overrides))
+
+  def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    """As of `argparse`, which calls it for the arguments of a subcommand."""
+    if self._subparsers is None:
+      self._check_flags(args)
+    return super().parse_known_args(args, namespace)
+
+  def _check_flags(self, arguments: Sequence[str]) -> None:
+    known = self._option_string_actions
+    texts: dict[str, list[str]] = {}
+    for argument, following in pairwise([*arguments, ""]):
+      name, separator, value = argument.partition("=")
+      if not name.startswith("--") or name == "--":
+        continue
+      if name not in known:
+        nearest = nearest_name(name, known)
+        self.error(f"no flag {name}; {f'did you mean {nearest}?' if nearest else '--help lists all'}")
+      takes_one = known[name].nargs != 0 and not isinstance(known[name], argparse._AppendAction)
+      if takes_one:  # A switch that is there twice says the same.
+        texts.setdefault(name, []).append(value if separator else following)
+    for name, values in texts.items():
+      if len(values) > 1:
+        self.error(f"{name} is there {len(values)} times: {', '.join(values)}")
 
 
-@cache
-def define_picture() -> flags.FlagHolder[str | None]:
-  """The flag of a command that draws."""
-  return flags.DEFINE_string("picture", None, "PNG of a picture; none if not given.")
+def make_parser(name: str, description: str | None) -> Parser:
+  """The parser of the command `experiments.<name>`; its help begins with the description."""
+  started_as = f"macaw {name}"
+  program = started_as if sys.argv[0] == started_as else f"python -m {__package__}.{name}"
+  return Parser(prog=program, description=description)
 
 
-@cache
-def define_evaluation() -> tuple[flags.FlagHolder[int | None], flags.FlagHolder[int]]:
-  """The flags of a command that evaluates trained runs: episodes, and the seed of what it draws."""
-  episodes = flags.DEFINE_integer("episodes", None, "Episodes of each task; those of the run if not given.")
-  return episodes, flags.DEFINE_integer(
-    "seed", 0, "Decides supports, starts and actions.", lower_bound=0, upper_bound=MAX_SEED
+# Arguments that some commands share.
+
+
+def add_config(parser: Parser) -> None:
+  """Adds the configuration of a command, see `given_config`."""
+  parser.add_argument(
+    "--config",
+    action="append",  # so that `make_config` says what is wrong with several, beside all else
+    default=[],
+    metavar="FILE",
+    help="the configuration: a file as configs/macaw.py, with an argument as configs/macaw.py:cheetah_vel, or the name "
+    "of one of this project as macaw; --config.<field>=<value> replaces a field of it, as --config.seed=1, and "
+    "--config.<section>.<field>=<value> one of a section, as --config.training.steps=10000",
   )
 
 
-def check_picture() -> None:
-  """Raises `ConfigurationError` unless the file of `--picture` can be one; before what it shows is computed."""
-  if not flags.FLAGS.picture:
+def add_runs(parser: Parser) -> None:
+  """Adds the directories of runs that a command reads, see `named_runs`."""
+  parser.add_argument("runs", nargs="*", metavar="run", help='directory of a run, or a pattern as "runs/macaw-*"')
+
+
+def add_evaluation(parser: Parser) -> None:
+  """Adds the number of episodes of a command that evaluates trained runs, and the seed of what it draws."""
+  parser.add_argument("--episodes", type=int, metavar="N", help="episodes of each task; those of the run if not given")
+  parser.add_argument(
+    "--seed", type=seed_number, default=0, metavar="N", help="decides supports, starts and actions; 0 if not given"
+  )
+
+
+def add_picture(parser: Parser) -> None:
+  """Adds the picture of a command that draws."""
+  parser.add_argument("--picture", type=Path, metavar="FILE", help="PNG of a picture; none if not given")
+
+
+def seed_number(text: str) -> int:
+  """The seed that a text says. Raises `ArgumentTypeError` if it says none."""
+  if not (text.isdecimal() and int(text) <= MAX_SEED):
+    raise argparse.ArgumentTypeError(f"expected an integer from 0 to 2^32 - 1, got {text!r}")
+  return int(text)
+
+
+def given_config(
+  given: argparse.Namespace, check: Callable[[ml_collections.ConfigDict], object]
+) -> ml_collections.ConfigDict:
+  """The locked configuration of `--config`, fields replaced as the command line says.
+
+  `check` is how the command checks it, see `make_config`.
+  """
+  return make_config(given.config, given.overrides, check)
+
+
+def named_runs(arguments: Sequence[str], example: str) -> list[Path]:
+  """The directories of runs that a command line names, itself or by patterns.
+
+  Raises:
+    ConfigurationError: there are none, or a name or pattern stands for none; `example` is a command that names some.
+  """
+  if not arguments:
+    raise ConfigurationError(f"no runs; expected directories, as: python -m experiments.{example}")
+  return find_runs(arguments)
+
+
+def check_picture(path: Path | None) -> None:
+  """Raises `ConfigurationError` unless a picture can have this file; before what it shows is computed."""
+  if path is None:
     return
-  path = Path(flags.FLAGS.picture)
   if path.suffix != ".png":
     raise ConfigurationError(f"--picture={path}: expected a file that ends in .png")
   if path.is_dir():
@@ -56,21 +160,21 @@ def check_picture() -> None:
     raise ConfigurationError(f"--picture={path}: there is no folder {path.parent}")
 
 
-def draw_if_wanted(draw: Callable[[Path], None]) -> None:
-  """Draws into the file of `--picture`; where matplotlib is not installed, logs why there is no picture.
+def draw_if_wanted(path: Path | None, draw: Callable[[Path], None]) -> None:
+  """Draws into a file; where matplotlib is not installed, logs why there is no picture.
 
   Raises:
     ConfigurationError: the file cannot be written.
   """
-  if not flags.FLAGS.picture:
+  if path is None:
     return
   try:
-    draw(Path(flags.FLAGS.picture))
-    log(f"\ndrawn to {flags.FLAGS.picture}")
+    draw(path)
+    log(f"\ndrawn to {path}")
   except ImportError:
     log('\nno picture: matplotlib is not installed (pip install "macaw_jax[plot]")')
   except OSError as error:
-    raise ConfigurationError(f"--picture={flags.FLAGS.picture}: {error}") from error
+    raise ConfigurationError(f"--picture={path}: {error}") from error
 
 
 def fail(*problems: str, code: int = BAD_INPUT) -> NoReturn:
@@ -85,73 +189,27 @@ def _end(code: int, *lines: str) -> NoReturn:
   sys.exit(code)
 
 
-def launch_with_arguments(
-  main: Callable[[list[str]], None], parse: Callable[[list[str]], list[str]] = flags.FLAGS
-) -> None:
-  """Runs `main` on the arguments beside the flags, which `parse` reads; bad input of any kind ends in `fail`.
+def launch(main: Callable[[argparse.Namespace], None], parser: Parser) -> None:
+  """Runs `main` on what the command line says; bad input of any kind ends in `fail`.
 
   What it compiles is kept for the next start (`compilation_cache`).
   """
-
-  def parse_or_fail(argv: list[str]) -> list[str]:
-    try:
-      return parse(argv)
-    except (flags.Error, TypeError, ValueError) as error:
-      fail(f"command line: {error}")
-
-  def guarded(argv: list[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # Checkpoints log forty lines each, at the level of information.
+  with suppress(OSError):  # a standard error that is no file
+    faulthandler.enable()  # A crash in a native library says where it was.
+  logging.set_verbosity(logging.WARNING)  # Checkpoints log forty lines each, at the level of information.
+  try:
+    given = parser.read(sys.argv[1:])
     use_compilation_cache()
-    try:
-      main(argv[1:])
-    except ConfigurationError as error:
-      fail(*error.problems)
-    except DatasetError as error:
-      fail(str(error))
-    except TrainingError as error:
-      fail(*error.args, code=FAILURE)
-    except OSError as error:  # A disk that is full, or a file that another program took away.
-      fail(str(error), code=FAILURE)
-    except Interrupted as interrupted:
-      _end(EXIT_CODES[interrupted.signal], f"stopped by {interrupted.signal.name}")
-    except KeyboardInterrupt:
-      _end(EXIT_CODES[signal.SIGINT], "stopped by SIGINT")
-
-  app.run(guarded, flags_parser=parse_or_fail)
-
-
-def launch_with_config(
-  main: Callable[[ml_collections.ConfigDict], None], check: Callable[[ml_collections.ConfigDict], object]
-) -> None:
-  """Runs `main` on the locked configuration of `--config`, fields replaced as the command line says.
-
-  `check` is how `main` checks it, see `make_config`.
-  """
-  flag = flags.DEFINE_multi_string(
-    "config", [], "Configuration file, as configs/macaw.py; --config.<field>=<value> replaces a field of it."
-  )
-  overrides: list[str] = []
-
-  def parse(argv: list[str]) -> list[str]:
-    program, *arguments = flags.FLAGS.read_flags_from_files(argv, force_gnu=False)
-    found, others = take_overrides(arguments)
-    overrides.extend(found)
-    return flags.FLAGS([program, *others])
-
-  def without_arguments(arguments: list[str]) -> None:
-    if arguments:
-      raise ConfigurationError(f"command line: unexpected argument {arguments[0]!r}; expected --<flag>=<value> only")
-    main(make_config(flag.value, overrides, check))
-
-  launch_with_arguments(without_arguments, parse)
-
-
-def named_runs(arguments: Sequence[str], example: str) -> list[Path]:
-  """The directories of runs that a command line names, itself or by patterns.
-
-  Raises:
-    ConfigurationError: there are none, or a name or pattern stands for none; `example` is a command that names some.
-  """
-  if not arguments:
-    raise ConfigurationError(f"no runs; expected directories, as: python -m experiments.{example}")
-  return find_runs(arguments)
+    main(given)
+  except ConfigurationError as error:
+    fail(*error.problems)
+  except DatasetError as error:
+    fail(str(error))
+  except TrainingError as error:
+    fail(*error.args, code=FAILURE)
+  except OSError as error:  # A disk that is full, or a file that another program took away.
+    fail(str(error), code=FAILURE)
+  except Interrupted as interrupted:
+    _end(EXIT_CODES[interrupted.signal], f"stopped by {interrupted.signal.name}")
+  except KeyboardInterrupt:
+    _end(EXIT_CODES[signal.SIGINT], "stopped by SIGINT")

@@ -2,30 +2,41 @@
 
 python -m experiments.compare runs/macaw-* runs/maml_awr-*
 python -m experiments.compare runs/norml-point_rotated-* --picture=curves.png
+python -m experiments.compare runs/focal-point_robot-* --every_task
 
-Both tables are markdown. The picture has the learning curves, a panel for each family.
+All tables are markdown. The picture has the learning curves, a panel for each family.
 """
 
+import argparse
 import sys
 
 from macaw_jax.console import log
-from macaw_jax.evaluation.comparison import comparison_table, group_runs, learning_curves, runs_table
+from macaw_jax.evaluation.comparison import comparison_table, group_runs, learning_curves, runs_table, tasks_table
 from macaw_jax.evaluation.pictures import plot_comparison
 from macaw_jax.evaluation.results import RESULTS, FinishedRun, ResultError, read_run
 
-from .command_line import check_picture, define_picture, draw_if_wanted, launch_with_arguments, named_runs
-
-define_picture()
+from .command_line import Parser, add_picture, add_runs, check_picture, draw_if_wanted, launch, make_parser, named_runs
 
 
-def main(arguments: list[str]) -> None:
+def parser() -> Parser:
+  """The flags of the command."""
+  flags = make_parser("compare", __doc__)
+  add_runs(flags)
+  add_picture(flags)
+  flags.add_argument("--every_task", action="store_true", help="a line for each test task of each run too")
+  return flags
+
+
+def main(given: argparse.Namespace) -> None:
   """Prints the tables of the runs that the command line names, and draws their curves."""
-  check_picture()
-  runs = read_finished(arguments)
+  check_picture(given.picture)
+  runs = read_finished(given.runs)
   groups = group_runs(runs)
   log(comparison_table(groups))
   log(f"\n{runs_table(runs)}")
-  draw_if_wanted(lambda path: plot_comparison(learning_curves(groups), path))
+  if given.every_task:
+    log(f"\n{tasks_table(runs)}")
+  draw_if_wanted(given.picture, lambda path: plot_comparison(learning_curves(groups), path))
 
 
 def read_finished(patterns: list[str]) -> list[FinishedRun]:
@@ -47,7 +58,7 @@ def read_finished(patterns: list[str]) -> list[FinishedRun]:
 
 def start() -> None:
   """Starts the command."""
-  launch_with_arguments(main)
+  launch(main, parser())
 
 
 if __name__ == "__main__":

@@ -61,19 +61,19 @@ def make_config(
 
   Args:
     locations: the values of `--config`.
-    overrides: as `take_overrides` gives them; of two for one field the last is taken.
+    overrides: as `take_overrides` gives them.
     check: raises `ConfigurationError` for a configuration that cannot be used. It is called here only where an override
       is wrong, so that what is wrong besides is said with it.
 
   Raises:
-    ConfigurationError: with all that is wrong, one line each.
+    ConfigurationError: with all that is wrong, one line each; a field that is there twice is wrong.
   """
   if len(locations) > 1:
     raise ConfigurationError(f"command line: --config is there {len(locations)} times: {', '.join(locations)}")
   if not locations or not locations[0]:
     raise ConfigurationError(f"no configuration; {EXPECTED_FILE}")
   config = _call_get_config(locations[0])
-  problems: list[str] = []
+  problems = _given_twice(overrides)
   for override in overrides:
     try:
       _override(config, override)
@@ -155,6 +155,18 @@ def _attempt(location: str, step: Callable[[], Any]) -> Any:
 def _path(override: str) -> str:
   """The field of `--config.<field>=<value>`."""
   return override.removeprefix("--config.").partition("=")[0]
+
+
+def _given_twice(overrides: Sequence[str]) -> list[str]:
+  """A line for each field that is there more than once, with its values."""
+  values: dict[str, list[str]] = {}
+  for override in overrides:
+    values.setdefault(_path(override), []).append(override.partition("=")[2])
+  return [
+    f"command line: --config.{path} is there {len(texts)} times: {', '.join(texts)}"
+    for path, texts in values.items()
+    if len(texts) > 1
+  ]
 
 
 def _override(config: ml_collections.ConfigDict, override: str) -> None:

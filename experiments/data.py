@@ -16,10 +16,8 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
-from absl import flags
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Episodes, read_episodes
@@ -39,7 +37,7 @@ from macaw_jax.data.inspection import (
 from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
 from macaw_jax.errors import ConfigurationError
 
-from .command_line import BAD_INPUT, launch_with_arguments
+from .command_line import BAD_INPUT, Parser, launch, make_parser
 from .data_import import IMPORT_FLAGS, add_import_flags, import_dataset, import_request, report_written
 from .data_report import (
   entries_table,
@@ -145,28 +143,10 @@ def export_dataset(source: Path, name: str, to: Path) -> None:
   report_written(to, episodes, name)
 
 
-class Parser(argparse.ArgumentParser):
-  """Takes flags by their whole names, and raises `ConfigurationError` where the command line is wrong."""
-
-  def __init__(self, **options: Any):
-    super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-
-  def error(self, message: str) -> NoReturn:
-    """Raises `ConfigurationError`."""
-    raise ConfigurationError(f"command line: {self.prog}: {message}")
-
-
-def check_given_once(arguments: Sequence[str]) -> None:
-  """Raises `ConfigurationError` for a flag that stands there twice: the parser would take the last one."""
-  names = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
-  if twice := [name for name in names if names.count(name) > 1]:
-    raise ConfigurationError(f"command line: {twice[0]} is given twice")
-
-
-def make_parser() -> Parser:
-  """The parser of the command line; `command` is the name of the command."""
-  parser = Parser(prog="data", description=__doc__)
-  commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> Parser:
+  """The flags of the command; `command` is the name of the subcommand."""
+  flags = make_parser("data", __doc__)
+  commands = flags.add_subparsers(dest="command", required=True)
   listed = commands.add_parser("list", help="a line for each dataset")
   listed.add_argument("directories", nargs="*", default=[])
   inspected = commands.add_parser("inspect", help="tables of a dataset")
@@ -192,19 +172,15 @@ def make_parser() -> Parser:
   layout.add_argument("--from", dest="layout_from", choices=list(FORMATS), help="format to import from")
   layout.add_argument("--export", choices=[name for name in FORMATS if FORMATS[name].write], help="format to export to")
   add_import_flags(converted)
-  return parser
+  return flags
 
 
-def main(arguments: list[str]) -> None:
-  """Runs the command that the first argument names.
+def main(given: argparse.Namespace) -> None:
+  """Runs the subcommand that the command line names.
 
   Raises:
-    ConfigurationError: the command line is wrong.
+    ConfigurationError: its arguments do not belong together.
   """
-  if not arguments:
-    print(__doc__, file=sys.stderr)
-  check_given_once(arguments)
-  given = make_parser().parse_args(arguments)
   match given.command:
     case "list" | "validate" as name:
       is_sound = {"list": list_datasets, "validate": validate_datasets}[name]
@@ -242,15 +218,9 @@ def _read(directory: str | Path) -> tuple[Manifest, list[Episodes]]:
   return manifest, [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
 
 
-def _leave_arguments(argv: list[str]) -> list[str]:
-  """Parses no flag: `main` reads them all."""
-  flags.FLAGS(argv[:1])
-  return argv
-
-
 def start() -> None:
   """Starts the command."""
-  launch_with_arguments(main, _leave_arguments)
+  launch(main, parser())
 
 
 if __name__ == "__main__":

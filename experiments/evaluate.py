@@ -2,7 +2,7 @@
 
 python -m experiments.evaluate runs/macaw-cheetah_dir-0
 python -m experiments.evaluate runs/macaw-cheetah_dir-0 --steps=0,1,2,5 --episodes=20 --seed=1
-python -m experiments.evaluate runs/macaw-cheetah_vel-0 --support=other_policies
+python -m experiments.evaluate runs/macaw-cheetah_vel-0 --support=other_policies --support_size=512
 python -m experiments.evaluate runs/macaw-cheetah_dir-0 --checkpoint=best
 python -m experiments.evaluate runs/focal-point_robot-? --support=all --reuse --picture=shift.png
 python -m experiments.evaluate runs/pearl-cheetah_dir-0 --support=all --dataset=starter_data/cheetah_dir
@@ -11,185 +11,179 @@ Without --steps an agent that takes adaptation steps is evaluated after 0, 1, 2,
 with. --support=all adapts to the tasks' own data, to those of other tasks' policies, to those of a random policy and to
 the agent's own episodes, as far as there are such data; the table has a line for each configuration over its seeds.
 --dataset names data of the family for a run that has none; scores need its returns of reference.
+
+The result is in the run's directory, in evaluation_<protocol>_update_<n>.json or context_shift_update_<n>.json. What is
+not as in the run itself is in the name too, as evaluation_offline_update_5000_engine_mjx.json: another evaluation never
+replaces it.
 """
 
+import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import get_args
 
 import jax
-import ml_collections
-from absl import flags
+import numpy as np
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import load_dataset
-from macaw_jax.data.manifest import content_digest, read_manifest
+from macaw_jax.envs.rollout import Engine
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.comparison import group_runs
-from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT, shift_table
+from macaw_jax.evaluation.context_shift import shift_table
 from macaw_jax.evaluation.evaluate import Split, offline
 from macaw_jax.evaluation.pictures import plot_shift
-from macaw_jax.evaluation.protocols import PROTOCOLS
+from macaw_jax.evaluation.protocols import PROTOCOLS, SUPPORT_ORDERS
 from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.evaluation.results import FinishedRun, read_run, results_document
 from macaw_jax.evaluation.rows import Row
-from macaw_jax.evaluation.tables import results_table
-from macaw_jax.json_files import flatten, read_json, write_json
-from macaw_jax.training.run_directory import DATASET
-from macaw_jax.training.trained import NEWEST, newest_checkpoint
+from macaw_jax.evaluation.tables import metrics_of, results_table
+from macaw_jax.json_files import write_json
+from macaw_jax.training.trained import NEWEST
 from macaw_jax.types import Key
 
-from .build import Trained, check_writable, evaluate_with, rebuild, saved_config
+from .build import Trained, evaluate_with, rebuild
 from .command_line import (
+  Parser,
+  add_evaluation,
+  add_picture,
+  add_runs,
   check_picture,
-  define_evaluation,
-  define_picture,
   draw_if_wanted,
-  launch_with_arguments,
+  launch,
+  make_parser,
   named_runs,
 )
-from .recorded import manifest_with, other_policies_directory
-
-EPISODES, SEED = define_evaluation()
-define_picture()
-RUN = flags.DEFINE_string("run", None, "Directory of a run, as an argument is.")
-STEPS = flags.DEFINE_list("steps", None, "Numbers of adaptation steps, as 0,1,2,5.")
-SUPPORT = flags.DEFINE_string(
-  "support", None, "Data to adapt to: own, other_policies, random, online, or all; those of the run if not given."
+from .evaluation_file import MADE_OF, is_made_of, made_of_text
+from .evaluation_request import (
+  ALL,
+  OFFLINE,
+  Plan,
+  Request,
+  changes_for_steps,
+  plan,
+  support_dataset,
+  support_order,
+  support_size,
 )
-ENGINE = flags.DEFINE_string("engine", None, "Steps MuJoCo bodies: native, mjx; that of the run if not given.")
-CHECKPOINT = flags.DEFINE_string(
-  "checkpoint", NEWEST, "Which: newest, best (of the highest score on training tasks), or the number of an update."
-)
-DATA = flags.DEFINE_string("dataset", None, "Data of the family, for a run that has collected its own.")
-REUSE = flags.DEFINE_bool("reuse", False, "With --support=all: take rows made from the same checkpoint and settings.")
-
-OFFLINE = ("own", "other_policies", "random")
-DEFAULT_STEPS = (0, 1, 2, 5)
-EVALUATION = "evaluation_{protocol}.json"
-STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # that --steps changes, by the kind of run
+from .recorded import manifest_with
 
 
-class Request(NamedTuple):
-  """The evaluation that a command line asks for, of every run."""
+def parser() -> Parser:
+  """The flags of the command."""
+  flags = make_parser("evaluate", __doc__)
+  add_runs(flags)
+  flags.add_argument("--run", metavar="DIRECTORY", help="directory of a run, as an argument is")
+  flags.add_argument(
+    "--steps", type=step_numbers, metavar="N,N,...", help="numbers of adaptation steps, from 0 up, as 0,1,2,5"
+  )
+  flags.add_argument(
+    "--support",
+    choices=[*(name for name in PROTOCOLS if name != "on_policy"), ALL],
+    help="data to adapt to; those of the run if not given",
+  )
+  flags.add_argument(
+    "--support_size",
+    type=positive,
+    metavar="N",
+    help="transitions of a support of recorded rows, with --steps for as many steps as it was trained with; that of "
+    "the run if not given",
+  )
+  flags.add_argument(
+    "--order", choices=list(SUPPORT_ORDERS), help="how the rows of a support are drawn; as in the run if not given"
+  )
+  flags.add_argument("--engine", choices=get_args(Engine), help="steps MuJoCo bodies; that of the run if not given")
+  flags.add_argument(
+    "--checkpoint",
+    default=NEWEST,
+    metavar="WHICH",
+    help="newest, best (of the highest score on training tasks), or the number of an update; newest if not given",
+  )
+  flags.add_argument("--dataset", metavar="DIRECTORY", help="data of the family, for a run that has collected its own")
+  flags.add_argument(
+    "--reuse", action="store_true", help="with --support=all: take rows made from the same checkpoint and settings"
+  )
+  add_evaluation(flags)
+  add_picture(flags)
+  return flags
 
-  steps: Sequence[str] | None = None
-  support: str | None = None
-  episodes: int | None = None
-  seed: int = 0
-  engine: str | None = None
-  checkpoint: str = NEWEST
-  dataset: str | None = None
 
-  def config(self, directory: Path, support: str | None = None) -> ml_collections.ConfigDict:
-    """The configuration of a run with what is asked for; raises `ConfigurationError`."""
-    config = saved_config(
-      directory,
-      {
-        "evaluation.support": support,
-        "evaluation.engine": self.engine,
-        "rollouts.engine": self.engine,
-        "evaluation.episodes": self.episodes,
-        "evaluation.train_tasks": 0,
-      },
-    )
-    if support and "support" not in config.evaluation and support not in supports_of(config, self.dataset):
-      raise ConfigurationError(
-        f"{directory}: --support={support}: expected one of {', '.join(supports_of(config, self.dataset))} for "
-        f"{config.algorithm.name}"
-      )
-    return config
+def step_numbers(text: str) -> tuple[int, ...]:
+  """`0,1,5` as numbers. Raises `ArgumentTypeError` if it is something else."""
+  texts = [each.strip() for each in text.split(",")]
+  if not all(each.isdecimal() for each in texts):
+    raise argparse.ArgumentTypeError(f"expected numbers from 0 up, as 0,1,2,5, got {text!r}")
+  return tuple(map(int, texts))
 
 
-def supports_of(config: ml_collections.ConfigDict, dataset: str | None) -> list[str]:
-  """The supports that a run can be evaluated with, names in `PROTOCOLS`, as far as its kind is concerned."""
-  if "rollouts" in config:
-    return ["on_policy"]
-  if "dataset" in config:
-    return [*OFFLINE, "online"]
-  return [*(OFFLINE if dataset else ("random",)), "online"]
+def positive(text: str) -> int:
+  """The integer of at least 1 that a text says. Raises `ArgumentTypeError` if it says none."""
+  if not (text.isdecimal() and int(text) >= 1):
+    raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+  return int(text)
 
 
-def main(arguments: list[str]) -> None:
+def main(given: argparse.Namespace) -> None:
   """Evaluates the runs that the command line names."""
-  check_picture()
-  named = [*arguments, *([RUN.value] if RUN.value else [])]
-  directories = named_runs(named, "evaluate runs/macaw-cheetah_dir-0")
-  request = Request(STEPS.value, SUPPORT.value, EPISODES.value, SEED.value, ENGINE.value, CHECKPOINT.value, DATA.value)
-  if request.support == "all":
-    groups = group_runs(evaluate_shift(directories, request, reuse=REUSE.value))
-    log(f"\n{shift_table(groups)}")
-    draw_if_wanted(partial(plot_shift, groups))
+  check_picture(given.picture)
+  directories = named_runs([*given.runs, *([given.run] if given.run else [])], "evaluate runs/macaw-cheetah_dir-0")
+  request = Request(**{name: getattr(given, name) for name in Request._fields})
+  check_flags(given)
+  # All are checked before the first is evaluated, which may take long.
+  plans = [plan(directory, request) for directory in directories]
+  if request.support == ALL:
+    group_runs([described(each, "", []) for each in plans])
+    groups = group_runs([evaluate_shift(each, reuse=given.reuse) for each in plans])
+    log("\n".join(["", shift_table(groups), *made_of_lines(plans)]))
+    draw_if_wanted(given.picture, partial(plot_shift, groups))
     return
-  for directory in directories:
-    evaluate_run(directory, request)
+  for each in plans:
+    evaluate_run(each)
 
 
-def evaluate_run(directory: Path, request: Request) -> list[Row]:
-  """Evaluates a checkpoint of a run, prints a table and writes `evaluation_<protocol>.json` into its directory.
+def check_flags(given: argparse.Namespace) -> None:
+  """Raises `ConfigurationError` for flags that do nothing beside each other."""
+  if given.support == ALL and given.steps is not None:
+    raise ConfigurationError("--steps: expected one kind of support; --support=all takes as many steps as in training")
+  if given.support != ALL and given.reuse:
+    raise ConfigurationError("--reuse: expected --support=all beside it")
+  if given.support != ALL and given.picture:
+    raise ConfigurationError("--picture: expected --support=all beside it, whose columns are drawn")
+
+
+def evaluate_run(planned: Plan) -> list[Row]:
+  """Evaluates a checkpoint of a run, prints a table and writes the file.
 
   Raises:
-    ConfigurationError: no such run, no such checkpoint, a damaged one, or an argument outside its range.
+    ConfigurationError: the checkpoint is damaged or does not fit.
   """
-  config = request.config(directory, request.support)
-  support = request.support or config.evaluation.get("support", supports_of(config, request.dataset)[-1])
-  path = directory / EVALUATION.format(protocol=PROTOCOLS[support])
-  check_writable(path)
-  of_run = {name: value for name, value in flatten(config.to_dict()).items() if name in STEPS_FIELDS}
-  field, steps = next(iter(of_run.items()), ("", None))
-  numbers = wanted_steps(request.steps, steps, directory, config)
-  trained = rebuild(directory, config, request.checkpoint)
-  log(f"checkpoint of update {trained.step}; {config.evaluation.episodes} episodes a task")
-  key = jax.random.key(request.seed)
-  if not numbers or support not in (config.evaluation.get("support"), "on_policy"):
-    rows = rows_on(trained, support, request.dataset, key)
-  else:
-    rows = rows_after_steps(trained, field, [number for number in numbers if number > 0] or [of_run[field]], key)
-  write_json(path, document_of(trained, rows) | {"evaluation_seed": request.seed})
-  log(f"\n{results_table(rows)}\n")
-  log(f"written to {path}")
+  log(f"{planned.directory}: {made_of_text(planned.made_of)}")
+  trained = rebuild(planned.directory, planned.config, str(planned.step))
+  key = jax.random.key(planned.request.seed)
+  rows = (
+    rows_after_steps(trained, planned, key) if planned.steps else rows_on(trained, planned, planned.supports[0], key)
+  )
+  lines = [results_table(rows), made_of_text(planned.made_of), *notes_on_steps(planned, rows)]
+  log("\n".join(["", *lines, ""]))
+  write_rows(planned, trained, rows)
   return rows
 
 
-def wanted_steps(
-  flag: Sequence[str] | None, trained: int | None, directory: Path, config: ml_collections.ConfigDict
-) -> list[int]:
-  """The numbers of steps to evaluate, in order, each once, with 0 among them; none where adaptation has no steps.
-
-  Raises:
-    ConfigurationError: an entry is no number of steps, or steps are asked of an agent that takes none.
-  """
-  if flag is None:
-    return [] if trained is None else sorted({*DEFAULT_STEPS, trained})
-  if trained is None:
-    raise ConfigurationError(
-      f"--steps={','.join(flag)}: {directory}: adaptation of {config.algorithm.name} has no number of steps"
-    )
-  if not flag or not all(text.strip().isdecimal() for text in flag):
-    raise ConfigurationError(f"--steps={','.join(flag)}: expected numbers from 0 up, as 0,1,2,5")
-  return sorted({0, *(int(text) for text in flag)})
-
-
-def rows_after_steps(trained: Trained, field: str, after: Sequence[int], key: Key) -> list[Row]:
-  """One row a test task: before adaptation, and after each of some numbers of steps; all meet the same starts.
-
-  Each inner step of meta-training takes rows of its own, and so a support grows with their number; a fine-tuning step
-  takes the whole support.
-  """
-  numbers = [0, *after]
+def rows_after_steps(trained: Trained, planned: Plan, key: Key) -> list[Row]:
+  """One row a test task: before adaptation, and after each of some numbers of steps; all meet the same starts."""
+  field, numbers = planned.steps_field, planned.steps
+  after = [number for number in numbers if number > 0] or [planned.trained_steps]
   if field == "rollouts.inner_steps":  # The protocol stops at every number on its way.
     rows = evaluate_with(trained, {field: max(after)}, key).rows
     return [with_stages(row, numbers, [(row, row.stages.index(number)) for number in numbers]) for row in rows]
-  size, parts, found = trained.config.evaluation.support_size, trained.algorithm.support_parts, []
+  found = []
   for number in after:
     log(f"  {number} {'step' if number == 1 else 'steps'} ...")
-    needed = trained.make_algorithm(**{field.removeprefix("algorithm."): number}).support_parts
-    changes = {field: number, "evaluation.support_size": size // parts * needed}
-    found.append(evaluate_with(trained, changes, key).rows)
+    found.append(evaluate_with(trained, changes_for_steps(trained.config, field, number), key).rows)
+  places = [(0, 0), *((index, -1) for index in range(len(found)))][: len(numbers)]
   return [
-    with_stages(of_task[-1], numbers, [(of_task[0], 0), *((row, -1) for row in of_task)])
+    with_stages(of_task[-1], numbers, [(of_task[index], stage) for index, stage in places])
     for of_task in zip(*found, strict=True)
   ]
 
@@ -206,38 +200,76 @@ def with_stages(row: Row, numbers: Sequence[int], found: Sequence[tuple[Row, int
   )
 
 
-def document_of(trained: Trained, rows: Sequence[Row]) -> dict[str, Any]:
-  """The content of an evaluation's file, in the form of `results.json`."""
-  config = trained.config
-  finished = FinishedRun(
-    directory=trained.directory,
+def notes_on_steps(planned: Plan, rows: Sequence[Row]) -> list[str]:
+  """What to know of more steps than the run has been trained with, if there are any."""
+  more = [number for number in planned.steps if number > planned.trained_steps]
+  if not more:
+    return []
+  trained = planned.trained_steps
+  listed = ", ".join(map(str, more))
+  lines = [
+    f"more steps than config.{planned.steps_field} = {trained}, which this run was trained with: {listed}; nothing in "
+    "training judges an agent after those"
+  ]
+  metrics = metrics_of(rows)
+  quantity = "score" if "test/score_after" in metrics else "return"
+  means = {number: metrics.get(f"test/{quantity}_after_{number}_steps", np.nan) for number in planned.steps}
+  worst = min(more, key=means.__getitem__)
+  if means[worst] < means.get(trained, np.nan):
+    lines.append(
+      f"the mean {quantity} falls from {means[trained]:.1f} after {trained} to {means[worst]:.1f} after {worst}: take "
+      f"{trained}, or train with more"
+    )
+  return lines
+
+
+def made_of_lines(plans: Sequence[Plan]) -> list[str]:
+  """What the rows of a table were made of: one line where it is the same of all runs, else a line a run."""
+  texts = [made_of_text(each.made_of) for each in plans]
+  if len(set(texts)) == 1:
+    return texts[:1]
+  return [f"{each.directory}: {text}" for each, text in zip(plans, texts, strict=True)]
+
+
+def described(planned: Plan, family: str, rows: Sequence[Row]) -> FinishedRun:
+  """The run with the rows of an evaluation in tasks of a family."""
+  config = planned.config
+  return FinishedRun(
+    directory=planned.directory,
     algorithm=config.algorithm.name,
     variant=config.population.variants,
-    family=trained.parts.family.name,
+    family=family,
     seed=config.seed,
     config=config.to_dict(),
     rows=tuple(rows),
   )
-  return results_document(finished, step=trained.step, seconds=None)
 
 
-def rows_on(trained: Trained, support: str, dataset: str | None, key: Key) -> list[Row]:
+def write_rows(planned: Plan, trained: Trained, rows: Sequence[Row]) -> None:
+  """Writes an evaluation's file: in the form of `results.json`, and what it was made of."""
+  finished = described(planned, trained.parts.family.name, rows)
+  document = results_document(finished, step=planned.step, seconds=None)
+  write_json(planned.file, document | {MADE_OF: planned.made_of})
+  log(f"written to {planned.file}")
+
+
+def rows_on(trained: Trained, planned: Plan, support: str, key: Key) -> list[Row]:
   """The rows of the test tasks under one kind of support, a name in `PROTOCOLS`."""
   if "dataset" in trained.config:
     return evaluate_with(trained, {"evaluation.support": support}, key).rows
-  splits = trained.parts.splits[:1]
   if support in OFFLINE:
-    return rows_offline(trained, splits[0], support, dataset, key)
+    return rows_offline(trained, planned, support, key)
   rows = trained.evaluate(trained.params, trained.statistics, key).rows
   return [row for row in rows if row.split == "test"]
 
 
-def rows_offline(trained: Trained, split: Split, support: str, dataset: str | None, key: Key) -> list[Row]:
+def rows_offline(trained: Trained, planned: Plan, support: str, key: Key) -> list[Row]:
   """The rows of a run that collected its own data, adapted to recorded episodes or to those of a random policy."""
-  config, family = trained.config, trained.parts.family
-  size = config.training.support_size
-  if dataset is not None:
-    manifest = manifest_with(dataset, family, split.indices)
+  config, family, request = trained.config, trained.parts.family, planned.request
+  split: Split = trained.parts.splits[0]
+  size = support_size(config, request)
+  if request.dataset is not None:
+    manifest = manifest_with(request.dataset, family, split.indices)
     references = tuple(
       (entry.reference_returns["random"], entry.reference_returns["expert"])
       for entry in (manifest.tasks[index] for index in split.indices)
@@ -248,8 +280,8 @@ def rows_offline(trained: Trained, split: Split, support: str, dataset: str | No
       family, split.tasks, discount=config.collection.discount, support_size=size, engine=config.evaluation.engine
     )
   else:
-    assert dataset is not None
-    data = load_dataset(dataset if support == "own" else other_policies_directory(dataset), tasks=split.indices)
+    assert request.dataset is not None
+    data = load_dataset(support_dataset(request.dataset, support), tasks=split.indices)
   evaluate = offline(
     trained.algorithm,
     family,
@@ -257,88 +289,38 @@ def rows_offline(trained: Trained, split: Split, support: str, dataset: str | No
     support=support,
     support_size=size,
     episodes=config.evaluation.episodes,
+    order=support_order(config, request),
     engine=config.evaluation.engine,
   )
   return evaluate(trained.params, trained.statistics, key).rows
 
 
-def evaluate_shift(directories: Sequence[Path], request: Request, *, reuse: bool) -> list[FinishedRun]:
-  """Evaluates runs on all supports that they can have, and writes `context_shift.json` into each.
-
-  All are checked before the first is evaluated, which may take long.
+def evaluate_shift(planned: Plan, *, reuse: bool) -> FinishedRun:
+  """Evaluates a checkpoint of a run on all supports, and writes the file; takes what is there where that may be reused.
 
   Raises:
-    ConfigurationError: as `evaluate_run`, of the first run for which it is raised.
+    ConfigurationError: the checkpoint is damaged or does not fit.
   """
-  request = request._replace(checkpoint=NEWEST)
-  for directory in directories:
-    request.config(directory)
-    newest_checkpoint(directory)
-    check_writable(directory / CONTEXT_SHIFT)
-  return [shift_of_run(directory, request, reuse=reuse) for directory in directories]
-
-
-def shift_of_run(directory: Path, request: Request, *, reuse: bool) -> FinishedRun:
-  """Evaluates the newest checkpoint of a run on all supports; takes what is there where that may be reused."""
-  config = request.config(directory)
-  supports = available_supports(directory, config, request)
-  step, digest = newest_checkpoint(directory)
-  made_of = {
-    "checkpoint": digest,
-    "evaluation_seed": request.seed,
-    "episodes": config.evaluation.episodes,
-    "supports": supports,
-    "data": data_digests(config, request.dataset),
-  }
-  if reuse and (found := read_if_made_of(directory, made_of)):
-    log(f"{directory}: taking the rows of {directory / CONTEXT_SHIFT}")
-    return found
-  trained = rebuild(directory, config, str(step))
-  rows: list[Row] = []
-  for support in supports:
-    log(f"  adapting to {PROTOCOLS[support]} ...")
-    rows += rows_on(trained, support, request.dataset, jax.random.key(request.seed))
-  write_json(directory / CONTEXT_SHIFT, document_of(trained, rows) | made_of)
-  log(f"  written to {directory / CONTEXT_SHIFT}")
-  return read_run(directory, CONTEXT_SHIFT)
-
-
-def available_supports(directory: Path, config: ml_collections.ConfigDict, request: Request) -> list[str]:
-  """The supports that a run can be evaluated with; logs why others are not among them."""
-  kinds = []
-  for support in supports_of(config, request.dataset):
+  if reuse and is_made_of(planned.file, planned.made_of):
     try:
-      request.config(directory, support)
-      if request.dataset and support == "other_policies":
-        read_manifest(other_policies_directory(request.dataset))
-      kinds.append(support)
-    except ValueError as error:
-      log(f"{directory}: without the protocol {PROTOCOLS[support]}: {' '.join(str(error).split())}")
-  return kinds
-
-
-def data_digests(config: ml_collections.ConfigDict, dataset: str | None) -> Mapping[str, str]:
-  """The digest of the data that supports are drawn from."""
-  directory = config.dataset.directory if "dataset" in config else dataset
-  return {} if directory is None else {DATASET: content_digest(read_manifest(directory))}
-
-
-def read_if_made_of(directory: Path, made_of: Mapping[str, Any]) -> FinishedRun | None:
-  """The rows of `context_shift.json`, if it is whole and was made of just this."""
-  path = directory / CONTEXT_SHIFT
-  if not path.is_file():
-    return None
-  try:
-    document = read_json(path, dict)
-    return read_run(directory, CONTEXT_SHIFT) if made_of.items() <= document.items() else None
-  except ConfigurationError as error:
-    log(f"WARNING: {'; '.join(error.problems)}; evaluating again")
-    return None
+      found = read_run(planned.directory, planned.file.name)
+      log(f"{planned.directory}: taking the rows of {planned.file}")
+      return found
+    except ConfigurationError as error:
+      log(f"WARNING: {'; '.join(error.problems)}; evaluating again")
+  log(f"{planned.directory}: {made_of_text(planned.made_of)}")
+  trained = rebuild(planned.directory, planned.config, str(planned.step))
+  rows: list[Row] = []
+  for support in planned.supports:
+    log(f"  adapting to {PROTOCOLS[support]} ...")
+    rows += rows_on(trained, planned, support, jax.random.key(planned.request.seed))
+  write_rows(planned, trained, rows)
+  return read_run(planned.directory, planned.file.name)
 
 
 def start() -> None:
   """Starts the command."""
-  launch_with_arguments(main)
+  launch(main, parser())
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ where there are such data, and of a random policy:
 - the scores after adaptation to the one and to the other.
 
 Where the test tasks are training tasks, as in cheetah_dir, the map is fitted and tried on different supports. The
-numbers go into `probe.json` in the run's directory.
+numbers go into the run's directory, `probe_update_<n>.json`; what is not as in the run itself is in the name too.
 """
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
@@ -34,33 +35,78 @@ from macaw_jax.evaluation.evaluate import Split, offline
 from macaw_jax.evaluation.protocols import PROTOCOLS, make_adapt
 from macaw_jax.evaluation.tables import markdown_table
 from macaw_jax.json_files import write_json
-from macaw_jax.training.trained import newest_checkpoint
+from macaw_jax.training.trained import find_checkpoint
 from macaw_jax.types import Key
 
 from .build import Trained, check_writable, rebuild, saved_config
-from .command_line import define_evaluation, launch_with_arguments, named_runs
-from .recorded import KIND, Examined, evaluated_splits
-
-EPISODES, SEED = define_evaluation()
+from .command_line import Parser, add_evaluation, add_runs, launch, make_parser, named_runs
+from .evaluation_file import CHECKPOINT, DATA, MADE_OF, NAMES, UPDATE, evaluation_file, made_of_text
+from .recorded import KIND, Examined, data_digests, evaluated_splits
 
 Numbers = dict[str, Any]
 """Measurements with one kind of support, by name."""
 
-PROBE = "probe.json"
+PROBE = "probe"  # how the name of its file begins
 # Supports that the decoder is fitted to, of all training tasks together, and the most of one.
 FITTED_SUPPORTS, MOST_SUPPORTS = 256, 64
 CONSTANT = "_constant_rewards"  # the ending of the names of what was measured with constant rewards
 
 
-def main(arguments: list[str]) -> None:
+class Probe(NamedTuple):
+  """One probe of one run, checked before anything is computed."""
+
+  directory: Path
+  configs: Mapping[str, ml_collections.ConfigDict]  # of each kind of support that the run can have
+  step: int  # of the checkpoint
+  seed: int
+  made_of: Mapping[str, Any]  # all that the result depends on
+  file: Path
+
+
+def parser() -> Parser:
+  """The flags of the command."""
+  flags = make_parser("probe", __doc__)
+  add_runs(flags)
+  add_evaluation(flags)
+  return flags
+
+
+def main(given: argparse.Namespace) -> None:
   """Probes the runs that the command line names, and prints a table."""
-  directories = named_runs(arguments, "probe runs/macaw-*")
-  for directory in directories:
-    probed_config(directory, EPISODES.value)
-    newest_checkpoint(directory)
-    check_writable(directory / PROBE)
-  found = {directory: probe_run(directory, EPISODES.value, SEED.value) for directory in directories}
+  directories = named_runs(given.runs, "probe runs/macaw-*")
+  probes = [plan(directory, given.episodes, given.seed) for directory in directories]
+  found = {each.directory: probe_run(each) for each in probes}
   log(f"\n{probe_table(found)}")
+
+
+def plan(directory: Path, episodes: int | None, seed: int) -> Probe:
+  """What is to be probed of a run, and where it goes; logs which kinds of support it cannot have.
+
+  `episodes` is the number of supports and of episodes of each test task, None for that of the run.
+
+  Raises:
+    ConfigurationError: as `probed_config`, or there is no checkpoint.
+  """
+  configs = {"own": probed_config(directory, episodes)}
+  for support in ("other_policies", "random"):
+    try:
+      configs[support] = probed_config(directory, episodes, support)
+    except ConfigurationError as error:
+      log(f"{directory}: without the protocol {PROTOCOLS[support]}: {'; '.join(error.problems)}")
+  step, digest = find_checkpoint(directory)
+  evaluation = configs["own"].evaluation
+  made_of = {
+    UPDATE: step,
+    **{name: evaluation[name] for name in ("support_size", "order", "episodes", "engine")},
+    "seed": seed,
+    NAMES: [PROTOCOLS[support] for support in configs],
+    CHECKPOINT: digest,
+    DATA: data_digests(configs["own"].dataset.directory, configs),
+  }
+  usual = {"episodes": saved_config(directory).evaluation.episodes, "seed": 0}
+  file = evaluation_file(directory, PROBE, made_of, usual)
+  check_writable(file)
+  return Probe(directory, configs, step, seed, made_of, file)
 
 
 def probed_config(directory: Path, episodes: int | None, support: str = "own") -> ml_collections.ConfigDict:
@@ -78,32 +124,25 @@ def probed_config(directory: Path, episodes: int | None, support: str = "own") -
   return config
 
 
-def probe_run(directory: Path, episodes: int | None, seed: int) -> list[Numbers]:
-  """Probes the newest checkpoint of a run and writes `probe.json`; one row a kind of support.
-
-  `episodes` is the number of supports and of episodes of each test task, None for that of the run.
+def probe_run(planned: Probe) -> list[Numbers]:
+  """Probes a checkpoint of a run and writes the file; one row a kind of support.
 
   Raises:
-    ConfigurationError: as `probed_config` and `rebuild`, or adaptation is not finite.
+    ConfigurationError: as `rebuild`, or adaptation is not finite.
   """
-  config = probed_config(directory, episodes)
-  supports = {"own": config}
-  for support in ("other_policies", "random"):
-    try:
-      supports[support] = probed_config(directory, episodes, support)
-    except ConfigurationError as error:
-      log(f"{directory}: without the protocol {PROTOCOLS[support]}: {'; '.join(error.problems)}")
-  trained = rebuild(directory, config)
-  key_fit, key_try = jax.random.split(jax.random.key(seed))
+  config = planned.configs["own"]
+  log(f"{planned.directory}: {made_of_text(planned.made_of)}")
+  trained = rebuild(planned.directory, config, str(planned.step))
+  key_fit, key_try = jax.random.split(jax.random.key(planned.seed))
   decoder = fit_to_training_tasks(trained, key_fit)
   rows = []
-  for support, of_support in supports.items():
+  for support, of_support in planned.configs.items():
     log(f"  trying supports of {PROTOCOLS[support]} ...")
     split = evaluated_splits(KIND.examine(of_support), trained.parts.train)[0]
     rows.append(probe_support(trained, decoder, split, support, key_try))
-  document = {"algorithm": config.algorithm.name, "step": trained.step, "seed": config.seed, "evaluation_seed": seed}
-  write_json(directory / PROBE, document | {"rows": rows})
-  log(f"  written to {directory / PROBE}")
+  document = {"algorithm": config.algorithm.name, "seed": config.seed, MADE_OF: planned.made_of, "rows": rows}
+  write_json(planned.file, document)
+  log(f"  written to {planned.file}")
   return rows
 
 
@@ -194,7 +233,7 @@ def probe_table(found: Mapping[Path, Sequence[Numbers]]) -> str:
 
 def start() -> None:
   """Starts the command."""
-  launch_with_arguments(main)
+  launch(main, parser())
 
 
 if __name__ == "__main__":

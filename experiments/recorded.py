@@ -163,6 +163,14 @@ def other_policies_directory(directory: str) -> str:
   return f"{directory.rstrip('/')}_other_policies"
 
 
+def data_digests(directory: str, supports: Iterable[str]) -> dict[str, str]:
+  """The digests of a dataset, and of that of other tasks' policies where supports are drawn from it."""
+  sources = {DATASET: directory}
+  if "other_policies" in supports:
+    sources[SUPPORT] = other_policies_directory(directory)
+  return {name: content_digest(read_manifest(source)) for name, source in sources.items()}
+
+
 def support_directory(config: ml_collections.ConfigDict) -> Path:
   """The dataset that evaluation draws supports from."""
   directory = config.dataset.directory

@@ -10,8 +10,9 @@ The same command again continues a run that was stopped or killed, from its newe
 members of a population are trained in one program; each has the directory, and the results, of the same run alone.
 """
 
+import argparse
+
 import ml_collections
-from absl import flags
 
 from macaw_jax.console import log
 from macaw_jax.errors import ConfigurationError
@@ -21,14 +22,7 @@ from macaw_jax.training.results import Result
 from macaw_jax.training.session import train_run
 
 from .build import assemble, examine
-from .command_line import launch_with_config
-
-CONTINUE_CHANGED = flags.DEFINE_bool(
-  "continue_changed", False, "Continue a run although its configuration, its code or its packages have changed."
-)
-DEBUG_NANS = flags.DEFINE_bool(
-  "debug_nans", False, "Stop at the first update after which not every number is finite, and name the operation."
-)
+from .command_line import Parser, add_config, given_config, launch, make_parser
 
 
 def run(
@@ -64,18 +58,36 @@ def connect_processes() -> None:
     ) from error
 
 
-def main(config: ml_collections.ConfigDict) -> None:
+def parser() -> Parser:
+  """The flags of the command."""
+  flags = make_parser("run", __doc__)
+  add_config(flags)
+  flags.add_argument(
+    "--continue_changed",
+    action="store_true",
+    help="continue a run although its configuration, its code or its packages have changed",
+  )
+  flags.add_argument(
+    "--debug_nans",
+    action="store_true",
+    help="stop at the first update after which not every number is finite, and name the operation",
+  )
+  return flags
+
+
+def main(given: argparse.Namespace) -> None:
   """Runs what the command line says, answers signals, and says what can be done with it."""
+  config = given_config(given, examine)
   interruption = Interruption()
   interruption.listen()
-  run(config, interruption, continue_changed=CONTINUE_CHANGED.value, debug_nans=DEBUG_NANS.value)
+  run(config, interruption, continue_changed=given.continue_changed, debug_nans=given.debug_nans)
   if devices.is_main_process():
     log("evaluate again: python -m experiments.evaluate <directory>; compare runs: python -m experiments.compare <...>")
 
 
 def start() -> None:
   """Starts the command."""
-  launch_with_config(main, examine)
+  launch(main, parser())
 
 
 if __name__ == "__main__":

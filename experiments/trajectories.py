@@ -6,6 +6,7 @@ Each run has three panels, as in figure 3 of Yang et al. 2019 (NoRML); a colour 
 The table has the mean return of each panel. Runs are those of configs/norml.py and its relatives on the point agents.
 """
 
+import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
-from absl import flags
 
 from macaw_jax.collection.on_policy import experience_task
 from macaw_jax.console import log
@@ -28,29 +29,42 @@ from macaw_jax.types import Key, MetaParams, Trajectory
 
 from .build import Trained, rebuild, saved_config
 from .command_line import (
+  Parser,
+  add_evaluation,
+  add_picture,
+  add_runs,
   check_picture,
-  define_evaluation,
-  define_picture,
   draw_if_wanted,
-  launch_with_arguments,
+  launch,
+  make_parser,
   named_runs,
 )
-
-EPISODES, SEED = define_evaluation()
-define_picture()
-TASKS = flags.DEFINE_integer("tasks", 8, "Test tasks to draw, evenly spaced.", lower_bound=1)
 
 FAMILIES = ("point_rotated", "point_rotated_sparse")
 PANELS = ("before adaptation", "with the offset", "after the step")
 
 
-def main(arguments: list[str]) -> None:
+def parser() -> Parser:
+  """The flags of the command."""
+  flags = make_parser("trajectories", __doc__)
+  add_runs(flags)
+  add_evaluation(flags)
+  add_picture(flags)
+  flags.add_argument(
+    "--tasks", type=int, default=8, metavar="N", help="test tasks to draw, evenly spaced; 8 if not given"
+  )
+  return flags
+
+
+def main(given: argparse.Namespace) -> None:
   """Prints the returns of the runs that the command line names, and draws their episodes."""
-  check_picture()
-  directories = named_runs(arguments, "trajectories runs/norml-point_rotated-*")
-  drawn = {str(directory): act_out(directory, TASKS.value, EPISODES.value, SEED.value) for directory in directories}
+  check_picture(given.picture)
+  directories = named_runs(given.runs, "trajectories runs/norml-point_rotated-*")
+  for directory in directories:
+    acting_config(directory, given.tasks, given.episodes)
+  drawn = {str(directory): act_out(directory, given.tasks, given.episodes, given.seed) for directory in directories}
   log(table(drawn))
-  draw_if_wanted(partial(draw, drawn))
+  draw_if_wanted(given.picture, partial(draw, drawn))
 
 
 class Trajectories(NamedTuple):
@@ -61,16 +75,21 @@ class Trajectories(NamedTuple):
   returns: dict[str, float]  # of each panel, mean over tasks and episodes
 
 
+def acting_config(directory: Path, num_tasks: int, num_episodes: int | None) -> ml_collections.ConfigDict:
+  """The configuration of an on-policy run of a point agent, with what is asked for; raises `ConfigurationError`."""
+  config = saved_config(directory, {"evaluation.tasks": num_tasks, "evaluation.episodes": num_episodes})
+  if "rollouts" not in config or config.rollouts.family not in FAMILIES:
+    raise ConfigurationError(f"{directory}: expected a run of configs/norml.py on {' or '.join(FAMILIES)}")
+  return config
+
+
 def act_out(directory: Path, num_tasks: int, num_episodes: int | None, seed: int) -> Trajectories:
   """The episodes of a run's newest checkpoint in `num_tasks` test tasks, evenly spaced.
 
   Raises:
     ConfigurationError: there is no on-policy run of a point agent, or no checkpoint of it.
   """
-  config = saved_config(directory, {"evaluation.tasks": num_tasks, "evaluation.episodes": num_episodes})
-  if "rollouts" not in config or config.rollouts.family not in FAMILIES:
-    raise ConfigurationError(f"{directory}: expected a run of configs/norml.py on {' or '.join(FAMILIES)}")
-  trained = rebuild(directory, config)
+  trained = rebuild(directory, acting_config(directory, num_tasks, num_episodes))
   tasks = trained.parts.splits[0].tasks
   panels = jax.jit(_panels(trained))(trained.params, tasks, jax.random.key(seed))
   return Trajectories(
@@ -155,7 +174,7 @@ def draw(drawn: Mapping[str, Trajectories], path: Path) -> None:
 
 def start() -> None:
   """Starts the command."""
-  launch_with_arguments(main)
+  launch(main, parser())
 
 
 if __name__ == "__main__":

@@ -15,17 +15,38 @@ COMMANDS = {
 }
 
 
+HELP = ("", "-h", "--help", "help")
+
+
 def main() -> None:
   """Runs the command that the first argument names, with the other arguments."""
   name = sys.argv[1] if len(sys.argv) > 1 else ""
+  if name in HELP:
+    print(usage())
+    sys.exit()
   if name not in COMMANDS:
-    lines = [f"  macaw {command:<13}{purpose}" for command, purpose in COMMANDS.items()]
-    print("\n".join(["usage: macaw <command> [arguments]", "", *lines]), file=sys.stderr)
-    sys.exit(0 if name in ("", "--help", "help") else 2)
+    print(f"error: command line: macaw {name}: expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+    sys.exit(2)
   # A wheel has the commands inside the package, a checkout beside it.
   inside = importlib.util.find_spec("macaw_jax.experiments") is not None
   sys.argv = [f"macaw {name}", *sys.argv[2:]]
   importlib.import_module(f"{'macaw_jax.' if inside else ''}experiments.{name}").start()
+
+
+def usage() -> str:
+  """The help of `macaw`."""
+  lines = [f"  macaw {command:<13}{purpose}" for command, purpose in COMMANDS.items()]
+  examples = ("run --config=macaw", "run --config=macaw --config.seed=1", "evaluate runs/macaw-cheetah_dir-0")
+  return "\n".join(
+    [
+      "usage: macaw <command> [arguments]",
+      "",
+      *lines,
+      "",
+      "macaw <command> --help lists the arguments of a command. Examples:",
+      *(f"  macaw {example}" for example in examples),
+    ]
+  )
 
 
 if __name__ == "__main__":

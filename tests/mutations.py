@@ -41,6 +41,8 @@ STOPPED_TWICE = f"{RUNS}::test_a_run_that_is_stopped_twice_ends_bit_for_bit_as_o
 MEMBER_ALONE = f"{POPULATIONS}::test_a_member_of_a_population_is_the_run_alone"
 WRONG_CONFIGURATION = "experiments/test_validation.py::test_each_line_names_what_is_wrong"
 
+EVALUATION = "experiments/test_evaluate.py"
+
 MUTATIONS = (
   # Losses
   Mutation(
@@ -592,6 +594,35 @@ MUTATIONS = (
     "from macaw_jax.types import Array, Trajectory\n",
     "from macaw_jax.networks.mlp import MLP\nfrom macaw_jax.types import Array, Trajectory\n",
     "test_layers.py::test_imports_point_downwards",
+  ),
+  # Commands
+  Mutation(
+    "engine_left_out_of_an_evaluation",
+    "experiments/evaluation_request.py",
+    '"engine": config.rollouts.engine if "rollouts" in config else config.evaluation.engine,',
+    '"engine": "native",',
+    f"{EVALUATION}::test_no_evaluation_replaces_another",
+  ),
+  Mutation(
+    "evaluation_of_other_data_replaced",
+    "experiments/evaluation_file.py",
+    "if not path.exists() or is_made_of(path, made_of):",
+    "if number == 1:",
+    f"{EVALUATION}::test_a_name_that_another_evaluation_has_is_numbered",
+  ),
+  Mutation(
+    "last_of_two_fields_taken",
+    "experiments/config_file.py",
+    "problems = _given_twice(overrides)",
+    "problems: list[str] = []",
+    "experiments/test_command_line.py::test_a_field_and_a_configuration_that_are_there_twice_are_said_with_all_else",
+  ),
+  Mutation(
+    "steps_beyond_training_not_said",
+    "experiments/evaluate.py",
+    "if number > planned.trained_steps]",
+    "if number < planned.trained_steps]",
+    f"{EVALUATION}::test_more_steps_than_trained_are_said_and_that_the_score_falls",
   ),
 )
 

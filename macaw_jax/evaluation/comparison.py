@@ -13,7 +13,7 @@ import numpy as np
 
 from macaw_jax.evaluation.results import METRICS, FinishedRun, ResultError
 from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, stratified_bootstrap
-from macaw_jax.evaluation.tables import markdown_table, stage_text, task_name
+from macaw_jax.evaluation.tables import MOST_TASKS_SHOWN, describe_task, markdown_table, stage_text, task_name
 from macaw_jax.json_files import flatten, read_rows
 
 # Fields of a configuration that may differ between runs of one group: where a run was trained, and beside which others,
@@ -117,14 +117,15 @@ def comparison_table(groups: Sequence[Group]) -> str:
   """One line a group in markdown, over its seeds and test tasks, with the meaning of the columns below it.
 
   Scores are compared, returns where a run has no scores. The columns are the stages of adaptation, the interquartile
-  mean at the last, and counts of seeds, failed tasks and environment steps, where these are known.
+  mean at the last, beside scores the returns at the first and the last, and counts of seeds, failed tasks and
+  environment steps, where these are known.
   """
   quantity = quantity_of(groups)
   digits = DIGITS[quantity]
   stages = list(dict.fromkeys(stage for group in groups for stage in _stages(group)))
   counts_steps = any(_environment_steps(group) for group in groups)
-  headings = ["run", *(stage_text(*stage) for stage in stages), "IQM", "seeds"]
-  headings += ["failed tasks"] if quantity == "score" else []
+  headings = ["run", *(stage_text(*stage) for stage in stages), "IQM"]
+  headings += ["return before", "return after", "seeds", "failed tasks"] if quantity == "score" else ["seeds"]
   headings += ["environment steps"] if counts_steps else []
   rows = []
   for group in groups:
@@ -132,7 +133,11 @@ def comparison_table(groups: Sequence[Group]) -> str:
     of_stages = dict(zip(_stages(group), values, strict=True))
     cells = [group.label, f"{np.mean(values[0]):.{digits}f}"]
     cells += [estimate(of_stages[each], np.mean, digits) if each in of_stages else "-" for each in stages[1:]]
-    cells += [estimate(values[-1], interquartile_mean, digits), str(len(group.runs))]
+    cells.append(estimate(values[-1], interquartile_mean, digits))
+    if quantity == "score":
+      before, after = (values_of(group.runs, "return", stage) for stage in (0, -1))
+      cells += [f"{np.mean(before):.{digits}f}", estimate(after, np.mean, digits)]
+    cells.append(str(len(group.runs)))
     if quantity == "score":
       failed = int(np.sum(~(values[-1] > 0.0)))  # NaN is a failure too
       cells.append(f"{failed} of {values[-1].size}")
@@ -143,16 +148,44 @@ def comparison_table(groups: Sequence[Group]) -> str:
 
 
 def runs_table(runs: Sequence[FinishedRun]) -> str:
-  """One line a run in markdown: means over its test tasks, the worst task, and each task's return at the last stage."""
+  """One line a run in markdown: means over its test tasks before and after adaptation, and how the tasks differ.
+
+  Runs of a few tasks have each task's return at the last stage; of more, the spread over tasks, see `tasks_table`.
+  """
   quantity = quantity_of([Group("", tuple(runs))])
-  digits = DIGITS[quantity]
+  few = max(len(run.test_rows) for run in runs) <= MOST_TASKS_SHOWN
+  headings = ["run", "before", "after", *(["worst task"] if few else ["std", "min", "max"])]
+  headings += ["return after"] if quantity == "score" else []
+  headings += ["return after, task by task"] if few else []
   rows = []
   for run in runs:
     before, after = (values_of([run], quantity, stage) for stage in (0, -1))
-    returns = ", ".join(f"{task_name(row)}: {row.returns[-1]:.{digits - 1}f}" for row in run.test_rows)
-    means = [f"{value:.{digits}f}" for value in (np.mean(before), np.mean(after), np.min(after))]
-    rows.append([str(run.directory), *means, returns])
-  return markdown_table(["run", "before", "after", "worst task", "return after, task by task"], rows)
+    values = [np.mean(before), np.mean(after)]
+    values += [np.min(after)] if few else [np.std(after), np.min(after), np.max(after)]
+    values += [np.mean(values_of([run], "return", -1))] if quantity == "score" else []
+    cells = [str(run.directory), *(f"{value:.{DIGITS[quantity]}f}" for value in values)]
+    if few:
+      digits = DIGITS[quantity] - 1
+      cells.append(", ".join(f"{task_name(row)}: {row.returns[-1]:.{digits}f}" for row in run.test_rows))
+    rows.append(cells)
+  table = markdown_table(headings, rows)
+  return table if few else f"{table}\n\nstd, min, max: over the test tasks of a run, after adaptation."
+
+
+def tasks_table(runs: Sequence[FinishedRun]) -> str:
+  """One line a test task of each run in markdown: its returns, and where all have one its score, before and after."""
+  quantities = list(dict.fromkeys(["return", quantity_of([Group("", tuple(runs))])]))
+  headings = ["run", "task", *(f"{quantity} {when}" for quantity in quantities for when in ("before", "after"))]
+  rows = [
+    [
+      str(run.directory),
+      f"{row.task_index}  {describe_task(row.task)}".rstrip(),
+      *(f"{getattr(row, f'{quantity}s')[stage]:.{DIGITS[quantity]}f}" for quantity in quantities for stage in (0, -1)),
+    ]
+    for run in runs
+    for row in run.test_rows
+  ]
+  return markdown_table(headings, rows)
 
 
 def estimate(values: np.ndarray, statistic: Statistic, digits: int = 1) -> str:
@@ -211,11 +244,16 @@ def _environment_steps(group: Group) -> int:
 
 
 def _legend(quantity: str) -> str:
-  failed = " Failed: no better than the random policy at the last stage." if quantity == "score" else ""
+  of_scores = ""
+  if quantity == "score":
+    of_scores = (
+      " Return: undiscounted, before adaptation and at the last stage. Failed: no better than the random policy at the "
+      "last stage."
+    )
   return (
     f"{SCALES[quantity]} before adaptation and at each stage of it, mean over seeds and test tasks [95 % interval]; "
     "IQM: interquartile mean at the last stage. Intervals are from a bootstrap of the seeds within each task; one seed "
-    f"has none.{failed}"
+    f"has none.{of_scores}"
   )
 
 

@@ -10,27 +10,39 @@ import numpy as np
 from macaw_jax.evaluation.comparison import DIGITS, SCALES, Group, estimate, quantity_of, values_of
 from macaw_jax.evaluation.tables import markdown_table
 
-CONTEXT_SHIFT = "context_shift.json"  # has the fields of results.json, see `results.read_run`
+CONTEXT_SHIFT = "context_shift"  # how the name of its file begins, which has the fields of `results.json`
 
 ONLINE = "online"
 _SUPPORTS = {"own": "offline", "other policies": "offline_other_policy", "random": "offline_random_policy"}
 
 
-def shift_columns(groups: Sequence[Group]) -> list[dict[str, np.ndarray]]:
-  """The columns of each group: scores, or returns as `quantity_of` says, seeds by tasks `[S, T]`, by heading.
+def shift_columns(groups: Sequence[Group], quantity: str | None = None) -> list[dict[str, np.ndarray]]:
+  """The columns of each group: seeds by tasks `[S, T]`, by heading.
 
   They are, as far as all seeds of the group have rows of them: `before` adaptation; after adaptation to the tasks' own
   data, `own`; to those of `other policies`; to those of a `random` policy; and to k episodes of the agent's own,
   `online k=1` and so on.
+
+  Args:
+    groups: runs that were evaluated with several kinds of support.
+    quantity: "score" or "return"; as `quantity_of` says if not given.
   """
-  quantity = quantity_of(groups)
+  quantity = quantity or quantity_of(groups)
   return [_columns(group, quantity) for group in groups]
 
 
 def shift_table(groups: Sequence[Group]) -> str:
-  """One line a group in markdown, with the meaning of the columns below it; "-" where a group lacks one."""
-  quantity = quantity_of(groups)
-  of_groups = shift_columns(groups)
+  """One line a group in markdown, with the meaning of the columns below it; "-" where a group lacks one.
+
+  Scores have a second table below them with the returns.
+  """
+  quantities = dict.fromkeys([quantity_of(groups), "return"])
+  tables = [f"{_table(groups, quantity)}\n\n{_legend(quantity)}" for quantity in quantities]
+  return "\n\n".join(tables)
+
+
+def _table(groups: Sequence[Group], quantity: str) -> str:
+  of_groups = shift_columns(groups, quantity)
   found = headings_of(of_groups)
   rows = [
     [
@@ -40,8 +52,11 @@ def shift_table(groups: Sequence[Group]) -> str:
     ]
     for group, columns in zip(groups, of_groups, strict=True)
   ]
+  return markdown_table(["run", *found, "seeds"], rows)
+
+
+def _legend(quantity: str) -> str:
   return (
-    f"{markdown_table(['run', *found, 'seeds'], rows)}\n\n"
     f"{SCALES[quantity]}, mean over seeds and test tasks [95 % interval, from a bootstrap of the seeds within each "
     "task]: before adaptation; after adaptation to the task's own data, to episodes collected in it by other tasks' "
     "policies, and to those of a random policy; and to k episodes of the agent's own."

@@ -42,21 +42,6 @@ def generate_transposed(generator: Array, cotangent: Array) -> Array:
     return jax.lax.optimization_barrier(jnp.tensordot(generator, cotangent, axes=2))
 
 
-def effective_weights(params: Params) -> Params:
-  """Replaces the parameters of every weight-transform layer by the weights that they generate.
-
-  A layer's `{latent z, generator M, generator_bias c}` becomes `{weights: M z + c}`; all else stays. The modules
-  accept either form, and adapted networks are passed on in this one, `L` times smaller.
-  """
-
-  def collapse(node: Params) -> Params:
-    if not is_weight_transform(node):
-      return node
-    return {"weights": generate(node["generator"], node["latent"]) + node["generator_bias"]}
-
-  return jax.tree.map(collapse, params, is_leaf=is_weight_transform)
-
-
 def _uniform(bound: float) -> Callable[..., Array]:
   def init(key: Key, shape: tuple[int, ...]) -> Array:
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
@@ -74,7 +59,8 @@ class WeightTransform(nn.Module):
   Initial values: z ~ Normal(0, std 1 / n_out), M and c ~ Uniform(-1/sqrt(L), 1/sqrt(L)), so that W starts near
   U(-0.1, 0.1) whatever the fan-in.
 
-  Given `{weights}` in place of its own parameters (see `effective_weights`), the layer uses those.
+  Given `{weights}`, theta itself, in place of its own parameters, the layer uses that: adapted networks are passed on
+  in this form, `L` times smaller.
   """
 
   features: int

@@ -30,21 +30,16 @@ from macaw_jax.types import Key
 TASK_AXIS = "task"  # The other axis of the mesh is `MEMBER_AXIS`.
 
 
-def initialise_distributed(
-  coordinator_address: str | None = None, num_processes: int | None = None, process_id: int | None = None
-) -> None:
+def initialise_distributed() -> None:
   """Connects this process with the others of the run; must come before anything else asks JAX for a device.
 
-  Args:
-    coordinator_address: `host:port` on which process 0 listens.
-    num_processes: of the run.
-    process_id: of this process, from 0. What is None is taken from what SLURM, Open MPI or a TPU machine has set.
+  Who they are is taken from what SLURM, Open MPI or a TPU machine has set.
 
   Raises:
-    ValueError: something is None and none of them has set it.
+    ValueError: none of them has set it.
   """
   try:
-    jax.distributed.initialize(coordinator_address, num_processes, process_id)
+    jax.distributed.initialize()
   except ValueError as error:
     expected = "a process that SLURM's srun, Open MPI's mpirun or a TPU machine has started"
     raise ValueError(f"expected {expected}, found none of them ({error})") from error

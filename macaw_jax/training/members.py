@@ -103,7 +103,9 @@ def open_members(run: Run, resources: ExitStack, *, continue_changed: bool) -> t
       for each in run.members:
         claim_directory(each.directory, resources)
       for each in run.members:
-        begin_or_continue(each.directory, document_of(run, each), run.may_change, continue_changed=continue_changed)
+        begin_or_continue(
+          each.directory, document_of(run, each), run.may_change, run.follows, continue_changed=continue_changed
+        )
   return tuple(_open(run, each, resources) for each in run.members)
 
 

@@ -55,6 +55,7 @@ class Run(NamedTuple):
                   one of `ALGORITHMS`
   identity:       name -> digest of data that the run must find unchanged when it continues
   may_change:     dotted names of configuration fields that do not make it another run
+  follows:        those whose values follow from another field's, by dotted name of both
   devices:        see `Devices`
   description:    lines about what there is to learn from
   """
@@ -69,5 +70,6 @@ class Run(NamedTuple):
   agent: Mapping[str, Any] = MappingProxyType({})
   identity: Mapping[str, str] = MappingProxyType({})
   may_change: Sequence[str] = ()
+  follows: Mapping[str, str] = MappingProxyType({})
   devices: Devices = Devices()
   description: Sequence[str] = ()

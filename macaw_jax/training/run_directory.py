@@ -59,7 +59,12 @@ def claim_directory(directory: Path, resources: ExitStack) -> None:
 
 
 def begin_or_continue(
-  directory: Path, document: Mapping[str, Any], may_change: Collection[str], *, continue_changed: bool
+  directory: Path,
+  document: Mapping[str, Any],
+  may_change: Collection[str],
+  follows: Mapping[str, str],
+  *,
+  continue_changed: bool,
 ) -> None:
   """Describes a run in its directory, or finds that it is the same run.
 
@@ -67,13 +72,14 @@ def begin_or_continue(
     directory: of the run, claimed.
     document: the content of `config.json`: the run's `config`, and the rest of its identity.
     may_change: dotted names of configuration fields that do not make it another run.
+    follows: those whose values follow from another field's, by dotted name of both.
     continue_changed: whether a run goes on although its settings, or the code, have changed since it began.
 
   Raises:
     ConfigurationError: the directory has a run with other settings or other code, or it cannot be written.
   """
   if (directory / CONFIG_FILE).is_file():
-    _check_same_run(directory, document["config"], may_change, continue_changed)
+    _check_same_run(directory, document["config"], may_change, follows, continue_changed)
     return
   with writing(directory):
     write_json(directory / CODE, code_identity())
@@ -164,20 +170,30 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_same_run(
-  directory: Path, config: Mapping[str, Any], may_change: Collection[str], continue_changed: bool
+  directory: Path,
+  config: Mapping[str, Any],
+  may_change: Collection[str],
+  follows: Mapping[str, str],
+  continue_changed: bool,
 ) -> None:
   before, now = flatten(read_document(directory)["config"]), _plain(config)
+  fields = [
+    name for name in sorted(before.keys() | now.keys()) if name not in may_change and before.get(name) != now.get(name)
+  ]
   differences = [
     f"config.{name} = {before.get(name)!r}, this one has {now.get(name)!r}"
-    for name in sorted(before.keys() | now.keys())
-    if name not in may_change and before.get(name) != now.get(name)
+    + (f", which follows config.{follows[name]}" if name in follows else "")
+    for name in fields
   ]
   if (directory / CODE).is_file():
     differences += code_differences(read_json(directory / CODE, dict), code_identity())
   if differences and not continue_changed:
+    following = [name for name in fields if name in follows and before.get(name) is not None]
     raise ConfigurationError(
       *(f"{directory} holds a run with {difference}" for difference in differences),
-      "choose another --config.output_directory, remove that run, or add --continue_changed to go on with the change",
+      *(f"--config.{name}={before[name]} leaves config.{name} as that run has it" for name in following),
+      "choose another --config.output_directory, remove that run, or add --continue_changed, which goes on with the "
+      "change from the newest checkpoint; what it ends in is not what a run ends in that had it from the beginning",
     )
   for difference in differences:
     log(f"WARNING: going on, although {directory} holds a run with {difference}")

@@ -47,18 +47,22 @@ def load_checkpoint(
       raise ConfigurationError(f"{directory}: its checkpoint does not fit its configuration: {error}") from error
 
 
-def newest_checkpoint(directory: Path) -> tuple[int, str]:
-  """The update of a run's newest whole checkpoint, and the digest of its record.
+def find_checkpoint(directory: Path, which: str = NEWEST) -> tuple[int, str]:
+  """The update of a checkpoint of a run, and the digest of its record.
+
+  Args:
+    directory: of the run.
+    which: `newest`, of those that are whole, `best` or the number of an update.
 
   Raises:
-    ConfigurationError: there is none, or it is in a format that this release does not read.
+    ConfigurationError: there is none such, its record is missing, or it is in a format that this release does not read.
   """
   with Checkpoints(directory / CHECKPOINTS) as checkpoints:
     try:
-      step = _find_step(checkpoints, directory, NEWEST)
-    except OtherVersion as error:
+      step = _find_step(checkpoints, directory, which)
+      return step, sha256(directory / CHECKPOINTS / str(step) / RECORD_FILE)
+    except (DamagedCheckpoint, FileNotFoundError, OtherVersion) as error:
       raise ConfigurationError(str(error)) from error
-  return step, sha256(directory / CHECKPOINTS / str(step) / RECORD_FILE)
 
 
 def _find_step(checkpoints: Checkpoints, directory: Path, which: str) -> int:

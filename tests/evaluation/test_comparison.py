@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from finished_runs import make_row, make_run, scored_rows, write_run
 
-from macaw_jax.evaluation.comparison import comparison_table, find_runs, group_runs, learning_curves, runs_table
+from macaw_jax.evaluation.comparison import (
+  comparison_table,
+  find_runs,
+  group_runs,
+  learning_curves,
+  runs_table,
+  tasks_table,
+)
 from macaw_jax.evaluation.results import ResultError
 
 
@@ -15,19 +22,26 @@ def lines_of(table):
   return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+def scaled(scores):
+  """Rows with these scores, and returns of ten times as much and a hundred."""
+  return [dataclasses.replace(row, returns=(100.0, 10.0 * row.returns[1] + 100.0)) for row in scored_rows(scores)]
+
+
 def test_one_line_a_configuration_over_seeds_and_test_tasks():
   runs = [
-    make_run(0, [*scored_rows([10.0, 20.0, 30.0, 40.0]), make_row((0.0, 9.0), split="train", task_index=9)]),
-    make_run(1, scored_rows([10.0, 20.0, 30.0, 80.0])),
-    make_run(0, scored_rows([-5.0, math.nan, 50.0, 0.0]), algorithm="maml_awr"),
+    make_run(0, [*scaled([10.0, 20.0, 30.0, 40.0]), make_row((0.0, 9.0), split="train", task_index=9)]),
+    make_run(1, scaled([10.0, 20.0, 30.0, 80.0])),
+    make_run(0, scaled([-5.0, math.nan, 50.0, 0.0]), algorithm="maml_awr"),
   ]
   headings, macaw, maml_awr = lines_of(comparison_table(group_runs(runs)))
-  assert headings == ["run", "before", "after", "IQM", "seeds", "failed tasks"]
+  assert headings == ["run", "before", "after", "IQM", "return before", "return after", "seeds", "failed tasks"]
   # Sorted: 10 10 20 20 30 30 40 80: mean 30, and 25 of the middle four. Only the last task differs between seeds,
   # and so resampled means lie between 25 and 35.
-  assert macaw == ["macaw", "0.0", "30.0 [25.0, 35.0]", "25.0 [25.0, 25.0]", "2", "0 of 8"]
+  after, middle = "30.0 [25.0, 35.0]", "25.0 [25.0, 25.0]"
+  # Returns are a hundred more than ten times the scores.
+  assert macaw == ["macaw", "0.0", after, middle, "100.0", "400.0 [350.0, 450.0]", "2", "0 of 8"]
   # One seed has no interval; a failed task hides nowhere.
-  assert maml_awr == ["maml_awr", "0.0", "nan", "nan", "1", "3 of 4"]
+  assert maml_awr == ["maml_awr", "0.0", "nan", "nan", "100.0", "nan", "1", "3 of 4"]
 
 
 def test_runs_of_all_kinds_stand_in_one_table_by_their_returns():
@@ -48,10 +62,41 @@ def test_runs_of_all_kinds_stand_in_one_table_by_their_returns():
 
 
 def test_each_run_on_a_line_of_its_own():
-  runs = [make_run(0, scored_rows([10.0, 20.0])), make_run(1, scored_rows([-5.0, math.nan]))]
-  _, first, second = lines_of(runs_table(runs))
-  assert first == ["run-0", "0.0", "15.0", "10.0", "speed=0: 10, speed=0.5: 20"]
-  assert second == ["run-1", "0.0", "nan", "nan", "speed=0: -5, speed=0.5: nan"]
+  runs = [make_run(0, scaled([10.0, 20.0])), make_run(1, scaled([-5.0, math.nan]))]
+  headings, first, second = lines_of(runs_table(runs))
+  assert headings == ["run", "before", "after", "worst task", "return after", "return after, task by task"]
+  assert first == ["run-0", "0.0", "15.0", "10.0", "250.0", "speed=0: 200, speed=0.5: 300"]
+  assert second == ["run-1", "0.0", "nan", "nan", "nan", "speed=0: 50, speed=0.5: nan"]
+  returns = [make_run(0, [make_row((-10.0, -1.5), task_index=index) for index in range(2)])]
+  headings, line = lines_of(runs_table(returns))
+  assert headings == ["run", "before", "after", "worst task", "return after, task by task"]
+  assert line[:4] == ["run-0", "-10.00", "-1.50", "-1.50"]
+
+
+def test_runs_of_many_tasks_have_their_spread_in_place_of_the_list():
+  runs = [make_run(0, scaled([float(score) for score in range(6)])), make_run(1, scaled([0.0] * 6))]
+  table = runs_table(runs)
+  headings, first, second = lines_of(table)
+  assert headings == ["run", "before", "after", "std", "min", "max", "return after"]
+  assert first == ["run-0", "0.0", "2.5", "1.7", "0.0", "5.0", "125.0"]  # (35 / 12)^0.5
+  assert second == ["run-1", "0.0", "0.0", "0.0", "0.0", "0.0", "100.0"]
+  assert table.splitlines()[-1].startswith("std, min, max: over the test tasks")
+
+
+def test_every_task_of_every_run_has_a_line():
+  runs = [make_run(0, scaled([10.0, 20.0])), make_run(1, scaled([30.0]))]
+  headings, *lines = lines_of(tasks_table(runs))
+  assert headings == ["run", "task", "return before", "return after", "score before", "score after"]
+  assert lines == [
+    ["run-0", "0  speed=0", "100.00", "200.00", "0.0", "10.0"],
+    ["run-0", "1  speed=0.5", "100.00", "300.00", "0.0", "20.0"],
+    ["run-1", "0  speed=0", "100.00", "400.00", "0.0", "30.0"],
+  ]
+  (headings, line) = lines_of(tasks_table([make_run(0, [make_row((-10.0, -1.5))])]))
+  assert (headings, line) == (
+    ["run", "task", "return before", "return after"],
+    ["run-0", "3  goal=0.25,-1", "-10.00", "-1.50"],
+  )
 
 
 def test_labels_name_what_differs():

@@ -17,13 +17,20 @@ def test_a_line_a_configuration_and_a_column_a_kind_of_support():
   assert lines[2][:5] == ["focal", "1.0 [1.0, 1.0]", "56.0 [55.0, 57.0]", "46.0 [45.0, 47.0]", "36.0 [35.0, 37.0]"]
   assert [cell.split()[0] for cell in lines[2][5:]] == ["17.0", "18.0", "19.0", "2"]
   assert lines[3] == ["macaw", "1.0", "55.0", "-", "35.0", "16.0", "17.0", "18.0", "1"]
+  # The returns, which here are the same numbers, stand below in a table of their own.
+  start = next(index for index, line in enumerate(lines[4:], 4) if line[0] == "run")
+  assert lines[start] == lines[0]
+  assert lines[start + 2][:2] == ["focal", "1.00 [1.00, 1.00]"]
+  assert lines[start + 3] == ["macaw", "1.00", "55.00", "-", "35.00", "16.00", "17.00", "18.00", "1"]
 
 
 def test_a_run_without_a_dataset_has_returns_on_what_it_can_adapt_to():
   groups = group_runs([shift_run(0, {"online": 1.0, "offline_random_policy": 5.0}, with_scores=False)])
   (columns,) = shift_columns(groups)
   assert list(columns) == ["before", "random", "online k=1", "online k=2", "online k=3"]
-  assert "returns" in shift_table(groups).splitlines()[-1]
+  table = shift_table(groups).splitlines()
+  assert "returns" in table[-1]
+  assert sum(line.startswith("| run ") for line in table) == 1
 
 
 def test_a_column_is_there_where_all_seeds_have_it():

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import ml_collections
 import pytest
-from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 from miniatures import GRIDS, KINDS, copy_run, make_config, run_silently, write_point_robot
 
@@ -39,13 +38,6 @@ def miniature(data, tmp_path):
     return make_config(kind, data, tmp_path / "run", **population)
 
   return make
-
-
-@pytest.fixture
-def parsed_flags():
-  """For what reads flags in this process: their defaults, unless pytest's process has parsed them already."""
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
 
 
 @pytest.fixture(scope="session")

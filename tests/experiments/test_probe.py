@@ -10,7 +10,7 @@ from miniatures import changed, make_config, make_focal, make_untrained, write_p
 
 from experiments import build
 from experiments.build import rebuild
-from experiments.probe import fit_to_training_tasks, probe_run, probe_table, probed_config
+from experiments.probe import fit_to_training_tasks, plan, probe_run, probe_table, probed_config
 from macaw_jax.errors import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -41,8 +41,12 @@ def probed(known_tasks, tmp_path, monkeypatch):
     # Of 200 rows, so that little is left to chance.
     directory = make_untrained(changed(config, evaluation__support_size=160))
     monkeypatch.setattr(build, "make_algorithm", with_adaptation)
-    rows = {row["support"]: row for row in probe_run(directory, episodes, seed=0)}
-    assert list(json.loads((directory / "probe.json").read_text())["rows"]) == list(rows.values())
+    rows = {row["support"]: row for row in probe_run(plan(directory, episodes, 0))}
+    (file,) = directory.glob("probe_*.json")
+    assert file.name == f"probe_update_0_episodes_{episodes}.json"
+    document = json.loads(file.read_text())
+    assert document["rows"] == list(rows.values())
+    assert document["evaluation"]["protocols"] == [row["protocol"] for row in rows.values()]
     return rows
 
   return probe
@@ -80,7 +84,7 @@ def test_an_agent_that_reads_behaviour_alone_is_found_out(probed):
 
 def test_adapted_weights_are_features_too(data, tmp_path, capsys):
   directory = make_untrained(make_config("recorded", data, tmp_path / "macaw"))
-  rows = probe_run(directory, 2, seed=0)
+  rows = probe_run(plan(directory, 2, 0))
   assert "64 supports of each of 3 training tasks" in capsys.readouterr().out
   assert all(np.isfinite(value) for row in rows for value in row.values() if not isinstance(value, str))
   lines = probe_table({directory: rows}).splitlines()
@@ -89,11 +93,17 @@ def test_adapted_weights_are_features_too(data, tmp_path, capsys):
   assert {line.count("|") for line in lines[:4]} == {10}
 
 
+def test_no_probe_replaces_another(data, tmp_path):
+  directory = make_untrained(make_config("recorded", data, tmp_path / "macaw"))
+  names = [plan(directory, episodes, seed).file.name for episodes, seed in ((None, 0), (4, 0), (None, 1))]
+  assert names == ["probe_update_0.json", "probe_update_0_episodes_4.json", "probe_update_0_seed_1.json"]
+
+
 def test_one_training_task_cannot_be_told_from_others(tmp_path):
   write_point_robot(tmp_path / "data", train_tasks=(0,))
   config = changed(make_config("recorded", tmp_path / "data", tmp_path / "macaw"), evaluation__train_tasks=0)
   with pytest.raises(ConfigurationError, match=r"macaw: a probe needs two training tasks or more"):
-    probe_run(make_untrained(config), 2, seed=0)
+    plan(make_untrained(config), 2, 0)
 
 
 def test_runs_that_act_or_collect_are_refused(tmp_path):
@@ -103,7 +113,7 @@ def test_runs_that_act_or_collect_are_refused(tmp_path):
     document = {"format_version": 2, "config": config.to_dict()}
     (tmp_path / kind / "config.json").write_text(json.dumps(document))
     with pytest.raises(ConfigurationError, match=rf"{kind}: expected a run on recorded data"):
-      probe_run(tmp_path / kind, 2, seed=0)
+      plan(tmp_path / kind, 2, 0)
 
 
 def test_an_agent_that_has_diverged_is_named(data, tmp_path):

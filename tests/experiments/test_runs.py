@@ -27,7 +27,7 @@ from miniatures import (
   write_point_robot,
 )
 
-from experiments.build import build
+from experiments.build import build, following
 from experiments.run import run
 from macaw_jax.errors import ConfigurationError, TrainingError
 from macaw_jax.evaluation.results import ResultError, read_run
@@ -196,6 +196,38 @@ def test_other_settings_are_refused_with_every_difference_unless_they_are_accept
   run(other, continue_changed=True)
   assert "WARNING: going on, although" in capsys.readouterr().out
   assert read_document(Path(config.output_directory))["config"]["evaluation"]["episodes"] == 1
+
+
+def test_a_field_that_follows_another_is_refused_with_the_ways_on(data, tmp_path, monkeypatch):
+  """More steps, which nobody expects to change a decay."""
+  config = make_config("recorded", data, tmp_path / "run")
+  stop_at(EVERY, config, monkeypatch)
+  with config.unlocked():
+    config.training.steps = STEPS + EVERY
+  with pytest.raises(ConfigurationError) as raised:
+    run(config)
+  difference, keep, ways = raised.value.problems
+  assert difference.endswith(
+    "holds a run with config.algorithm.decay_steps = 8, this one has 12, which follows config.training.steps"
+  )
+  assert keep == "--config.algorithm.decay_steps=8 leaves config.algorithm.decay_steps as that run has it"
+  assert [ways.index(word) for word in ("--config.output_directory", "--continue_changed", "not what a run ends in")]
+  with config.unlocked():
+    config.algorithm.decay_steps = STEPS
+  said = run_silently(config)
+  assert f"continuing from the checkpoint of update {EVERY}\n" in said
+  assert "learning rates are zero from update 8 on (config.algorithm.decay_steps), of 12 updates" in said
+
+
+def test_fields_that_follow_others_are_found(data, tmp_path):
+  config = make_config("on_policy", None, tmp_path / "run")
+  assert following(config) == {
+    "algorithm.decay_steps": "training.steps",
+    "evaluation.support_episodes": "rollouts.episodes",
+  }
+  with config.unlocked():
+    config.algorithm.decay_steps = 3
+  assert following(config) == {"evaluation.support_episodes": "rollouts.episodes"}
 
 
 def test_changed_code_is_refused_with_the_difference_unless_it_is_accepted(kind, copied, capsys):

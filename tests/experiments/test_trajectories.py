@@ -9,7 +9,7 @@ from miniatures import make_config, run_silently
 from experiments.trajectories import PANELS, act_out, draw, table
 from macaw_jax.errors import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("compiled_once", "parsed_flags")
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 BEFORE, WITH_OFFSET, AFTER = PANELS
 

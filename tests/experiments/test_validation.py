@@ -178,12 +178,10 @@ def test_overrides_are_read_as_what_the_field_holds(tmp_path):
     "  return config\n"
   )
   arguments = "--config.a=-3 --config.b 2 -config.c=y=z --noconfig.d --config.e=(3,) --config.f=[1,2] --config.g.h=7"
-  overrides, others = take_overrides(
-    [*arguments.split(), "--config.n=4", "--config.a=5", "--seed=1", "--", "--config.a=6"]
-  )
+  overrides, others = take_overrides([*arguments.split(), "--config.n=4", "--seed=1", "--", "--config.a=6"])
   assert others == ["--seed=1", "--", "--config.a=6"]
   config = make_config([f"{tmp_path / 'small.py'}:8"], overrides, lambda config: None)
-  expected = {"a": 5, "b": 2.0, "c": "y=z", "d": False, "e": (3,), "f": [1, 2], "g": {"h": 7}, "n": 4}
+  expected = {"a": -3, "b": 2.0, "c": "y=z", "d": False, "e": (3,), "f": [1, 2], "g": {"h": 7}, "n": 4}
   assert config.to_dict() == expected | {"size": 8, "double": 16}
   assert isinstance(config.b, float)
   with pytest.raises(AttributeError):

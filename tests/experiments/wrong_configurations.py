@@ -168,6 +168,12 @@ CASES = [
     "--config=configs/macaw.py --config=configs/maml_awr.py",
     "configs/macaw.py configs/maml_awr.py",
   ),
+  Case(
+    "fields twice",
+    "--config.seed=1 --config.training.steps=100 --config.seed=2 --config.training.steps 200 --config.seed=1",
+    "--config.seed 1, 2, 1",
+    "--config.training.steps 100, 200",
+  ),
   Case("a file that is not there", "--config=configs/mecaw.py", "--config=configs/mecaw.py"),
   Case("a folder for a file", "--config=configs", "--config=configs"),
   Case("a file with a syntax error", "--config=syntax.py", "--config=syntax.py line 1: SyntaxError"),

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from macaw_jax.networks.layers import BiasTransform, WeightTransform, effective_weights, make_layer
+from macaw_jax.networks.layers import BiasTransform, WeightTransform, generate, is_weight_transform, make_layer
 from macaw_jax.networks.policy import gaussian_policy
 from macaw_jax.networks.value import value_network
 
@@ -35,6 +35,17 @@ def test_bias_transform_by_hand():
   expected = INPUTS @ params["kernel"] + params["bias"] + params["latent"] @ params["bias_generator"]
   np.testing.assert_allclose(layer.apply({"params": params}, INPUTS), expected, rtol=1e-6)
   assert np.max(np.abs(params["kernel"])) <= 3**-0.5
+
+
+def effective_weights(params):
+  """The parameters with every weight-transform layer's `{latent z, generator M, generator_bias c}` as M z + c."""
+
+  def collapse(node):
+    if not is_weight_transform(node):
+      return node
+    return {"weights": generate(node["generator"], node["latent"]) + node["generator_bias"]}
+
+  return jax.tree.map(collapse, params, is_leaf=is_weight_transform)
 
 
 @pytest.mark.parametrize("layer", ["weight_transform", "bias_transform", "dense"])
