@@ -6,12 +6,13 @@ import ml_collections
 from ml_collections import config_dict
 
 from macaw_jax.data.starter import starter_data
+from macaw_jax.envs.names import directory_name
 
 from .common import common
 
 # Of 20 or 25 steps. A return bootstrapped at such a time limit is mostly the bootstrap (0.99^20 = 0.82 of it), and an
 # adapted value network that learns from itself diverges: seen on point_robot.
-SHORT_EPISODES = ("point_robot", "point_robot_sparse", "point_robot_wind")
+SHORT_EPISODES = ("point_robot", "point_robot_origin", "point_robot_sparse", "point_robot_wind")
 
 
 def defaults(algorithm: str, family: str, **departures: Any) -> ml_collections.ConfigDict:
@@ -19,7 +20,8 @@ def defaults(algorithm: str, family: str, **departures: Any) -> ml_collections.C
   config = common(algorithm, departures, steps=5_000, evaluate_every=500, checkpoint_every=1_000)
 
   config.dataset = ml_collections.ConfigDict()
-  config.dataset.directory = starter_data(family) or f"data/{family}"  # Data without starters are collected first.
+  # Data without starters are collected first.
+  config.dataset.directory = starter_data(family) or f"data/{directory_name(family)}"
   config.dataset.quality = "all"  # or 'start', 'middle', 'end' of the collection
   config.dataset.transitions_per_task = config_dict.placeholder(int)  # size of that part; none with 'all'
   config.dataset.skip = 1  # keep every skip-th transition

@@ -16,7 +16,7 @@ from macaw_jax.console import log
 from macaw_jax.durable import PARTIAL
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten, read_json, write_json
-from macaw_jax.training.provenance import arithmetic, code_differences, code_identity, git_commit, package_versions
+from macaw_jax.training.provenance import arithmetic, code_differences, git_commit, package_versions
 
 CONFIG_FILE = "config.json"
 CODE = "code.json"  # packages and source files that the run was last started with
@@ -59,7 +59,12 @@ def claim_directory(directory: Path, resources: ExitStack) -> None:
 
 
 def begin_or_continue(
-  directory: Path, document: Mapping[str, Any], may_change: Collection[str], *, continue_changed: bool
+  directory: Path,
+  document: Mapping[str, Any],
+  may_change: Collection[str],
+  *,
+  code: Mapping[str, Any],
+  continue_changed: bool,
 ) -> None:
   """Describes a run in its directory, or finds that it is the same run.
 
@@ -67,16 +72,17 @@ def begin_or_continue(
     directory: of the run, claimed.
     document: the content of `config.json`: the run's `config`, and the rest of its identity.
     may_change: dotted names of configuration fields that do not make it another run.
+    code: of this process, as `provenance.code_identity` has it.
     continue_changed: whether a run goes on although its settings, or the code, have changed since it began.
 
   Raises:
     ConfigurationError: the directory has a run with other settings or other code, or it cannot be written.
   """
   if (directory / CONFIG_FILE).is_file():
-    _check_same_run(directory, document["config"], may_change, continue_changed)
+    _check_same_run(directory, document["config"], may_change, code, continue_changed)
     return
   with writing(directory):
-    write_json(directory / CODE, code_identity())
+    write_json(directory / CODE, code)
     write_document(directory, document)
 
 
@@ -105,7 +111,9 @@ def read_document(directory: Path) -> dict[str, Any]:
   return document
 
 
-def record_start(directory: Path, document: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+def record_start(
+  directory: Path, document: Mapping[str, Any], start: Mapping[str, Any], code: Mapping[str, Any]
+) -> None:
   """Adds a start, as `describe_start` has it, to the run's directory, with the present configuration and code.
 
   Differences in arithmetic from the last start are logged: the last bits of numbers follow from them.
@@ -123,7 +131,7 @@ def record_start(directory: Path, document: Mapping[str, Any], start: Mapping[st
     for difference in _arithmetic_differences(starts[-1] if starts else start, start):
       log(f"WARNING: the last bits of numbers may differ from those of an undisturbed run: {difference}")
     write_document(directory, document)
-    write_json(directory / CODE, code_identity())
+    write_json(directory / CODE, code)
     write_json(directory / STARTS, [*starts, start])
 
 
@@ -164,7 +172,11 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_same_run(
-  directory: Path, config: Mapping[str, Any], may_change: Collection[str], continue_changed: bool
+  directory: Path,
+  config: Mapping[str, Any],
+  may_change: Collection[str],
+  code: Mapping[str, Any],
+  continue_changed: bool,
 ) -> None:
   before, now = flatten(read_document(directory)["config"]), _plain(config)
   differences = [
@@ -173,7 +185,7 @@ def _check_same_run(
     if name not in may_change and before.get(name) != now.get(name)
   ]
   if (directory / CODE).is_file():
-    differences += code_differences(read_json(directory / CODE, dict), code_identity())
+    differences += code_differences(read_json(directory / CODE, dict), code)
   if differences and not continue_changed:
     raise ConfigurationError(
       *(f"{directory} holds a run with {difference}" for difference in differences),
