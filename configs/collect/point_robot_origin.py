@@ -1,7 +1,7 @@
 """Point robot that starts at the origin: 100 goals, 1,000 transitions per goal.
 
-Run time: TODO; 100,000 environment steps, 24,000 updates, TODO MB.
-Returns (20 steps, mean of 20 episodes a goal, averaged over the goals): random TODO, final agent TODO. One seed.
+Run time: 1 minute beside other work on two cores; 100,000 environment steps, 24,000 updates, 2.4 MB.
+Returns (20 steps, mean of 20 episodes a goal, averaged over the goals): random -15.4, final agent -2.7. One seed.
 """
 
 from ml_collections import ConfigDict

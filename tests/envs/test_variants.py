@@ -18,13 +18,13 @@ KEY = jax.random.key(0)
 
 def act_on_place(params, task, timestep, key):
   """An action of the first two entries alone, which both have."""
-  action = jnp.resize(jnp.tanh(timestep.observation[:2]), params)
+  action = jnp.resize(jnp.tanh(timestep.observation[:2]), params.shape)
   return (action if key is None else action + 0.1 * jax.random.normal(key, action.shape)), task
 
 
 def act_by_the_clock(params, task, timestep, key):
   """The last entry of the observation as the action."""
-  return jnp.full(params, timestep.observation[-1]), task
+  return jnp.full(params.shape, timestep.observation[-1]), task
 
 
 def both(name, **changes):
@@ -42,7 +42,9 @@ def some_tasks(family):
 )
 def test_an_episode_is_the_same_with_the_time_beside_it(name, engine, horizon):
   without, timed = (
-    make_rollout(family, act_on_place, engine)(family.action_size, {}, some_tasks(family), KEY, deterministic=False)
+    make_rollout(family, act_on_place, engine)(
+      jnp.zeros(family.action_size), {}, some_tasks(family), KEY, deterministic=False
+    )
     for family in both(name, horizon=horizon)
   )
   left = (horizon - np.arange(horizon + 1)) / horizon
@@ -59,11 +61,13 @@ def test_the_agent_sees_the_time_in_every_loop(name, engine):
   """An agent that acts by the clock leaves it in its actions: 1, 2/3, 1/3."""
   _, family = both(name, horizon=3)
   expected = np.broadcast_to(np.array([3, 2, 1])[:, None] / 3, (2, 3, family.action_size))
-  trajectory = make_rollout(family, act_by_the_clock, engine)(family.action_size, {}, some_tasks(family), KEY)
+  trajectory = make_rollout(family, act_by_the_clock, engine)(
+    jnp.zeros(family.action_size), {}, some_tasks(family), KEY
+  )
   np.testing.assert_allclose(trajectory.action, expected, rtol=1e-6)
   sampled = make_sampled_rollout(family, act_by_the_clock, engine=engine)
   task = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), family.tasks)
-  episodes = jax.jit(sampled, static_argnums=(0, 4))(family.action_size, {}, task, KEY, 2)
+  episodes = jax.jit(sampled, static_argnums=4)(jnp.zeros(family.action_size), {}, task, KEY, 2)
   np.testing.assert_allclose(episodes.action, expected, rtol=1e-6)
 
 
@@ -71,7 +75,7 @@ def test_in_shorter_episodes_it_is_a_share_of_those():
   _, family = both("point_robot")
   rollout = make_sampled_rollout(family, act_by_the_clock, horizon=2)
   task = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), family.tasks)
-  np.testing.assert_allclose(rollout(2, {}, task, KEY, 1).observation[0, :, -1], [1.0, 0.5])
+  np.testing.assert_allclose(rollout(jnp.zeros(2), {}, task, KEY, 1).observation[0, :, -1], [1.0, 0.5])
 
 
 def test_an_environment_of_brax_has_it_too_and_begins_again():
