@@ -58,21 +58,25 @@ def gymnasium_rollout(family: TaskFamily, environments: Environments, act: Act) 
       observation[:, after], reward[:, after], terminal[:, after] = step.observation, step.reward, step.terminated
       mask[:, after] = running
       running &= ~(step.terminated | step.truncated)
-    shown = np.asarray(show(observation, time_to_go(np.arange(horizon + 1, dtype=np.float32), horizon)))
-    runs = mask[:, 1:]
+    shown = np.asarray(show(observation, time_to_go(jnp.arange(horizon + 1), horizon)))
+    runs: Any = mask[:, 1:]
+
+    def while_it_runs(values: np.ndarray) -> Any:
+      return np.where(runs.reshape(*runs.shape, *[1] * (values.ndim - 2)) > 0, values, np.float32(0.0))
+
     return Trajectory(
-      observation=shown[:, :-1] * runs[..., None],
-      action=action[:, 1:] * runs[..., None],
-      next_observation=shown[:, 1:] * runs[..., None],
+      observation=while_it_runs(shown[:, :-1]),
+      action=while_it_runs(action[:, 1:]),
+      next_observation=while_it_runs(shown[:, 1:]),
       mask=runs,
-      reward=reward[:, 1:] * runs,
-      terminal=terminal[:, 1:] * runs,
+      reward=while_it_runs(reward[:, 1:]),
+      terminal=while_it_runs(terminal[:, 1:]),
     )
 
   def rollout(params: Any, adapted: Any, tasks: Task, key: Key, *, deterministic: bool = True) -> Trajectory:
     num_episodes = len(jax.tree.leaves(tasks)[0])
     reset_keys, act_keys = episode_keys(key, num_episodes)
-    seeds = np.asarray(jax.vmap(jax.random.bits)(reset_keys)) >> 1  # as many bits as a seed of Gymnasium may have
+    seeds = np.asarray(jax.vmap(jax.random.bits)(reset_keys)) >> 1  # 31 bits, which any generator takes
     width = min(environments.width, num_episodes)
     parts = []
     for start in range(0, num_episodes, width):
