@@ -16,7 +16,6 @@ if __name__ == "__main__":  # Before JAX makes its threads.
 
   pin()
 
-import importlib
 import math
 import tempfile
 import time
@@ -31,10 +30,12 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from benchmarks.measure import Spread, show, spread, table, write_results
+from configs.collect import any as any_family
 from experiments.collect import make_manifest, read_config
 from macaw_jax import envs
 from macaw_jax.collection import collect as collector
 from macaw_jax.data.dataset import write_episodes
+from macaw_jax.envs.names import directory_name
 
 FAMILIES = flags.DEFINE_list("families", ["point_robot", "cheetah_dir"], "Task families, a table row each.")
 ROUNDS = flags.DEFINE_integer("rounds", 10, "Rounds after the warm-up; the first compiles.", lower_bound=2)
@@ -71,11 +72,11 @@ def stopwatches(factory: Callable[..., Any], made: list[Stopwatch]) -> Callable[
 
 
 def short_collection(name: str, directory: Path) -> ConfigDict:
-  """The family's own configuration, cut to `ROUNDS`."""
-  config = importlib.import_module(f"configs.collect.{name}").get_config()
+  """The family's configuration, cut to `ROUNDS`."""
+  config = any_family.get_config(name)
   sweeps = math.ceil(ROUNDS.value * config.tasks_per_round / envs.make(name).num_tasks)
   config.episodes_per_task = config.warmup_episodes + sweeps
-  config.directory, config.starter_directory = str(directory / name), ""
+  config.directory, config.starter_directory = str(directory / directory_name(name)), ""
   config.other_policy_episodes, config.reference_episodes = 0, 1
   if UPDATES.value is not None:
     config.updates_per_round = UPDATES.value
@@ -137,7 +138,7 @@ def main(argv: Sequence[str]) -> None:
   if argv[1:]:
     raise app.UsageError(f"unexpected argument {argv[1]!r}")
   for name in FAMILIES.value:
-    if name not in envs.FAMILIES:
+    if not envs.is_name(name):
       raise app.UsageError(f"--families: no family {name!r}; expected some of {', '.join(sorted(envs.FAMILIES))}")
   logging.set_verbosity(logging.WARNING)
   with tempfile.TemporaryDirectory() as directory:

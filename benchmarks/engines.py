@@ -67,6 +67,7 @@ def measure(family: TaskFamily) -> Measurement:
     program, compile_seconds = compile_episodes(family.dynamics, tasks, starts, actions)
     return Measurement(None, rate(lambda: program(tasks, starts, actions)), compile_seconds, None, None)
 
+  assert isinstance(family.dynamics, MujocoDynamics)
   simulator = NativeSimulator(family.dynamics)
   models = simulator.models(tasks)
   physics = simulator.start(models, starts)

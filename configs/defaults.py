@@ -9,6 +9,7 @@ from ml_collections import config_dict
 from macaw_jax import envs
 from macaw_jax.data.manifest import MANIFEST_FILE
 from macaw_jax.data.starter import starter_data
+from macaw_jax.envs.names import directory_name
 
 from .common import common
 
@@ -22,7 +23,7 @@ def dataset_directory(name: str) -> str:
   Raises:
     ValueError: there is no such dataset, and no family of that name.
   """
-  directory = starter_data(name) or f"data/{name.rpartition(':')[2]}"
+  directory = starter_data(name) or f"data/{directory_name(name)}"
   if not Path(directory, MANIFEST_FILE).is_file():
     try:
       envs.make(name)

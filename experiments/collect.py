@@ -68,7 +68,7 @@ def read_config(config: ConfigDict) -> tuple[Request, TaskFamily, CollectSetting
 
   Raises:
     ConfigurationError: with all that is wrong, one line each: a field is unknown, missing or of a wrong type, a
-      directory cannot be made; where every field is of its type, one is out of its range.
+      directory cannot be made; where every field is of its type, the family cannot be made, or one is out of its range.
   """
   values: dict[str, Any] = {
     name: tuple(value) if isinstance(value, list) else value for name, value in config.to_dict().items()
@@ -79,7 +79,10 @@ def read_config(config: ConfigDict) -> tuple[Request, TaskFamily, CollectSetting
     raise ConfigurationError(*problems)
   request = Request(**{name: values[name] for name in Request._fields})
   settings = CollectSettings(**{name: values[name] for name in CollectSettings.__annotations__})
-  family = envs.make(request.family)
+  try:
+    family = envs.make(request.family)
+  except ConfigurationError as error:
+    raise ConfigurationError(*(f"config.family: {problem}" for problem in error.problems)) from error
   problems = examine_settings(settings, family)
   if request.starter_directory and not 1 <= request.starter_episodes <= settings.episodes_per_task:
     problems.append(

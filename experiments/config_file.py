@@ -11,7 +11,6 @@ import inspect
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +19,7 @@ from typing import Any
 import ml_collections
 
 from macaw_jax.algorithms.settings import suggestion
-from macaw_jax.errors import ConfigurationError
+from macaw_jax.errors import ConfigurationError, error_in
 
 from .variants import replaced_by_variants
 
@@ -113,11 +112,11 @@ def _call_get_config(location: str) -> ml_collections.ConfigDict:
 
 
 def _find(name: str) -> str:
-  """The file that `--config` names: a path, or a configuration of this project, as `macaw`."""
+  """The file that `--config` names: a path, or a configuration of this project, as `macaw` or `collect/any`."""
   ours = Path(__file__).parents[1] / "configs" / f"{name}.py"
   if os.path.isfile(name):  # no error either, whatever stands for a path
     return name
-  if name.isidentifier() and ours.is_file():
+  if all(part.isidentifier() for part in name.split("/")) and ours.is_file():
     return str(ours)
   raise ConfigurationError(f"--config={name}: no such file; {EXPECTED_FILE}")
 
@@ -141,15 +140,12 @@ def _import(file: str) -> ModuleType:
 
 def _attempt(location: str, step: Callable[[], Any]) -> Any:
   """The result of the step; an error in the file becomes a line with its place in that file."""
-  file = os.path.realpath(location.partition(":")[0])
   try:
     return step()
+  except ConfigurationError as error:  # It says itself what was expected, and where.
+    raise ConfigurationError(*(f"--config={location}: {problem}" for problem in error.problems)) from error
   except (Exception, SystemExit) as error:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    line = error.lineno if isinstance(error, SyntaxError) and error.filename == file else lines[-1] if lines else None
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    place = f"line {line}: " if line is not None else ""
-    raise ConfigurationError(f"--config={location}: {place}{type(error).__name__}: {message}") from error
+    raise ConfigurationError(f"--config={location}: {error_in(location.partition(':')[0], error)}") from error
 
 
 def _path(override: str) -> str:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, get_args
 
+from macaw_jax import envs
 from macaw_jax.algorithms import ON_POLICY, RECORDED, REPLAYED
 from macaw_jax.algorithms.settings import suggestion
 from macaw_jax.data.dataset import Quality
 from macaw_jax.data.sampling import Order
-from macaw_jax.envs import FAMILIES
+from macaw_jax.envs.names import EXPECTED
 from macaw_jax.envs.rollout import Engine
 from macaw_jax.evaluation.protocols import SUPPORT_ORDERS
 
@@ -46,7 +47,7 @@ def one_of(values: tuple[str, ...]) -> Field:
   return Field(str, lambda value: value in values, f"one of {', '.join(values)}")
 
 
-FAMILY = one_of(tuple(sorted(FAMILIES)))
+FAMILY = Field(str, envs.is_name, f"one of {', '.join(sorted(envs.FAMILIES))}, {EXPECTED}")
 INTEGERS = Field(
   (tuple, list),  # the latter as the file of a run has them
   lambda value: all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in value),

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
+from macaw_jax.envs.engines import require_compiled_physics
+from macaw_jax.envs.names import directory_name
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.evaluation.evaluate import Split
 from macaw_jax.evaluation.evaluate import on_policy as evaluate_on_policy
@@ -11,7 +13,7 @@ from macaw_jax.types import Algorithm
 
 from .configuration import ON_POLICY_FIELDS
 from .recorded import evenly_spaced
-from .replayed import InFamily, at_most, num_train_tasks, split_of
+from .replayed import InFamily, at_most, family_rule, num_train_tasks, split_of
 from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
 
 
@@ -27,6 +29,8 @@ def _evaluated_episodes(examined: InFamily) -> Iterator[str]:
 _STEPS = "episodes of family {family!r} have at most {limit} steps"
 
 RULES = (
+  family_rule("rollouts"),
+  Rule(("rollouts.family",), lambda examined: require_compiled_physics(examined.family), spoils="rollouts.family"),
   at_most(
     "rollouts",
     "rollouts.tasks_per_update",
@@ -85,7 +89,7 @@ KIND = Kind(
   rules=RULES,
   examine=partial(InFamily, section="rollouts", tasks_from="rollouts"),
   assemble=assemble,
-  data_name=lambda config: config.rollouts.family,
+  data_name=lambda config: directory_name(config.rollouts.family),
   call="log_every",
   may_change=("training.steps",),
 )

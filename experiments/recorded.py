@@ -31,7 +31,7 @@ from macaw_jax.training.run_directory import DATASET, SUPPORT
 from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition, no_prior
 
 from .configuration import RECORDED_FIELDS, settings_of
-from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
+from .validation import Kind, Parts, Rule, engine_that_steps, member_rules, refused_by_algorithm
 
 QUERY_ROWS = 512  # of all tasks of an update, where the configuration has no number for each
 STARTER_DATA = Path("starter_data")
@@ -180,11 +180,11 @@ def support_directory(config: ml_collections.ConfigDict) -> Path:
 def missing_dataset(directory: Path) -> str:
   """The line about a dataset that is missing: which there are instead, and how to collect it."""
   starters = sorted(str(path.parent) for path in STARTER_DATA.glob(f"*/{MANIFEST_FILE}"))
-  families = sorted({path.stem for path in COLLECT_CONFIGS.glob("*.py")} - {"__init__", "defaults"})
+  families = sorted({path.stem for path in COLLECT_CONFIGS.glob("*.py")} - {"__init__", "any", "defaults"})
   is_known = directory.name in families
   command = f"python -m experiments.collect --config={COLLECT_CONFIGS}/{directory.name if is_known else '<family>'}.py"
   if families and not is_known:
-    command += f" (families: {', '.join(families)})"
+    command += f" (families: {', '.join(families)}; any.py:<module>:<attribute> for one of your own)"
   return (
     f"config.dataset.directory = {str(directory)!r}: no dataset there. "
     f"Starter data in this directory: {', '.join(starters) or 'none'}. To collect a full dataset: {command}"
@@ -371,6 +371,7 @@ RULES = (
   Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
   Rule((*_PART, *_SUPPORTS, "evaluation.support_size"), _support_sizes),
   Rule((*_ALGORITHM, "evaluation.support"), _own_episodes),
+  Rule((*_DATA, "evaluation.engine"), engine_that_steps),
   *member_rules("training.tasks_per_update", *_TASKS, call="log_every"),
 )
 

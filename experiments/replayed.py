@@ -9,6 +9,8 @@ import numpy as np
 
 from macaw_jax import envs
 from macaw_jax.envs.family import TaskFamily
+from macaw_jax.envs.names import directory_name
+from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Split, online
 from macaw_jax.json_files import flatten
 from macaw_jax.sources.replay import CollectionSettings, replayed
@@ -16,7 +18,15 @@ from macaw_jax.types import Problem
 
 from .configuration import REPLAYED_FIELDS
 from .recorded import evenly_spaced
-from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
+from .validation import Kind, Parts, Rule, engine_that_steps, member_rules, refused_by_algorithm
+
+
+def _family(field: str, name: str) -> TaskFamily:
+  """The family that a field names; raises `ConfigurationError`, which names the field, if it cannot be made."""
+  try:
+    return envs.make(name)
+  except ConfigurationError as error:
+    raise ConfigurationError(*(f"config.{field}: {problem}" for problem in error.problems)) from error
 
 
 class InFamily:
@@ -34,7 +44,7 @@ class InFamily:
   @cached_property
   def family(self) -> TaskFamily:
     """The family whose tasks are learned."""
-    return envs.make(self.config[self._section].family)
+    return _family(f"{self._section}.family", self.config[self._section].family)
 
   @property
   def problem(self) -> Problem:
@@ -84,12 +94,12 @@ def _critic_reward(examined: InFamily) -> Iterator[str]:
   other = examined.config.collection.critic_reward
   if other is None:
     return
-  family = examined.family
+  family, reward = examined.family, _family("collection.critic_reward", other).reward
   task = {name: np.asarray(values[0]) for name, values in family.tasks.items()}
   key, action = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((family.action_size,), np.float32)
-  state = jax.eval_shape(family.reset, task, key)
   try:
-    jax.eval_shape(envs.make(other).reward, task, state, action, state)
+    state = jax.eval_shape(family.reset, task, key)
+    jax.eval_shape(reward, task, state, action, state)
   except Exception:  # Whatever a reward raises that is given tasks or states of another kind.
     yield (
       f"config.collection.critic_reward = {other!r}: its reward cannot be computed from tasks and states of family "
@@ -97,7 +107,13 @@ def _critic_reward(examined: InFamily) -> Iterator[str]:
     )
 
 
+def family_rule(section: str) -> Rule:
+  """The rule that the family of a section can be made; where it is of one's own, its module is imported."""
+  return Rule((f"{section}.family",), lambda examined: examined.family and None, spoils=f"{section}.family")
+
+
 RULES = (
+  family_rule("collection"),
   at_most(
     "collection",
     "collection.tasks_per_iteration",
@@ -107,6 +123,7 @@ RULES = (
   at_most("collection", "evaluation.train_tasks", num_train_tasks, "family {family!r} has {limit} training tasks"),
   Rule(("collection.family", "collection.critic_reward"), _critic_reward),
   Rule(("collection.family", "collection.ignored_observations"), _ignored_observations),
+  Rule(("collection.family", "evaluation.engine"), engine_that_steps),
   Rule(("collection.family", "collection.discount", "algorithm", "training.steps"), refused_by_algorithm),
   *member_rules("training.tasks_per_update", call="updates_per_iteration"),
 )
@@ -169,6 +186,6 @@ KIND = Kind(
   rules=RULES,
   examine=partial(InFamily, section="collection", tasks_from="training"),
   assemble=assemble,
-  data_name=lambda config: config.collection.family,
+  data_name=lambda config: directory_name(config.collection.family),
   call="updates_per_iteration",  # The buffers have room for so many iterations, so the number of steps is fixed too.
 )

@@ -17,6 +17,7 @@ import ml_collections
 
 from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, with_values
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.envs.engines import require_compiled_physics
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Split
@@ -202,6 +203,16 @@ def _can_differ(config: ml_collections.ConfigDict, setting: str, value: Any) -> 
   if not isinstance(value, bool | int | float):
     return False
   return can_be_traced(config.algorithm.name, ANY_PROBLEM, with_values(settings_of(config), {setting: value}), setting)
+
+
+def engine_that_steps(examined: Any) -> Iterator[str]:
+  """An engine of evaluation that cannot step the family."""
+  engine = examined.config.evaluation.engine
+  try:
+    if engine != "native":
+      require_compiled_physics(examined.family)
+  except ConfigurationError as error:
+    yield from (f"config.evaluation.engine = {engine!r}: {problem}" for problem in error.problems)
 
 
 def undivided_axes(examined: Any, tasks_field: str) -> Iterator[str]:

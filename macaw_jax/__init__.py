@@ -67,7 +67,17 @@ _HOMES = {
   "macaw_jax.sources.on_policy": ("collecting", "on_policy"),
   "macaw_jax.training.run": ("Member", "Run", "Schedule"),
   "macaw_jax.training.session": ("train_run",),
-  "macaw_jax.envs": ("FAMILIES",),
+  # Task families, and what one of your own is made of.
+  "macaw_jax.envs": ("FAMILIES", "make_family"),
+  "macaw_jax.envs.family": (
+    "AnalyticDynamics",
+    "MujocoDynamics",
+    "Physics",
+    "TaskFamily",
+    "TaskSplit",
+    "never",
+  ),
+  "macaw_jax.envs.gymnasium_family": ("gymnasium_family",),
   "macaw_jax.errors": ("ConfigurationError", "TrainingError"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -540,7 +540,7 @@ MUTATIONS = (
   Mutation(
     "changed_code_ignored",
     f"{TRAINING}/run_directory.py",
-    "differences += code_differences(read_json(directory / CODE, dict), code_identity())",
+    "differences += code_differences(read_json(directory / CODE, dict), code)",
     "pass",
     f"{RUNS}::test_changed_code_is_refused_with_the_difference_unless_it_is_accepted[on_policy]",
   ),

@@ -7,17 +7,19 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from macaw_jax.envs.names import directory_name
+
 
 def defaults(family: str, **values: Any) -> ConfigDict:
   """The collection of a family; the fields are described in `macaw_jax.collection.collect.CollectSettings`.
 
   Args:
-    family: name of the task family.
+    family: name of the task family, as `macaw_jax.envs.make` takes it.
     **values: fields that the family adds or changes.
   """
   config = ConfigDict()
   config.family = family
-  config.directory = f"data/{family}"
+  config.directory = f"data/{directory_name(family)}"
   config.starter_directory = ""
   config.starter_episodes = 0
   config.picture = ""  # or a GIF to draw

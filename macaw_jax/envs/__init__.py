@@ -4,6 +4,10 @@ from collections.abc import Callable
 
 from macaw_jax.envs import ant, cartpole, cheetah, cheetah_swapped, humanoid, point_robot, point_rotated, randomised
 from macaw_jax.envs.family import TaskFamily
+from macaw_jax.envs.lookup import find_entry_point, own_family
+from macaw_jax.envs.names import EXPECTED, is_own, parse_name
+from macaw_jax.envs.variants import VARIANTS
+from macaw_jax.errors import ConfigurationError
 
 FAMILIES: dict[str, Callable[[], TaskFamily]] = {
   "ant_dir": ant.ant_dir,
@@ -16,6 +20,7 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
   "hopper_params": randomised.hopper_params,
   "humanoid_dir": humanoid.humanoid_dir,
   "point_robot": point_robot.point_robot,
+  "point_robot_origin": point_robot.point_robot_origin,
   "point_robot_sparse": point_robot.point_robot_sparse,
   "point_robot_wind": point_robot.point_robot_wind,
   "point_rotated": point_rotated.point_rotated,
@@ -27,12 +32,39 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
 ON_POLICY_FAMILIES = ("cartpole_bias", "cheetah_swapped", "point_rotated", "point_rotated_sparse")
 
 
+def is_name(name: str) -> bool:
+  """Whether a name may be that of a family; for `module:attribute` no module is imported to find out."""
+  base, variants = parse_name(name)
+  right = set(variants) <= set(VARIANTS) and len(set(variants)) == len(variants)
+  return right and (base in FAMILIES or is_own(base) or find_entry_point(base) is not None)
+
+
 def make(name: str) -> TaskFamily:
-  """The task family called `name`.
+  """The task family of a name: one of the package, of a module of your own, or of an entry point, in any variant.
+
+  Its `name` is this one, by which it is made again. A module is imported, and where it was found is logged; its family
+  is checked on shapes.
+
+  Args:
+    name: see `macaw_jax.envs.names`.
 
   Raises:
-    ValueError: no family has this name.
+    ConfigurationError: no family has this name, or one of your own cannot be made; in one line.
   """
-  if name not in FAMILIES:
-    raise ValueError(f"No task family is called {name!r}; known: {', '.join(sorted(FAMILIES))}.")
-  return FAMILIES[name]()
+  if not is_name(name):
+    raise ConfigurationError(f"no task family is called {name!r}; expected one of {', '.join(FAMILIES)}, {EXPECTED}")
+  base, variants = parse_name(name)
+  if base in FAMILIES:
+    family = FAMILIES[base]()
+  elif is_own(base):
+    family = own_family(base, *base.split(":"))
+  else:
+    entry_point = find_entry_point(base)
+    assert entry_point is not None
+    family = own_family(base, entry_point.module, entry_point.attr)
+  for variant in variants:
+    family = VARIANTS[variant](family)
+  return family._replace(name=name)
+
+
+make_family = make  # its public name, where no `envs.` stands before it

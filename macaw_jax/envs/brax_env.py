@@ -7,14 +7,18 @@ Source of the interface: Freeman et al. 2021 (Brax).
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from brax.envs.base import Env, State
 
 from macaw_jax.envs.engines import with_compiled_physics
-from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, TaskFamily
+from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Task, TaskFamily, as_observed
+from macaw_jax.envs.family import State as FamilyState
+from macaw_jax.envs.rollout import time_to_go
 from macaw_jax.types import Array, Key
 
 
@@ -27,6 +31,7 @@ def as_brax_env(family: TaskFamily, tasks: int | Sequence[int] | None = None) ->
 
   Raises:
     ValueError: `tasks` is empty, or names a task that the family does not have.
+    ConfigurationError: the family has environments of Gymnasium.
   """
   if tasks is None:
     tasks = family.train_tasks
@@ -35,13 +40,46 @@ def as_brax_env(family: TaskFamily, tasks: int | Sequence[int] | None = None) ->
   if not len(indices) or np.min(indices) < 0 or np.max(indices) >= num_tasks:
     raise ValueError(f"{family.name}: tasks: expected indices from 0 to {num_tasks - 1}, got {tasks!r}.")
   backend = "mjx" if isinstance(family.dynamics, MujocoDynamics) else "analytic"
-  return FamilyEnv(with_compiled_physics(family, "mjx"), indices, backend)
+  compiled = with_compiled_physics(family, "mjx")
+  return FamilyEnv(compiled if family.show is as_observed else _counting_steps(compiled), indices, backend)
+
+
+class _Counted(NamedTuple):
+  """A state that knows its step."""
+
+  state: FamilyState
+  step: chex.Array  # [...]  int32
+
+
+def _counting_steps(family: TaskFamily) -> TaskFamily:
+  """The family with the step in its states, for a loop that does not tell `show` of it."""
+  dynamics = family.dynamics
+  assert isinstance(dynamics, AnalyticDynamics)
+
+  def step(task: Task, counted: _Counted, action: Array) -> _Counted:
+    return _Counted(dynamics.step(task, counted.state, action), counted.step + 1)
+
+  def observe(task: Task, counted: _Counted) -> Array:
+    return family.show(family.observe(task, counted.state), time_to_go(counted.step, family.horizon))
+
+  def reward(task: Task, before: _Counted, action: Array, after: _Counted) -> Array:
+    return family.reward(task, before.state, action, after.state)
+
+  return family._replace(
+    reset=lambda task, key: _Counted(family.reset(task, key), jnp.zeros((), jnp.int32)),
+    dynamics=AnalyticDynamics(step),
+    observe=observe,
+    reward=reward,
+    terminal=lambda task, counted: family.terminal(task, counted.state),
+    show=as_observed,
+  )
 
 
 class FamilyEnv(Env):
   """A family's functions of one episode, held together as Brax wants them.
 
-  In a `State`, `pipeline_state` is the family's state, `done` its `terminal` as 0.0 or 1.0, `info["task_index"]` the
+  In a `State`, `pipeline_state` is the family's state (with the step beside it in a variant whose observations show
+  the time), `done` its `terminal` as 0.0 or 1.0, `info["task_index"]` the
   position of the task in the family and `info["task"]` its numbers. The time limit is left to Brax's `EpisodeWrapper`,
   as `episode_length`. Its `AutoResetWrapper` returns to the start of the last true reset, and so to that task.
   """
@@ -72,7 +110,7 @@ class FamilyEnv(Env):
       pipeline_state=after,
       obs=self._family.observe(task, after),
       reward=self._family.reward(task, state.pipeline_state, action, after),
-      done=self._family.terminal(task, after).astype(jnp.float32),
+      done=jnp.asarray(self._family.terminal(task, after), jnp.float32),
     )
 
   @property

@@ -49,6 +49,15 @@ class MujocoDynamics(NamedTuple):
   randomised: tuple[str, ...] = ()  # fields of mjModel that a task multiplies, as "body_mass"
 
 
+class GymnasiumDynamics(NamedTuple):
+  """Environments of Gymnasium: Python code, which no compiled program can hold.
+
+  They tell observations, rewards and ends themselves, so the functions of their family refuse to be called.
+  """
+
+  environments: Any  # `macaw_jax.envs.gymnasium_environments.Environments`
+
+
 class TaskSplit(NamedTuple):
   """Indices of the tasks to train and to test on."""
 
@@ -61,20 +70,29 @@ def as_commanded(task: Task, action: Array) -> Array:
   return action
 
 
+def as_observed(observation: Array, time_to_go: Array) -> Array:
+  """The `show` of a family whose agents see no clock: the observation."""
+  return observation
+
+
 class TaskFamily(NamedTuple):
   """Tasks, their split, and what defines them.
 
   reset:    `(task, key) -> state`
-  observe:  `(task, state) -> [O]`
+  observe:  `(task, state) -> [O]`, or whatever `show` makes [O] of
   reward:   `(task, state, action, next_state) -> []`
   terminal: `(task, state) -> []` bool, true where the task ends the episode
   actuate:  `(task, action) -> [A]`, what reaches the physics where the clipped action is commanded
+  show:     `(observation, time_to_go) -> [O]`, what agents and data see of what `observe` gives where a fraction
+            `time_to_go` of the episode's steps is left; O is the size of what is shown
 
   Actions lie in [-1, 1]; whoever steps the physics clips them first, and the reward sees the clipped action. Only the
   physics sees the actuated one.
 
   `train_tasks` and `test_tasks` split the tasks at random (in distribution); in `extrapolation` the test tasks lie
   outside the range of the training tasks.
+
+  `name` is that by which `macaw_jax.envs.make` makes it, and `source` the file of a family that is none of the package.
   """
 
   name: str
@@ -84,14 +102,16 @@ class TaskFamily(NamedTuple):
   tasks: Task  # leading axis [num_tasks]
   train_tasks: tuple[int, ...]
   test_tasks: tuple[int, ...]
-  dynamics: AnalyticDynamics | MujocoDynamics
+  dynamics: AnalyticDynamics | MujocoDynamics | GymnasiumDynamics
   reset: Callable[[Task, Key], State]
   observe: Callable[[Task, State], Array]
   reward: Callable[[Task, State, Array, State], Array]
   terminal: Callable[[Task, State], Array]
   actuate: Callable[[Task, Array], Array] = as_commanded
+  show: Callable[[Array, Array], Array] = as_observed
   differ_in: Literal["rewards", "physics"] = "rewards"
   extrapolation: TaskSplit | None = None
+  source: str = ""
 
   @property
   def num_tasks(self) -> int:

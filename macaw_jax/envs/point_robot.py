@@ -1,10 +1,11 @@
 """Point robot: walk to a goal that the observation does not show.
 
-Three families. In all of them the point moves by 0.1 times the action, the observation is the position (x, y), and
+Four families. In all of them the point moves by 0.1 times the action, the observation is the position (x, y), and
 no state ends the episode.
 
                       start             goal g                          reward after the step         steps
   point_robot         U([-1, 1]^2)      the task's, from U([-1, 1]^2)   -d,  d = |s' - g|             20
+  point_robot_origin  (0, 0)            those of point_robot            -d                            20
   point_robot_sparse  (0, 0)            the task's, on a half circle    1 - d if d <= 0.2, else 0     20
   point_robot_wind    (0, 0)            (1, 0)                          -d                            25
 
@@ -42,6 +43,11 @@ def point_robot() -> TaskFamily:
   goals = np.random.RandomState(TASK_SEED).uniform(-1.0, 1.0, (NUM_TASKS, 2)).astype(np.float32)
   distance = np.linalg.norm(goals, axis=1)
   return _family("point_robot", 20, {"goal": goals}, step, reset_anywhere, reward, extreme=distance)
+
+
+def point_robot_origin() -> TaskFamily:
+  """The dense family with the same goals, started at the origin: only where it walks tells one goal from another."""
+  return point_robot()._replace(name="point_robot_origin", reset=reset_at_origin)
 
 
 def point_robot_sparse() -> TaskFamily:

@@ -20,14 +20,15 @@ their split).
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 
 from macaw_jax.envs.family import MujocoDynamics, Physics, Task, TaskFamily
+from macaw_jax.envs.import_mujoco import import_mujoco
 from macaw_jax.envs.splits import hold_out, hold_out_largest
 from macaw_jax.types import Array, Key
 
@@ -78,8 +79,8 @@ def hopper_params() -> TaskFamily:
   return _family("hopper_params", HOPPER_XML_PATH, hopper_fallen, range(40, 50))
 
 
-def sample_multipliers(model: mujoco.MjModel, num_tasks: int, seed: int) -> dict[str, np.ndarray]:
-  """Multipliers base^U(-3, 3) of each entry of the randomised fields, `[num_tasks, ...]` float32."""
+def sample_multipliers(model: Any, num_tasks: int, seed: int) -> dict[str, np.ndarray]:
+  """Multipliers base^U(-3, 3) of each entry of the randomised fields of an `mjModel`, `[num_tasks, ...]` float32."""
   random = np.random.RandomState(seed)
   return {
     name: (base ** random.uniform(-LOG_LIMIT, LOG_LIMIT, (num_tasks, *getattr(model, name).shape))).astype(np.float32)
@@ -90,7 +91,7 @@ def sample_multipliers(model: mujoco.MjModel, num_tasks: int, seed: int) -> dict
 def _family(
   name: str, xml_path: str, fallen: Callable[[Task, Physics], Array], test_tasks: Sequence[int]
 ) -> TaskFamily:
-  model = mujoco.MjModel.from_xml_path(xml_path)
+  model = import_mujoco().MjModel.from_xml_path(xml_path)  # tasks have the shapes of its fields
   num_positions, num_velocities = model.nq, model.nv
   upright = np.zeros(num_positions, np.float32)
   upright[1] = 1.25  # metres

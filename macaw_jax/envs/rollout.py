@@ -13,8 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.envs.engines import Engine, with_compiled_physics
-from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, State, Task, TaskFamily
-from macaw_jax.envs.native import NativeSimulator
+from macaw_jax.envs.family import (
+  AnalyticDynamics,
+  GymnasiumDynamics,
+  MujocoDynamics,
+  Physics,
+  State,
+  Task,
+  TaskFamily,
+)
+from macaw_jax.envs.import_mujoco import import_mujoco
 from macaw_jax.types import Array, Key, TimeStep, Trajectory
 
 Act = Callable[[Any, Any, TimeStep, Key | None], tuple[Array, Any]]
@@ -47,13 +55,20 @@ def make_rollout(family: TaskFamily, act: Act, engine: Engine = "native") -> Rol
     family: where episodes are run.
     act: of an algorithm.
     engine: that steps MuJoCo models: "native" on the host, "mjx" inside the compiled scan, on an accelerator if there
-      is one. An analytic family is compiled whatever it is.
+      is one. An analytic family is compiled whatever it is; environments of Gymnasium are stepped on the host, and
+      "mjx" is refused.
 
   Raises:
     ValueError: there is no such engine.
+    ConfigurationError: the family cannot be stepped by it, or MuJoCo cannot be imported.
   """
   if isinstance(family.dynamics, MujocoDynamics) and engine == "native":
     return _native_rollout(family, family.dynamics, act)
+  if isinstance(family.dynamics, GymnasiumDynamics) and engine == "native":
+    # Only here: it imports gymnasium.
+    from macaw_jax.envs.gymnasium_rollout import gymnasium_rollout
+
+    return gymnasium_rollout(family, family.dynamics.environments, act)
   return _compiled_rollout(with_compiled_physics(family, engine), act)
 
 
@@ -68,6 +83,11 @@ def episode_keys(key: Key, num_episodes: int) -> tuple[Key, Key]:
   keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_episodes))
   pairs = jax.vmap(jax.random.split)(keys)
   return pairs[:, 0], pairs[:, 1]
+
+
+def time_to_go(t: Array, num_steps: int) -> Array:
+  """The fraction of an episode's steps that is left at step t: 1 at its start, 0 after `num_steps`."""
+  return (num_steps - t) / num_steps
 
 
 class _Decision(NamedTuple):
@@ -86,12 +106,21 @@ def _first(family: TaskFamily, adapted: Any, state: State, *batch: int) -> _Deci
 
 
 def _decide(
-  family: TaskFamily, act: Act, params: Any, last: _Decision, task: Task, state: State, t: Array, key: Key | None
+  family: TaskFamily,
+  act: Act,
+  num_steps: int,
+  params: Any,
+  last: _Decision,
+  task: Task,
+  state: State,
+  t: Array,
+  key: Key | None,
 ) -> _Decision:
-  """Chooses the action of step t in `state`, one episode; `key` is that of all its actions."""
+  """Chooses the action of step t of `num_steps` in `state`, one episode; `key` is that of all its actions."""
   first = t == 0
   reward = jnp.where(first, 0.0, family.reward(task, last.state, last.action, state))
-  timestep = TimeStep(family.observe(task, state), last.action, reward, first.astype(jnp.float32))
+  observation = family.show(family.observe(task, state), time_to_go(t, num_steps))
+  timestep = TimeStep(observation, last.action, reward, first.astype(jnp.float32))
   drawn, adapted = act(params, last.adapted, timestep, None if key is None else jax.random.fold_in(key, t))
   return _Decision(adapted, state, drawn, jnp.clip(drawn, -1.0, 1.0))
 
@@ -104,7 +133,9 @@ def _record(family: TaskFamily, task: Task, state: State, action: Array) -> Traj
   before, after = jax.tree.map(lambda x: x[:-1], state), jax.tree.map(lambda x: x[1:], state)
   ended = jax.vmap(partial(family.terminal, task))(after)  # [H]
   runs = jnp.cumsum(ended) - ended == 0
-  observation = jax.vmap(partial(family.observe, task))(state)  # [H + 1, O]
+  num_steps = len(action)
+  left = time_to_go(jnp.arange(num_steps + 1), num_steps)
+  observation = jax.vmap(family.show)(jax.vmap(partial(family.observe, task))(state), left)  # [H + 1, O]
   reward = jax.vmap(partial(family.reward, task))(before, jnp.clip(action, -1.0, 1.0), after)
 
   def while_it_runs(values: Array) -> Array:
@@ -133,11 +164,11 @@ def make_episode(family: TaskFamily, act: Act, horizon: int | None = None) -> Ca
   def episode(params: Any, adapted: Any, task: Task, reset_key: Key, act_key: Key | None) -> Trajectory:
     def step(carry: tuple[_Decision, State, Array], t: Array) -> tuple[Any, tuple[State, Array]]:
       last, state, runs = carry
-      decision = _decide(family, act, params, last, task, state, t, act_key)
+      decision = _decide(family, act, num_steps, params, last, task, state, t, act_key)
       after = dynamics.step(task, state, family.actuate(task, decision.action))
       # Past its end an episode stands still: what nobody reads does not run away beyond what is finite.
       after = jax.tree.map(partial(jnp.where, runs), after, state)
-      return (decision, after, runs & ~family.terminal(task, after)), (after, decision.drawn)
+      return (decision, after, runs & jnp.logical_not(family.terminal(task, after))), (after, decision.drawn)
 
     start = family.reset(task, reset_key)
     begin = (_first(family, adapted, start), start, jnp.array(True))
@@ -162,6 +193,10 @@ def _compiled_rollout(family: TaskFamily, act: Act) -> RolloutFn:
 
 
 def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> RolloutFn:
+  import_mujoco()
+  # Only here: it imports MuJoCo at once.
+  from macaw_jax.envs.native import NativeSimulator
+
   simulator = NativeSimulator(dynamics)
 
   @jax.jit
@@ -175,7 +210,7 @@ def _native_rollout(family: TaskFamily, dynamics: MujocoDynamics, act: Act) -> R
   ) -> tuple[_Decision, Array]:
     """The decision of each episode, and what of its action reaches the physics, [N, A]."""
     axes = (0, 0, 0, None, None if keys is None else 0)
-    decision = jax.vmap(partial(_decide, family, act, params), axes)(last, tasks, state, t, keys)
+    decision = jax.vmap(partial(_decide, family, act, family.horizon, params), axes)(last, tasks, state, t, keys)
     return decision, jax.vmap(family.actuate)(tasks, decision.action)
 
   def record(task: Task, state: Physics, action: Array) -> Trajectory:

@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
-import mujoco
 import numpy as np
 
 from macaw_jax.envs.cartpole import PLACE_LIMIT, POLE_HALF_LENGTH, STEP_SECONDS, CartPole
 from macaw_jax.envs.family import MujocoDynamics, State, Task, TaskFamily
+from macaw_jax.envs.import_mujoco import import_mujoco
 
 # EGL draws without a display, on a GPU or in software; OSMesa in software; "" is the platform's own choice.
 BACK_ENDS = ("egl", "osmesa", "")
@@ -53,15 +53,20 @@ def render_gif(
     stride = max(1, family.horizon // MOST_FRAMES)
   if isinstance(family.dynamics, MujocoDynamics):
     frames = _mujoco_frames(family.dynamics, np.asarray(states.qpos)[::stride], width, height)
-    step_seconds = mujoco.MjModel.from_xml_path(family.dynamics.xml_path).opt.timestep * family.dynamics.frame_skip
+    step_seconds = (
+      import_mujoco().MjModel.from_xml_path(family.dynamics.xml_path).opt.timestep * family.dynamics.frame_skip
+    )
   elif isinstance(states, CartPole):
     frames = _cartpole_frames(np.asarray(states.position)[::stride], np.asarray(states.angle)[::stride], width, height)
     step_seconds = STEP_SECONDS
   elif isinstance(states, tuple | dict | list) or np.ndim(states) != 2 or np.shape(states)[1] != 2:
     raise RenderingUnavailable(f"{family.name}: only MuJoCo bodies, cart-poles and points in the plane can be drawn.")
+  elif not np.isfinite(states).all():
+    raise RenderingUnavailable(f"{family.name}: not every state of the episode is finite.")
   else:
     goal = task.get("goal") if isinstance(task, dict) else None
-    frames = _point_frames(np.asarray(states)[::stride], goal, min(width, height))
+    is_point = goal is not None and np.shape(goal) == (2,)  # a task of one's own may call another thing so
+    frames = _point_frames(np.asarray(states)[::stride], goal if is_point else None, min(width, height))
     step_seconds = POINT_STEP_SECONDS
   _write_gif(frames, Path(path), seconds=stride * step_seconds)
 

@@ -18,6 +18,7 @@ from macaw_jax.training.checkpoint_record import OtherVersion
 from macaw_jax.training.checkpoints import Checkpoint, Checkpoints, OtherRun, SaveError, newest_whole
 from macaw_jax.training.metrics import JsonLinesWriter, ProgressLine, TensorBoardWriter
 from macaw_jax.training.population import Population, member
+from macaw_jax.training.provenance import code_identity
 from macaw_jax.training.results import Result
 from macaw_jax.training.run import Member, Run
 from macaw_jax.training.run_directory import (
@@ -88,6 +89,11 @@ def document_of(run: Run, each: Member) -> dict[str, Any]:
   return {"algorithm": run.algorithm, "seed": each.seed, "agent": run.agent, "config": each.config}
 
 
+def code_of(run: Run) -> dict[str, Any]:
+  """The code that a run's numbers follow from: packages, source files, and the file of a family of one's own."""
+  return code_identity(run.family.source if run.family else "")
+
+
 def open_members(run: Run, resources: ExitStack, *, continue_changed: bool) -> tuple[OpenMember, ...]:
   """Makes or finds the directories of all members; `resources` closes what is open in them.
 
@@ -104,7 +110,12 @@ def open_members(run: Run, resources: ExitStack, *, continue_changed: bool) -> t
         claim_directory(each.directory, resources)
       for each in run.members:
         begin_or_continue(
-          each.directory, document_of(run, each), run.may_change, run.follows, continue_changed=continue_changed
+          each.directory,
+          document_of(run, each),
+          run.may_change,
+          run.follows,
+          code=code_of(run),
+          continue_changed=continue_changed,
         )
   return tuple(_open(run, each, resources) for each in run.members)
 
@@ -265,7 +276,7 @@ class MemberFiles:
     self._unsaved: dict[int, str] = {}
     start = describe_start()
     for each, rows in zip(self._members, metrics_rows, strict=False):
-      record_start(each.directory, document_of(run, each.member), start)
+      record_start(each.directory, document_of(run, each.member), start, code_of(run))
       try:
         json_lines = JsonLinesWriter(each.directory / METRICS, rows)
       except OSError as error:

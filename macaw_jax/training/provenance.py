@@ -46,8 +46,10 @@ def git_commit() -> str | None:
 
 
 @functools.cache
-def code_identity() -> dict[str, Any]:
+def code_identity(own_file: str = "") -> dict[str, Any]:
   """The code of this process: `versions` of the packages, and in `files` the start of each source file's SHA-256.
+
+  `own_file` is the file of a family of one's own, where the tasks are of one; it is there by its name alone.
 
   Files are named by package and path in it (`macaw_jax/losses/values.py`), wherever the packages are installed; no
   repository is needed. A comment counts like code: which edits leave every number as it is cannot be told from the
@@ -56,11 +58,17 @@ def code_identity() -> dict[str, Any]:
   package = Path(__file__).parents[1]
   commands = package.parent / "experiments"  # in a checkout; a wheel has them in the package
   files = {
-    name: hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_DIGITS]
+    name: _digest(file)
     for folder in (package, *([commands] if commands.is_dir() else []))
     for name, file in _source_files(folder)
   }
+  if own_file:
+    files[Path(own_file).name] = _digest(Path(own_file))
   return {"versions": package_versions(), "files": dict(sorted(files.items()))}
+
+
+def _digest(file: Path) -> str:
+  return hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_DIGITS]
 
 
 def code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from macaw_jax.console import log
 from macaw_jax.durable import PARTIAL
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten, read_json, write_json
-from macaw_jax.training.provenance import arithmetic, code_differences, code_identity, git_commit, package_versions
+from macaw_jax.training.provenance import arithmetic, code_differences, git_commit, package_versions
 
 CONFIG_FILE = "config.json"
 CODE = "code.json"  # packages and source files that the run was last started with
@@ -64,6 +64,7 @@ def begin_or_continue(
   may_change: Collection[str],
   follows: Mapping[str, str],
   *,
+  code: Mapping[str, Any],
   continue_changed: bool,
 ) -> None:
   """Describes a run in its directory, or finds that it is the same run.
@@ -73,16 +74,17 @@ def begin_or_continue(
     document: the content of `config.json`: the run's `config`, and the rest of its identity.
     may_change: dotted names of configuration fields that do not make it another run.
     follows: those whose values follow from another field's, by dotted name of both.
+    code: of this process, as `provenance.code_identity` has it.
     continue_changed: whether a run goes on although its settings, or the code, have changed since it began.
 
   Raises:
     ConfigurationError: the directory has a run with other settings or other code, or it cannot be written.
   """
   if (directory / CONFIG_FILE).is_file():
-    _check_same_run(directory, document["config"], may_change, follows, continue_changed)
+    _check_same_run(directory, document["config"], may_change, follows, code, continue_changed)
     return
   with writing(directory):
-    write_json(directory / CODE, code_identity())
+    write_json(directory / CODE, code)
     write_document(directory, document)
 
 
@@ -111,7 +113,9 @@ def read_document(directory: Path) -> dict[str, Any]:
   return document
 
 
-def record_start(directory: Path, document: Mapping[str, Any], start: Mapping[str, Any]) -> None:
+def record_start(
+  directory: Path, document: Mapping[str, Any], start: Mapping[str, Any], code: Mapping[str, Any]
+) -> None:
   """Adds a start, as `describe_start` has it, to the run's directory, with the present configuration and code.
 
   Differences in arithmetic from the last start are logged: the last bits of numbers follow from them.
@@ -129,7 +133,7 @@ def record_start(directory: Path, document: Mapping[str, Any], start: Mapping[st
     for difference in _arithmetic_differences(starts[-1] if starts else start, start):
       log(f"WARNING: the last bits of numbers may differ from those of an undisturbed run: {difference}")
     write_document(directory, document)
-    write_json(directory / CODE, code_identity())
+    write_json(directory / CODE, code)
     write_json(directory / STARTS, [*starts, start])
 
 
@@ -174,6 +178,7 @@ def _check_same_run(
   config: Mapping[str, Any],
   may_change: Collection[str],
   follows: Mapping[str, str],
+  code: Mapping[str, Any],
   continue_changed: bool,
 ) -> None:
   before, now = flatten(read_document(directory)["config"]), _plain(config)
@@ -186,7 +191,7 @@ def _check_same_run(
     for name in fields
   ]
   if (directory / CODE).is_file():
-    differences += code_differences(read_json(directory / CODE, dict), code_identity())
+    differences += code_differences(read_json(directory / CODE, dict), code)
   if differences and not continue_changed:
     following = [name for name in fields if name in follows and before.get(name) is not None]
     raise ConfigurationError(

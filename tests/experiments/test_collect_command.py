@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from configs.collect import any as any_family
 from configs.collect import point_robot
 from experiments import collect
 from experiments.collect import read_config
@@ -108,7 +109,7 @@ def test_an_existing_directory_is_refused_at_once(run):
 
 def test_families_of_which_no_dataset_is_collected_have_no_config():
   assert set(envs.ON_POLICY_FAMILIES) <= set(envs.FAMILIES)
-  configs = {path.stem for path in (ROOT / "configs" / "collect").glob("*.py")} - {"__init__", "defaults"}
+  configs = {path.stem for path in (ROOT / "configs" / "collect").glob("*.py")} - {"__init__", "any", "defaults"}
   assert configs == set(envs.FAMILIES) - set(envs.ON_POLICY_FAMILIES)
 
 
@@ -119,6 +120,22 @@ def test_every_other_family_has_a_config_that_is_accepted(name, tmp_path, monkey
   assert family.name == request.family == name
   assert request.directory == f"data/{family.name}"
   assert settings.discount == 0.99
+
+
+@pytest.mark.parametrize(
+  ("name", "episodes", "tasks", "rows", "own_fraction", "directory"),
+  [
+    ("cartpole_bias", 20, 20, 4, 1.0, "data/cartpole_bias"),  # 5100 tasks of 500 steps
+    ("point_rotated", 200, 20, 4, 1.0, "data/point_rotated"),  # of 10 steps
+    ("point_robot+time_to_go", 50, 20, 4, 0.5, "data/point_robot_time_to_go"),  # the values of its own file
+  ],
+)
+def test_any_family_has_a_config(name, episodes, tasks, rows, own_fraction, directory, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  request, family, settings = read_config(any_family.get_config(name))
+  assert (request.family, family.name, request.directory) == (name, name, directory)
+  assert (settings.episodes_per_task, settings.tasks_per_round) == (episodes, tasks)
+  assert (settings.batch_size, settings.own_fraction) == (rows, own_fraction)
 
 
 @pytest.mark.parametrize(

@@ -409,6 +409,7 @@ CASES = [
   Case("an algorithm that acts, on a dataset", "--config.algorithm.name=norml", "config.algorithm.name"),
   Case("an algorithm of data, where it is to act", f"{NORML} --config.algorithm.name=macaw", "config.algorithm.name"),
   Case("a dataset for a run that acts", "--config=two_kinds.py", "config"),
+  Case("a family to act in that is unknown", f"{NORML} --config.rollouts.family=snake", "config.rollouts.family"),
   Case(
     "an update of more tasks than there are, and an evaluation",
     f"{NORML}:cheetah_swapped --config.rollouts.tasks_per_update=5 --config.evaluation.tasks=3",
