@@ -2,7 +2,8 @@
 
 python -m experiments.data list [directory ...]          one line a dataset below starter_data and data, or as named
 python -m experiments.data inspect <directory> [--columns]   tables of its tasks, and how well tasks can be told apart
-python -m experiments.data validate <directory> ...      checks every file; names all that is wrong
+python -m experiments.data validate <directory> ... [--agreement]   checks every file; compares data with their family
+python -m experiments.data other_policies <directory> [--episodes=10]   supports: other tasks' episodes, rewarded anew
 python -m experiments.data plot <directory> --output=plot.png   returns over the collection
 python -m experiments.data convert --source=<paths> --from=<format> --to=<directory> --family=<name>
     --train_tasks=0-34 --test_tasks=35-39 [--discount= --horizon= --tasks_file= --reference_returns=]
@@ -23,7 +24,7 @@ from absl import flags
 
 from macaw_jax import envs
 from macaw_jax.console import log
-from macaw_jax.data.dataset import Episodes, read_episodes, write_dataset
+from macaw_jax.data.dataset import Episodes, write_dataset
 from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
 from macaw_jax.data.identifiability import measure_identifiability
 from macaw_jax.data.inspection import (
@@ -37,12 +38,14 @@ from macaw_jax.data.inspection import (
   summarise_task,
   survey,
 )
-from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
+from macaw_jax.data.manifest import DatasetError, Manifest
+from macaw_jax.data.references import scale_faults, scale_text
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.training.provenance import package_versions
 
 from .command_line import BAD_INPUT, launch_with_arguments
+from .data_agreement import agrees, check_import, read, write_other_policies
 from .data_report import (
   entries_table,
   header,
@@ -113,16 +116,21 @@ def inspect_dataset(directory: str, *, columns: bool) -> None:
     log(f"\n{identifiability_table(result, with_distance=parameters is not None)}")
 
 
-def validate_datasets(directories: Sequence[str]) -> bool:
-  """Prints each file with OK or all that is wrong with it; true if nothing is."""
+def validate_datasets(directories: Sequence[str], *, agreement: bool = False) -> bool:
+  """Prints each file with OK or all that is wrong with it; true if nothing is.
+
+  With `agreement`, data without a fault are compared with their family too, and a contradiction is wrong.
+  """
   valid = True
   for directory in directories:
-    for name, problems in examine_dataset(directory).items():
+    found = examine_dataset(directory)
+    for name, problems in found.items():
       if not problems:
         log(f"{Path(directory) / name}: OK")
       for problem in problems:
         log(f"INVALID: {problem}")
-      valid = valid and not problems
+    sound = not any(found.values())
+    valid = (agrees(directory) if sound and agreement else sound) and valid
   return valid
 
 
@@ -134,7 +142,7 @@ def plot_dataset(directory: str, output: Path) -> None:
   """
   if not output.parent.is_dir():
     raise ConfigurationError(f"--output={output}: {output.parent} is no directory")
-  manifest, episodes = _read(directory)
+  manifest, episodes = read(directory)
   try:
     plot_returns(output, manifest, episodes)
   except ImportError as error:
@@ -162,9 +170,13 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
     versions=package_versions(),
   )
   why_not = why_not_trained_on(manifest)
+  check_import(manifest, imported.episodes)
   _report_written(to, imported.episodes, write_dataset(to, imported.episodes, manifest).family)
+  log(scale_text(manifest.references))
   for note in manifest.behaviour["notes"]:
     log(f"note: {note}")
+  for fault in scale_faults([entry.reference_returns for entry in manifest.tasks]):
+    log(f"WARNING: {fault}")
   if why_not:
     log(f"note: nothing can be trained on it: {why_not}")
 
@@ -199,7 +211,7 @@ def export_dataset(source: Path, name: str, to: Path) -> None:
   """
   write = FORMATS[name].write
   assert write is not None
-  manifest, episodes = _read(source)
+  manifest, episodes = read(source)
   write(to, episodes, manifest)
   _report_written(to, episodes, name)
 
@@ -260,6 +272,10 @@ def make_parser() -> Parser:
   inspected.add_argument("--columns", action="store_true", help="a table of each entry of the observation too")
   validated = commands.add_parser("validate", help="checks every file")
   validated.add_argument("directories", nargs="+")
+  validated.add_argument("--agreement", action="store_true", help="compares the data with their family too")
+  made = commands.add_parser("other_policies", help="supports of other tasks' episodes, with rewards recomputed")
+  made.add_argument("directory")
+  made.add_argument("--episodes", type=int, default=10, help="of each task; 10 if not given")
   plotted = commands.add_parser("plot", help="returns over the collection")
   plotted.add_argument("directory")
   plotted.add_argument("--output", required=True, type=Path, help="the picture's file, as plot.png")
@@ -297,10 +313,14 @@ def main(arguments: list[str]) -> None:
     print(__doc__, file=sys.stderr)
   given = make_parser().parse_args(arguments)
   match given.command:
-    case "list" | "validate" as name:
-      is_sound = {"list": list_datasets, "validate": validate_datasets}[name]
-      if not is_sound(given.directories):
+    case "list":
+      if not list_datasets(given.directories):
         sys.exit(BAD_INPUT)
+    case "validate":
+      if not validate_datasets(given.directories, agreement=given.agreement):
+        sys.exit(BAD_INPUT)
+    case "other_policies":
+      write_other_policies(given.directory, given.episodes)
     case "inspect":
       inspect_dataset(given.directory, columns=given.columns)
     case "plot":
@@ -334,11 +354,6 @@ def _import_request(given: argparse.Namespace) -> ImportRequest:
       raise ConfigurationError(f"--{flag} is missing, which --from needs")
   options = ReadOptions(horizon=given.horizon, tasks_file=given.tasks_file, discount=given.discount)
   return ImportRequest(given.family, given.train_tasks, given.test_tasks, options, given.reference_returns)
-
-
-def _read(directory: str | Path) -> tuple[Manifest, list[Episodes]]:
-  manifest = read_manifest(directory)
-  return manifest, [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
 
 
 def _report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:

@@ -26,10 +26,11 @@ from absl import flags
 from macaw_jax.console import log
 from macaw_jax.data.dataset import load_dataset
 from macaw_jax.data.manifest import content_digest, read_manifest
+from macaw_jax.data.relabel import other_policies_directory
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.comparison import group_runs
 from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT, shift_table
-from macaw_jax.evaluation.evaluate import Split, offline
+from macaw_jax.evaluation.evaluate import Split, offline, with_references
 from macaw_jax.evaluation.pictures import plot_shift
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.evaluation.random_policy import random_policy_dataset
@@ -50,7 +51,7 @@ from .command_line import (
   launch_with_arguments,
   named_runs,
 )
-from .recorded import manifest_with, other_policies_directory
+from .recorded import manifest_with
 
 EPISODES, SEED = define_evaluation()
 define_picture()
@@ -238,11 +239,7 @@ def rows_offline(trained: Trained, split: Split, support: str, dataset: str | No
   size = config.training.support_size
   if dataset is not None:
     manifest = manifest_with(dataset, family, split.indices)
-    references = tuple(
-      (entry.reference_returns["random"], entry.reference_returns["expert"])
-      for entry in (manifest.tasks[index] for index in split.indices)
-    )
-    split = split._replace(references=references)
+    split = with_references(split, manifest)
   if support == "random":
     data = random_policy_dataset(
       family, split.tasks, discount=config.collection.discount, support_size=size, engine=config.evaluation.engine

@@ -69,6 +69,8 @@ class TaskFamily(NamedTuple):
   reward:   `(task, state, action, next_state) -> []`
   terminal: `(task, state) -> []` bool, true where the task ends the episode
   actuate:  `(task, action) -> [A]`, what reaches the physics where the clipped action is commanded
+  state_of: `(task, [O]) -> state`, the state that an observation shows, as far as reward, end and physics read a state;
+            None where an observation does not determine it
 
   Actions lie in [-1, 1]; whoever steps the physics clips them first, and the reward sees the clipped action. Only the
   physics sees the actuated one.
@@ -92,6 +94,7 @@ class TaskFamily(NamedTuple):
   actuate: Callable[[Task, Array], Array] = as_commanded
   differ_in: Literal["rewards", "physics"] = "rewards"
   extrapolation: TaskSplit | None = None
+  state_of: Callable[[Task, Array], State] | None = None
 
   @property
   def num_tasks(self) -> int:

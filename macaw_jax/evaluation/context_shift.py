@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from macaw_jax.evaluation.comparison import DIGITS, SCALES, Group, estimate, quantity_of, values_of
+from macaw_jax.evaluation.comparison import DIGITS, QUANTITIES, Group, estimate, quantity_of, scale_notes, values_of
 from macaw_jax.evaluation.tables import markdown_table
 
 CONTEXT_SHIFT = "context_shift.json"  # has the fields of results.json, see `results.read_run`
@@ -40,12 +40,12 @@ def shift_table(groups: Sequence[Group]) -> str:
     ]
     for group, columns in zip(groups, of_groups, strict=True)
   ]
-  return (
-    f"{markdown_table(['run', *found, 'seeds'], rows)}\n\n"
-    f"{SCALES[quantity]}, mean over seeds and test tasks [95 % interval, from a bootstrap of the seeds within each "
+  legend = (
+    f"{QUANTITIES[quantity]}, mean over seeds and test tasks [95 % interval, from a bootstrap of the seeds within each "
     "task]: before adaptation; after adaptation to the task's own data, to episodes collected in it by other tasks' "
     "policies, and to those of a random policy; and to k episodes of the agent's own."
   )
+  return "\n\n".join([markdown_table(["run", *found, "seeds"], rows), legend, *scale_notes(groups, quantity)])
 
 
 def headings_of(columns: Sequence[dict[str, np.ndarray]]) -> list[str]:

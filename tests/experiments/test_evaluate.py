@@ -10,6 +10,7 @@ from absl.testing import flagsaver
 from miniatures import EVERY, STEPS, changed, make_config, make_focal, run_silently, write_point_robot
 
 from experiments import evaluate
+from experiments.data_agreement import write_other_policies
 from experiments.evaluate import Request, available_supports, evaluate_run, evaluate_shift, shift_of_run
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT
@@ -130,6 +131,20 @@ def test_all_supports_of_a_recorded_run(run_of, tmp_path, known_data, capsys):
   (directory / "config.json").write_text(json.dumps(moved))
   everything = shift_of_run(directory, Request(episodes=1), reuse=True)
   assert [row.protocol for row in everything.rows[::2]] == list(PROTOCOLS.values())[:4]
+
+
+def test_supports_made_of_other_tasks_episodes(run_of, data, tmp_path):
+  """The protocol of other policies on episodes that the family rewarded anew."""
+  shutil.copytree(data, tmp_path / "data")
+  write_other_policies(str(tmp_path / "data"), 4)
+  directory = run_of("recorded")
+  found = json.loads((directory / "config.json").read_text())
+  found["config"]["dataset"]["directory"] = str(tmp_path / "data")
+  (directory / "config.json").write_text(json.dumps(found))
+  rows = evaluate_run(directory, Request(support="other_policies", steps=["1"], episodes=2))
+  assert [(row.protocol, row.task_index) for row in rows] == [("offline_other_policy", task) for task in (3, 4)]
+  assert np.isfinite([row.scores for row in rows]).all()
+  assert rows[0].scale == ("the manifest's random return", "the manifest's expert return")
 
 
 def test_all_supports_of_a_run_that_collected_its_own_data(run_of, tmp_path, capsys):

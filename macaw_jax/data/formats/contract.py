@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.manifest import Manifest
+from macaw_jax.data.references import References
 
 
 class Imported(NamedTuple):
@@ -17,6 +18,7 @@ class Imported(NamedTuple):
   discount: float | None  # of the returns stored in the source, or the reader's own; None where neither states one
   files: tuple[Path, ...]  # all that was read
   notes: tuple[str, ...] = ()  # what was left out or filled in, for the manifest
+  references: list[References] | None = None  # of each task; None where the source does not state those of all
 
 
 @dataclasses.dataclass(frozen=True)

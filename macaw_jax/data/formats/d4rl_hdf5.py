@@ -51,10 +51,9 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
     DatasetError: the directory exists or cannot be written.
   """
   with new_directory(Path(directory)) as partial:
-    for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
+    for index, episodes in enumerate(episodes_by_task):
       path = partial / f"{task_name(index, len(manifest.tasks))}.hdf5"
-      attributes = common_attributes(entry.parameters, manifest.discount)
-      write_hdf5(path, _arrays(episodes), {"": attributes}, compression="gzip")
+      write_hdf5(path, _arrays(episodes), {"": common_attributes(manifest, index)}, compression="gzip")
 
 
 def _arrays(episodes: Episodes) -> dict[str, np.ndarray]:
@@ -76,7 +75,8 @@ def _read_file(path: Path, options: ReadOptions) -> SourceTask:
   with open_hdf5(path) as source:
     episodes, note = _read_task(source, options)
     discount = source.discount(f"@{DISCOUNT_ATTRIBUTE}", source.number(DISCOUNT_ATTRIBUTE), options)
-    return SourceTask(source.name, (path,), episodes, discount, source.parameters(), note)
+    parameters, references = source.parameters(), source.references()
+    return SourceTask(source.name, (path,), episodes, discount, parameters, note, references)
 
 
 def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, str]:

@@ -9,6 +9,7 @@ from macaw_jax.data.formats.contract import Imported, ReadOptions
 from macaw_jax.data.formats.parameters import read_task_parameters, task_parameters
 from macaw_jax.data.formats.table import check_lengths
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.data.references import References
 
 
 class SourceTask(NamedTuple):
@@ -20,6 +21,7 @@ class SourceTask(NamedTuple):
   discount: float | None
   parameters: Mapping[str, Any] = {}
   note: str = ""  # what was left out or filled in
+  references: References | None = None
 
 
 def gather(tasks: Iterable[SourceTask], options: ReadOptions) -> Imported:
@@ -47,10 +49,12 @@ def gather(tasks: Iterable[SourceTask], options: ReadOptions) -> Imported:
   else:
     parameters, parameter_files = read_task_parameters(options.tasks_file, len(gathered))
     files += parameter_files
+  references = [task.references for task in gathered if task.references is not None]
   return Imported(
     episodes=[task.episodes for task in gathered],
     parameters=parameters,
     discount=gathered[0].discount,
     files=tuple(files),
     notes=tuple(f"task {index}: {task.note}" for index, task in enumerate(gathered) if task.note),
+    references=references if len(references) == len(gathered) else None,
   )

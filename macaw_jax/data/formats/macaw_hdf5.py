@@ -61,7 +61,7 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
   with new_directory(Path(directory)) as partial:
     for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
       name = task_name(index, len(manifest.tasks))
-      attributes = common_attributes(entry.parameters, manifest.discount)
+      attributes = common_attributes(manifest, index)
       write_hdf5(partial / f"{name}.hdf5", _arrays(episodes, manifest.discount), {"": attributes}, compression="lzf")
       numbers = json.loads(json.dumps(dict(entry.parameters)))
       task = {key: np.array(value) if isinstance(value, list) else value for key, value in numbers.items()}
@@ -95,7 +95,8 @@ def _read_file(path: Path, options: ReadOptions) -> SourceTask:
   with open_hdf5(path) as source:
     episodes, discount, dropped = _read_task(source, options)
     note = f"dropped {dropped} rows left of an episode that the ring buffer had overwritten" if dropped else ""
-    return SourceTask(source.name, (path,), episodes, discount, source.parameters(), note)
+    parameters, references = source.parameters(), source.references()
+    return SourceTask(source.name, (path,), episodes, discount, parameters, note, references)
 
 
 def _read_task(source: Hdf5Reader, options: ReadOptions) -> tuple[Episodes, float, int]:
