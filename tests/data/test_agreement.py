@@ -86,6 +86,13 @@ def test_tasks_in_another_order_are_found_by_the_worst(manifest):
   assert found.found.endswith(("in the worst task (1)", "in the worst task (2)"))
 
 
+def test_one_wrong_task_is_found_among_right_ones(manifest):
+  goals = FAMILY.tasks["goal"][:NUM_TASKS] + np.float32([[0.0, 0.0], [0.15, 0.15], [0.0, 0.0]])
+  found = verdicts(manifest, walks(goals=goals))["rewards"]
+  assert found.verdict == "contradicts"
+  assert found.found.endswith("in the worst task (1)")
+
+
 def test_sparse_rewards_that_the_family_would_have_given(manifest):
   """Data without any reward, in tasks whose goals the episodes reach."""
   sparse = envs.make("point_robot_sparse")
