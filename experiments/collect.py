@@ -27,6 +27,8 @@ from macaw_jax.console import log
 from macaw_jax.data.dataset import Episodes, write_episodes
 from macaw_jax.data.episodes import thin_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry
+from macaw_jax.data.references import COLLECTED, scale_faults, scale_text
+from macaw_jax.data.relabel import other_policies_directory
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.tables import plain_table
@@ -35,7 +37,6 @@ from macaw_jax.training.results import draw_episode
 
 from .command_line import Parser, add_config, given_config, launch, make_parser
 from .configuration import FAMILY, INTEGERS, Field, field_faults
-from .recorded import other_policies_directory
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_TASKS_ON_A_LINE = 4
@@ -126,6 +127,7 @@ def make_manifest(
     test_tasks=family.test_tasks,
     tasks_shared_by_splits=bool(set(family.train_tasks) & set(family.test_tasks)),
     tasks=tuple(tasks),
+    references=COLLECTED,
     behaviour={
       "agent": "task-conditioned soft actor-critic, its whole experience",
       "environment_steps": collection.environment_steps,
@@ -202,7 +204,9 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
     )
   if request.picture:
     draw(family, collection, request.picture)
-  log(table(collection))
+  log(f"{table(collection)}\n{scale_text(manifest.references)}")
+  for fault in scale_faults([entry.reference_returns for entry in manifest.tasks]):
+    log(f"WARNING: {fault}")
 
 
 def draw(family: TaskFamily, collection: Collection, path: str) -> None:

@@ -2,7 +2,8 @@
 
 python -m experiments.data list [directory ...]          one line a dataset below starter_data and data, or as named
 python -m experiments.data inspect <directory> [--columns]   tables of its tasks, and how well tasks can be told apart
-python -m experiments.data validate <directory> ...      checks every file; names all that is wrong
+python -m experiments.data validate <directory> ... [--agreement]   checks every file; compares data with their family
+python -m experiments.data other_policies <directory> [--episodes=10]   supports: other tasks' episodes, rewarded anew
 python -m experiments.data plot <directory> --output=plot.png   returns over the collection
 python -m experiments.data convert --source <paths or patterns> --from=<format> --to=<directory> --family=<name>
     --train_tasks=0-34 --test_tasks=35-39 [--discount= --tasks_file= ..., see convert --help]
@@ -20,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from macaw_jax.console import log
-from macaw_jax.data.dataset import Episodes, read_episodes
 from macaw_jax.data.formats import FORMATS
 from macaw_jax.data.identifiability import measure_identifiability
 from macaw_jax.data.inspection import (
@@ -34,10 +34,11 @@ from macaw_jax.data.inspection import (
   summarise_task,
   survey,
 )
-from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
+from macaw_jax.data.manifest import DatasetError
 from macaw_jax.errors import ConfigurationError
 
 from .command_line import BAD_INPUT, Parser, launch, make_parser
+from .data_agreement import agrees, read, write_other_policies
 from .data_import import IMPORT_FLAGS, add_import_flags, import_dataset, import_request, report_written
 from .data_report import (
   entries_table,
@@ -99,16 +100,21 @@ def inspect_dataset(directory: str, *, columns: bool) -> None:
     log(f"\n{identifiability_table(result, with_distance=parameters is not None)}")
 
 
-def validate_datasets(directories: Sequence[str]) -> bool:
-  """Prints each file with OK or all that is wrong with it; true if nothing is."""
+def validate_datasets(directories: Sequence[str], *, agreement: bool = False) -> bool:
+  """Prints each file with OK or all that is wrong with it; true if nothing is.
+
+  With `agreement`, data without a fault are compared with their family too, and a contradiction is wrong.
+  """
   valid = True
   for directory in directories:
-    for name, problems in examine_dataset(directory).items():
+    found = examine_dataset(directory)
+    for name, problems in found.items():
       if not problems:
         log(f"{Path(directory) / name}: OK")
       for problem in problems:
         log(f"INVALID: {problem}")
-      valid = valid and not problems
+    sound = not any(found.values())
+    valid = (agrees(directory) if sound and agreement else sound) and valid
   return valid
 
 
@@ -120,7 +126,7 @@ def plot_dataset(directory: str, output: Path) -> None:
   """
   if not output.parent.is_dir():
     raise ConfigurationError(f"--output={output}: {output.parent} is no directory")
-  manifest, episodes = _read(directory)
+  manifest, episodes = read(directory)
   try:
     plot_returns(output, manifest, episodes)
   except ImportError as error:
@@ -138,7 +144,7 @@ def export_dataset(source: Path, name: str, to: Path) -> None:
   """
   write = FORMATS[name].write
   assert write is not None
-  manifest, episodes = _read(source)
+  manifest, episodes = read(source)
   write(to, episodes, manifest)
   report_written(to, episodes, name)
 
@@ -154,6 +160,10 @@ def parser() -> Parser:
   inspected.add_argument("--columns", action="store_true", help="a table of each entry of the observation too")
   validated = commands.add_parser("validate", help="checks every file")
   validated.add_argument("directories", nargs="+")
+  validated.add_argument("--agreement", action="store_true", help="compares the data with their family too")
+  made = commands.add_parser("other_policies", help="supports of other tasks' episodes, with rewards recomputed")
+  made.add_argument("directory")
+  made.add_argument("--episodes", type=int, default=10, help="of each task; 10 if not given")
   plotted = commands.add_parser("plot", help="returns over the collection")
   plotted.add_argument("directory")
   plotted.add_argument("--output", required=True, type=Path, help="the picture's file, as plot.png")
@@ -182,10 +192,14 @@ def main(given: argparse.Namespace) -> None:
     ConfigurationError: its arguments do not belong together.
   """
   match given.command:
-    case "list" | "validate" as name:
-      is_sound = {"list": list_datasets, "validate": validate_datasets}[name]
-      if not is_sound(given.directories):
+    case "list":
+      if not list_datasets(given.directories):
         sys.exit(BAD_INPUT)
+    case "validate":
+      if not validate_datasets(given.directories, agreement=given.agreement):
+        sys.exit(BAD_INPUT)
+    case "other_policies":
+      write_other_policies(given.directory, given.episodes)
     case "inspect":
       inspect_dataset(given.directory, columns=given.columns)
     case "plot":
@@ -211,11 +225,6 @@ def convert(given: argparse.Namespace) -> None:
   if len(given.source) > 1:
     raise ConfigurationError(f"--source: expected one dataset to export, got {len(given.source)} paths")
   export_dataset(given.source[0], given.export, given.to)
-
-
-def _read(directory: str | Path) -> tuple[Manifest, list[Episodes]]:
-  manifest = read_manifest(directory)
-  return manifest, [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
 
 
 def start() -> None:

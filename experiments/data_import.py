@@ -14,8 +14,11 @@ from macaw_jax.data.formats import FORMATS, ReadOptions, check_fit, for_family, 
 from macaw_jax.data.formats.contract import Autoreset
 from macaw_jax.data.formats.integers import read_episode_lengths, read_task_indices
 from macaw_jax.data.formats.values import KINDS
+from macaw_jax.data.references import scale_faults, scale_text
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.training.provenance import package_versions
+
+from .data_agreement import check_import
 
 _NEEDED = ("family", "train_tasks", "test_tasks")
 _KINDS = ", ".join(KINDS)
@@ -40,7 +43,7 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
   """Reads files of another layout and writes them as a dataset.
 
   Raises:
-    DatasetError: the files cannot be used, or the family's sizes are not those of the data.
+    DatasetError: the files cannot be used, or contradict the family.
   """
   options = for_family(request.options, request.family)
   imported = FORMATS[name].read(sources, options)
@@ -55,10 +58,14 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
     versions=package_versions(),
   )
   why_not = check_fit(manifest)
+  check_import(manifest, imported.episodes)
   manifest = write_episodes(to, imported.episodes, manifest)
   report_written(to, imported.episodes, manifest.family)
+  log(scale_text(manifest.references))
   for note in manifest.behaviour["notes"]:
     log(f"note: {note}")
+  for fault in scale_faults([entry.reference_returns for entry in manifest.tasks]):
+    log(f"WARNING: {fault}")
   if why_not:
     log(f"note: nothing can be trained on it: {why_not}")
 

@@ -19,6 +19,7 @@ from macaw_jax.data.inspection import (
   running_median,
 )
 from macaw_jax.data.manifest import Manifest
+from macaw_jax.data.references import scale_faults, scale_text
 from macaw_jax.evaluation.tables import describe_task, plain_table
 
 LONGEST_TEXT = 28
@@ -58,6 +59,8 @@ def header(directory: Path, manifest: Manifest) -> str:
       f"observation {manifest.observation_size}, action {manifest.action_size}, discount {manifest.discount:g}",
       f"created {manifest.created}, seed {manifest.seed}, commit {manifest.git_commit or 'unknown'}",
       *(f"{name}: {value}" for name, value in behaviour.items()),
+      scale_text(manifest.references),
+      *scale_faults([entry.reference_returns for entry in manifest.tasks]),
     ]
   )
 
@@ -165,8 +168,8 @@ def plot_returns(path: Path, manifest: Manifest, episodes_by_task: Sequence[Epis
     for name, style in (("expert", "--"), ("random", ":")):
       axes.axhline(entry.reference_returns[name], color=colour, linestyle=style, linewidth=1.0, alpha=0.8)
   if few:
-    axes.plot([], [], "k--", linewidth=1.0, label="expert (score 100)")
-    axes.plot([], [], "k:", linewidth=1.0, label="random (score 0)")
+    for name, style, score in (("expert", "--", 100), ("random", ":", 0)):
+      axes.plot([], [], f"k{style}", linewidth=1.0, label=f"score {score}: {manifest.references[name]}")
   else:
     all_steps = np.concatenate([episodes.collected_at for episodes in episodes_by_task])
     parts = max(1, min(MOST_PARTS, min(map(len, returns)) // 3))

@@ -32,7 +32,7 @@ from macaw_jax.envs.rollout import Engine
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.comparison import group_runs
 from macaw_jax.evaluation.context_shift import shift_table
-from macaw_jax.evaluation.evaluate import Split, offline
+from macaw_jax.evaluation.evaluate import Split, offline, with_references
 from macaw_jax.evaluation.pictures import plot_shift
 from macaw_jax.evaluation.protocols import PROTOCOLS, SUPPORT_ORDERS
 from macaw_jax.evaluation.random_policy import random_policy_dataset
@@ -270,11 +270,7 @@ def rows_offline(trained: Trained, planned: Plan, support: str, key: Key) -> lis
   size = support_size(config, request)
   if request.dataset is not None:
     manifest = manifest_with(request.dataset, family, split.indices)
-    references = tuple(
-      (entry.reference_returns["random"], entry.reference_returns["expert"])
-      for entry in (manifest.tasks[index] for index in split.indices)
-    )
-    split = split._replace(references=references)
+    split = with_references(split, manifest)
   if support == "random":
     data = random_policy_dataset(
       family, split.tasks, discount=config.collection.discount, support_size=size, engine=config.evaluation.engine

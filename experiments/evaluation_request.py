@@ -9,6 +9,7 @@ import ml_collections
 
 from macaw_jax.console import log
 from macaw_jax.data.manifest import read_manifest
+from macaw_jax.data.relabel import other_policies_directory
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT
 from macaw_jax.evaluation.protocols import PROTOCOLS
@@ -17,7 +18,7 @@ from macaw_jax.training.trained import NEWEST, find_checkpoint
 
 from .build import check_writable, kind_of, saved_config
 from .evaluation_file import CHECKPOINT, DATA, NAMES, UPDATE, evaluation_file
-from .recorded import Examined, data_digests, manifest_with, missing_rows, other_policies_directory
+from .recorded import Examined, data_digests, manifest_with, missing_rows
 
 ALL = "all"
 OFFLINE = ("own", "other_policies", "random")

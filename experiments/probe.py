@@ -33,6 +33,7 @@ from macaw_jax.evaluation.constant_rewards import mean_reward, with_constant_rew
 from macaw_jax.evaluation.decoding import Decoder, fit_decoder, flatten_features, measure_decoding
 from macaw_jax.evaluation.evaluate import Split, offline
 from macaw_jax.evaluation.protocols import PROTOCOLS, make_adapt
+from macaw_jax.evaluation.scales import scale_sentence, scales_of, unscored_text
 from macaw_jax.evaluation.tables import markdown_table
 from macaw_jax.json_files import write_json
 from macaw_jax.training.trained import find_checkpoint
@@ -195,8 +196,9 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
     rows = evaluate(trained.params, trained.statistics, key).rows
     row |= {f"{name}{ending}": value for name, value in decoding._asdict().items() if name != "chance"}
     row |= {"chance": decoding.chance, f"return{ending}": float(np.mean([each.returns[-1] for each in rows]))}
-    row[f"score{ending}"] = float(np.mean([each.scores[-1] for each in rows if each.scores is not None]))
-  return row
+    scores = [each.scores[-1] for each in rows if each.scores is not None]
+    row |= {f"score{ending}": float(np.mean(scores))} if scores else {}
+  return row | {"scale": "; ".join(filter(None, [*scales_of(rows), unscored_text(rows)]))}
 
 
 def features_of(trained: Trained, data: Dataset, num_supports: int, key: Key) -> np.ndarray:
@@ -218,16 +220,21 @@ def probe_table(found: Mapping[Path, Sequence[Numbers]]) -> str:
     "score, constant": (f"score{CONSTANT}", ".1f"),
   }
   rows = [
-    [str(directory), row["support"].replace("_", " "), *(f"{row[name]:{form}}" for name, form in columns.values())]
+    [
+      str(directory),
+      row["support"].replace("_", " "),
+      *(f"{row[name]:{form}}" if name in row else "-" for name, form in columns.values()),
+    ]
     for directory, of_run in found.items()
     for row in of_run
   ]
+  scales = {str(directory): list(dict.fromkeys(row["scale"] for row in of_run)) for directory, of_run in found.items()}
   return (
     f"{markdown_table(['run', 'support', *columns], rows)}\n\n"
     "The test tasks' parameters, read by a linear map off what adaptation changed: R^2 over tasks (1 is exact, 0 no "
     "better than their mean), the mean distance to the true parameters in their own units, and that of a training "
     "task drawn at random (chance). Constant: the same where every reward of a support is the training data's mean. "
-    "Normalised scores after adaptation to either."
+    f"Normalised scores after adaptation to either. {scale_sentence(scales)}"
   )
 
 

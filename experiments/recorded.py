@@ -20,6 +20,8 @@ from macaw_jax.data.manifest import (
   examine_manifest,
   read_manifest,
 )
+from macaw_jax.data.references import scale_text
+from macaw_jax.data.relabel import other_policies_directory
 from macaw_jax.data.statistics import fit_statistics
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
@@ -158,11 +160,6 @@ def task_split(config: ml_collections.ConfigDict, manifest: Manifest, family: Ta
   return family.extrapolation
 
 
-def other_policies_directory(directory: str) -> str:
-  """The dataset, beside a family's own, of episodes that a collection's final agent acted for other tasks."""
-  return f"{directory.rstrip('/')}_other_policies"
-
-
 def data_digests(directory: str, supports: Iterable[str]) -> dict[str, str]:
   """The digests of a dataset, and of that of other tasks' policies where supports are drawn from it."""
   sources = {DATASET: directory}
@@ -291,7 +288,8 @@ def _supports(examined: Examined) -> Iterable[str]:
   if not (directory / MANIFEST_FILE).is_file():
     return [
       f"config.evaluation.support = {config.evaluation.support!r}: no dataset at {directory}; experiments.collect "
-      "writes it beside the family's own data"
+      "writes it beside the family's own data, and experiments.data other_policies makes it of a dataset whose rewards "
+      "its family recomputes"
     ]
   indices = examined.split.test + examined.evaluated_train_tasks
   return examine_files(directory, manifest_with(directory, examined.family, indices))
@@ -412,6 +410,7 @@ def assemble(examined: Examined, train: Split | None = None) -> Parts:
       f"{family.observation_size}, actions of {family.action_size}, episodes of {family.horizon} steps",
       f"training data: {int(np.sum(sizes))} transitions, {int(np.min(sizes))} to {int(np.max(sizes))} a task, quality "
       f"'{config.dataset.quality}'; returns are divided by {float(statistics.return_scale):.4g}",
+      scale_text(manifest.references),
     ),
     train=train,
     splits=splits,
@@ -481,7 +480,7 @@ def _some_tasks(split: Split, name: str, indices: Sequence[int]) -> Split:
   chosen = np.array([split.indices.index(index) for index in indices])
   references = None if split.references is None else tuple(split.references[position] for position in chosen)
   tasks, data = jax.tree.map(lambda leaf: leaf[chosen], (split.tasks, split.data))
-  return Split(name, tuple(indices), tasks, references, data)
+  return split._replace(name=name, indices=tuple(indices), tasks=tasks, references=references, data=data)
 
 
 def make_evaluate(examined: Examined, acting: Algorithm, splits: Sequence[Split]) -> Evaluate:

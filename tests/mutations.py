@@ -314,6 +314,34 @@ MUTATIONS = (
     "    if (module, name) not in _GLOBALS:\n      return super().find_class(module, name)\n",
     "data/formats/test_unpickle.py::test_nothing_else_is_read_and_nothing_executed",
   ),
+  Mutation(
+    "terminals_that_a_family_never_has_agree",
+    "macaw_jax/data/agreement.py",
+    'found, "contradicts" if count else "agrees")',
+    'found, "agrees")',
+    "data/test_agreement.py::test_a_terminal_at_every_time_limit",
+  ),
+  Mutation(
+    "a_wrong_task_hides_among_right_ones",
+    "macaw_jax/data/agreement.py",
+    "if not means[worst] <= MOST_ERROR",
+    "if not error.mean() <= MOST_ERROR",
+    "data/test_agreement.py::test_one_wrong_task_is_found_among_right_ones",
+  ),
+  Mutation(
+    "starts_at_one_point_agree",
+    "macaw_jax/data/agreement.py",
+    "ends.start.std(axis=0) < LEAST_SPREAD * own.std(axis=0)",
+    "ends.start.std(axis=0) < 0.0 * own.std(axis=0)",
+    "data/test_agreement.py::test_starts_at_one_point_where_the_family_starts_anywhere",
+  ),
+  Mutation(
+    "relabelled_episodes_keep_the_rewards_of_one_task",
+    "macaw_jax/data/relabel.py",
+    "lambda leaf, task=task: np.asarray(leaf)[task]",
+    "lambda leaf, task=task: np.asarray(leaf)[0]",
+    "data/test_relabel.py::test_each_task_gets_episodes_of_the_others_with_its_own_rewards",
+  ),
   # Episodes
   Mutation(
     "actions_not_clipped",
@@ -386,6 +414,20 @@ MUTATIONS = (
     "100.0 * np.subtract(returns, random_return)",
     "100.0 * np.subtract(expert_return, returns)",
     "evaluation/test_rows.py::test_normalised_score_by_hand",
+  ),
+  Mutation(
+    "a_task_without_a_scale_is_scored",
+    "macaw_jax/evaluation/rows.py",
+    "scores=None if pair is None or pair[0] == pair[1] else",
+    "scores=None if pair is None else",
+    "evaluation/test_rows.py::test_a_task_whose_references_are_equal_has_none",
+  ),
+  Mutation(
+    "different_scales_are_silent",
+    "macaw_jax/evaluation/comparison.py",
+    "if references != row.references:",
+    "if references is None:",
+    "evaluation/test_comparison.py::test_different_scales_are_said",
   ),
   Mutation(
     "training_tasks_compared",

@@ -1,7 +1,8 @@
 """A dataset's description of itself: `manifest.json`, read and written with every field checked.
 
 The file holds the fields of `Manifest` and a digest of them, so that no changed number passes for the one written.
-Version 1 of the file had no digest; it is read as version 2.
+Version 1 of the file had no digest. Versions 1 and 2 did not say what scores 0 and 100 are: `references` is inferred
+from `behaviour`. Both are read as version 3.
 """
 
 import dataclasses
@@ -13,12 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from macaw_jax.data.references import UNSTATED, inferred_texts
 from macaw_jax.digests import DIGEST, document_digest
 
-SCHEMA_VERSION = 2
-WITHOUT_DIGEST = 1  # the version before, still read
+SCHEMA_VERSION = 3
+WITHOUT_REFERENCES = (1, 2)  # versions before, still read
+WITHOUT_DIGEST = 1
 MANIFEST_FILE = "manifest.json"
-PROVENANCE = ("schema_version", "behaviour", "versions", "git_commit", "created")  # fields that no number follows from
+# Fields that no number follows from.
+PROVENANCE = ("schema_version", "references", "behaviour", "versions", "git_commit", "created")
 
 
 class DatasetError(ValueError):
@@ -55,6 +59,8 @@ class Manifest:
   test_tasks: tuple[int, ...]
   tasks_shared_by_splits: bool = False  # true where tasks may be both trained and tested on
   tasks: tuple[TaskEntry, ...]
+  # In words, what the reference returns "random" and "expert" of the tasks are.
+  references: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(UNSTATED))
   behaviour: Mapping[str, Any]  # who collected: configuration, environment steps, updates
   versions: Mapping[str, str]  # package -> version
   git_commit: str | None
@@ -222,8 +228,8 @@ _string = _text("a string that is not empty", ".+")
 _list = _checked("a list", lambda value: isinstance(value, list))
 _object = _checked("an object", lambda value: isinstance(value, dict))
 _version = _checked(
-  f"{WITHOUT_DIGEST} or {SCHEMA_VERSION}, the versions that this package reads",
-  lambda value: _is_integer(value) and value in (WITHOUT_DIGEST, SCHEMA_VERSION),
+  f"one of {', '.join(map(str, (*WITHOUT_REFERENCES, SCHEMA_VERSION)))}, the versions that this package reads",
+  lambda value: _is_integer(value) and value in (*WITHOUT_REFERENCES, SCHEMA_VERSION),
 )
 
 
@@ -328,6 +334,7 @@ _CHECKS: dict[str, _Check] = {
   "test_tasks": _split,
   "tasks_shared_by_splits": _boolean,
   "tasks": _tasks,
+  "references": _fields({"random": _string, "expert": _string}),
   "behaviour": _object,
   "versions": _values(_string),
   "git_commit": lambda value, place: None if value is None else _string(value, place),
@@ -337,8 +344,12 @@ _CHECKS: dict[str, _Check] = {
 
 def _parse_manifest(document: Mapping[str, Any], place: _Place) -> tuple[Manifest | None, list[str]]:
   """The manifest, or None, and a line for each field that cannot be used."""
-  fields, errors = _examine_fields(document, _CHECKS, place)
+  before = document.get("schema_version") in WITHOUT_REFERENCES
+  checks = {key: check for key, check in _CHECKS.items() if not (before and key == "references")}
+  fields, errors = _examine_fields(document, checks, place)
   if not errors:
+    if before:
+      fields["references"] = inferred_texts(fields["behaviour"])
     manifest = Manifest(**fields | {"schema_version": SCHEMA_VERSION})  # whichever version was read
     errors = list(_contradictions(manifest, place))
   return (None if errors else manifest), [str(error) for error in errors]

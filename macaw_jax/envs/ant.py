@@ -63,6 +63,12 @@ def observe_with_contacts(task: Task, state: Physics) -> Array:
   return jnp.concatenate([state.qpos, state.qvel, _contact_forces(state).ravel()])
 
 
+def state_with_contacts(task: Task, observation: Array) -> Physics:
+  """The state that an observation with contact forces shows; the forces as rewards read them, cut to [-1, 1]."""
+  chex.assert_shape(observation, (113,))
+  return Physics(observation[:15], observation[15:29], {"cfrc_ext": observation[29:].reshape(14, 6)})
+
+
 def progress(task: Task, state: Physics, action: Array, next_state: Physics) -> Array:
   """Velocity along the task's direction, in metres a second."""
   velocity = (next_state.qpos[:2] - state.qpos[:2]) / CONTROL_SECONDS
@@ -124,6 +130,7 @@ def ant_goal() -> TaskFamily:
     reward=goal_reward,
     terminal=never,
     extrapolation=hold_out_largest(radius, NUM_TEST_GOALS),
+    state_of=state_with_contacts,
   )
 
 

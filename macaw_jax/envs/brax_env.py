@@ -16,9 +16,8 @@ import numpy as np
 from brax.envs.base import Env, State
 
 from macaw_jax.envs.engines import with_compiled_physics
-from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Task, TaskFamily, as_observed
+from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Task, TaskFamily, as_observed, time_to_go
 from macaw_jax.envs.family import State as FamilyState
-from macaw_jax.envs.rollout import time_to_go
 from macaw_jax.types import Array, Key
 
 

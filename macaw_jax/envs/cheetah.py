@@ -49,6 +49,12 @@ def observe(task: Task, state: Physics) -> Array:
   return jnp.concatenate([state.qpos[1:], state.qvel, jnp.stack([x, jnp.zeros_like(x), z])])
 
 
+def state_of(task: Task, observation: Array) -> Physics:
+  """The state that an observation shows: its x is the torso's."""
+  chex.assert_shape(observation, (20,))
+  return Physics(qpos=jnp.concatenate([observation[17:18], observation[:8]]), qvel=observation[8:17])
+
+
 def forward_velocity(state: Physics, next_state: Physics) -> Array:
   """Mean velocity along x over one control step, in metres a second."""
   return (next_state.qpos[0] - state.qpos[0]) / CONTROL_SECONDS
@@ -75,6 +81,7 @@ _family = partial(
   reset=reset,
   observe=observe,
   terminal=never,
+  state_of=state_of,
 )
 
 

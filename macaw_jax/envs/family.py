@@ -75,6 +75,11 @@ def as_observed(observation: Array, time_to_go: Array) -> Array:
   return observation
 
 
+def time_to_go(t: Array, num_steps: int) -> Array:
+  """The fraction of an episode's steps that is left at step t: 1 at its start, 0 after `num_steps`."""
+  return (num_steps - t) / num_steps
+
+
 class TaskFamily(NamedTuple):
   """Tasks, their split, and what defines them.
 
@@ -85,6 +90,8 @@ class TaskFamily(NamedTuple):
   actuate:  `(task, action) -> [A]`, what reaches the physics where the clipped action is commanded
   show:     `(observation, time_to_go) -> [O]`, what agents and data see of what `observe` gives where a fraction
             `time_to_go` of the episode's steps is left; O is the size of what is shown
+  state_of: `(task, [O]) -> state`, the state that an observation shows, as far as reward, end and physics read a state;
+            None where an observation does not determine it
 
   Actions lie in [-1, 1]; whoever steps the physics clips them first, and the reward sees the clipped action. Only the
   physics sees the actuated one.
@@ -112,6 +119,7 @@ class TaskFamily(NamedTuple):
   differ_in: Literal["rewards", "physics"] = "rewards"
   extrapolation: TaskSplit | None = None
   source: str = ""
+  state_of: Callable[[Task, Array], State] | None = None
 
   @property
   def num_tasks(self) -> int:

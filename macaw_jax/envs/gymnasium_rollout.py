@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.envs.family import Task, TaskFamily
+from macaw_jax.envs.family import Task, TaskFamily, time_to_go
 from macaw_jax.envs.gymnasium_environments import Environments
-from macaw_jax.envs.rollout import Act, RolloutFn, episode_keys, time_to_go
+from macaw_jax.envs.rollout import Act, RolloutFn, episode_keys
 from macaw_jax.types import Array, Key, TimeStep, Trajectory
 
 

@@ -92,6 +92,11 @@ def observe(task: Task, state: Array) -> Array:
   return state
 
 
+def state_of(task: Task, observation: Array) -> Array:
+  """The position [2] that an observation shows: the observation."""
+  return observation
+
+
 def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
   return -jnp.linalg.norm(next_state - task["goal"])
@@ -131,4 +136,5 @@ def _family(
     reward=reward,
     terminal=never,
     extrapolation=hold_out_largest(extreme, NUM_TASKS - NUM_TRAIN_TASKS),
+    state_of=state_of,
   )

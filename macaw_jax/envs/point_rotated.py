@@ -56,6 +56,11 @@ def observe(task: Task, state: Array) -> Array:
   return state / BORDER
 
 
+def state_of(task: Task, observation: Array) -> Array:
+  """The position [2] that an observation shows."""
+  return BORDER * observation
+
+
 def reward(task: Task, state: Array, action: Array, next_state: Array) -> Array:
   """Minus the Euclidean distance from the next position to the goal."""
   return -jnp.linalg.norm(next_state - jnp.array(GOAL))
@@ -92,4 +97,5 @@ def _family(
     reward=reward,
     terminal=terminal,
     differ_in="physics",
+    state_of=state_of,
   )

@@ -21,6 +21,7 @@ from macaw_jax.envs.family import (
   State,
   Task,
   TaskFamily,
+  time_to_go,
 )
 from macaw_jax.envs.import_mujoco import import_mujoco
 from macaw_jax.types import Array, Key, TimeStep, Trajectory
@@ -83,11 +84,6 @@ def episode_keys(key: Key, num_episodes: int) -> tuple[Key, Key]:
   keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_episodes))
   pairs = jax.vmap(jax.random.split)(keys)
   return pairs[:, 0], pairs[:, 1]
-
-
-def time_to_go(t: Array, num_steps: int) -> Array:
-  """The fraction of an episode's steps that is left at step t: 1 at its start, 0 after `num_steps`."""
-  return (num_steps - t) / num_steps
 
 
 class _Decision(NamedTuple):

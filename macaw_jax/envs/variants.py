@@ -22,7 +22,12 @@ def with_time_to_go(family: TaskFamily) -> TaskFamily:
     shown = family.show(observation, time_to_go)
     return jnp.concatenate([shown, jnp.asarray(time_to_go, shown.dtype)[None]])
 
-  return family._replace(observation_size=family.observation_size + 1, show=show)
+  state_of = family.state_of
+  return family._replace(
+    observation_size=family.observation_size + 1,
+    show=show,
+    state_of=None if state_of is None else lambda task, shown: state_of(task, shown[:-1]),
+  )
 
 
 VARIANTS: dict[str, Callable[[TaskFamily], TaskFamily]] = {"time_to_go": with_time_to_go}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from macaw_jax.evaluation.results import METRICS, FinishedRun, ResultError
+from macaw_jax.evaluation.scales import scale_sentence, scales_of, scored, unscored_text
 from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, stratified_bootstrap
 from macaw_jax.evaluation.tables import MOST_TASKS_SHOWN, describe_task, markdown_table, stage_text, task_name
 from macaw_jax.json_files import flatten, read_rows
@@ -22,10 +23,7 @@ NOT_COMPARED = ("seed", "output_directory", "population", "devices", "variants")
 ALGORITHM, VARIANT = "algorithm.name", "variant"
 ENVIRONMENT_STEPS = "environment_steps"  # a metric
 DIGITS = {"score": 1, "return": 2}
-SCALES = {
-  "score": "Normalised scores (0 random policy, 100 the task's expert)",
-  "return": "Undiscounted returns",
-}
+QUANTITIES = {"score": "Normalised scores", "return": "Undiscounted returns"}
 
 
 class Group(NamedTuple):
@@ -50,6 +48,7 @@ class Curve(NamedTuple):
   environment_steps: np.ndarray | None  # [N]  mean over seeds; None where a run did not count them
   before: np.ndarray  # [S, N]  mean over test tasks, at the first stage of adaptation
   after: np.ndarray  # [S, N]  at the last
+  scales: tuple[str, ...] = ()  # what scores 0 and 100 are; more than one where runs have different ones
 
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:
@@ -94,13 +93,47 @@ def group_runs(runs: Sequence[FinishedRun]) -> list[Group]:
 
 
 def quantity_of(groups: Sequence[Group]) -> str:
-  """By which numbers groups are compared: "score" where all test tasks of all runs have one, else "return"."""
-  rows = [row for group in groups for run in group.runs for row in run.test_rows]
-  return "return" if any(row.scores is None for row in rows) else "score"
+  """By which numbers groups are compared: "score" where all runs have some in all their protocols, else "return".
+
+  A task without a score is then left out of means.
+  """
+  for run in (run for group in groups for run in group.runs):
+    protocols = {row.protocol for row in run.test_rows}
+    if protocols > {row.protocol for row in scored(run.test_rows)}:
+      return "return"
+  return "score"
+
+
+def scale_notes(groups: Sequence[Group], quantity: str) -> list[str]:
+  """Lines about the scores of groups: what 0 and 100 are, where that differs, and which test tasks have none."""
+  if quantity != "score":
+    return []
+  of_groups = {group.label: [row for run in group.runs for row in run.test_rows] for group in groups}
+  notes = [scale_sentence({label: scales_of(rows) for label, rows in of_groups.items()}), _different_references(groups)]
+  missing = {f"{text}." for rows in of_groups.values() if (text := unscored_text(rows))}
+  return [*filter(None, notes), *sorted(missing)]
+
+
+def _different_references(groups: Sequence[Group]) -> str:
+  """A line if two groups have other returns of scores 0 and 100 in one task of a family."""
+  known: dict[Any, tuple[str, tuple[float, ...]]] = {}
+  for group in groups:
+    for row in (row for run in group.runs for row in scored(run.test_rows)):
+      if row.references is None:
+        continue
+      key = (group.family, row.task_index, json.dumps(row.task, sort_keys=True))
+      label, references = known.setdefault(key, (group.label, row.references))
+      if references != row.references:
+        found = [f"{low:.4g} and {high:.4g}" for low, high in (references, row.references)]
+        return (
+          f"Scales differ: the returns of scores 0 and 100 in task {row.task_index} are {found[0]} for {label}, "
+          f"{found[1]} for {group.label}."
+        )
+  return ""
 
 
 def values_of(runs: Sequence[FinishedRun], quantity: str, stage: int, protocol: str | None = None) -> np.ndarray:
-  """Scores or returns on the test tasks, seeds by tasks: `[S, T]`.
+  """Scores or returns on the test tasks, seeds by tasks: `[S, T]`; scores on those that have one.
 
   Args:
     runs: of one group.
@@ -108,9 +141,11 @@ def values_of(runs: Sequence[FinishedRun], quantity: str, stage: int, protocol: 
     stage: the index of a stage, negative from the last.
     protocol: of the rows; None where runs have those of one alone.
   """
-  return np.array(
-    [[getattr(row, f"{quantity}s")[stage] for row in run.test_rows if protocol in (None, row.protocol)] for run in runs]
-  )
+  rows = [[row for row in run.test_rows if protocol in (None, row.protocol)] for run in runs]
+  by_task = [
+    of_task for of_task in zip(*rows, strict=True) if quantity == "return" or len(scored(of_task)) == len(runs)
+  ]
+  return np.array([[getattr(row, f"{quantity}s")[stage] for row in of_task] for of_task in by_task]).T
 
 
 def comparison_table(groups: Sequence[Group]) -> str:
@@ -144,7 +179,7 @@ def comparison_table(groups: Sequence[Group]) -> str:
     if counts_steps:
       cells.append(f"{steps:,}" if (steps := _environment_steps(group)) else "-")
     rows.append(cells)
-  return f"{markdown_table(headings, rows)}\n\n{_legend(quantity)}"
+  return "\n\n".join([markdown_table(headings, rows), _legend(quantity), *scale_notes(groups, quantity)])
 
 
 def runs_table(runs: Sequence[FinishedRun]) -> str:
@@ -215,6 +250,7 @@ def _curve(group: Group, quantity: str) -> Curve:
     return np.array(found, float)  # None, which is null in the file, is NaN.
 
   steps = values(ENVIRONMENT_STEPS)
+  rows = [row for run in group.runs for row in run.test_rows]
   return Curve(
     label=group.label,
     family=group.family,
@@ -223,6 +259,7 @@ def _curve(group: Group, quantity: str) -> Curve:
     environment_steps=None if np.isnan(steps).any() else steps.mean(axis=0),
     before=values(before),
     after=values(after),
+    scales=tuple(scales_of(rows)) if quantity == "score" else (),
   )
 
 
@@ -247,13 +284,12 @@ def _legend(quantity: str) -> str:
   of_scores = ""
   if quantity == "score":
     of_scores = (
-      " Return: undiscounted, before adaptation and at the last stage. Failed: no better than the random policy at the "
-      "last stage."
+      " Return: undiscounted, before adaptation and at the last stage. Failed: at score 0 or below at the last stage."
     )
   return (
-    f"{SCALES[quantity]} before adaptation and at each stage of it, mean over seeds and test tasks [95 % interval]; "
-    "IQM: interquartile mean at the last stage. Intervals are from a bootstrap of the seeds within each task; one seed "
-    f"has none.{of_scores}"
+    f"{QUANTITIES[quantity]} before adaptation and at each stage of it, mean over seeds and test tasks "
+    "[95 % interval]; IQM: interquartile mean at the last stage. Intervals are from a bootstrap of the seeds within "
+    f"each task; one seed has none.{of_scores}"
   )
 
 

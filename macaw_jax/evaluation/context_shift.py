@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from macaw_jax.evaluation.comparison import DIGITS, SCALES, Group, estimate, quantity_of, values_of
+from macaw_jax.evaluation.comparison import DIGITS, QUANTITIES, Group, estimate, quantity_of, scale_notes, values_of
 from macaw_jax.evaluation.tables import markdown_table
 
 CONTEXT_SHIFT = "context_shift"  # how the name of its file begins, which has the fields of `results.json`
@@ -37,8 +37,12 @@ def shift_table(groups: Sequence[Group]) -> str:
   Scores have a second table below them with the returns.
   """
   quantities = dict.fromkeys([quantity_of(groups), "return"])
-  tables = [f"{_table(groups, quantity)}\n\n{_legend(quantity)}" for quantity in quantities]
-  return "\n\n".join(tables)
+  parts = [
+    part
+    for quantity in quantities
+    for part in (_table(groups, quantity), _legend(quantity), *scale_notes(groups, quantity))
+  ]
+  return "\n\n".join(parts)
 
 
 def _table(groups: Sequence[Group], quantity: str) -> str:
@@ -57,7 +61,7 @@ def _table(groups: Sequence[Group], quantity: str) -> str:
 
 def _legend(quantity: str) -> str:
   return (
-    f"{SCALES[quantity]}, mean over seeds and test tasks [95 % interval, from a bootstrap of the seeds within each "
+    f"{QUANTITIES[quantity]}, mean over seeds and test tasks [95 % interval, from a bootstrap of the seeds within each "
     "task]: before adaptation; after adaptation to the task's own data, to episodes collected in it by other tasks' "
     "policies, and to those of a random policy; and to k episodes of the agent's own."
   )

@@ -26,8 +26,9 @@ class Split(NamedTuple):
   name: str  # "train" or "test"
   indices: tuple[int, ...]  # in the dataset, or in the family
   tasks: Task  # the family's tasks, leaves [T, ...]
-  references: tuple[tuple[float, float], ...] | None = None  # returns of a random policy and of the task's expert
+  references: tuple[tuple[float, float], ...] | None = None  # returns of scores 0 and 100 in each task
   data: Dataset | None = None  # to adapt to, as recorded: nothing scaled
+  scale: tuple[str, str] | None = None  # what the references are, in words
 
 
 class Evaluated(NamedTuple):
@@ -182,6 +183,7 @@ def _evaluated(splits: Sequence[Split], evaluations: Sequence[Evaluation], proto
         for index in range(len(split.indices))
       ],
       references=split.references,
+      scale=split.scale,
     )
   states = evaluations[0].states
   first = partial(jax.tree.map, lambda leaf: leaf[0])
@@ -196,6 +198,11 @@ def recorded_split(
   Raises:
     DatasetError: a task's parameters are not those of the family.
   """
-  entries = [manifest.tasks[index].reference_returns for index in indices]
+  return with_references(Split(name, tuple(indices), tasks_of(manifest, family, indices), data=data), manifest)
+
+
+def with_references(split: Split, manifest: Manifest) -> Split:
+  """A split with the returns of scores 0 and 100 that a manifest states for its tasks, and what they are."""
+  entries = [manifest.tasks[index].reference_returns for index in split.indices]
   references = tuple((entry["random"], entry["expert"]) for entry in entries)
-  return Split(name, tuple(indices), tasks_of(manifest, family, indices), references, data)
+  return split._replace(references=references, scale=(manifest.references["random"], manifest.references["expert"]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from macaw_jax.evaluation.comparison import Curve, Group, quantity_of
 from macaw_jax.evaluation.context_shift import ONLINE, headings_of, shift_columns
+from macaw_jax.evaluation.scales import scales_of
 from macaw_jax.evaluation.statistics import stratified_bootstrap
 
 BEFORE, AFTER = "return_before", "return_after"  # of adaptation; without a split those of the tasks of updates
@@ -70,7 +71,7 @@ def plot_comparison(curves: Sequence[Curve], path: str | Path) -> None:
     axes.set(
       title=family,
       xlabel="environment steps" if over_steps else "meta-updates",
-      ylabel=f"{AXIS_LABELS[shown[0].quantity]}, mean over test tasks",
+      ylabel=_axis_label(shown[0].quantity, [scale for curve in shown for scale in curve.scales]),
     )
     axes.grid(alpha=0.3)
     _place_legend(axes, [curve.label for curve in shown])
@@ -101,11 +102,18 @@ def plot_shift(groups: Sequence[Group], path: str | Path) -> None:
   if quantity == "score":
     axes.axhline(0.0, color="grey", linewidth=0.8)
   families = dict.fromkeys(group.family for group in groups)
-  axes.set(title=", ".join(families), ylabel=f"{AXIS_LABELS[quantity]}, mean over test tasks")
+  scales = scales_of([row for group in groups for run in group.runs for row in run.test_rows])
+  axes.set(title=", ".join(families), ylabel=_axis_label(quantity, scales))
   axes.set_xticks(range(len(headings)), headings)
   axes.grid(alpha=0.3)
   figure.legend(loc="outside right upper")
   figure.savefig(path, dpi=120)
+
+
+def _axis_label(quantity: str, scales: Sequence[str]) -> str:
+  """What an axis shows; of scores, what 0 and 100 are too, on a line of their own for each meaning."""
+  label = f"{AXIS_LABELS[quantity]}, mean over test tasks"
+  return "\n".join([label, *dict.fromkeys(scales)]) if quantity == "score" else label
 
 
 def _draw_returns(axes: Any, rows: Sequence[Mapping[str, Any]], prefix: str) -> None:

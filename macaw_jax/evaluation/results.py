@@ -8,6 +8,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.rows import Row
 from macaw_jax.json_files import read_json, to_json
@@ -100,12 +102,19 @@ def _read_run(directory: Path, values: Mapping[str, Any]) -> FinishedRun:
   return run
 
 
-def _fields(kind: type, values: Mapping[str, Any], place: str) -> dict[str, Any]:
+def _fields(kind: Any, values: Mapping[str, Any], place: str) -> dict[str, Any]:
   """The fields of a dataclass from an object of JSON, which may have more."""
   hints = get_type_hints(kind)
-  if missing := [name for name in hints if name not in values]:
+  optional = {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+  if missing := [name for name in hints if name not in values and name not in optional]:
     raise ResultError(*(f"{place}{name} is missing" for name in missing))
-  return {name: _read(hint, values[name], f"{place}{name}") for name, hint in hints.items()}
+  return {name: _read(hint, values[name], f"{place}{name}") for name, hint in hints.items() if name in values}
+
+
+def _without_empty_scores(row: Row) -> Row:
+  """A row of a task without a scale as it is now: earlier releases gave it scores that were no numbers."""
+  is_empty = row.scores is not None and np.isnan(row.scores).all() and np.isfinite(row.returns).all()
+  return dataclasses.replace(row, scores=None) if row.references is None and is_empty else row
 
 
 _NAMES = {str: "a text", int: "an integer", float: "a number", tuple: "a list", Mapping: "an object", Row: "an object"}
@@ -126,7 +135,7 @@ def _read(hint: Any, value: Any, place: str) -> Any:
   if kind is Row:
     fields = _fields(Row, value, f"{place}.")
     try:
-      return Row(**fields)
+      return _without_empty_scores(Row(**fields))
     except ValueError as error:
       raise ResultError(f"{place}.{error}") from error
   return float(value) if kind is float else value

@@ -42,7 +42,10 @@ class Row:
     episodes: E, from which means and deviations are taken at each stage.
     returns: mean undiscounted return at each stage.
     stds: standard deviation of the returns over episodes.
-    scores: normalised returns, 0 that of a random policy and 100 the task's expert; None where these are not known.
+    scores: normalised returns at each stage; None where the returns of scores 0 and 100 are not known, or are equal, so
+      that the task has no scale.
+    references: the returns of scores 0 and 100; None where they are not known.
+    scale: what those are, in words, `(0, 100)`; None where they are not known.
 
   Raises:
     ValueError: there is no stage, or not one number a stage; names the field.
@@ -60,6 +63,8 @@ class Row:
   returns: tuple[float, ...]
   stds: tuple[float, ...]
   scores: tuple[float, ...] | None = None
+  references: tuple[float, ...] | None = None
+  scale: tuple[str, ...] | None = None
 
   def __post_init__(self) -> None:
     if not self.stages:
@@ -67,6 +72,9 @@ class Row:
     for name in ("returns", "stds", "scores"):
       if (values := getattr(self, name)) is not None and len(values) != len(self.stages):
         raise ValueError(f"{name}: expected {len(self.stages)} numbers, one a stage, found {len(values)}")
+    for name in ("references", "scale"):
+      if (pair := getattr(self, name)) is not None and len(pair) != 2:
+        raise ValueError(f"{name}: expected two entries, of scores 0 and 100, found {len(pair)}")
 
 
 def make_rows(
@@ -78,6 +86,7 @@ def make_rows(
   indices: Sequence[int],
   tasks: Sequence[Mapping[str, Any]],
   references: Sequence[tuple[float, float]] | None = None,
+  scale: tuple[str, str] | None = None,
 ) -> list[Row]:
   """One row a task.
 
@@ -88,7 +97,8 @@ def make_rows(
     split: see `Row`.
     indices: `task_index` of each task.
     tasks: parameters of each task.
-    references: returns of a random policy and of the expert in each task, for scores; None without.
+    references: returns of scores 0 and 100 in each task; None without.
+    scale: what those are, in words.
 
   Raises:
     ValueError: the evaluation has not as many tasks or stages as are named.
@@ -100,6 +110,7 @@ def make_rows(
   for position, (index, parameters) in enumerate(zip(indices, tasks, strict=True)):
     returns = evaluation.returns[position]  # [E, K + 1]
     means = returns.mean(axis=0)
+    pair = None if references is None else references[position]
     rows.append(
       Row(
         protocol=protocol,
@@ -109,7 +120,9 @@ def make_rows(
         episodes=len(returns),
         returns=tuple(means.tolist()),
         stds=tuple(returns.std(axis=0).tolist()),
-        scores=None if references is None else tuple(normalised_score(means, *references[position]).tolist()),
+        scores=None if pair is None or pair[0] == pair[1] else tuple(normalised_score(means, *pair).tolist()),
+        references=pair,
+        scale=None if pair is None else scale,
         **stages._asdict(),
       )
     )
@@ -117,9 +130,9 @@ def make_rows(
 
 
 def normalised_score(returns: ArrayLike, random_return: ArrayLike, expert_return: ArrayLike) -> np.ndarray:
-  """100 (return - random) / (expert - random), `[...]`: 0 for a random policy, 100 for the task's expert.
+  """100 (return - random) / (expert - random), `[...]`: 0 at the random return, 100 at the expert's.
 
-  NaN where expert and random policy do equally well: such a task has no scale (a sparse reward that neither found).
+  NaN where the two are equal: such a task has no scale (a sparse reward that neither found).
   """
   span = np.subtract(expert_return, random_return)
   return 100.0 * np.subtract(returns, random_return) / np.where(span == 0.0, np.nan, span)

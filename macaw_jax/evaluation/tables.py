@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from macaw_jax.evaluation.rows import Row
+from macaw_jax.evaluation.scales import scales_of, scored, unscored_text
 
 MOST_TASKS_SHOWN = 5  # in a line
 MOST_TASKS_LISTED = 50  # in a table, and as metrics of their own
@@ -24,9 +25,9 @@ _SUPPORTS = {  # transitions, by protocol
 
 
 def results_table(rows: Sequence[Row]) -> str:
-  """The rows of one evaluation: return, and where all have it score, at each stage; task by task and in the mean.
+  """The rows of one evaluation: return, and where tasks have one score, at each stage; task by task and in the mean.
 
-  A split of many tasks has its mean alone.
+  A split of many tasks has its mean alone. Mean scores are over the tasks that have one.
 
   Args:
     rows: of one protocol and with the same stages.
@@ -45,12 +46,11 @@ def results_table(rows: Sequence[Row]) -> str:
       labelled.append((f"{split} mean of {len(of_split)} tasks", of_split))
     for label, averaged in labelled:
       means = _means(averaged)
-      cells.append([label, *(f"{value:.1f}" for name in names for value in means[name])])
+      cells.append([label, *(cell for name in names for cell in _cells(means.get(name), len(stages)))])
   notes = [f"protocol {first.protocol}: {support_text(first)} to adapt to; mean of {first.episodes} episodes"]
   if first.stage_unit != "adaptations":
     notes.append(f"columns: before adaptation, then by the number of {first.stage_unit}")
-  if "score" in names:
-    notes.append("score: 0 is a random policy, 100 the task's expert")
+  notes += [*scales_of(rows), *filter(None, map(unscored_text, by_split(rows).values()))]
   return "\n".join([*notes, plain_table(["\ntask", *headings], cells, longest=LONGEST_LABEL)])
 
 
@@ -60,6 +60,8 @@ def summary(rows: Sequence[Row]) -> str:
   for split, of_split in by_split(rows).items():
     changes = [f"{name} {' -> '.join(f'{value:.1f}' for value in of)}" for name, of in _means(of_split).items()]
     part = f"{split} {', '.join(changes)}"
+    if 0 < (count := len(scored(of_split))) < len(of_split):
+      part += f" (scores of {count} of {len(of_split)} tasks)"
     if 1 < len(of_split) <= MOST_TASKS_SHOWN:
       part += f" ({', '.join(f'{task_name(row)}: {row.returns[-1]:.1f}' for row in of_split)})"
     parts.append(part)
@@ -70,8 +72,8 @@ def metrics_of(rows: Sequence[Row]) -> dict[str, float]:
   """An evaluation as metrics, means over the tasks of each split.
 
   `<split>/return_before` and `<split>/return_after` are those of the first and the last stage. With more than two there
-  is one for each, as `<split>/return_after_3_episodes`. All are there as `score` too, where all rows of the split have
-  scores. Splits of few tasks have `<split>/task_<index>/return_after` of each.
+  is one for each, as `<split>/return_after_3_episodes`. Where tasks have scores, all are there as `score` too, over
+  these tasks. Splits of few tasks have `<split>/task_<index>/return_after` of each.
   """
   metrics: dict[str, float] = {}
   for split, of_split in by_split(rows).items():
@@ -161,10 +163,14 @@ def _short_stage(stage: int, unit: str) -> str:
 
 
 def _means(rows: Sequence[Row]) -> dict[str, np.ndarray]:
-  """Means over tasks at each stage, `[K + 1]`: "return", and "score" where all rows have scores."""
+  """Means over tasks at each stage, `[K + 1]`: "return", and "score" over those that have one, where a task has."""
   means = {"return": np.mean([row.returns for row in rows], axis=0)}
   scores = [row.scores for row in rows if row.scores is not None]
-  return means | ({"score": np.mean(scores, axis=0)} if len(scores) == len(rows) else {})
+  return means | ({"score": np.mean(scores, axis=0)} if scores else {})
+
+
+def _cells(values: np.ndarray | None, count: int) -> list[str]:
+  return ["-"] * count if values is None else [f"{value:.1f}" for value in values]
 
 
 def _count(number: int, unit: str) -> str:

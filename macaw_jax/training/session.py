@@ -402,10 +402,12 @@ def save(session: Session, files: MemberFiles, moment: Moment, step: int, result
 def training_score(rows: Sequence[Row]) -> float | None:
   """The mean score on training tasks at the last stage of adaptation, or the mean return where there are no scores.
 
-  None without training tasks, or if a number is not finite.
+  Tasks without a score are left out where others have one. None without training tasks, or if a number is not finite.
   """
-  found = [row.returns[-1] if row.scores is None else row.scores[-1] for row in rows if row.split == "train"]
-  return float(np.mean(found)) if found and np.isfinite(found).all() else None
+  train = [row for row in rows if row.split == "train"]
+  scores = [row.scores[-1] for row in train if row.scores is not None]
+  returns = [row.returns[-1] for row in train]
+  return float(np.mean(scores or returns)) if train and np.isfinite([*scores, *returns]).all() else None
 
 
 def value_losses_of(session: Session) -> list[Mapping[str, float | Array]]:

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from small_dataset import edit_manifest, make_manifest, write_small
@@ -9,6 +10,7 @@ from macaw_jax.data.manifest import (
   DatasetError,
   Manifest,
   check_manifest,
+  content_digest,
   examine_manifest,
   read_manifest,
   write_manifest,
@@ -65,7 +67,7 @@ def test_a_missing_dataset_names_the_command_that_makes_it(tmp_path):
 @pytest.mark.parametrize(
   ("key", "value"),
   [
-    ("schema_version", 3),
+    ("schema_version", 4),
     ("schema_version", "1"),
     ("schema_version", True),
     ("family", ""),
@@ -86,6 +88,7 @@ def test_a_missing_dataset_names_the_command_that_makes_it(tmp_path):
     ("tasks_shared_by_splits", 0),
     ("tasks", []),
     ("tasks", {}),
+    ("references", "uniformly random actions"),
     ("behaviour", []),
     ("versions", {"numpy": 2}),
     ("git_commit", 5),
@@ -141,7 +144,7 @@ def test_missing_and_unknown_keys_inside_are_named(directory):
 
 
 def test_keys_of_a_later_version_are_a_question_of_the_version(directory):
-  edit_manifest(directory, lambda document: document.update(schema_version=3, licence="?"))
+  edit_manifest(directory, lambda document: document.update(schema_version=4, licence="?"))
   with pytest.raises(DatasetError, match="key 'schema_version'"):
     read_manifest(directory)
 
@@ -196,11 +199,43 @@ def test_the_layout_of_the_file_is_no_part_of_the_digest(directory):
   assert read_manifest(directory) == expected
 
 
-def test_the_first_version_is_read_without_a_digest_and_written_as_the_second(directory, tmp_path):
+def test_references_need_two_texts(directory):
+  edit_manifest(directory, lambda document: document.update(references={"random": "zeros", "expert": ""}))
+  with pytest.raises(DatasetError, match=r"key 'references\.expert': expected a string that is not empty, got ''"):
+    read_manifest(directory)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_versions_that_do_not_say_what_the_scores_are_are_read(directory, version):
+  def make_earlier(document):
+    del document["references"]
+    document.update(schema_version=version, behaviour={"agent": "soft actor-critic"})
+
+  edit_manifest(directory, make_earlier)
+  path = directory / "manifest.json"
+  if version == 1:
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "digest"}))
+  manifest = read_manifest(directory)
+  assert manifest.references == {"random": "uniformly random actions", "expert": "the agent that collected the data"}
+  assert manifest.schema_version == 3
+
+
+def test_data_that_runs_have_learned_from_keep_their_identity():
+  """The digest of the starter data as releases before the third version of manifests computed it."""
+  manifest = read_manifest(Path(__file__).parents[2] / "starter_data" / "cheetah_dir")
+  assert content_digest(manifest) == "9096a15285aace31d493a28f64390dd7217635dd1157f6bd629b5c9d12bef49a"
+  assert manifest.references == {"random": "uniformly random actions", "expert": "the agent that collected the data"}
+
+
+def test_the_first_version_is_read_without_a_digest_and_written_as_the_newest(directory, tmp_path):
   path = directory / "manifest.json"
   expected = read_manifest(directory)
   whole = path.read_bytes()
   document = json.loads(whole) | {"schema_version": 1}
+  path.write_text(json.dumps(document))
+  with pytest.raises(DatasetError, match="key 'references' is unknown"):
+    read_manifest(directory)
+  del document["references"]
   path.write_text(json.dumps(document))
   with pytest.raises(DatasetError, match="key 'digest' is unknown"):
     read_manifest(directory)

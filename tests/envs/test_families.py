@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import jax
 import mujoco
@@ -6,9 +7,11 @@ import numpy as np
 import pytest
 
 from macaw_jax import envs
+from macaw_jax.collection.acting import uniform_act
 from macaw_jax.envs import cheetah, point_robot
 from macaw_jax.envs.family import MujocoDynamics, Physics
 from macaw_jax.envs.native import NativeSimulator
+from macaw_jax.envs.rollout import make_rollout
 
 
 def task(family, index):
@@ -44,6 +47,31 @@ def test_sizes_and_split_agree_with_the_functions(name):
   assert family.observe(one, state).shape == (family.observation_size,)
   assert family.reward(one, state, np.zeros(family.action_size), state).shape == ()
   assert not family.terminal(one, state)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in envs.FAMILIES if envs.make(name).state_of is not None))
+def test_the_state_of_an_observation_looks_like_it_and_is_rewarded_alike(name):
+  """Along an episode of random actions, in the first and in the last task."""
+  family = envs.make(name)
+  rollout = make_rollout(family, partial(uniform_act, action_size=family.action_size))
+  tasks = jax.tree.map(lambda leaf: leaf[np.array([0, -1])], family.tasks)
+  episode = rollout({}, {}, tasks, jax.random.key(0), deterministic=False)
+
+  def seen_and_rewarded(task, observation, action, following):
+    before, after = family.state_of(task, observation), family.state_of(task, following)
+    return family.observe(task, before), family.reward(task, before, action, after)
+
+  over_steps = jax.vmap(seen_and_rewarded, (None, 0, 0, 0))
+  seen, rewarded = jax.jit(jax.vmap(over_steps))(tasks, episode.observation, episode.action, episode.next_observation)
+  runs = np.asarray(episode.mask) > 0.0
+  np.testing.assert_allclose(seen[runs], episode.observation[runs], atol=1e-6)
+  np.testing.assert_allclose(rewarded[runs], episode.reward[runs], atol=2e-4)
+
+
+def test_which_observations_determine_their_states():
+  known = {name for name in envs.FAMILIES if envs.make(name).state_of is not None}
+  points = {"point_robot", "point_robot_sparse", "point_robot_wind", "point_rotated", "point_rotated_sparse"}
+  assert known == points | {"cheetah_dir", "cheetah_vel", "ant_goal"}
 
 
 class TestHalfCheetahModel:

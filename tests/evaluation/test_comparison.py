@@ -44,6 +44,59 @@ def test_one_line_a_configuration_over_seeds_and_test_tasks():
   assert maml_awr == ["maml_awr", "0.0", "nan", "nan", "100.0", "nan", "1", "3 of 4"]
 
 
+COLLECTED = ("uniformly random actions", "the agent that collected the data")
+EXTREMES = ("the lowest episode return of the task's own data", "the highest episode return of the task's own data")
+
+
+def on_scale(scores, references=(0.0, 100.0), scale=COLLECTED):
+  """Rows of test tasks with these scores; None where the task has no scale."""
+  rows = scored_rows([score or 0.0 for score in scores], scale=scale)
+  return [
+    dataclasses.replace(row, references=references)
+    if score is not None
+    else dataclasses.replace(row, scores=None, references=(7.0, 7.0))
+    for row, score in zip(rows, scores, strict=True)
+  ]
+
+
+def test_a_task_without_a_scale_is_left_out_and_named():
+  groups = group_runs([make_run(0, on_scale([50.0, 80.0, None])), make_run(1, on_scale([50.0, 80.0, None]))])
+  table = comparison_table(groups)
+  _, line = lines_of(table)
+  assert line == ["macaw", "0.0", "65.0 [65.0, 65.0]", "65.0 [65.0, 65.0]", "2", "0 of 4"]
+  scale, _, missing = table.splitlines()[-3:]
+  assert scale == "Score 0: uniformly random actions; score 100: the agent that collected the data."
+  assert missing.startswith("1 of 3 test tasks have no score, because their random and expert returns are equal")
+  _, first, _ = lines_of(runs_table([run for group in groups for run in group.runs]))
+  assert first[:4] == ["run-0", "0.0", "65.0", "50.0"]
+
+
+def test_scores_that_are_not_finite_count_where_there_is_a_scale():
+  groups = group_runs([make_run(0, on_scale([50.0, math.nan, None]))])
+  assert lines_of(comparison_table(groups))[1][2:] == ["nan", "nan", "1", "1 of 2"]
+
+
+def test_runs_without_any_scale_are_compared_by_their_returns():
+  groups = group_runs([make_run(0, on_scale([50.0])), make_run(0, on_scale([None]), algorithm="focal")])
+  assert [line[2] for line in lines_of(comparison_table(groups))[1:]] == ["50.00", "0.00"]
+
+
+def test_different_scales_are_said():
+  def notes(*others):
+    runs = [make_run(0, on_scale([50.0, 60.0])), make_run(0, on_scale([50.0, 60.0], **others[0]), algorithm="focal")]
+    return [line for line in comparison_table(group_runs(runs)).splitlines() if "cale" in line]
+
+  assert notes({}) == []
+  assert notes({"scale": EXTREMES}) == [
+    "Scales differ: macaw: score 0: uniformly random actions; score 100: the agent that collected the data. focal: "
+    "score 0: the lowest episode return of the task's own data; score 100: the highest episode return of the task's "
+    "own data."
+  ]
+  assert notes({"references": (0.0, 90.0)}) == [
+    "Scales differ: the returns of scores 0 and 100 in task 0 are 0 and 100 for macaw, 0 and 90 for focal."
+  ]
+
+
 def test_runs_of_all_kinds_stand_in_one_table_by_their_returns():
   """A run on a dataset, one that collects its own data, and a variant of an on-policy agent."""
   runs = [

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -42,6 +43,22 @@ def test_a_column_is_there_where_all_seeds_have_it():
 def test_a_score_that_is_not_finite_stays_visible():
   (columns,) = shift_columns(group_runs([shift_run(0, {"offline": math.nan})]))
   np.testing.assert_array_equal(columns["own"], [[np.nan, np.nan]])
+
+
+def test_a_task_without_a_scale_is_left_out_and_named():
+  run = shift_run(0, EVERYTHING)
+  rows = [
+    dataclasses.replace(row, references=(0.0, 100.0), scale=("zeros", "the best"))
+    if row.task_index
+    else dataclasses.replace(row, scores=None, references=(1.0, 1.0))
+    for row in run.rows
+  ]
+  groups = group_runs([dataclasses.replace(run, rows=tuple(rows))])
+  (columns,) = shift_columns(groups)
+  np.testing.assert_array_equal(columns["own"], [[60.0]])
+  scale, _, missing = shift_table(groups).splitlines()[-3:]
+  assert scale == "Score 0: zeros; score 100: the best."
+  assert missing.startswith("1 of 2 test tasks have no score")
 
 
 def test_runs_of_one_configuration_and_seed_are_refused():

@@ -7,7 +7,11 @@ from finished_runs import make_row, make_run, write_run
 
 from macaw_jax.evaluation.results import ResultError, read_run, results_document
 
-ROWS = [make_row(scores=(0.0, 50.0)), make_row((1.0, 2.0), task_index=4), make_row(split="train")]
+ROWS = [
+  make_row(scores=(0.0, 50.0), references=(-30.0, 10.0), scale=("random", "expert")),
+  make_row((1.0, 2.0), task_index=4),
+  make_row(split="train"),
+]
 
 
 def rows_in_json():
@@ -27,6 +31,20 @@ def test_numbers_that_are_not_finite_come_back_as_nan(tmp_path):
   np.testing.assert_array_equal(back[0].returns, [-1.0, np.nan])
   np.testing.assert_array_equal(back[0].scores, [0.0, np.nan])
   assert back[1] == rows[1]
+
+
+def test_rows_of_earlier_releases_are_read_and_empty_scores_are_none(tmp_path):
+  """They said neither what scores are nor that a task has none: its scores were no numbers."""
+  rows = [make_row((1.0, 2.0), (math.nan, math.nan)), make_row((1.0, 3.0), (0.0, 50.0), task_index=4)]
+  failed = make_row((math.nan, math.nan), (math.nan, math.nan), task_index=5)
+  document = results_document(make_run(0, [*rows, failed]), step=0, seconds=None)
+  for row in document["rows"]:
+    del row["references"], row["scale"]
+  write_run(tmp_path, make_run(0, ROWS), rows=document["rows"])
+  first, second, third = read_run(tmp_path).rows
+  assert first.scores is None
+  assert second == rows[1]
+  np.testing.assert_array_equal(third.scores, [np.nan, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -62,6 +80,9 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path, key, value):
     ("returns", [1.0]),
     ("scores", [1.0, 2.0, 3.0]),
     ("stds", None),
+    ("references", [1.0]),
+    ("scale", ["zeros"]),
+    ("scale", ["zeros", 1]),
   ],
 )
 def test_a_wrong_field_of_a_row_is_named(tmp_path, key, value):

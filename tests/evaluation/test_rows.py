@@ -33,7 +33,15 @@ def test_a_row_has_means_deviations_and_scores_at_each_stage():
 
 
 def test_without_references_there_are_no_scores():
-  assert [row.scores for row in rows_of(RETURNS)] == [None, None]
+  for row in rows_of(RETURNS):
+    assert (row.scores, row.references, row.scale) == (None, None, None)
+
+
+def test_a_task_whose_references_are_equal_has_none():
+  first, second = rows_of(RETURNS, references=[(1.0, 1.0), (-20.0, 30.0)], scale=("zeros", "the best"))
+  assert (first.scores, first.references) == (None, (1.0, 1.0))
+  assert second.scores == (42.0, 42.0, 42.0)
+  assert (second.references, second.scale) == ((-20.0, 30.0), ("zeros", "the best"))
 
 
 @pytest.mark.parametrize("returns", [RETURNS[:1], np.ones((2, 2, 2))])

@@ -32,6 +32,37 @@ def test_a_table_has_all_stages_and_no_scores_where_they_are_not_known():
   assert lines[-1].split()[-3:] == ["2.0", "3.0", "nan"]
 
 
+SCALE = {"references": (0.0, 100.0), "scale": ("uniformly random actions", "the agent that collected the data")}
+
+
+def without_scale(**fields):
+  """Scores 50 and 80, and a task whose random and expert return are equal."""
+  return [
+    make_row((0.0, 50.0), (0.0, 50.0), task_index=0, **SCALE, **fields),
+    make_row((0.0, 80.0), (0.0, 80.0), task_index=1, **SCALE, **fields),
+    make_row((0.0, 3.0), task_index=2, **SCALE | {"references": (3.0, 3.0)}, **fields),
+  ]
+
+
+def test_a_table_says_what_scores_are_and_which_task_has_none():
+  lines = tables.results_table(without_scale()).splitlines()
+  assert lines[1] == "score 0: uniformly random actions; score 100: the agent that collected the data"
+  assert lines[2] == (
+    "1 of 3 test tasks have no score, because their random and expert returns are equal: task 2; mean scores are over "
+    "the others"
+  )
+  assert lines[-2].split()[-4:] == ["0.0", "3.0", "-", "-"]
+  assert lines[-1].split()[-4:] == ["0.0", "44.3", "0.0", "65.0"]
+
+
+def test_metrics_and_summary_leave_out_a_task_without_a_score():
+  rows = without_scale()
+  assert tables.metrics_of(rows)["test/score_after"] == 65.0
+  assert tables.summary(rows).startswith("test return 0.0 -> 44.3, score 0.0 -> 65.0 (scores of 2 of 3 tasks) (")
+  assert "test/score_after" not in tables.metrics_of(rows[2:])
+  assert "1 of 1 test tasks have no score" in tables.results_table(rows[2:])
+
+
 def test_many_tasks_have_their_mean_alone():
   rows = [make_row(task_index=index) for index in range(51)]
   assert len(tables.results_table(rows).splitlines()) == 4

@@ -81,8 +81,9 @@ def test_the_output_has_progress_and_a_table(run):
   assert "left]" in progress[0]
   assert "mean" in progress[0]
   start = next(index for index, line in enumerate(lines) if line.split() == ["task", "random", "expert"])
-  assert len(lines[start:]) == 1 + 100 + 1
-  assert lines[-1].split()[0] == "mean"
+  mean, scale = lines[start + 101 : start + 103]
+  assert mean.split()[0] == "mean"
+  assert scale == "score 0: uniformly random actions; score 100: the agent that collected the data"
 
 
 @pytest.mark.usefixtures("compiled_once")

@@ -12,8 +12,8 @@ from miniatures import write_point_robot
 
 from experiments import command_line, data_import
 from experiments import data as commands
-from macaw_jax.data.dataset import read_episodes
-from macaw_jax.data.formats import ReadOptions
+from macaw_jax.data.dataset import read_episodes, write_episodes
+from macaw_jax.data.formats import FORMATS, ReadOptions
 from macaw_jax.data.manifest import DatasetError, read_manifest
 from macaw_jax.errors import ConfigurationError
 
@@ -183,6 +183,115 @@ def test_a_dataset_comes_back_from_an_export_bit_for_bit(command, directory, tmp
   assert "note:" not in imported.stdout
 
 
+def test_an_export_brings_its_reference_returns_back(command, directory, tmp_path):
+  pytest.importorskip("h5py")
+  manifest = read_manifest(directory)
+  command("convert", f"--source={directory}", "--export=minari", f"--to={tmp_path / 'minari'}")
+  splits = ("--family=point_robot", "--train_tasks=0-2", "--test_tasks=3,4")
+  imported = command(
+    "convert", f"--source={tmp_path / 'minari'}", "--from=minari", f"--to={tmp_path / 'back'}", *splits
+  )
+  assert imported.returncode == 0, imported.stderr
+  back = read_manifest(tmp_path / "back")
+  assert (back.tasks, back.references) == (manifest.tasks, manifest.references)
+  assert "score 0: the manifest's random return; score 100: the manifest's expert return" in imported.stdout
+
+
+def test_starter_data_agree_with_their_family_after_an_export_too(command, tmp_path):
+  pytest.importorskip("h5py")
+  starter = ROOT / "starter_data" / "cheetah_dir"
+  command("convert", f"--source={starter}", "--export=d4rl_hdf5", f"--to={tmp_path / 'd4rl'}")
+  splits = ("--family=cheetah_dir", "--train_tasks=0,1", "--test_tasks=0,1")
+  imported = command(
+    "convert", f"--source={tmp_path / 'd4rl'}", "--from=d4rl_hdf5", f"--to={tmp_path / 'back'}", *splits
+  )
+  assert imported.returncode == 0, imported.stderr
+  lines = imported.stdout.splitlines()
+  start = lines.index("agreement with family cheetah_dir")
+  assert [line.split()[-1] for line in lines[start + 2 : start + 8]] == ["agrees"] * 6
+  assert "score 0: uniformly random actions; score 100: the agent that collected the data" in imported.stdout
+  assert command("validate", "--agreement", starter, tmp_path / "back").returncode == 0
+
+
+def test_an_import_that_contradicts_its_family_is_refused_and_one_of_another_name_is_not(command, directory, tmp_path):
+  pytest.importorskip("h5py")
+  manifest = read_manifest(directory)
+  episodes = [read_episodes(directory, manifest, task) for task in range(5)]
+  ended = [of_task._replace(terminal=np.ones_like(of_task.terminal)) for of_task in episodes]
+  FORMATS["d4rl_hdf5"].write(tmp_path / "d4rl", ended, manifest)
+  splits = ("--train_tasks=0-2", "--test_tasks=3,4")
+  source = ("convert", f"--source={tmp_path / 'd4rl'}", "--from=d4rl_hdf5")
+  refused = command(*source, f"--to={tmp_path / 'back'}", "--family=point_robot", *splits)
+  assert refused.returncode == 2
+  (line,) = refused.stderr.strip().splitlines()
+  assert line.startswith(
+    "error: --family=point_robot: the data are not of this family: ends: expected no terminal: a time limit alone ends "
+    "an episode, found 50 of 50 episodes end in a terminal. Data of another environment get a name of their own"
+  )
+  assert not (tmp_path / "back").exists()
+  taken = command(*source, f"--to={tmp_path / 'back'}", "--family=ending_point_robot", *splits)
+  assert taken.returncode == 0, taken.stderr
+  assert "nothing can be trained on it: No task family is called 'ending_point_robot'" in taken.stdout
+
+
+def test_a_dataset_is_compared_with_its_family_where_that_is_asked(command, directory):
+  assert command("validate", directory).stdout.count("\n") == 6
+  whole = command("validate", "--agreement", directory)
+  assert whole.returncode == 0
+  assert whole.stdout.count(" agrees") == 6
+  manifest = read_manifest(directory)
+  episodes = [read_episodes(directory, manifest, task) for task in range(5)]
+  other = directory.parent / "other"
+  write_episodes(other, [each._replace(reward=2 * each.reward) for each in episodes], manifest)
+  wrong = command("validate", "--agreement", other, directory)
+  assert wrong.returncode == 2
+  assert (wrong.stdout.count(" contradicts"), wrong.stdout.count(" agrees")) == (1, 11)
+  unknown = directory.parent / "unknown"
+  write_episodes(unknown, episodes, dataclasses.replace(manifest, family="maze"))
+  assert f"{unknown}: No task family is called 'maze'" in command("validate", "--agreement", unknown).stderr
+
+
+def test_tasks_without_a_scale_are_said_on_import(command, directory, tmp_path):
+  pytest.importorskip("h5py")
+  command("convert", f"--source={directory}", "--export=d4rl_hdf5", f"--to={tmp_path / 'd4rl'}")
+  splits = (
+    "--family=point_robot",
+    "--train_tasks=0-2",
+    "--test_tasks=3,4",
+    "--reference_returns=-9:-1,-9:-1,-9:-1,-5:-5,-9:-1",
+  )
+  imported = command(
+    "convert", f"--source={tmp_path / 'd4rl'}", "--from=d4rl_hdf5", f"--to={tmp_path / 'back'}", *splits
+  )
+  assert "score 0: the random return given on import; score 100: the expert return given on import" in imported.stdout
+  (line,) = (line for line in imported.stdout.splitlines() if line.startswith("WARNING"))
+  assert line == "WARNING: 1 of 5 tasks have no score, because their random and expert returns are equal: task 3"
+
+
+def test_supports_of_other_policies_are_made(command, directory):
+  made = command("other_policies", directory, "--episodes=8")
+  assert made.returncode == 0, made.stderr
+  beside = Path(f"{directory}_other_policies")
+  assert made.stdout.strip() == (
+    f"wrote {beside}: 8 episodes of other tasks in each of 5 tasks, with rewards of family point_robot"
+  )
+  manifest = read_manifest(beside)
+  assert [entry.num_episodes for entry in manifest.tasks] == [8] * 5
+  assert command("validate", beside, "--agreement").returncode == 0
+  for wrong, message in (
+    ([directory], f"error: {beside}: exists already; nothing is overwritten. Remove it first."),
+    ([beside, "--episodes=0"], "error: --episodes=0: expected 1 or more"),
+    ([directory.parent / "none"], f"error: {directory.parent / 'none' / 'manifest.json'}: no dataset here."),
+    (
+      [beside, "--episodes=99"],
+      f"error: {beside}: task 1: expected 25 episodes or more to give to another task, got 8",
+    ),
+  ):
+    result = command("other_policies", *wrong)
+    assert result.returncode == 2
+    assert result.stderr.strip().startswith(message)
+
+
 def import_request(family):
   return data_import.ImportRequest(family, (0, 1, 2), (3, 4), ReadOptions(), None)
 
@@ -228,6 +337,9 @@ IMPORT = ("convert", "--source=a", "--to=b", "--from=pickle", "--family=c")
     (["inspect", "a", "--column"], "--column"),
     (["plot", "a", "--columns", "--output=b"], "--columns"),
     (["plot", "a"], "plot: .*--output"),
+    (["validate", "a", "--agree"], "--agree"),
+    (["other_policies"], "other_policies: .*directory"),
+    (["other_policies", "a", "--episodes=x"], "--episodes"),
     (["convert", "--to=b", "--from=minari"], "--source"),
     (["convert", "--source=a", "--from=minari"], "--to"),
     (["convert", "--source=a", "--to=b"], "--from --export"),

@@ -19,6 +19,7 @@ from miniatures import (
 )
 
 from experiments import evaluate
+from experiments.data_agreement import write_other_policies
 from experiments.evaluate import evaluate_run, evaluate_shift, made_of_lines, notes_on_steps, with_stages
 from experiments.evaluation_file import evaluation_file
 from experiments.evaluation_request import Request, plan
@@ -258,6 +259,20 @@ def test_all_supports_of_a_recorded_run(run_of, known_data, capsys):
 def test_all_supports_of_an_older_checkpoint(run_of):
   planned = plan(run_of("recorded"), Request(support="all", checkpoint=str(EVERY)))
   assert (planned.step, planned.file.name) == (EVERY, f"context_shift_update_{EVERY}.json")
+
+
+def test_supports_made_of_other_tasks_episodes(run_of, data, tmp_path):
+  """The protocol of other policies on episodes that the family rewarded anew."""
+  shutil.copytree(data, tmp_path / "data")
+  write_other_policies(str(tmp_path / "data"), 4)
+  directory = run_of("recorded")
+  found = json.loads((directory / "config.json").read_text())
+  found["config"]["dataset"]["directory"] = str(tmp_path / "data")
+  (directory / "config.json").write_text(json.dumps(found))
+  rows = evaluate_run(directory, Request(support="other_policies", steps=["1"], episodes=2))
+  assert [(row.protocol, row.task_index) for row in rows] == [("offline_other_policy", task) for task in (3, 4)]
+  assert np.isfinite([row.scores for row in rows]).all()
+  assert rows[0].scale == ("the manifest's random return", "the manifest's expert return")
 
 
 def test_all_supports_of_a_run_that_collected_its_own_data(run_of, tmp_path, capsys):

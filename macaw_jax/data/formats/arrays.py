@@ -10,7 +10,7 @@ import numpy as np
 from macaw_jax.data.dataset import write_episodes
 from macaw_jax.data.formats.contract import Autoreset, Imported, ReadOptions
 from macaw_jax.data.formats.convert import to_manifest
-from macaw_jax.data.formats.family import check_fit, for_family
+from macaw_jax.data.formats.family import check_agreement, check_fit, for_family
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.table import Rows, Source
 from macaw_jax.data.manifest import DatasetError, Manifest
@@ -65,8 +65,8 @@ def write_dataset(
     seed: of the collection, if there was one.
 
   Raises:
-    DatasetError: arrays contradict each other, do not say where episodes end, or are not of the family's sizes; the
-      directory exists; the disk refuses.
+    DatasetError: arrays contradict each other, do not say where episodes end, or contradict the family; the directory
+      exists; the disk refuses.
   """
   options = ReadOptions(horizon=horizon, autoreset=autoreset, action_bound=action_bound, discount=discount)
   options = for_family(options, family)
@@ -82,6 +82,7 @@ def write_dataset(
     source="arrays",
   )
   check_fit(manifest)
+  check_agreement(manifest, imported.episodes)
   return write_episodes(directory, imported.episodes, manifest)
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.manifest import DatasetError, Manifest
+from macaw_jax.data.references import References
 
 Autoreset = Literal["none", "same_step", "next_step"]
 
@@ -19,6 +20,7 @@ class Imported(NamedTuple):
   discount: float | None  # of the returns stored in the source, or the reader's own; None where neither states one
   files: tuple[Path, ...]  # all that was read
   notes: tuple[str, ...] = ()  # what was left out, filled in, cast or clipped, for the manifest
+  references: list[References] | None = None  # of each task; None where the source does not state those of all
 
 
 class Note(NamedTuple):

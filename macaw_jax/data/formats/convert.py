@@ -11,6 +11,7 @@ from macaw_jax.data.files import sha256
 from macaw_jax.data.formats.contract import Imported
 from macaw_jax.data.inspection import episode_returns
 from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry
+from macaw_jax.data.references import GIVEN, OWN_EXTREMES, References
 
 _USUAL_ACTION = 0.5  # some action of a policy that explores is larger, where bounds are [-1, 1]
 _SMALL_ACTIONS = (
@@ -42,8 +43,9 @@ def to_manifest(
     discount: None for that of the source.
     seed: of the collection, if there was one.
     horizon: most steps of an episode; None for the longest there is.
-    reference_returns: "random" and "expert" undiscounted return of each task. None for the lowest and the highest
-      episode return of the task's own data: scores then compare within this dataset alone, and `behaviour` says so.
+    reference_returns: "random" and "expert" undiscounted return of each task. None for those that the source states,
+      or else the lowest and the highest episode return of the task's own data: scores then compare within this dataset
+      alone. `references` of the manifest says which they are.
     source: name of the format, a key of `FORMATS`.
     versions: of packages; None for that of numpy.
 
@@ -61,8 +63,7 @@ def to_manifest(
       f"reference_returns: expected one pair for each of {num_tasks} tasks, got {len(reference_returns)}"
     )
   largest = max(float(np.abs(task.action).max()) for task in imported.episodes)
-  own_returns = [episode_returns(episodes) for episodes in imported.episodes]
-  returns = reference_returns or [{"random": float(own.min()), "expert": float(own.max())} for own in own_returns]
+  references = _references(imported, reference_returns)
   first = imported.episodes[0]
   return Manifest(
     family=family,
@@ -75,21 +76,32 @@ def to_manifest(
     test_tasks=tuple(test_tasks),
     tasks_shared_by_splits=bool(set(train_tasks) & set(test_tasks)),
     tasks=tuple(
-      TaskEntry(parameters=parameters, reference_returns=dict(pair))
-      for parameters, pair in zip(imported.parameters, returns, strict=True)
+      TaskEntry(parameters=parameters, reference_returns=dict(of_task.returns))
+      for parameters, of_task in zip(imported.parameters, references, strict=True)
     ),
+    references=dict(references[0].texts),
     behaviour={
       "source": source,
       "files": _digests(imported),
-      "reference_returns": "given on import"
-      if reference_returns
-      else "lowest (random) and highest (expert) episode return of each task's own data",
       "notes": [*imported.notes, *([_SMALL_ACTIONS.format(largest)] if largest < _USUAL_ACTION else [])],
     },
     versions=dict(versions) if versions is not None else {"numpy": np.__version__},
     git_commit=None,
     created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
   )
+
+
+def _references(imported: Imported, given: Sequence[Mapping[str, float]] | None) -> list[References]:
+  """The references of each task, all with the same texts: as given, or else the source's, or else those of the data.
+
+  References of a source whose tasks have different texts are not used: a manifest has one text for all tasks.
+  """
+  if given is not None:
+    return [References(pair, GIVEN) for pair in given]
+  if imported.references is not None and all(of.texts == imported.references[0].texts for of in imported.references):
+    return imported.references
+  extremes = [(own.min(), own.max()) for own in map(episode_returns, imported.episodes)]
+  return [References({"random": float(low), "expert": float(high)}, OWN_EXTREMES) for low, high in extremes]
 
 
 def _digests(imported: Imported) -> list[dict[str, Any]]:

@@ -49,10 +49,9 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
     DatasetError: the directory exists or cannot be written.
   """
   with new_directory(Path(directory)) as partial:
-    for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
+    for index, episodes in enumerate(episodes_by_task):
       path = partial / f"{task_name(index, len(manifest.tasks))}.hdf5"
-      attributes = common_attributes(entry.parameters, manifest.discount)
-      write_hdf5(path, _arrays(episodes), {"": attributes}, compression="gzip")
+      write_hdf5(path, _arrays(episodes), {"": common_attributes(manifest, index)}, compression="gzip")
 
 
 def _arrays(episodes: Episodes) -> dict[str, np.ndarray]:
@@ -82,4 +81,4 @@ def _read_file(path: Path, options: ReadOptions) -> SourceTask:
       num_episodes = int(rows.ends.sum()) + int(not rows.ends[-1])
       rows = rows._replace(collected_at=source.collected_at(_COLLECTED_AT, num_episodes))
     discount = source.discount(f"@{DISCOUNT_ATTRIBUTE}", source.number(DISCOUNT_ATTRIBUTE))
-    return SourceTask((path,), rows, discount, source.parameters(), source.notes)
+    return SourceTask((path,), rows, discount, source.parameters(), source.notes, source.references())

@@ -1,10 +1,13 @@
 """Values that a task family knows and an import may lack, and whether an import fits the family."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from macaw_jax import envs
+from macaw_jax.data.agreement import compare_with_family, refuse_contradictions
+from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.formats.contract import ReadOptions
 from macaw_jax.data.manifest import DatasetError, Manifest
 from macaw_jax.data.tasks import tasks_of
@@ -43,3 +46,12 @@ def check_fit(manifest: Manifest) -> str:
   except DatasetError as error:
     return str(error)
   return ""
+
+
+def check_agreement(manifest: Manifest, episodes_by_task: Sequence[Episodes]) -> None:
+  """Raises `DatasetError` where episodes contradict their family, if that is known; MuJoCo's steps are not computed."""
+  try:
+    family = envs.make(manifest.family)
+  except ValueError:
+    return
+  refuse_contradictions(compare_with_family(manifest, episodes_by_task, family), manifest.family)

@@ -11,6 +11,7 @@ from macaw_jax.data.formats.contract import Imported, Note, ReadOptions
 from macaw_jax.data.formats.parameters import as_the_family_names_them, read_task_parameters, task_parameters
 from macaw_jax.data.formats.table import Rows
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.data.references import References
 
 
 class SourceTask(NamedTuple):
@@ -21,6 +22,7 @@ class SourceTask(NamedTuple):
   discount: float | None
   parameters: Mapping[str, Any] = {}
   notes: Sequence[Note] = ()  # what was left out, filled in, cast or clipped
+  references: References | None = None
 
 
 def gather(tasks: Iterable[SourceTask], options: ReadOptions) -> Imported:
@@ -51,12 +53,14 @@ def gather(tasks: Iterable[SourceTask], options: ReadOptions) -> Imported:
   parameters, of_parameters = as_the_family_names_them(parameters, options)
   found_episodes = find_episodes([task.rows for task in gathered], options)
   notes = [[*task.notes, *more] for task, (_, more) in zip(gathered, found_episodes, strict=True)]
+  references = [task.references for task in gathered if task.references is not None]
   return Imported(
     episodes=[episodes for episodes, _ in found_episodes],
     parameters=parameters,
     discount=gathered[0].discount,
     files=tuple(files),
     notes=tuple(summarise(notes) + [note.text for note in of_parameters]),
+    references=references if len(references) == len(gathered) else None,
   )
 
 

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,12 +21,14 @@ import numpy as np
 from macaw_jax.data.formats.contract import ReadOptions
 from macaw_jax.data.formats.files import short
 from macaw_jax.data.formats.table import Source
-from macaw_jax.data.manifest import DatasetError
+from macaw_jax.data.manifest import DatasetError, Manifest
+from macaw_jax.data.references import References, from_document, to_document
 
 HDF5_SUFFIXES = (".hdf5", ".h5")
 DIGEST_ATTRIBUTE = "content_sha256"
 DISCOUNT_ATTRIBUTE = "discount"
 PARAMETERS_ATTRIBUTE = "task_parameters"
+REFERENCES_ATTRIBUTE = "reference_returns"
 
 MAX_COMPRESSION = 1100  # a file may declare this many times its own size; deflate shrinks zeros by 1032
 _MAX_DEPTH = 4  # groups within groups
@@ -103,6 +105,14 @@ class Hdf5Reader(Source):
     if not isinstance(value, dict):
       raise self.fault(f"@{PARAMETERS_ATTRIBUTE}", "a JSON object", repr(value)[:80])
     return value
+
+  def references(self) -> References | None:
+    """The references of `common_attributes`; None where there are none."""
+    text = self.attribute(REFERENCES_ATTRIBUTE)
+    try:
+      return None if text is None else from_document(json.loads(text))
+    except (TypeError, ValueError, RecursionError) as error:
+      raise self.fault(f"@{REFERENCES_ATTRIBUTE}", "returns and texts of scores 0 and 100", short(error)) from error
 
   def collected_at(self, key: str, episodes: int) -> np.ndarray | None:
     """The `counts` under a key; None where it is not there."""
@@ -246,9 +256,14 @@ def write_hdf5(
     file.attrs[DIGEST_ATTRIBUTE] = np.bytes_(Hdf5Reader(file, path).digest().encode())
 
 
-def common_attributes(parameters: Mapping[str, float | Sequence[Any]], discount: float) -> dict[str, str | float]:
+def common_attributes(manifest: Manifest, task: int) -> dict[str, str | float]:
   """Root attributes that hold what a manifest says of one task."""
-  return {DISCOUNT_ATTRIBUTE: discount, PARAMETERS_ATTRIBUTE: json.dumps(dict(parameters))}
+  entry = manifest.tasks[task]
+  return {
+    DISCOUNT_ATTRIBUTE: manifest.discount,
+    PARAMETERS_ATTRIBUTE: json.dumps(dict(entry.parameters)),
+    REFERENCES_ATTRIBUTE: json.dumps(to_document(entry.reference_returns, manifest.references)),
+  }
 
 
 def _write_compact(h5py: ModuleType, file: Any, key: str, array: np.ndarray) -> None:

@@ -63,7 +63,7 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
   with new_directory(Path(directory)) as partial:
     for index, (episodes, entry) in enumerate(zip(episodes_by_task, manifest.tasks, strict=True)):
       name = task_name(index, len(manifest.tasks))
-      attributes = common_attributes(entry.parameters, manifest.discount)
+      attributes = common_attributes(manifest, index)
       write_hdf5(partial / f"{name}.hdf5", _arrays(episodes, manifest.discount), {"": attributes}, compression="lzf")
       numbers = json.loads(json.dumps(dict(entry.parameters)))
       task = {key: np.array(value) if isinstance(value, list) else value for key, value in numbers.items()}
@@ -96,8 +96,8 @@ def _arrays(episodes: Episodes, discount: float) -> dict[str, np.ndarray]:
 def _read_file(path: Path, options: ReadOptions) -> SourceTask:
   with open_hdf5(path, options) as source:
     rows, discount, dropped = _read_task(source)
-    notes = [Note(_CUT, (dropped,))] if dropped else []
-    return SourceTask((path,), rows, discount, source.parameters(), [*notes, *source.notes])
+    notes = [*([Note(_CUT, (dropped,))] if dropped else []), *source.notes]
+    return SourceTask((path,), rows, discount, source.parameters(), notes, source.references())
 
 
 def _read_task(source: Hdf5Reader) -> tuple[Rows, float, int]:

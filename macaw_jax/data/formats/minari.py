@@ -2,7 +2,8 @@
 
 `<id>/data/main_data.hdf5` has a group `episode_<n>` for each episode: `observations` `[H + 1, O]` with the one after
 the last step, `actions` `[H, A]`, `rewards`, `terminations` (the task ended the episode) and `truncations` (a time
-limit did) `[H]`. `<id>/data/metadata.json` describes the whole. Spaces must be boxes of one axis.
+limit did) `[H]`. `<id>/data/metadata.json` describes the whole; where it has `ref_min_score` and `ref_max_score`, these
+are the returns of scores 0 and 100. Spaces must be boxes of one axis.
 
 The files are read and written here with h5py, so that they can be checked and carry checksums; the minari package
 reads what is written: `MINARI_DATASETS_PATH=<directory>` and `minari.load_dataset("macaw/cheetah-vel/task-07-v0")`.
@@ -23,11 +24,13 @@ from macaw_jax.data.formats.files import given_paths, natural_order, read_bytes,
 from macaw_jax.data.formats.gather import SourceTask, gather
 from macaw_jax.data.formats.hdf5 import DISCOUNT_ATTRIBUTE, Hdf5Reader, common_attributes, open_hdf5, write_hdf5
 from macaw_jax.data.formats.table import Rows, Source, Table
-from macaw_jax.data.manifest import DatasetError, Manifest
+from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry
+from macaw_jax.data.references import MINARI, References, from_document, to_document
 
 _MAIN, _METADATA, _NAMESPACE = "main_data.hdf5", "metadata.json", "namespace_metadata.json"
 _VERSION = "0.5.0"  # the first with this layout
 _COLLECTED_AT = "collected_at"
+_REFERENCES = {"random": "ref_min_score", "expert": "ref_max_score"}  # keys of the metadata
 
 
 def read(paths: Sequence[Path], options: ReadOptions) -> Imported:
@@ -56,8 +59,9 @@ def write(directory: Path, episodes_by_task: Sequence[Episodes], manifest: Manif
       data = partial / dataset_id / "data"
       data.mkdir(parents=True)
       arrays, attributes = _arrays(episodes)
-      write_hdf5(data / _MAIN, arrays, attributes | {"": common_attributes(entry.parameters, manifest.discount)})
-      metadata = _metadata(dataset_id, episodes, manifest) | {"dataset_size": (data / _MAIN).stat().st_size / 1e6}
+      write_hdf5(data / _MAIN, arrays, attributes | {"": common_attributes(manifest, index)})
+      size = (data / _MAIN).stat().st_size / 1e6
+      metadata = _metadata(dataset_id, episodes, manifest, entry) | {"dataset_size": size}
       (data / _METADATA).write_text(json.dumps(metadata, indent=2))
 
 
@@ -80,7 +84,7 @@ def _arrays(episodes: Episodes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
   return arrays, attributes
 
 
-def _metadata(dataset_id: str, episodes: Episodes, manifest: Manifest) -> dict[str, Any]:
+def _metadata(dataset_id: str, episodes: Episodes, manifest: Manifest, entry: TaskEntry) -> dict[str, Any]:
   def space(bound: float, size: int) -> str:
     box = {"type": "Box", "dtype": "float32", "shape": [size], "low": [-bound] * size, "high": [bound] * size}
     return json.dumps(box)
@@ -95,6 +99,7 @@ def _metadata(dataset_id: str, episodes: Episodes, manifest: Manifest) -> dict[s
     "algorithm_name": str(manifest.behaviour.get("agent", "unknown")),
     "description": f"Task family {manifest.family}: one of {len(manifest.tasks)} tasks.",
     "minari_version": _VERSION,
+    **{key: entry.reference_returns[name] for name, key in _REFERENCES.items()},
   }
 
 
@@ -111,8 +116,8 @@ def _dataset_directories(paths: list[Path]) -> list[Path]:
   return found
 
 
-def _read_metadata(path: Path) -> tuple[int, int]:
-  """Numbers of episodes and of steps."""
+def _read_metadata(path: Path) -> tuple[int, int, References | None]:
+  """Numbers of episodes and of steps, and the references where both are there."""
   try:
     document = json.loads(read_bytes(path))
   except (ValueError, RecursionError) as error:
@@ -128,16 +133,22 @@ def _read_metadata(path: Path) -> tuple[int, int]:
   for key in ("total_episodes", "total_steps"):
     if type(document.get(key)) is not int or document[key] < 1:
       raise source.fault(key, "an integer of at least 1", repr(document.get(key)))
-  return document["total_episodes"], document["total_steps"]
+  stated: dict[str, Any] = {name: document.get(key) for name, key in _REFERENCES.items()}
+  try:
+    references = None if None in stated.values() else from_document(to_document(stated, MINARI))
+  except ValueError as error:
+    raise source.fault(" and ".join(_REFERENCES.values()), "finite returns", list(stated.values())) from error
+  return document["total_episodes"], document["total_steps"], references
 
 
 def _read_dataset(directory: Path, options: ReadOptions) -> SourceTask:
   path = directory / _MAIN
-  num_episodes, num_steps = _read_metadata(directory / _METADATA)
+  num_episodes, num_steps, references = _read_metadata(directory / _METADATA)
   with open_hdf5(path, options) as source:
     rows = _read_task(source, num_episodes, num_steps)
     discount = source.discount(f"@{DISCOUNT_ATTRIBUTE}", source.number(DISCOUNT_ATTRIBUTE))
-    return SourceTask((path, directory / _METADATA), rows, discount, source.parameters(), source.notes)
+    files, references = (path, directory / _METADATA), source.references() or references
+    return SourceTask(files, rows, discount, source.parameters(), source.notes, references)
 
 
 def _check_space(source: Source, key: str) -> None:

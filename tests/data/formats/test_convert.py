@@ -7,6 +7,7 @@ from format_sources import DISCOUNT, TASKS, write_pickles
 
 from macaw_jax.data.formats import FORMATS, ReadOptions, to_manifest
 from macaw_jax.data.manifest import DatasetError, check_manifest
+from macaw_jax.data.references import COLLECTED, MINARI, OWN_EXTREMES, References
 
 
 @pytest.fixture
@@ -33,16 +34,31 @@ def test_reference_returns_are_those_of_the_data_where_none_are_given(imported):
   reward = TASKS[0].reward.astype(np.float64)
   returns = [reward[:4].sum(), reward[4:6].sum(), reward[6], reward[7:].sum()]
   assert manifest.tasks[0].reference_returns == pytest.approx({"random": min(returns), "expert": max(returns)})
-  assert "own data" in manifest.behaviour["reference_returns"]
+  assert manifest.references == {
+    "random": "the lowest episode return of the task's own data",
+    "expert": "the highest episode return of the task's own data",
+  }
 
 
 def test_given_reference_returns_are_used(imported):
   pairs = [{"random": -1.0, "expert": float(task)} for task in range(3)]
   manifest = manifest_of(imported, reference_returns=pairs)
   assert [entry.reference_returns for entry in manifest.tasks] == pairs
-  assert manifest.behaviour["reference_returns"] == "given on import"
+  assert manifest.references["random"] == "the random return given on import"
   with pytest.raises(DatasetError, match="expected one pair for each of 3 tasks, got 2"):
     manifest_of(imported, reference_returns=pairs[:2])
+
+
+def test_references_of_the_source_are_used_where_all_tasks_have_the_same_kind(imported):
+  stated = [References({"random": -1.0, "expert": float(task)}, MINARI) for task in range(3)]
+  manifest = manifest_of(imported._replace(references=stated))
+  assert [entry.reference_returns["expert"] for entry in manifest.tasks] == [0.0, 1.0, 2.0]
+  assert manifest.references == MINARI
+  pairs = [{"random": -2.0, "expert": 2.0}] * 3
+  given = manifest_of(imported._replace(references=stated), reference_returns=pairs)
+  assert [entry.reference_returns for entry in given.tasks] == pairs
+  mixed = [*stated[:2], stated[2]._replace(texts=COLLECTED)]
+  assert manifest_of(imported._replace(references=mixed)).references == OWN_EXTREMES
 
 
 def test_sizes_discount_and_horizon_are_those_of_the_data_or_the_callers(imported):

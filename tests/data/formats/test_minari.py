@@ -36,6 +36,23 @@ def edit_metadata(path, **changes):
   file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+def references_of(path):
+  return FORMATS["minari"].read([path.parents[1]], ReadOptions()).references
+
+
+def test_scores_of_the_metadata_are_used(path):
+  assert references_of(path) is not None  # of our own metadata
+  edit_metadata(path, ref_min_score=-2.5, ref_max_score=70)
+  (references,) = references_of(path)
+  assert references.returns == {"random": -2.5, "expert": 70.0}
+  assert references.texts == {"random": "the source's ref_min_score", "expert": "the source's ref_max_score"}
+  edit_metadata(path, ref_min_score=None)
+  assert references_of(path) is None
+  edit_metadata(path, ref_min_score="low")
+  with pytest.raises(DatasetError, match=r"metadata\.json: key 'ref_min_score and ref_max_score': expected finite"):
+    references_of(path)
+
+
 def test_the_minari_package_reads_what_is_written(tmp_path, monkeypatch):
   minari = pytest.importorskip("minari")
   manifest = make_manifest(3, discount=DISCOUNT, family="cheetah_vel")
@@ -57,6 +74,8 @@ def test_the_minari_package_reads_what_is_written(tmp_path, monkeypatch):
       np.testing.assert_array_equal(episode.rewards, expected.reward[rows])
       assert episode.terminations[-1] == expected.terminal[index]
       assert episode.truncations[-1] != expected.terminal[index]
+    # A return of 4 lies half way from the manifest's -1 to its 9.
+    assert minari.get_normalized_score(dataset, np.array(4.0)) == pytest.approx(0.5)
 
 
 @pytest.mark.filterwarnings("ignore:env_spec is None")

@@ -66,6 +66,21 @@ def test_parameters_and_discount_survive(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", WRITTEN)
+def test_reference_returns_and_what_they_are_survive(name, tmp_path):
+  texts = {"random": "a policy of zeros", "expert": "the best of five agents"}
+  manifest = make_manifest(3, discount=DISCOUNT, references=texts)
+  pairs = [{"random": -1.0 / 3.0, "expert": 10.0 + task} for task in range(3)]
+  tasks = [
+    dataclasses.replace(entry, reference_returns=pair) for entry, pair in zip(manifest.tasks, pairs, strict=True)
+  ]
+  FORMATS[name].write(tmp_path / "source", TASKS, dataclasses.replace(manifest, tasks=tuple(tasks)))
+  imported = FORMATS[name].read([tmp_path / "source"], ReadOptions())
+  back = to_manifest(imported, family="small", train_tasks=(0, 1), test_tasks=(2,), source=name)
+  assert [entry.reference_returns for entry in back.tasks] == pairs
+  assert back.references == texts
+
+
+@pytest.mark.parametrize("name", WRITTEN)
 def test_files_of_other_writers_have_the_default_order_of_collection(name, tmp_path):
   make_source(name, tmp_path / "source")
   for path in data_files(tmp_path / "source"):
