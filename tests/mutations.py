@@ -342,6 +342,42 @@ MUTATIONS = (
     "lambda leaf, task=task: np.asarray(leaf)[0]",
     "data/test_relabel.py::test_each_task_gets_episodes_of_the_others_with_its_own_rewards",
   ),
+  # Imports
+  Mutation(
+    "ends_found_by_exact_comparison",
+    "macaw_jax/data/formats/follows.py",
+    "<= tolerance, axis=1)",
+    "<= 0.0 * tolerance, axis=1)",
+    "data/formats/test_boundaries.py::test_ends_are_found_up_to_rounding",
+  ),
+  Mutation(
+    "bootstrapped_from_a_reset",
+    "macaw_jax/data/formats/cuts.py",
+    "dropped = false_next & ~table.terminal",
+    "dropped = false_next & table.terminal",
+    "data/formats/test_autoreset.py::test_the_next_observation_of_a_reset_by_hand",
+  ),
+  Mutation(
+    "rows_of_resets_kept",
+    "macaw_jax/data/formats/cuts.py",
+    "kept = ~cuts.resets",
+    "kept = np.ones_like(cuts.resets)",
+    "data/formats/test_autoreset.py::test_a_row_of_a_reset_is_dropped_by_hand",
+  ),
+  Mutation(
+    "episodes_of_one_step_believed",
+    "macaw_jax/data/formats/credible.py",
+    "if 2 * counts.of_one_step > counts.ends:",
+    "if counts.of_one_step > counts.ends:",
+    "data/formats/test_boundaries.py::test_rows_that_do_not_follow_one_another_are_refused",
+  ),
+  Mutation(
+    "large_integers_rounded",
+    "macaw_jax/data/formats/table.py",
+    "      if too_large.any():\n",
+    "      if too_large.all():\n",
+    "data/formats/test_casts.py::test_whole_numbers_that_float32_cannot_hold_are_an_error",
+  ),
   # Episodes
   Mutation(
     "actions_not_clipped",

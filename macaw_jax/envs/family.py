@@ -77,7 +77,7 @@ def as_observed(observation: Array, time_to_go: Array) -> Array:
 
 def time_to_go(t: Array | int, num_steps: int) -> Array:
   """The fraction of an episode's steps that is left at step t: 1 at its start, 0 after `num_steps`."""
-  return (num_steps - t) / num_steps
+  return jnp.asarray(num_steps - t) / num_steps
 
 
 class TaskFamily(NamedTuple):

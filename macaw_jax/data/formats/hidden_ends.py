@@ -19,38 +19,57 @@ def find_hidden_ends(
   With a reset in a step of its own, the row that is found is the reset's: to drop it, and to take its observation for
   the final one, is right there too.
   """
-  nowhere = [np.zeros(len(at), np.bool_) for at in known]
   if options.autoreset == "none" or not tasks:
-    return nowhere
+    return [np.zeros(len(at), np.bool_) for at in known]
   positions = [_positions(at, reset) for at, reset in zip(known, resets, strict=True)]
-  position = np.concatenate(positions)
-  size = np.concatenate([displacements(rows.table) for rows in tasks])
-  marked = np.concatenate([rows.ends for rows in tasks])
-  counted = position >= 0
-  period = autoreset.regular_distance(position[counted], size[counted], marked[counted])
-  if period is None and options.horizon is not None and (options.autoreset or position.max() >= options.horizon):
-    wanted = {"same_step": [0], "next_step": [1]}.get(options.autoreset or "", [0, 1])
-    for candidate in (options.horizon + extra for extra in wanted):
+  counted = np.concatenate(positions) >= 0
+  period = _period(
+    tasks[0].name,
+    np.concatenate(positions)[counted],
+    np.concatenate([displacements(rows.table) for rows in tasks])[counted],
+    np.concatenate([rows.ends for rows in tasks])[counted],
+    options,
+  )
+  if period is None:
+    return [np.zeros(len(at), np.bool_) for at in known]
+  return [((at + 1) % period == 0) & ~rows.ends for at, rows in zip(positions, tasks, strict=True)]
+
+
+def _period(name: str, position: np.ndarray, size: np.ndarray, marked: np.ndarray, options: ReadOptions) -> int | None:
+  """Rows from one time limit to the next; None where they hide none.
+
+  Args:
+    name: of the source, in messages.
+    position: `[N]` of each row since the last known end.
+    size: `[N]` displacements.
+    marked: `[N]` bool, marked ends.
+    options: whose horizon is a guess, and whose `autoreset` says that there are time limits to find.
+
+  Raises:
+    DatasetError: it cannot be told.
+  """
+  period = autoreset.regular_distance(position, size, marked)
+  if period is not None:
+    return period
+  if options.horizon is not None and (options.autoreset is not None or position.max() >= options.horizon):
+    # With a row for each reset, or without.
+    more = {None: (0, 1), "same_step": (0,), "next_step": (1,)}[options.autoreset]
+    for candidate in (options.horizon + rows for rows in more):
       at = (position + 1) % candidate == 0
-      some, others = size[at & counted & ~marked], size[~at & counted & ~marked]
-      if options.autoreset or autoreset.larger(some, others):
-        period = candidate
-        break
-  if period is None and options.horizon is None and options.autoreset is None:
-    suspect = autoreset.regular_distance(position[counted], size[counted], marked[counted], autoreset.larger)
+      if options.autoreset is not None or autoreset.larger(size[at & ~marked], size[~at & ~marked]):
+        return candidate
+  if options.horizon is None and options.autoreset is None:
+    suspect = autoreset.regular_distance(position, size, marked, autoreset.larger)
     if suspect is not None:
       raise DatasetError(
-        f"{tasks[0].name}: the step of every {suspect}th row is one of the largest, as if the environment was reset "
-        "there; expected --horizon or --episode_lengths, or --autoreset=none if next observations are right"
+        f"{name}: the step of every {suspect}th row is one of the largest, as if the environment was reset there; "
+        "expected --horizon or --episode_lengths, or --autoreset=none if next observations are right"
       )
-  if period is None:
-    if options.autoreset and not marked.any():
-      raise DatasetError(
-        f"{tasks[0].name}: --autoreset={options.autoreset}: nothing marks an end; expected --horizon or "
-        "--episode_lengths too"
-      )
-    return nowhere
-  return [((at + 1) % period == 0) & ~rows.ends for at, rows in zip(positions, tasks, strict=True)]
+  if options.autoreset is not None and not marked.any():
+    raise DatasetError(
+      f"{name}: --autoreset={options.autoreset}: nothing marks an end; expected --horizon or --episode_lengths too"
+    )
+  return None
 
 
 def _positions(ends: np.ndarray, resets: np.ndarray) -> np.ndarray:

@@ -87,6 +87,12 @@ def test_rows_that_do_not_follow_one_another_are_refused(order):
       read(changed, episode_lengths=lengths)
 
 
+def test_one_task_out_of_order_among_others_is_refused():
+  order = np.random.default_rng(0).permutation(42)
+  with pytest.raises(DatasetError, match=r"^task 1: of 38 ends that were found by comparing rows, 35"):
+    read(LONG, taken(LONG, order), *[LONG] * 50)
+
+
 def test_episodes_of_one_step_are_taken_where_the_reader_says_so():
   bandit = rows(np.random.default_rng(0).normal(size=20))
   with pytest.raises(DatasetError, match=r"or --episode_lengths=1 if episodes have one step"):
