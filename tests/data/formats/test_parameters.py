@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from macaw_jax.data.formats import ReadOptions
+from macaw_jax.data.formats import ReadOptions, values
 from macaw_jax.data.formats.integers import read_episode_lengths, read_task_indices
 from macaw_jax.data.formats.parameters import as_the_family_names_them, read_task_parameters
 from macaw_jax.data.formats.values import read_values
@@ -124,6 +124,15 @@ def test_damaged_files_are_errors(tmp_path, name):
       read_values(path)
   with pytest.raises(DatasetError, match="cannot be read"):
     read_values(tmp_path / "nowhere.json")
+
+
+def test_an_archive_that_grows_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(values, "_MAX_BYTES", 10_000)
+  np.savez_compressed(tmp_path / "a.npz", goal=np.zeros(1_000))
+  assert len(read_values(tmp_path / "a.npz")["goal"]) == 1_000
+  np.savez_compressed(tmp_path / "a.npz", goal=np.zeros(10_000))
+  with pytest.raises(DatasetError, match=r"a\.npz: expected arrays of at most 10,000 bytes"):
+    read_values(tmp_path / "a.npz")
 
 
 def test_a_pickle_of_anything_else_is_refused(tmp_path):
