@@ -231,7 +231,7 @@ def test_an_import_that_contradicts_its_family_is_refused_and_one_of_another_nam
   assert not (tmp_path / "back").exists()
   taken = command(*source, f"--to={tmp_path / 'back'}", "--family=ending_point_robot", *splits)
   assert taken.returncode == 0, taken.stderr
-  assert "nothing can be trained on it: No task family is called 'ending_point_robot'" in taken.stdout
+  assert "nothing can be trained on it: no task family is called 'ending_point_robot'" in taken.stdout
 
 
 def test_a_dataset_is_compared_with_its_family_where_that_is_asked(command, directory):
@@ -248,7 +248,7 @@ def test_a_dataset_is_compared_with_its_family_where_that_is_asked(command, dire
   assert (wrong.stdout.count(" contradicts"), wrong.stdout.count(" agrees")) == (1, 11)
   unknown = directory.parent / "unknown"
   write_episodes(unknown, episodes, dataclasses.replace(manifest, family="maze"))
-  assert f"{unknown}: No task family is called 'maze'" in command("validate", "--agreement", unknown).stderr
+  assert f"{unknown}: no task family is called 'maze'" in command("validate", "--agreement", unknown).stderr
 
 
 def test_tasks_without_a_scale_are_said_on_import(command, directory, tmp_path):
@@ -314,7 +314,7 @@ def test_a_dataset_that_nothing_can_be_trained_on_says_so(exported, tmp_path, ca
   import h5py
 
   commands.import_dataset([exported], "macaw_hdf5", tmp_path / "a", import_request("maze"))
-  assert "note: nothing can be trained on it: No task family is called 'maze'; known: " in capsys.readouterr().out
+  assert "note: nothing can be trained on it: no task family is called 'maze'; expected " in capsys.readouterr().out
   for path in exported.glob("*.hdf5"):
     with h5py.File(path, "a") as file:
       file.attrs.clear()  # parameters among them
@@ -356,8 +356,8 @@ IMPORT = ("convert", "--source=a", "--to=b", "--from=pickle", "--family=c")
     ([*IMPORT, "--train_tasks=0", "--test_tasks=1", "--horizon=0"], "horizon=0: expected at least 1"),
     ([*IMPORT, "--train_tasks=0", "--test_tasks=1", "--action_bound=0"], "action_bound=0.0: expected above 0"),
     ([*IMPORT, "--autoreset=sometimes"], "--autoreset: .*sometimes.*next_step"),
-    ([*IMPORT, "--family=point_robot"], "--family is given twice"),
-    (["plot", "a", "--output=b", "--output", "c"], "--output is given twice"),
+    ([*IMPORT, "--family=point_robot"], "--family is there 2 times"),
+    (["plot", "a", "--output=b", "--output", "c"], "--output is there 2 times: b, c"),
     (["convert", "--source=a", "--to=b", "--export=d4rl_hdf5", "--family=c"], "--family belongs to --from"),
     (["convert", "--source", "a", "c", "--to=b", "--export=d4rl_hdf5"], "--source: expected one dataset"),
     (["convert", "--source=a", "--to=b", "--export=pickle"], "--export: .*pickle.*d4rl_hdf5"),

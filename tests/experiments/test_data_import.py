@@ -22,7 +22,7 @@ SHARED = ["--family=point_robot", "--train_tasks=0-2", "--test_tasks=3,4", "--di
 
 
 def convert(*arguments):
-  commands.main(["convert", *map(str, arguments)])
+  commands.main(commands.parser().read(["convert", *map(str, arguments)]))
 
 
 def walks(family, tasks, episodes, steps, start=None):
@@ -37,7 +37,9 @@ def walks(family, tasks, episodes, steps, start=None):
       for _ in range(steps):
         action = np.clip(10 * (goal - state) + rng.normal(size=2), -1, 1)
         following = state + 0.1 * action
-        rows.append((state, action, -np.linalg.norm(following - goal), following))
+        distance = np.linalg.norm(following - goal)
+        reward = -distance if family != "point_robot_sparse" else 1 - distance if distance <= 0.2 else 0.0
+        rows.append((state, action, reward, following))
         state = following
     everything.append(rows)
   return goals, everything
@@ -47,7 +49,7 @@ def test_what_meta_dt_publishes_is_imported_by_one_command(tmp_path, capsys):
   # A pickle for each task with rows as they went into its buffer, no end marked; goals and prompts lie beside.
   folder = tmp_path / "datasets/PointRobot-v0/medium"
   folder.mkdir(parents=True)
-  goals, everything = walks("point_robot", 5, 4, 20, start=np.zeros(2))
+  goals, everything = walks("point_robot_origin", 5, 4, 20, start=np.zeros(2))
   for index, rows in enumerate(everything):
     states, actions, rewards, following = (np.stack(column) for column in zip(*rows, strict=True))
     never = np.zeros(len(rewards), bool)
@@ -60,7 +62,8 @@ def test_what_meta_dt_publishes_is_imported_by_one_command(tmp_path, capsys):
   (folder / "task_info.json").write_text(json.dumps({f"task {index}": {"goal": [0, 0]} for index in range(5)}))
   convert(
     *("--source", folder / "dataset_task_[0-9]*.pkl", "--from=pickle", f"--to={tmp_path / 'data'}"),
-    *(f"--tasks_file={folder / 'task_goals.npy'}", "--action_bound=0.1", *SHARED),
+    *(f"--tasks_file={folder / 'task_goals.npy'}", "--action_bound=0.1"),
+    *("--family=point_robot_origin", *SHARED[1:]),
   )
   said = capsys.readouterr().out
   assert "wrote" in said
@@ -77,25 +80,21 @@ def test_what_meta_dt_publishes_is_imported_by_one_command(tmp_path, capsys):
 
 def test_keys_and_parameters_of_its_other_tasks_are_known(tmp_path, capsys):
   # `states` for observations in some files; a list of dicts with a name that is not the family's.
-  rng = np.random.default_rng(0)
-  for index in range(2):
-    states = np.cumsum(rng.normal(size=(41, 27)), axis=0)
-    states[20:] += 100.0
-    done = np.arange(40) == 19
-    following = states[1:].copy()
-    following[19] = states[19] + 1.0
-    content = {"states": states[:-1], "actions": rng.uniform(-1, 1, (40, 8)), "rewards": np.zeros(40)}
-    content |= {"next_states": following, "dones": done, "masks": np.ones(40, bool)}
+  goals, everything = walks("point_robot", 2, 2, 20)
+  for index, rows in enumerate(everything):
+    states, actions, rewards, following = (np.stack(column) for column in zip(*rows, strict=True))
+    content = {"states": states, "actions": actions, "rewards": rewards, "next_states": following}
+    content |= {"dones": np.arange(40) == 19, "masks": np.ones(40, bool)}
     (tmp_path / f"dataset_task_{index}.pkl").write_bytes(pickle.dumps(content))
-  (tmp_path / "task_goals.pkl").write_bytes(pickle.dumps([{"goal": np.float64(0.5)}, {"goal": np.float64(1.5)}]))
-  goals = tmp_path / "task_goals.pkl"
+  targets = tmp_path / "task_goals.pkl"
+  targets.write_bytes(pickle.dumps([{"target": goal} for goal in goals]))
   convert(
-    *("--source", tmp_path, "--from=pickle", f"--to={tmp_path / 'data'}", f"--tasks_file={goals}"),
-    *("--family=ant_dir", "--train_tasks=0", "--test_tasks=1", "--discount=0.99"),
+    *("--source", tmp_path, "--from=pickle", f"--to={tmp_path / 'data'}", f"--tasks_file={targets}"),
+    *("--family=point_robot", "--train_tasks=0", "--test_tasks=1", "--discount=0.99"),
   )
   manifest = read_manifest(tmp_path / "data")
-  assert [dict(task.parameters) for task in manifest.tasks] == [{"direction_angle": 0.5}, {"direction_angle": 1.5}]
-  assert "note: the task parameter 'goal' is stored under the family's name" in capsys.readouterr().out
+  assert [dict(task.parameters) for task in manifest.tasks] == [{"goal": goal.tolist()} for goal in goals]
+  assert "note: the task parameter 'target' is stored under the family's name" in capsys.readouterr().out
   episodes = read_episodes(tmp_path / "data", manifest, 0)
   assert episodes.episode_length.tolist() == [20, 20]
   assert episodes.terminal.tolist() == [False, False]
@@ -198,9 +197,13 @@ def test_episodes_longer_than_those_of_the_family_are_refused(pickles):
   ):
     imported(pickles)
   assert not (pickles / "imported").exists()
-  assert imported(pickles, "--horizon=80").horizon == 80
-  cut = imported(pickles, "--episode_lengths=20", "--autoreset=none", to="cut")
-  assert cut.tasks[0].num_episodes == 4
+  with pytest.raises(DatasetError, match="longest episode: expected at most 20 steps, found 80 steps"):
+    imported(pickles, "--horizon=80")
+  assert not (pickles / "imported").exists()
+  own = ("--family=walks", "--train_tasks=0-2", "--test_tasks=3,4", "--discount=0.99")
+  for flags, to, episodes in ((["--horizon=80"], "long", 1), (["--episode_lengths=20", "--autoreset=none"], "cut", 4)):
+    convert("--source", pickles / "source", "--from=pickle", f"--to={pickles / to}", *own, *flags)
+    assert read_manifest(pickles / to).tasks[0].num_episodes == episodes
 
 
 def test_lengths_of_episodes_come_from_a_file_that_is_no_task(pickles):
@@ -237,7 +240,7 @@ def test_paths_follow_the_flag_and_commas_belong_to_them(pickles):
 def test_the_documented_commands_are_those_of_the_parser():
   text = (ROOT / "docs/data.md").read_text()
   named = set(re.findall(r"--(\w+)", text[text.index("### convert") :]))
-  parser = commands.make_parser()
+  parser = commands.parser()
   (choices,) = (action.choices for action in parser._actions if action.dest == "command")
   known = {option[2:] for action in choices["convert"]._actions for option in action.option_strings}
   assert named <= known | {"config"}
@@ -245,5 +248,5 @@ def test_the_documented_commands_are_those_of_the_parser():
 
 
 def test_a_flag_that_is_given_twice_is_an_error():
-  with pytest.raises(ConfigurationError, match="--source is given twice"):
+  with pytest.raises(ConfigurationError, match="--source is there 2 times: a, b"):
     convert("--source=a", "--source=b", "--to=c", "--from=pickle")

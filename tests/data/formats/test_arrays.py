@@ -67,9 +67,11 @@ def test_without_next_observations_last_steps_are_dropped(tmp_path):
 
 def test_a_point_robot_can_be_trained_on(tmp_path):
   rng = np.random.default_rng(0)
-  observation = np.cumsum(0.1 * rng.uniform(-1, 1, (21, 2)), axis=0)
-  task = {"observations": observation[:-1], "next_observations": observation[1:], "rewards": np.zeros(20)}
-  task |= {"actions": rng.uniform(-2, 2, (20, 2)), "parameters": {"goal": [0.5, 0.5]}}
+  action, goal = rng.uniform(-1, 1, (20, 2)), np.array([0.5, 0.5])
+  observation = np.vstack([np.zeros(2), 0.1 * np.cumsum(action, axis=0)])
+  task = {"observations": observation[:-1], "next_observations": observation[1:]}
+  task |= {"rewards": -np.linalg.norm(observation[1:] - goal, axis=1)}
+  task |= {"actions": 2 * action, "parameters": {"goal": goal}}
   split = {"family": "point_robot", "train_tasks": [0], "test_tasks": [1]}
   written(tmp_path / "data", [task, task], action_bound=2.0, **split)
   assert macaw_jax.load_data(tmp_path / "data").manifest.horizon == 20
