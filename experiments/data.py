@@ -298,7 +298,9 @@ def make_parser() -> Parser:
   imported.add_argument("--horizon", type=int, help="most steps of an episode; else the longest that there is")
   imported.add_argument("--tasks_file", type=Path, help="pickled task parameters, where the source has none")
   imported.add_argument(
-    "--reference_returns", type=reference_pairs, help="<random>:<expert> of each task, else the extremes of its data"
+    "--reference_returns",
+    type=reference_pairs,
+    help="<random>:<expert> of each task, else the source's, or the extremes of its data",
   )
   return parser
 

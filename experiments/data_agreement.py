@@ -23,22 +23,12 @@ def agreement_table(checks: Sequence[Check]) -> str:
 
 def contradictions(checks: Sequence[Check]) -> str:
   """What is contradicted, in one line; empty where nothing is."""
-  lines = [f"{check.name}: expected {check.expected}, found {check.found}" for check in checks if is_odd(check)]
-  return "; ".join(lines)
+  found = [check for check in checks if check.verdict == "contradicts"]
+  return "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in found)
 
 
-def is_odd(check: Check) -> bool:
-  """Whether a check is contradicted."""
-  return check.verdict == "contradicts"
-
-
-def compare(manifest: Manifest, episodes: Sequence[Episodes]) -> list[Check]:
-  """Prints a table of how episodes agree with the family of their manifest; the checks.
-
-  Raises:
-    ValueError: there is no such family.
-  """
-  family = envs.make(manifest.family)
+def compare(manifest: Manifest, episodes: Sequence[Episodes], family: TaskFamily) -> list[Check]:
+  """Prints a table of how episodes agree with the family of their manifest; the checks."""
   checks = compare_with_family(manifest, episodes, _with_physics(family))
   log(f"agreement with family {manifest.family}\n{agreement_table(checks)}\n")
   return checks
@@ -51,10 +41,10 @@ def check_import(manifest: Manifest, episodes: Sequence[Episodes]) -> None:
     ConfigurationError: they contradict each other.
   """
   try:
-    checks = compare(manifest, episodes)
-  except ValueError:  # Nothing is known of the family.
+    family = envs.make(manifest.family)
+  except ValueError:  # It is a name alone, of which nothing is known.
     return
-  if found := contradictions(checks):
+  if found := contradictions(compare(manifest, episodes, family)):
     raise ConfigurationError(
       f"--family={manifest.family}: the data are not of this family: {found}. Data of another environment get a name "
       "of their own by --family, known or not"
@@ -69,10 +59,7 @@ def agrees(directory: str) -> bool:
     ConfigurationError: its family is not known.
   """
   manifest, episodes = read(directory)
-  try:
-    return not any(map(is_odd, compare(manifest, episodes)))
-  except ValueError as error:
-    raise ConfigurationError(f"{directory}: {error}") from error
+  return not contradictions(compare(manifest, episodes, _family_of(manifest, directory)))
 
 
 def write_other_policies(directory: str, count: int) -> None:
@@ -88,10 +75,7 @@ def write_other_policies(directory: str, count: int) -> None:
   if count < 1:
     raise ConfigurationError(f"--episodes={count}: expected 1 or more")
   manifest, episodes = read(directory)
-  try:
-    family = envs.make(manifest.family)
-  except ValueError as error:
-    raise ConfigurationError(f"{directory}: {error}") from error
+  family = _family_of(manifest, directory)
   try:
     relabelled, made = other_policies(manifest, episodes, family, count)
   except DatasetError as error:
@@ -104,6 +88,13 @@ def read(directory: str | Path) -> tuple[Manifest, list[Episodes]]:
   """The manifest of a dataset and the episodes of all its tasks. Raises `DatasetError` if it is broken."""
   manifest = read_manifest(directory)
   return manifest, [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
+
+
+def _family_of(manifest: Manifest, directory: str) -> TaskFamily:
+  try:
+    return envs.make(manifest.family)
+  except ValueError as error:
+    raise ConfigurationError(f"{directory}: {error}") from error
 
 
 def _with_physics(family: TaskFamily) -> TaskFamily:
