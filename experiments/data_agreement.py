@@ -8,6 +8,7 @@ from macaw_jax import envs
 from macaw_jax.console import log
 from macaw_jax.data.agreement import Check, compare_with_family, contradictions, refuse_contradictions
 from macaw_jax.data.dataset import Episodes, read_episodes, write_episodes
+from macaw_jax.data.formats.family import known_family
 from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
 from macaw_jax.data.relabel import other_policies, other_policies_directory
 from macaw_jax.envs.engines import with_compiled_physics
@@ -21,13 +22,8 @@ def agreement_table(checks: Sequence[Check]) -> str:
   return plain_table(Check._fields, [list(check) for check in checks], left=4)
 
 
-def compare(manifest: Manifest, episodes: Sequence[Episodes]) -> list[Check]:
-  """Prints a table of how episodes agree with the family of their manifest; the checks.
-
-  Raises:
-    ValueError: there is no such family.
-  """
-  family = envs.make(manifest.family)
+def compare(manifest: Manifest, episodes: Sequence[Episodes], family: TaskFamily) -> list[Check]:
+  """Prints a table of how episodes agree with the family of their manifest; the checks."""
   checks = compare_with_family(manifest, episodes, _with_physics(family))
   log(f"agreement with family {manifest.family}\n{agreement_table(checks)}\n")
   return checks
@@ -38,12 +34,10 @@ def check_import(manifest: Manifest, episodes: Sequence[Episodes]) -> None:
 
   Raises:
     DatasetError: they contradict each other.
+    ConfigurationError: the family is one of the user's own, and cannot be made.
   """
-  try:
-    checks = compare(manifest, episodes)
-  except ValueError:  # Nothing is known of the family.
-    return
-  refuse_contradictions(checks, manifest.family)
+  if family := known_family(manifest.family):
+    refuse_contradictions(compare(manifest, episodes, family), manifest.family)
 
 
 def agrees(directory: str) -> bool:
@@ -54,10 +48,7 @@ def agrees(directory: str) -> bool:
     ConfigurationError: its family is not known.
   """
   manifest, episodes = read(directory)
-  try:
-    return not contradictions(compare(manifest, episodes))
-  except ValueError as error:
-    raise ConfigurationError(f"{directory}: {error}") from error
+  return not contradictions(compare(manifest, episodes, _family_of(manifest, directory)))
 
 
 def write_other_policies(directory: str, count: int) -> None:
@@ -73,10 +64,7 @@ def write_other_policies(directory: str, count: int) -> None:
   if count < 1:
     raise ConfigurationError(f"--episodes={count}: expected 1 or more")
   manifest, episodes = read(directory)
-  try:
-    family = envs.make(manifest.family)
-  except ValueError as error:
-    raise ConfigurationError(f"{directory}: {error}") from error
+  family = _family_of(manifest, directory)
   try:
     relabelled, made = other_policies(manifest, episodes, family, count)
   except DatasetError as error:
@@ -89,6 +77,13 @@ def read(directory: str | Path) -> tuple[Manifest, list[Episodes]]:
   """The manifest of a dataset and the episodes of all its tasks. Raises `DatasetError` if it is broken."""
   manifest = read_manifest(directory)
   return manifest, [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
+
+
+def _family_of(manifest: Manifest, directory: str) -> TaskFamily:
+  try:
+    return envs.make(manifest.family)
+  except ValueError as error:
+    raise ConfigurationError(f"{directory}: {error}") from error
 
 
 def _with_physics(family: TaskFamily) -> TaskFamily:

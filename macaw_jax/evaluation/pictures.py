@@ -4,6 +4,7 @@ All functions raise `ImportError` where it is not installed, `OSError` where the
 `ValueError` where its ending is that of no known format.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from macaw_jax.evaluation.statistics import stratified_bootstrap
 BEFORE, AFTER = "return_before", "return_after"  # of adaptation; without a split those of the tasks of updates
 FEW_POINTS = 30  # as many are marked
 MOST_CHARACTERS_INSIDE = 30  # of a label in a legend among the curves
+MOST_CHARACTERS = 60  # of a line beside an axis
 AXIS_LABELS = {"score": "normalised score", "return": "return"}
 
 
@@ -111,9 +113,12 @@ def plot_shift(groups: Sequence[Group], path: str | Path) -> None:
 
 
 def _axis_label(quantity: str, scales: Sequence[str]) -> str:
-  """What an axis shows; of scores, what 0 and 100 are too, on a line of their own for each meaning."""
+  """What an axis shows; of scores, what 0 and 100 are too, in lines that fit beside it."""
   label = f"{AXIS_LABELS[quantity]}, mean over test tasks"
-  return "\n".join([label, *dict.fromkeys(scales)]) if quantity == "score" else label
+  if quantity != "score":
+    return label
+  lines = [line for scale in dict.fromkeys(scales) for line in textwrap.wrap(scale, MOST_CHARACTERS)]
+  return "\n".join([label, *lines])
 
 
 def _draw_returns(axes: Any, rows: Sequence[Mapping[str, Any]], prefix: str) -> None:

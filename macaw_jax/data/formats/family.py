@@ -11,13 +11,22 @@ from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.formats.contract import ReadOptions
 from macaw_jax.data.manifest import DatasetError, Manifest
 from macaw_jax.data.tasks import tasks_of
+from macaw_jax.envs.family import TaskFamily
+
+
+def known_family(name: str) -> TaskFamily | None:
+  """The family of a name; None for a name that only stands for another environment, which cannot be stepped here.
+
+  Raises:
+    ConfigurationError: it is the name of a family of one's own, `module:attribute`, that cannot be made.
+  """
+  return envs.make(name) if envs.is_name(name) else None
 
 
 def for_family(options: ReadOptions, name: str) -> ReadOptions:
   """The options with the horizon of the family, where none is given, and with names and shapes of its parameters."""
-  try:
-    family = envs.make(name)
-  except ValueError:
+  family = known_family(name)
+  if family is None:
     return options
   return dataclasses.replace(
     options,
@@ -32,10 +41,9 @@ def check_fit(manifest: Manifest) -> str:
   Raises:
     DatasetError: its family has observations or actions of another size.
   """
-  try:
-    family = envs.make(manifest.family)
-  except ValueError as error:
-    return str(error)
+  family = known_family(manifest.family)
+  if family is None:
+    return f"no task family is called {manifest.family!r}"
   sizes = [(of.observation_size, of.action_size) for of in (family, manifest)]
   if sizes[0] != sizes[1]:
     raise DatasetError(
@@ -50,8 +58,5 @@ def check_fit(manifest: Manifest) -> str:
 
 def check_agreement(manifest: Manifest, episodes_by_task: Sequence[Episodes]) -> None:
   """Raises `DatasetError` where episodes contradict their family, if that is known; MuJoCo's steps are not computed."""
-  try:
-    family = envs.make(manifest.family)
-  except ValueError:
-    return
-  refuse_contradictions(compare_with_family(manifest, episodes_by_task, family), manifest.family)
+  if family := known_family(manifest.family):
+    refuse_contradictions(compare_with_family(manifest, episodes_by_task, family), manifest.family)
