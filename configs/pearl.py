@@ -15,6 +15,8 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
+from macaw_jax import envs
+
 from .common import common
 from .section import depart
 
@@ -33,7 +35,7 @@ def get_config(family: str = "point_robot") -> ml_collections.ConfigDict:
   config.collection.discount = 0.9
   config.collection.ignored_observations = ()  # entries that the agent does not see
   config.collection.initial_episodes = 5  # before the first update, under the prior
-  config.collection.tasks_per_iteration = 20
+  config.collection.tasks_per_iteration = min(20, len(envs.make(family).train_tasks))
   config.collection.prior_episodes = 4  # under the prior, into contexts and experience
   config.collection.posterior_episodes = 1  # under the posterior of the context so far, into both
   config.collection.extra_episodes = 2  # under the posterior, into the experience alone

@@ -293,6 +293,35 @@ MUTATIONS = (
     '"mc_return": record.mc_return',
     "data/test_data_statistics.py::test_normalised_transitions_by_hand",
   ),
+  # Families of one's own, variants and environments of Gymnasium
+  Mutation(
+    "family_of_ones_own_not_checked",
+    "macaw_jax/envs/lookup.py",
+    "return check_family(family._replace(name=name, source=file), file)",
+    "return family._replace(name=name, source=file)",
+    "test_own_environment.py::test_a_mistake_is_said_as_the_page_says[an observation of another size]",
+  ),
+  Mutation(
+    "time_to_go_counts_from_one_step_too_few",
+    "macaw_jax/envs/rollout.py",
+    "return (num_steps - t) / num_steps",
+    "return (num_steps - 1 - t) / num_steps",
+    "envs/test_variants.py::test_in_shorter_episodes_it_is_a_share_of_those",
+  ),
+  Mutation(
+    "start_of_the_next_episode_for_the_last_observation",
+    "macaw_jax/envs/gymnasium_environments.py",
+    "if self._same_step:  # What",
+    "if not self._same_step:  # What",
+    "envs/test_gymnasium_family.py::test_a_vector_environment_of_its_own_kind_is_told_the_tasks_of_all",
+  ),
+  Mutation(
+    "truncation_taken_for_an_end_of_the_task",
+    "macaw_jax/envs/gymnasium_rollout.py",
+    "step.observation, step.reward, step.terminated",
+    "step.observation, step.reward, step.terminated | step.truncated",
+    "envs/test_gymnasium_family.py::test_a_limit_of_the_environment_ends_an_episode_and_not_its_task",
+  ),
   Mutation(
     "digest_of_manifest_not_verified",
     "macaw_jax/data/manifest.py",

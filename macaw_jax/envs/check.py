@@ -46,7 +46,7 @@ def check_family(family: TaskFamily, file: str) -> TaskFamily:
 def _expect(holds: bool, field: str, found: object, expected: str) -> None:
   """Raises ValueError, which says what a field is and what was expected, unless that holds."""
   if not holds:
-    raise ValueError(f"{field} is {' '.join(repr(found).split()):.80}; expected {expected}")
+    raise ValueError(f"{field} is {' '.join(str(found).split()):.80}; expected {expected}")
 
 
 def _is_integer(value: object) -> bool:
@@ -57,7 +57,7 @@ def _check_numbers(family: TaskFamily) -> None:
   for field in ("observation_size", "action_size", "horizon"):
     value = getattr(family, field)
     _expect(_is_integer(value) and value >= 1, field, value, "an integer of at least 1")
-  _expect(family.differ_in in ("rewards", "physics"), "differ_in", family.differ_in, "'rewards' or 'physics'")
+  _expect(family.differ_in in ("rewards", "physics"), "differ_in", repr(family.differ_in), "'rewards' or 'physics'")
 
 
 def _check_tasks(tasks: Any) -> None:
@@ -126,9 +126,11 @@ def _state_of_model(dynamics: MujocoDynamics, task: Task, start: State, actuated
   _expect(found == expected, "what reset gives", found, f"Physics of the shapes {expected}, as {dynamics.xml_path} has")
   _expect(_shape(actuated) == (model.nu,), "the shape of what actuate gives", _shape(actuated), f"({model.nu},)")
   for name in dynamics.derived:
-    _expect(hasattr(data, name), "dynamics.derived", name, "names of fields of mjData, as 'cfrc_ext'")
+    _expect(hasattr(data, name), "dynamics.derived", repr(name), "names of fields of mjData, as 'cfrc_ext'")
   for name in dynamics.randomised:
-    _expect(hasattr(model, name) and name in task, "dynamics.randomised", name, "fields of mjModel that are in tasks")
+    _expect(
+      hasattr(model, name) and name in task, "dynamics.randomised", repr(name), "fields of mjModel that are in tasks"
+    )
     shape = np.shape(getattr(model, name))
     _expect(_shape(task[name]) == shape, f"the shape of tasks[{name!r}]", _shape(task[name]), f"{shape} for each task")
   return start._replace(derived={name: Shape(np.shape(getattr(data, name)), np.float32) for name in dynamics.derived})

@@ -43,8 +43,8 @@ def own_family(name: str, module_name: str, attribute: str) -> TaskFamily:
       raise ConfigurationError(f"family {name!r}: {file}: {error_in(file, error)}") from error
   if not isinstance(family, TaskFamily):
     raise ConfigurationError(
-      f"family {name!r}: {attribute} of {file} {'gives' if callable(found) else 'is'} {_short(family)}; expected a "
-      "TaskFamily, or a function without arguments that gives one"
+      f"family {name!r}: {attribute} of {file} {'gives something' if callable(found) else 'is'} of type "
+      f"{type(family).__name__}; expected a TaskFamily, or a function without arguments that gives one"
     )
   return check_family(family._replace(name=name, source=file), file)
 
@@ -85,7 +85,3 @@ def _candidates(module: ModuleType) -> list[str]:
     if isinstance(value, TaskFamily)
     or (inspect.isfunction(value) and value.__module__ == module.__name__ and not inspect.signature(value).parameters)
   ]
-
-
-def _short(value: object) -> str:
-  return f"{' '.join(repr(value).split()):.80}"

@@ -161,13 +161,9 @@ def test_a_changed_module_is_other_code(reach):
   assert problems[0] == f"{directory} holds a run with own_envs.py changed"
 
 
-@pytest.mark.parametrize(("configs", "section"), [(pearl, "collection"), (maml_rl, "rollouts"), (norml, "rollouts")])
-def test_agents_that_act_take_it(configs, section, folder):
+@pytest.mark.parametrize("configs", [pearl, maml_rl, norml])
+def test_agents_that_act_take_it(configs, folder):
   config = configs.get_config("own_envs:reach+time_to_go")
-  if section == "collection":
-    config.collection.tasks_per_iteration = 3
-  else:
-    config.evaluation.tasks = 2
   examined = examine(config)
   assert examined.family.horizon == 10
   assert kind_of(config).data_name(config) == "reach_time_to_go"
@@ -180,17 +176,6 @@ def silently_built(config):
     return build(config)
 
 
-def test_episodes_of_an_on_policy_agent_run_in_it(folder):
-  config = norml.get_config("own_envs:reach")
-  config.rollouts.update({"episodes": 4, "tasks_per_update": 2, "inner_steps": 1})
-  config.training.update({"steps": 2, "log_every": 1, "evaluate_every": 2, "checkpoint_every": 2})
-  config.algorithm.hidden_sizes = config.algorithm.advantage_hidden_sizes = (8,)
-  config.evaluation.update({"tasks": 2, "episodes": 2})
-  silently(run, config)
-  results = json.loads((folder / "runs/norml-reach-0" / "results.json").read_text())
-  assert results["family"] == "own_envs:reach"
-
-
 def test_on_policy_agents_and_mjx_refuse_an_environment_of_gymnasium(folder):
   pytest.importorskip("gymnasium")
   name = "own_pendulums:pendulums"
@@ -198,7 +183,6 @@ def test_on_policy_agents_and_mjx_refuse_an_environment_of_gymnasium(folder):
   (line,) = lines_of(examine, maml_rl.get_config(name))
   assert line.startswith(refusal)
   config = pearl.get_config(name)
-  config.collection.tasks_per_iteration = config.training.tasks_per_update = 2
   config.evaluation.engine = "mjx"
   (line,) = lines_of(examine, config)
   assert line.startswith(f"config.evaluation.engine = 'mjx': {refusal}")
