@@ -165,6 +165,35 @@ MUTATIONS = (
     "params",
     "algorithms/test_contextual.py::test_each_loss_trains_what_its_paper_says_and_nothing_else[focal]",
   ),
+  # What follows the data
+  Mutation(
+    "bootstrapped_where_most_is_the_bootstrap",
+    "macaw_jax/algorithms/by_data.py",
+    "problem.discount**problem.horizon <= LARGEST_BOOTSTRAP",
+    "problem.discount**problem.horizon > LARGEST_BOOTSTRAP",
+    "algorithms/test_by_data.py::test_targets_bootstrap_where_little_of_a_return_is_the_bootstrap_and_tasks_are_many",
+  ),
+  Mutation(
+    "choices_of_the_data_not_recorded",
+    "experiments/build.py",
+    "config.update_from_flattened_dict(chosen)",
+    "config.update_from_flattened_dict({})",
+    "experiments/test_recorded.py::test_an_own_dataset_of_any_name_gets_the_settings_of_its_properties",
+  ),
+  Mutation(
+    "latents_decoded_in_known_tasks",
+    "macaw_jax/evaluation/latents.py",
+    "groups = indices if len(parameters) >= MANY_TASKS else np.arange(len(indices))",
+    "groups = np.arange(len(indices))",
+    "evaluation/test_latents.py::test_tasks_are_decoded_that_the_map_has_not_seen",
+  ),
+  Mutation(
+    "divergence_in_units_of_no_scale",
+    f"{TRAINING}/value_divergence.py",
+    "float(metrics[name]) / square)",
+    "float(metrics[name]))",
+    "training/test_value_divergence.py::test_a_value_loss_above_a_hundred_mean_squares_of_the_returns",
+  ),
   # Adaptation and learners
   Mutation(
     "support_and_query_swapped",

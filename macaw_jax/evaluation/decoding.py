@@ -109,7 +109,7 @@ def _fit(
   feature_scale, parameter_scale = _fit_scale(features), _fit_scale(parameters)
   x, y = _standardised(feature_scale, features), parameter_scale(parameters)
   gram = x @ x.T
-  unit = max(float(np.mean(np.diag(gram))), np.finfo(np.float64).tiny)
+  unit = float(np.mean(np.diag(gram))) or 1.0  # zero where no feature moves
 
   def solve(penalty: float) -> tuple[float, np.ndarray]:
     inverse = np.linalg.inv(gram + penalty * unit * np.eye(len(gram)))

@@ -1,7 +1,7 @@
 """A training session: from the newest checkpoint of a run to its end, whatever its batches come from."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ from macaw_jax.training.results import Result, finish
 from macaw_jax.training.run import Run
 from macaw_jax.training.run_directory import METRICS
 from macaw_jax.training.value_divergence import VALUES_DIVERGE, Divergence, describe_divergence, divergence
-from macaw_jax.types import Array, Key, Metrics, Params
+from macaw_jax.types import Key, Params
 
 
 class Session(NamedTuple):
@@ -410,16 +410,17 @@ def training_score(rows: Sequence[Row]) -> float | None:
   return float(np.mean(scores or returns)) if train and np.isfinite([*scores, *returns]).all() else None
 
 
-def value_losses_of(session: Session) -> list[Mapping[str, float | Array]]:
+def value_losses_of(session: Session) -> list[dict[str, float]]:
   """`Algorithm.value_losses` of each member; none where the data change, whose returns outgrow those of the first."""
   if session.own_data:
     return [{} for _ in session.members]
-  return [session.run.make_algorithm(**each.member.hyperparameters).value_losses for each in session.members]
+  algorithms = [session.run.make_algorithm(**each.member.hyperparameters) for each in session.members]
+  return [{name: float(square) for name, square in each.value_losses.items()} for each in algorithms]
 
 
 def with_divergence(
-  rows: Sequence[Metrics], value_losses: Sequence[Mapping[str, Any]], diverging: Sequence[Divergence | None]
-) -> list[Metrics]:
+  rows: Sequence[dict[str, float]], value_losses: Sequence[dict[str, float]], diverging: Sequence[Divergence | None]
+) -> list[dict[str, float]]:
   """The metrics of each member, and where it has value losses, whether they are too large."""
   return [
     row | ({VALUES_DIVERGE: float(found is not None)} if losses else {})

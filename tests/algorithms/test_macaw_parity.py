@@ -76,7 +76,7 @@ class Step:
     self.meta = meta = json.loads(str(self.file["meta"]))
     self.dtype = dtype
     self.problem = Problem(meta["observation_size"], meta["action_size"], meta["num_train_tasks"], meta["discount"])
-    self.arguments = {
+    self.arguments = RELEASED | {
       "hidden_sizes": (meta["width"],) * meta["depth"],
       "layer": "weight_transform" if meta["weight_transform"] else "bias_transform",
       "adaptation_steps": meta["inner_steps"],
@@ -84,7 +84,7 @@ class Step:
       "standard_deviation": meta["action_std"],
       "max_weight": meta["weight_clip"],
       "temperature": meta["temperature"],
-    } | RELEASED
+    }
     rates = read_net(self.file, "raw_rate", meta, dtype)
     rules = [{"learned": {}, "raw_step_size": rates[part]} for part in ("value", "policy")]
     if meta["advantage_head"]:
