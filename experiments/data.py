@@ -20,7 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from macaw_jax import envs
 from macaw_jax.console import log
+from macaw_jax.data.agreement import contradictions
+from macaw_jax.data.dataset import Episodes, read_episodes, write_episodes
 from macaw_jax.data.formats import FORMATS
 from macaw_jax.data.identifiability import measure_identifiability
 from macaw_jax.data.inspection import (
@@ -34,12 +37,13 @@ from macaw_jax.data.inspection import (
   summarise_task,
   survey,
 )
-from macaw_jax.data.manifest import DatasetError
+from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
+from macaw_jax.data.relabel import other_policies, other_policies_directory
+from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
 
 from .command_line import BAD_INPUT, Parser, launch, make_parser
-from .data_agreement import agrees, read, write_other_policies
-from .data_import import IMPORT_FLAGS, add_import_flags, import_dataset, import_request, report_written
+from .data_import import IMPORT_FLAGS, add_import_flags, compare, import_dataset, import_request, report_written
 from .data_report import (
   entries_table,
   header,
@@ -147,6 +151,52 @@ def export_dataset(source: Path, name: str, to: Path) -> None:
   manifest, episodes = read(source)
   write(to, episodes, manifest)
   report_written(to, episodes, name)
+
+
+def agrees(directory: str) -> bool:
+  """Prints how a dataset agrees with its family; false where they contradict each other.
+
+  Raises:
+    DatasetError: it is broken.
+    ConfigurationError: its family is not known.
+  """
+  manifest, episodes = read(directory)
+  return not contradictions(compare(manifest, episodes, _family_of(manifest, directory)))
+
+
+def write_other_policies(directory: str, count: int) -> None:
+  """Writes `<directory>_other_policies`: in each task, episodes of the dataset that were collected for other tasks.
+
+  Raises:
+    ConfigurationError: the directory is there already, or the dataset's family is not known.
+    DatasetError: the dataset is broken, or its family cannot recompute rewards.
+  """
+  to = other_policies_directory(directory)
+  if os.path.lexists(to):
+    raise ConfigurationError(f"{to}: exists already; nothing is overwritten. Remove it first.")
+  if count < 1:
+    raise ConfigurationError(f"--episodes={count}: expected 1 or more")
+  manifest, episodes = read(directory)
+  family = _family_of(manifest, directory)
+  try:
+    relabelled, made = other_policies(manifest, episodes, family, count)
+  except DatasetError as error:
+    raise DatasetError(f"{directory}: {error}") from error
+  write_episodes(to, made, relabelled)
+  log(f"wrote {to}: {count} episodes of other tasks in each of {len(made)} tasks, with rewards of family {family.name}")
+
+
+def read(directory: str | Path) -> tuple[Manifest, list[Episodes]]:
+  """The manifest of a dataset and the episodes of all its tasks. Raises `DatasetError` if it is broken."""
+  manifest = read_manifest(directory)
+  return manifest, [read_episodes(directory, manifest, task) for task in range(len(manifest.tasks))]
+
+
+def _family_of(manifest: Manifest, directory: str) -> TaskFamily:
+  try:
+    return envs.make(manifest.family)
+  except ValueError as error:
+    raise ConfigurationError(f"{directory}: {error}") from error
 
 
 def parser() -> Parser:

@@ -9,16 +9,21 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from macaw_jax.console import log
+from macaw_jax.data.agreement import Check, compare_with_family, refuse_contradictions
 from macaw_jax.data.dataset import Episodes, write_episodes
 from macaw_jax.data.formats import FORMATS, ReadOptions, check_fit, for_family, to_manifest
 from macaw_jax.data.formats.contract import Autoreset
+from macaw_jax.data.formats.family import known_family
 from macaw_jax.data.formats.integers import read_episode_lengths, read_task_indices
 from macaw_jax.data.formats.values import KINDS
+from macaw_jax.data.manifest import Manifest
 from macaw_jax.data.references import scale_faults, scale_text
+from macaw_jax.envs.engines import with_compiled_physics
+from macaw_jax.envs.family import MujocoDynamics, TaskFamily
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.training.provenance import package_versions
 
-from .data_agreement import check_import
+from .data_report import agreement_table
 
 _NEEDED = ("family", "train_tasks", "test_tasks")
 _KINDS = ", ".join(KINDS)
@@ -68,6 +73,29 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
     log(f"WARNING: {fault}")
   if why_not:
     log(f"note: nothing can be trained on it: {why_not}")
+
+
+def compare(manifest: Manifest, episodes: Sequence[Episodes], family: TaskFamily) -> list[Check]:
+  """Prints a table of how episodes agree with the family of their manifest; the checks."""
+  checks = compare_with_family(manifest, episodes, _with_physics(family))
+  log(f"agreement with family {manifest.family}\n{agreement_table(checks)}\n")
+  return checks
+
+
+def check_import(manifest: Manifest, episodes: Sequence[Episodes]) -> None:
+  """Compares an import with its family, where that is known, before anything is written.
+
+  Raises:
+    DatasetError: they contradict each other.
+    ConfigurationError: the family is one of the user's own, and cannot be made.
+  """
+  if family := known_family(manifest.family):
+    refuse_contradictions(compare(manifest, episodes, family), manifest.family)
+
+
+def _with_physics(family: TaskFamily) -> TaskFamily:
+  """The family with its physics as a function, where that can be."""
+  return with_compiled_physics(family, "native") if isinstance(family.dynamics, MujocoDynamics) else family
 
 
 def report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:

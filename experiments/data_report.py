@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from macaw_jax.data.agreement import Check
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.identifiability import Identifiability
 from macaw_jax.data.inspection import (
@@ -123,6 +124,11 @@ def identifiability_table(result: Identifiability, *, with_distance: bool) -> st
   )
   table = plain_table(["\nk", *headings], rows)
   return f"how well k transitions tell the task\n{table}\n{textwrap.fill(legend, 120)}"
+
+
+def agreement_table(checks: Sequence[Check]) -> str:
+  """One line a check."""
+  return plain_table(Check._fields, [list(check) for check in checks], left=4)
 
 
 def plot_returns(path: Path, manifest: Manifest, episodes_by_task: Sequence[Episodes]) -> None:

@@ -33,6 +33,7 @@ from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.comparison import group_runs
 from macaw_jax.evaluation.context_shift import shift_table
 from macaw_jax.evaluation.evaluate import Split, offline, with_references
+from macaw_jax.evaluation.evaluation_file import MADE_OF, is_made_of, made_of_text
 from macaw_jax.evaluation.pictures import plot_shift
 from macaw_jax.evaluation.protocols import PROTOCOLS, SUPPORT_ORDERS
 from macaw_jax.evaluation.random_policy import random_policy_dataset
@@ -55,7 +56,6 @@ from .command_line import (
   make_parser,
   named_runs,
 )
-from .evaluation_file import MADE_OF, is_made_of, made_of_text
 from .evaluation_request import (
   ALL,
   OFFLINE,

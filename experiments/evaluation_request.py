@@ -12,12 +12,12 @@ from macaw_jax.data.manifest import read_manifest
 from macaw_jax.data.relabel import other_policies_directory
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT
+from macaw_jax.evaluation.evaluation_file import CHECKPOINT, DATA, NAMES, UPDATE, evaluation_file
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.json_files import flatten
 from macaw_jax.training.trained import NEWEST, find_checkpoint
 
 from .build import check_writable, kind_of, saved_config
-from .evaluation_file import CHECKPOINT, DATA, NAMES, UPDATE, evaluation_file
 from .recorded import Examined, data_digests, manifest_with, missing_rows
 
 ALL = "all"

@@ -32,6 +32,7 @@ from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.constant_rewards import mean_reward, with_constant_rewards
 from macaw_jax.evaluation.decoding import Decoder, fit_decoder, flatten_features, measure_decoding
 from macaw_jax.evaluation.evaluate import Split, offline
+from macaw_jax.evaluation.evaluation_file import CHECKPOINT, DATA, MADE_OF, NAMES, UPDATE, evaluation_file, made_of_text
 from macaw_jax.evaluation.protocols import PROTOCOLS, make_adapt
 from macaw_jax.evaluation.scales import scale_sentence, scales_of, unscored_text
 from macaw_jax.evaluation.tables import markdown_table
@@ -41,7 +42,6 @@ from macaw_jax.types import Key
 
 from .build import Trained, check_writable, rebuild, saved_config
 from .command_line import Parser, add_evaluation, add_runs, launch, make_parser, named_runs
-from .evaluation_file import CHECKPOINT, DATA, MADE_OF, NAMES, UPDATE, evaluation_file, made_of_text
 from .recorded import KIND, Examined, data_digests, evaluated_splits
 
 Numbers = dict[str, Any]

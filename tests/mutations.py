@@ -741,7 +741,7 @@ MUTATIONS = (
   ),
   Mutation(
     "evaluation_of_other_data_replaced",
-    "experiments/evaluation_file.py",
+    "macaw_jax/evaluation/evaluation_file.py",
     "if not path.exists() or is_made_of(path, made_of):",
     "if number == 1:",
     f"{EVALUATION}::test_a_name_that_another_evaluation_has_is_numbered",

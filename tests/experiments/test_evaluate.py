@@ -19,11 +19,11 @@ from miniatures import (
 )
 
 from experiments import evaluate
-from experiments.data_agreement import write_other_policies
+from experiments.data import write_other_policies
 from experiments.evaluate import evaluate_run, evaluate_shift, made_of_lines, notes_on_steps, with_stages
-from experiments.evaluation_file import evaluation_file
 from experiments.evaluation_request import Request, plan
 from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.evaluation_file import evaluation_file
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.evaluation.results import read_run
 
