@@ -332,9 +332,9 @@ MUTATIONS = (
   ),
   Mutation(
     "time_to_go_counts_from_one_step_too_few",
-    "macaw_jax/envs/rollout.py",
-    "return (num_steps - t) / num_steps",
-    "return (num_steps - 1 - t) / num_steps",
+    "macaw_jax/envs/family.py",
+    "jnp.asarray(num_steps - t) / num_steps",
+    "jnp.asarray(num_steps - 1 - t) / num_steps",
     "envs/test_variants.py::test_in_shorter_episodes_it_is_a_share_of_those",
   ),
   Mutation(

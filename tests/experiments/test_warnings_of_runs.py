@@ -3,7 +3,7 @@
 import pytest
 from miniatures import changed, make_focal, rows_of, run_silently
 
-from macaw_jax.data.dataset import read_episodes, write_dataset
+from macaw_jax.data.dataset import read_episodes, write_episodes
 from macaw_jax.data.manifest import read_manifest
 from macaw_jax.evaluation.latents import LATENT_R2, NOTHING
 from macaw_jax.training.value_divergence import VALUES_DIVERGE
@@ -66,7 +66,7 @@ def test_latents_that_hold_nothing_are_warned_of(data, tmp_path):
   """Of data in which every task has the same transitions."""
   manifest = read_manifest(data)
   alike = read_episodes(data, manifest, 0)
-  write_dataset(tmp_path / "alike", [alike] * len(manifest.tasks), manifest)
+  write_episodes(tmp_path / "alike", [alike] * len(manifest.tasks), manifest)
   config = make_focal(tmp_path / "alike", tmp_path / "run")
   said, rows = run_silently(config), rows_of(tmp_path / "run")
   (found,) = (row[LATENT_R2] for row in rows if row["step"] == 2 and LATENT_R2 in row)
