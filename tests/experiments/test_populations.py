@@ -205,7 +205,7 @@ def test_members_without_a_common_checkpoint_are_not_continued(trained, data, tm
     run(config)
   assert not (tmp_path / "population" / "1").exists()
   shutil.copytree(tmp_path / "population" / "0", tmp_path / "population" / "1")
-  for each in members(config):
+  for each in build(config).members:
     document = json.loads((each.directory / "config.json").read_text())
     document["config"] = json.loads(json.dumps(each.config))
     (each.directory / "config.json").write_text(json.dumps(document))

@@ -343,6 +343,7 @@ CASES = [
     "settings that an algorithm does not have",
     "--config=configs/multitask_awr.py --config.algorithm.name=multitask_bc",
     "config.algorithm.advantage_target setting",
+    "config.algorithm.fine_tune_policy_learning_rate None",
     "config.algorithm.fine_tune_value_learning_rate config.algorithm.fine_tune_policy_learning_rate?",
     "config.algorithm.lambda_ setting",
     "config.algorithm.max_weight setting",
