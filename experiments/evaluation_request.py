@@ -1,7 +1,6 @@
 """An evaluation that a command line asks for, of one run: checked, and with its file, before anything is computed."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +39,9 @@ class Request(NamedTuple):
   checkpoint: str = NEWEST
   dataset: str | None = None  # of the family, for a run that has collected its own
 
-  def config(self, directory: Path, support: str | None, more: Mapping[str, Any] | None = None) -> Any:
+  def config(
+    self, directory: Path, support: str | None, more: Mapping[str, Any] | None = None
+  ) -> ml_collections.ConfigDict:
     """The configuration of a run with what is asked for, one kind of support and more fields.
 
     Raises:
@@ -93,10 +94,11 @@ def plan(directory: Path, request: Request) -> Plan:
     ConfigurationError: no such run, no such checkpoint, or a flag that does not go with the run.
     DatasetError: data that supports are to be drawn from cannot be read.
   """
-  of_run = saved_config(directory)
+  shift = request.support == ALL
+  # The run's own support is not asked for where another one is: its data may be gone.
+  of_run = saved_config(directory, {"evaluation.support": "random" if shift else request.support})
   if request.dataset is not None and "collection" not in of_run:
     raise ConfigurationError(f"{directory}: --dataset={request.dataset}: expected a run that collected its own data")
-  shift = request.support == ALL
   supports = _all_supports(directory, of_run, request) if shift else (_one_support(directory, of_run, request),)
   _check_rows(directory, supports, request)
   for support in supports:
@@ -233,9 +235,12 @@ def _usual_steps(
   trained = flatten(config.to_dict())[field]
   found = {0, trained}
   for number in DEFAULT_STEPS:
-    with suppress(ConfigurationError):
+    try:
       request.config(directory, support, changes_for_steps(config, field, number) if number else None)
       found.add(number)
+    except ConfigurationError as error:
+      if request.steps is None:
+        log(f"{directory}: without {number} steps: {'; '.join(error.problems)}")
   return tuple(sorted(found))
 
 

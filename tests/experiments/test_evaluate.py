@@ -130,11 +130,12 @@ def test_more_steps_than_the_data_have_supports_for_are_refused_before_anything_
     plan(run_of("recorded"), Request(steps=(1, 20)))
 
 
-def test_without_numbers_of_steps_it_takes_those_that_the_data_suffice_for(run_of):
+def test_without_numbers_of_steps_it_takes_those_that_the_data_suffice_for(run_of, capsys):
   directory = run_of("recorded")
   assert plan(directory, Request()).steps == (0, 1, 2, 5)
   planned = plan(directory, Request(support_size=64))  # 320 rows for five steps, of 200
   assert planned.steps == (0, 1, 2)
+  assert "without 5 steps: " in capsys.readouterr().out
   assert planned.file.name == f"evaluation_offline_update_{STEPS}_support_size_64.json"
 
 
@@ -167,6 +168,17 @@ def test_recorded_runs_on_another_support(run_of, support, protocol):
   rows = again(directory, support=support, steps=(2,), episodes=1)
   assert [(row.protocol, row.task_index, row.stages) for row in rows] == [(protocol, task, (0, 2)) for task in (3, 4)]
   assert files_of(directory, "evaluation") == [f"evaluation_{protocol}_update_{STEPS}_steps_0-2_episodes_1.json"]
+
+
+def test_a_run_whose_own_supports_are_gone_adapts_to_others(run_of):
+  directory = run_of("recorded")
+  found = document(directory, "config.json")
+  found["config"]["evaluation"]["support"] = "other_policies"
+  (directory / "config.json").write_text(json.dumps(found))
+  with pytest.raises(ConfigurationError, match=r"config\.evaluation\.support = 'other_policies': no dataset at"):
+    plan(directory, Request())
+  assert plan(directory, Request(support="own")).supports == ("own",)
+  assert plan(directory, Request(support="all")).supports == ("own", "random", "online")
 
 
 def test_the_size_and_the_order_of_a_support(run_of):
