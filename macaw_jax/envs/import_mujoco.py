@@ -1,27 +1,40 @@
 """MuJoCo, imported where a model is stepped or drawn and nowhere before.
 
 On import MuJoCo loads the OpenGL back end that `MUJOCO_GL` names, and fails where that is not installed. Neither data
-nor families of plain functions need it.
+nor families of plain functions need it, and stepping a model needs no OpenGL.
 """
 
+import importlib
 import os
 from types import ModuleType
 
 from macaw_jax.errors import ConfigurationError
 
+CHOICE = "MUJOCO_GL"
+
 
 def import_mujoco() -> ModuleType:
-  """The package.
+  """The package, without OpenGL where the back end that is chosen cannot be loaded.
+
+  The choice stays as it was, for the process that draws, which then says why it cannot.
 
   Raises:
-    ConfigurationError: it cannot be imported; the line says why, and what `MUJOCO_GL` is.
+    ConfigurationError: it cannot be imported; the line says why.
   """
   try:
-    import mujoco
+    return importlib.import_module("mujoco")
   except Exception as error:  # whatever an OpenGL back end raises
-    chosen = os.environ.get("MUJOCO_GL")
-    advice = f"; MUJOCO_GL={chosen} names its OpenGL back end: unset it, or install that" if chosen else ""
-    raise ConfigurationError(
-      f"MuJoCo cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}{advice}"
-    ) from error
-  return mujoco
+    chosen = os.environ.get(CHOICE)
+    if not chosen:
+      raise _not_imported(error) from error
+  os.environ[CHOICE] = "disable"
+  try:
+    return importlib.import_module("mujoco")
+  except Exception as error:
+    raise _not_imported(error) from error
+  finally:
+    os.environ[CHOICE] = chosen
+
+
+def _not_imported(error: Exception) -> ConfigurationError:
+  return ConfigurationError(f"MuJoCo cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}")
