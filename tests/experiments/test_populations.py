@@ -25,7 +25,7 @@ from miniatures import (
 )
 
 from configs import macaw, norml
-from experiments.build import kind_of
+from experiments.build import build, kind_of
 from experiments.run import run
 from experiments.variants import members_of, parse_grid
 from macaw_jax.errors import ConfigurationError, TrainingError
