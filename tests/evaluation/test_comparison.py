@@ -63,7 +63,8 @@ def test_a_task_without_a_scale_is_left_out_and_named():
   groups = group_runs([make_run(0, on_scale([50.0, 80.0, None])), make_run(1, on_scale([50.0, 80.0, None]))])
   table = comparison_table(groups)
   _, line = lines_of(table)
-  assert line == ["macaw", "0.0", "65.0 [65.0, 65.0]", "65.0 [65.0, 65.0]", "2", "0 of 4"]
+  scores, returns = ["0.0", *["65.0 [65.0, 65.0]"] * 2], ["0.0", "43.3 [43.3, 43.3]"]  # returns are of all three tasks
+  assert line == ["macaw", *scores, *returns, "2", "0 of 4"]
   scale, _, missing = table.splitlines()[-3:]
   assert scale == "Score 0: uniformly random actions; score 100: the agent that collected the data."
   assert missing.startswith("1 of 3 test tasks have no score, because their random and expert returns are equal")
@@ -73,7 +74,7 @@ def test_a_task_without_a_scale_is_left_out_and_named():
 
 def test_scores_that_are_not_finite_count_where_there_is_a_scale():
   groups = group_runs([make_run(0, on_scale([50.0, math.nan, None]))])
-  assert lines_of(comparison_table(groups))[1][2:] == ["nan", "nan", "1", "1 of 2"]
+  assert lines_of(comparison_table(groups))[1][2:] == ["nan", "nan", "0.0", "nan", "1", "1 of 2"]
 
 
 def test_runs_without_any_scale_are_compared_by_their_returns():
