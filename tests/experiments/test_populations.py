@@ -130,7 +130,9 @@ def assert_same_run(found, alone):
   for row, reference in zip(ours, theirs, strict=True):
     assert row.keys() == reference.keys()
     for name, value in reference.items():
-      np.testing.assert_allclose(row[name], value, rtol=2e-3, atol=2e-3, err_msg=f"{found} {name}")
+      # Latents of an agent that has hardly learned hold next to nothing, and rounding decides how much of it.
+      atol = 1e-2 if name == "train/latent_r2" else 2e-3
+      np.testing.assert_allclose(row[name], value, rtol=2e-3, atol=atol, err_msg=f"{found} {name}")
   returns = [[row["returns"] for row in results_of(place)["rows"]] for place in (found, alone)]
   np.testing.assert_allclose(*returns, rtol=2e-3, atol=2e-3)
 
