@@ -67,8 +67,8 @@ def fit_decoder(
   """Ridge regression in its dual form: `A = (X X^T + c I)^-1 Y`, X and Y standardised.
 
   The cost is that of N x N matrices, however many features there are. The penalty c is that of the smallest squared
-  error on left-out groups, which the dual gives without fitting again: with `B = (X X^T + c I)^-1`, the error on the
-  rows G when they are left out is `B_GG^-1 A_G`.
+  error on left-out groups, which the dual gives without fitting again: with `R = c (X X^T + c I)^-1`, the error on the
+  rows G when they are left out is `(R - 1 / N)_GG^-1 (R Y)_G`. The mean of the left-out rows is not known to it either.
 
   Args:
     features: `[N, F]`, finite.
@@ -89,7 +89,7 @@ def cross_validated_r_squared(
   """1 - squared error / variance of parameters, those of each group decoded by what is fitted to the other groups.
 
   Arguments and errors as of `fit_decoder`. About zero where features say nothing, for the largest penalty decodes the
-  mean; NaN where all parameters are equal.
+  mean of the other groups; NaN where all parameters are equal.
   """
   decoder, error = _fit(features, parameters, groups, penalties)
   variance = float(np.sum(decoder.parameter_scale(parameters) ** 2))
@@ -106,6 +106,7 @@ def _fit(
     raise ValueError("a decoder is fitted to two groups or more, got 1")
   if not np.isfinite(features).all():
     raise ValueError("features to decode: expected finite values")
+  features, parameters = features.astype(np.float64), parameters.astype(np.float64)  # A gram matrix squares rounding.
   feature_scale, parameter_scale = _fit_scale(features), _fit_scale(parameters)
   x, y = _standardised(feature_scale, features), parameter_scale(parameters)
   gram = x @ x.T
@@ -113,10 +114,10 @@ def _fit(
 
   def solve(penalty: float) -> tuple[float, np.ndarray]:
     inverse = np.linalg.inv(gram + penalty * unit * np.eye(len(gram)))
-    dual = inverse @ y
+    residual = penalty * unit * inverse
     left_out = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    errors = [np.linalg.solve(inverse[np.ix_(rows, rows)], dual[rows]) for rows in left_out]
-    return float(sum(np.sum(error**2) for error in errors)), dual
+    errors = [np.linalg.solve(residual[np.ix_(rows, rows)] - 1.0 / len(gram), residual[rows] @ y) for rows in left_out]
+    return float(sum(np.sum(error**2) for error in errors)), inverse @ y
 
   error, dual = min((solve(penalty) for penalty in penalties), key=lambda found: found[0])
   return Decoder(feature_scale, parameter_scale, x, dual), error

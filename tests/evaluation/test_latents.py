@@ -32,8 +32,8 @@ def noise(mean, key):
 LATENTS = {
   "all": (lambda mean, key: jnp.concatenate([mean @ jnp.array([[1.0, 2.0], [3.0, -1.0]]), noise(mean, key)]), 0.9, 1.0),
   "one of two": (lambda mean, key: jnp.stack([mean[0], 0.0]), 0.4, 0.6),
-  "noise": (noise, -0.05, NOTHING),
-  "a constant": (lambda mean, key: jnp.ones(3), -0.05, NOTHING),
+  "noise": (noise, -0.2, NOTHING),
+  "a constant": (lambda mean, key: jnp.ones(3), -0.2, NOTHING),
 }
 
 
