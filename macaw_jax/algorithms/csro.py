@@ -36,7 +36,7 @@ def csro(
   problem: Problem,
   *,
   encoder: MakeEncoder = metric_encoder(),
-  information_weight: float = 5.0,
+  information_weight: float = 0.2,
   behaviour_model_hidden_sizes: Sequence[int] = (64, 64),
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
