@@ -18,7 +18,7 @@ from typing import Any
 
 import ml_collections
 
-from macaw_jax.algorithms.settings import suggestion
+from macaw_jax.algorithms.settings import nearest_name, suggestion
 from macaw_jax.errors import ConfigurationError, error_in
 
 from .variants import replaced_by_variants
@@ -112,13 +112,21 @@ def _call_get_config(location: str) -> ml_collections.ConfigDict:
 
 
 def _find(name: str) -> str:
-  """The file that `--config` names: a path, or a configuration of this project, as `macaw` or `collect/any`."""
-  ours = Path(__file__).parents[1] / "configs" / f"{name}.py"
+  """The file that `--config` names: a path, or a configuration of this project from any folder.
+
+  Those are called `macaw` or `collect/any`, or by their path in the project, `configs/macaw.py`.
+  """
   if os.path.isfile(name):  # no error either, whatever stands for a path
     return name
-  if all(part.isidentifier() for part in name.split("/")) and ours.is_file():
-    return str(ours)
-  raise ConfigurationError(f"--config={name}: no such file; {EXPECTED_FILE}")
+  folder = Path(__file__).parents[1] / "configs"
+  ours = {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("[!_]*.py")}
+  short = name.removeprefix("configs/").removesuffix(".py")
+  if short in ours:
+    return str(ours[short])
+  nearest = nearest_name(short, ours)
+  raise ConfigurationError(
+    f"--config={name}: no such file; {f'did you mean --config={nearest}?' if nearest else EXPECTED_FILE}"
+  )
 
 
 def _import(file: str) -> ModuleType:

@@ -25,6 +25,7 @@ from macaw_jax.console import log
 from macaw_jax.data.agreement import contradictions
 from macaw_jax.data.dataset import Episodes, read_episodes, write_episodes
 from macaw_jax.data.formats import FORMATS
+from macaw_jax.data.formats.report import report_written
 from macaw_jax.data.identifiability import measure_identifiability
 from macaw_jax.data.inspection import (
   DatasetFiles,
@@ -43,7 +44,7 @@ from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
 
 from .command_line import BAD_INPUT, Parser, launch, make_parser
-from .data_import import IMPORT_FLAGS, add_import_flags, compare, import_dataset, import_request, report_written
+from .data_import import IMPORT_FLAGS, add_import_flags, compare, import_dataset, import_request
 from .data_report import (
   entries_table,
   header,

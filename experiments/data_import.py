@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-import numpy as np
-
 from macaw_jax.console import log
 from macaw_jax.data.agreement import Check, compare_with_family, refuse_contradictions
 from macaw_jax.data.dataset import Episodes, write_episodes
@@ -15,9 +13,9 @@ from macaw_jax.data.formats import FORMATS, ReadOptions, check_fit, for_family, 
 from macaw_jax.data.formats.contract import Autoreset
 from macaw_jax.data.formats.family import known_family
 from macaw_jax.data.formats.integers import read_episode_lengths, read_task_indices
+from macaw_jax.data.formats.report import report_import
 from macaw_jax.data.formats.values import KINDS
 from macaw_jax.data.manifest import Manifest
-from macaw_jax.data.references import scale_faults, scale_text
 from macaw_jax.envs.engines import with_compiled_physics
 from macaw_jax.envs.family import MujocoDynamics, TaskFamily
 from macaw_jax.errors import ConfigurationError
@@ -65,14 +63,7 @@ def import_dataset(sources: Sequence[Path], name: str, to: Path, request: Import
   why_not = check_fit(manifest)
   check_import(manifest, imported.episodes)
   manifest = write_episodes(to, imported.episodes, manifest)
-  report_written(to, imported.episodes, manifest.family)
-  log(scale_text(manifest.references))
-  for note in manifest.behaviour["notes"]:
-    log(f"note: {note}")
-  for fault in scale_faults([entry.reference_returns for entry in manifest.tasks]):
-    log(f"WARNING: {fault}")
-  if why_not:
-    log(f"note: nothing can be trained on it: {why_not}")
+  report_import(to, imported.episodes, manifest, why_not)
 
 
 def compare(manifest: Manifest, episodes: Sequence[Episodes], family: TaskFamily) -> list[Check]:
@@ -96,13 +87,6 @@ def check_import(manifest: Manifest, episodes: Sequence[Episodes]) -> None:
 def _with_physics(family: TaskFamily) -> TaskFamily:
   """The family with its physics as a function, where that can be."""
   return with_compiled_physics(family, "native") if isinstance(family.dynamics, MujocoDynamics) else family
-
-
-def report_written(to: Path, episodes: Sequence[Episodes], what: str) -> None:
-  """Says what was written: tasks, transitions, episodes and their lengths."""
-  lengths = np.concatenate([of_task.episode_length for of_task in episodes])
-  log(f"wrote {to}: {what}, {len(episodes)} tasks, {lengths.sum():,} transitions")
-  log(f"episodes: {len(lengths):,}, of {lengths.min()} to {lengths.max()} steps, median {np.median(lengths):g}")
 
 
 def add_import_flags(parser: argparse.ArgumentParser) -> None:

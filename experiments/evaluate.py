@@ -100,7 +100,11 @@ def parser() -> Parser:
     metavar="WHICH",
     help="newest, best (of the highest score on training tasks), or the number of an update; newest if not given",
   )
-  flags.add_argument("--dataset", metavar="DIRECTORY", help="data of the family, for a run that has collected its own")
+  flags.add_argument(
+    "--dataset",
+    metavar="DIRECTORY",
+    help="data of the family, for a run that has collected its own, or whose data lie elsewhere now",
+  )
   flags.add_argument(
     "--reuse", action="store_true", help="with --support=all: take rows made from the same checkpoint and settings"
   )

@@ -37,7 +37,7 @@ class Request(NamedTuple):
   seed: int = 0
   engine: str | None = None
   checkpoint: str = NEWEST
-  dataset: str | None = None  # of the family, for a run that has collected its own
+  dataset: str | None = None  # of the family, for a run that has collected its own, or whose data were moved
 
   def config(
     self, directory: Path, support: str | None, more: Mapping[str, Any] | None = None
@@ -55,6 +55,7 @@ class Request(NamedTuple):
       "rollouts.engine": self.engine,
       "evaluation.episodes": self.episodes,
       "evaluation.train_tasks": 0,
+      "dataset.directory": self.dataset,
     }
     return saved_config(directory, changes | dict(more or {}))
 
@@ -96,9 +97,12 @@ def plan(directory: Path, request: Request) -> Plan:
   """
   shift = request.support == ALL
   # The run's own support is not asked for where another one is: its data may be gone.
-  of_run = saved_config(directory, {"evaluation.support": "random" if shift else request.support})
-  if request.dataset is not None and "collection" not in of_run:
-    raise ConfigurationError(f"{directory}: --dataset={request.dataset}: expected a run that collected its own data")
+  of_run = saved_config(
+    directory,
+    {"evaluation.support": "random" if shift else request.support, "dataset.directory": request.dataset},
+  )
+  if request.dataset is not None and "rollouts" in of_run:
+    raise ConfigurationError(f"{directory}: --dataset={request.dataset}: an on-policy run reads no data")
   supports = _all_supports(directory, of_run, request) if shift else (_one_support(directory, of_run, request),)
   _check_rows(directory, supports, request)
   for support in supports:
@@ -198,7 +202,7 @@ def _check_rows(directory: Path, supports: Sequence[str], request: Request) -> N
 
 def _check_data(directory: Path, config: ml_collections.ConfigDict, support: str, request: Request) -> None:
   """Raises `ConfigurationError` unless the data of `--dataset` have a support of each test task."""
-  if request.dataset is None or support not in ("own", "other_policies"):
+  if request.dataset is None or "dataset" in config or support not in ("own", "other_policies"):
     return
   kind = kind_of(config)
   parts = kind.assemble(kind.examine(config), None)

@@ -150,6 +150,7 @@ MISTAKES = {
   "something else than a family": "my_envs:np",
   "an observation of another size": "my_envs:reach",
   "a step to another kind of state": "my_envs:reach",
+  "a step that reads the task": "my_envs:reach",
   "a task that is not there": "my_envs:reach",
 }
 CHANGES = {
@@ -159,6 +160,7 @@ CHANGES = {
     'return {"place": state["place"] + 0.1 * speed, "speed": speed}',
     "return action",
   ),
+  "a step that reads the task": ('"place"] + 0.1 * speed', '"place"] + task["target"] * speed'),
   "a task that is not there": ("test_tasks=(2, 7)", "test_tasks=(2, 10)"),
 }
 

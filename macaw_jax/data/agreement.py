@@ -21,6 +21,7 @@ LEAST_OF_TASK = 20  # of each task, however many there are
 
 MOST_SHORTER = 0.05  # share of episodes that a time limit may have ended sooner
 MOST_ODD = 0.01  # share of ends that may be others, and of starts that may lie elsewhere
+MOST_AT_LIMIT = 0.5  # share of episodes that a task may have ended in its last step
 MOST_ERROR = 0.2  # mean error of a task's rewards, over the spread of rewards, and of its steps, over the typical step
 MARGIN = 0.25  # of the range of the family's starts, by which others may lie beyond it: the tail of a normal one
 LEAST_SPREAD = 0.1  # of the spread of the family's starts, that others must have
@@ -61,6 +62,7 @@ class Ends(NamedTuple):
   start: np.ndarray  # [E, O]  first observation
   final: np.ndarray  # [E, O]  observation after the last action
   terminal: np.ndarray  # [E]  bool
+  length: np.ndarray  # [E]  steps
   is_known: np.ndarray  # [E]  bool, false where another observation stands in for the final one
 
 
@@ -191,7 +193,9 @@ def _time_limits(episodes_by_task: Sequence[Episodes], family: TaskFamily) -> Ch
   lengths = np.concatenate(whole)
   shorter = int(np.sum(lengths < family.horizon - 1))
   verdict: Verdict = "contradicts" if shorter > MOST_SHORTER * len(lengths) else "agrees"
-  found = f"{shorter:,} of {len(lengths):,} shorter" + (f", of {lengths.min()} steps or more" if shorter else "")
+  found = f"{shorter:,} of {len(lengths):,} shorter"
+  if shorter:
+    found += f", of {lengths.min()} steps or more (leave out what a recording cut off)"
   return Check("time limit", f"{family.horizon} steps where no terminal ends an episode", found, verdict)
 
 
@@ -202,6 +206,10 @@ def _ends(ends: Ends, rows: Rows, family: TaskFamily, tasks: Task | None) -> Che
     return Check("ends", "no terminal: a time limit alone ends an episode", found, "contradicts" if count else "agrees")
   expected = "terminals where the family ends an episode"
   if reason := _missing(family, tasks, "tasks", "states"):
+    at_limit = int(np.sum(ends.terminal & (ends.length >= family.horizon)))
+    if at_limit > MOST_AT_LIMIT * len(ends.terminal) and len(ends.terminal) > 1:
+      found = f"{at_limit:,} of {len(ends.terminal):,} episodes end in a terminal, just at the time limit"
+      return Check("ends", "no terminal where a time limit ends an episode", found, "contradicts")
     return Check("ends", expected, reason, "not checked")
   known, within = ends.is_known, ~rows.last
   other = ended_by_family(family, _of_rows(tasks, ends.task[known]), ends.final[known]) != ends.terminal[known]
@@ -277,7 +285,7 @@ def _missing(family: TaskFamily, tasks: Task | None, *needs: Literal["tasks", "s
   """The reason why a check with these needs cannot be made; empty where it can."""
   reasons = {
     "tasks": (tasks is None, "the parameters of the tasks are not those of the family"),
-    "states": (family.state_of is None, "an observation does not determine the state"),
+    "states": (family.state_of is None, "the family has no state_of, the state that an observation shows"),
     "physics": (not isinstance(family.dynamics, AnalyticDynamics), "the family's physics is no function"),
   }
   return next((reasons[need][1] for need in needs if reasons[need][0]), "")
@@ -294,6 +302,7 @@ def _sample_ends(episodes_by_task: Sequence[Episodes]) -> Ends:
         start=episodes.observation[starts[drawn]],
         final=episodes.final_observation[drawn],
         terminal=episodes.terminal[drawn],
+        length=episodes.episode_length[drawn],
         is_known=has_known_end(episodes)[drawn],
       )
     )

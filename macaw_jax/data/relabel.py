@@ -88,7 +88,7 @@ def _tasks_to_relabel(manifest: Manifest, family: TaskFamily) -> Task:
   if family.differ_in != "rewards":
     raise DatasetError(f"{name}: its tasks differ in their physics; an episode of one task is none of another")
   if family.state_of is None:
-    raise DatasetError(f"{name}: an observation does not determine the state, so rewards cannot be recomputed")
+    raise DatasetError(f"{name}: it has no state_of, by which rewards of recorded rows are recomputed")
   if len(manifest.tasks) < 2:
     raise DatasetError("expected two tasks or more, got one: there are no other tasks")
   return tasks_of(manifest, family, range(len(manifest.tasks)))

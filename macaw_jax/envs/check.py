@@ -1,6 +1,6 @@
 """The check of a family that was made outside of the package: its tasks, its splits, and whether its functions fit.
 
-Functions are called on shapes alone; nothing is computed.
+Functions are called on shapes alone, but for a few steps that show whether the physics reads the task.
 """
 
 import numbers
@@ -23,6 +23,7 @@ from macaw_jax.envs.import_mujoco import import_mujoco
 from macaw_jax.errors import ConfigurationError, error_in
 
 Shape = jax.ShapeDtypeStruct
+TASKS_STEPPED, STEPS_TAKEN = 8, 2  # to see whether the physics reads the task
 
 
 def check_family(family: TaskFamily, file: str) -> TaskFamily:
@@ -38,6 +39,8 @@ def check_family(family: TaskFamily, file: str) -> TaskFamily:
     _check_splits(family)
     if not isinstance(family.dynamics, GymnasiumDynamics):  # Those have read their spaces.
       _check_functions(family, file)
+    if isinstance(family.dynamics, AnalyticDynamics) and family.differ_in == "rewards":
+      _check_that_physics_is_shared(family, family.dynamics)
   except ValueError as error:
     raise ConfigurationError(f"family {family.name!r}: {file}: {error}") from error
   return family
@@ -114,6 +117,19 @@ def _check_functions(family: TaskFamily, file: str) -> None:
   _expect(_shape(reward) == (), "the shape of what reward gives", _shape(reward), "(), one number")
   terminal = call("terminal", family.terminal, task, after)
   _expect(_text(terminal) == "bool[]", "what terminal gives", _text(terminal), "bool[], true or false")
+
+
+def _check_that_physics_is_shared(family: TaskFamily, dynamics: AnalyticDynamics) -> None:
+  """Steps from the same state by the same action in several tasks: where tasks differ in rewards, all are the same."""
+  chosen = np.unique(np.linspace(0, family.num_tasks - 1, TASKS_STEPPED).round().astype(int))
+  tasks = {name: np.asarray(values)[chosen] for name, values in family.tasks.items()}
+  start = family.reset({name: values[0] for name, values in tasks.items()}, jax.random.key(0))
+  action = jax.random.uniform(jax.random.key(1), (family.action_size,), minval=-1.0, maxval=1.0)
+  states = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(chosen), *np.shape(leaf))), start)
+  for _ in range(STEPS_TAKEN):
+    states = jax.vmap(lambda task, state: dynamics.step(task, state, family.actuate(task, action)))(tasks, states)
+  same = all(np.allclose(leaf, leaf[:1], rtol=1e-5, atol=1e-6, equal_nan=True) for leaf in jax.tree.leaves(states))
+  _expect(same, "differ_in", "'rewards'", "'physics', as a step leads elsewhere in another task")
 
 
 def _state_of_model(dynamics: MujocoDynamics, task: Task, start: State, actuated: Any) -> Physics:

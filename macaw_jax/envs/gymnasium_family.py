@@ -15,7 +15,8 @@ from typing import Any, NoReturn, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from macaw_jax.envs.family import GymnasiumDynamics, TaskFamily, TaskSplit
+from macaw_jax.console import log
+from macaw_jax.envs.family import GymnasiumDynamics, Task, TaskFamily, TaskSplit
 from macaw_jax.envs.gymnasium_environments import (
   Environments,
   SeparateEnvironments,
@@ -26,6 +27,8 @@ from macaw_jax.envs.gymnasium_environments import (
 )
 from macaw_jax.envs.splits import hold_out
 from macaw_jax.errors import ConfigurationError
+
+PROBED_STEPS = 25  # of two tasks, which should differ by then
 
 
 def gymnasium_family(
@@ -85,6 +88,12 @@ def gymnasium_family(
       f"reset gives an observation of {start.shape[1]} numbers; expected {spaces.observation_size}, as the space has"
     )
   num_tasks = len(next(iter(arrays.values())))
+  if num_tasks > 1 and _are_alike(environments, arrays, len(spaces.low), limit):
+    log(
+      f"WARNING: {first}: its first and its last task are the same for {min(limit, PROBED_STEPS)} steps, in "
+      f"observations and rewards: set_task={set_task!r} may not reach the environment, which ignores options and "
+      "attributes that it does not know; a function sets them on env.unwrapped"
+    )
   return TaskFamily(
     name=env if isinstance(env, str) else getattr(env, "__name__", str(env)),
     observation_size=spaces.observation_size,
@@ -101,6 +110,21 @@ def gymnasium_family(
     differ_in="physics",
     extrapolation=extrapolation,
   )
+
+
+def _are_alike(environments: Environments, tasks: Task, action_size: int, limit: int) -> bool:
+  """Whether the same seed and the same actions lead to the same numbers in the first and in the last task."""
+  actions = np.random.default_rng(0).uniform(-1.0, 1.0, (min(limit, PROBED_STEPS), 1, action_size))
+  seen = []
+  for index in (0, -1):
+    numbers = [environments.reset({name: values[[index]] for name, values in tasks.items()}, np.zeros(1, np.uint32))]
+    for action in actions:
+      step = environments.step(action, np.ones(1, np.bool_))
+      numbers += [step.observation, step.reward]
+      if (step.terminated | step.truncated).any():
+        break
+    seen.append(np.concatenate([np.ravel(part) for part in numbers]))
+  return np.array_equal(seen[0], seen[1])
 
 
 def _refuse(*arguments: Any) -> NoReturn:

@@ -12,6 +12,7 @@ from types import ModuleType
 from macaw_jax.console import log
 from macaw_jax.envs.check import check_family
 from macaw_jax.envs.family import TaskFamily
+from macaw_jax.envs.inverse import with_state_of
 from macaw_jax.errors import ConfigurationError, error_in
 
 GROUP = "macaw_jax.families"
@@ -46,7 +47,7 @@ def own_family(name: str, module_name: str, attribute: str) -> TaskFamily:
       f"family {name!r}: {attribute} of {file} {'gives something' if callable(found) else 'is'} of type "
       f"{type(family).__name__}; expected a TaskFamily, or a function without arguments that gives one"
     )
-  return check_family(family._replace(name=name, source=file), file)
+  return with_state_of(check_family(family._replace(name=name, source=file), file))
 
 
 def _import(name: str, module_name: str) -> ModuleType:

@@ -47,7 +47,8 @@ def plot_learning_curve(rows: Sequence[Mapping[str, Any]], path: str | Path, tit
   test.set(xlabel="meta-updates", ylabel="return, mean over test tasks")
   for axes in (training, test):
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.get_legend_handles_labels()[0]:  # A run of a few updates has no curve yet.
+      axes.legend()
   figure.savefig(path, dpi=120)
 
 

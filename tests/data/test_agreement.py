@@ -15,6 +15,8 @@ from macaw_jax.data.manifest import read_manifest
 
 NAMES = ["longest episode", "time limit", "ends", "starts", "rewards", "steps"]
 
+NO_STATE = "the family has no state_of, the state that an observation shows"
+
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
@@ -143,11 +145,21 @@ def test_ends_that_a_file_lacks_are_left_out(manifest):
   assert contradicted(manifest, episodes, with_border()) == []
 
 
+def test_a_terminal_at_every_time_limit_is_found_without_states_too(manifest):
+  unseen = FAMILY._replace(state_of=None, terminal=lambda task, state: False)
+  ended = [each._replace(terminal=np.ones_like(each.terminal)) for each in walks()]
+  check = verdicts(manifest, ended, unseen)["ends"]
+  assert check.verdict == "contradicts"
+  assert check.found.endswith("episodes end in a terminal, just at the time limit")
+  fallen = [each._replace(terminal=np.ones_like(each.terminal)) for each in walks(length=12)]
+  assert "ends" not in contradicted(manifest, fallen, unseen)
+
+
 def test_what_cannot_be_checked_says_why(manifest):
   unseen = FAMILY._replace(state_of=None, terminal=lambda task, state: False)
   found = verdicts(manifest, walks(), unseen)
   reasons = {name: check.found for name, check in found.items() if check.verdict == "not checked"}
-  assert reasons == dict.fromkeys(("ends", "rewards", "steps"), "an observation does not determine the state")
+  assert reasons == dict.fromkeys(("ends", "rewards", "steps"), NO_STATE)
   nameless = dataclasses.replace(
     manifest, tasks=tuple(dataclasses.replace(entry, parameters={}) for entry in manifest.tasks)
   )

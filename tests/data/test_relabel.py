@@ -90,7 +90,7 @@ def test_what_cannot_be_made(data, tmp_path):
       other_policies(manifest, episodes, family, count)
 
   refused(r"^family 'point_robot_wind': its tasks differ in their physics", family=envs.make("point_robot_wind"))
-  refused(r"^family 'ant_dir': an observation does not determine the state", family=envs.make("ant_dir"))
+  refused(r"^family 'ant_dir': it has no state_of", family=envs.make("ant_dir"))
   refused(r"two tasks or more", dataclasses.replace(manifest, tasks=manifest.tasks[:1]), episodes[:1])
   refused(r"^task \d: expected 11 episodes or more to give to another task, got 10", count=44)
   louder = [each._replace(reward=3.0 * each.reward) for each in episodes]

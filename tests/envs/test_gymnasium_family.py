@@ -145,6 +145,15 @@ def test_pendulums_of_gymnasium_differ_in_an_attribute():
   np.testing.assert_allclose(change, 0.075 * gravities * found.observation[:, 0, 1], atol=1e-5)
 
 
+def test_tasks_that_do_not_reach_the_environment_are_said(capsys):
+  gymnasium_family("Pendulum-v1", {"g": np.array([5.0, 10.0])}, test_tasks=(1,), set_task="attributes")
+  assert capsys.readouterr().out == ""
+  gymnasium_family("Pendulum-v1", {"g": np.array([5.0, 10.0])}, test_tasks=(1,), set_task="options")
+  (line,) = capsys.readouterr().out.splitlines()
+  assert line.startswith("WARNING: <TimeLimit<")
+  assert "its first and its last task are the same for 25 steps" in line
+
+
 @pytest.mark.parametrize(
   ("arguments", "line"),
   [

@@ -206,6 +206,12 @@ def test_a_family_whose_parts_do_not_fit_is_refused(family, changes, line):
   assert found.startswith(f"family 'own:reach': own.py: {line}")
 
 
+def test_a_physics_that_reads_the_task_must_say_so():
+  windy = envs.make("point_robot_wind")
+  with pytest.raises(ConfigurationError, match="differ_in is 'rewards'; expected 'physics', as a step leads elsewhere"):
+    check_family(windy._replace(differ_in="rewards"), "own.py")
+
+
 def test_the_masses_of_a_task_are_those_of_the_model():
   tasks = HOPPER.tasks | {"body_mass": np.ones((HOPPER.num_tasks, 2), np.float32)}
   with pytest.raises(

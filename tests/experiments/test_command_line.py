@@ -20,6 +20,7 @@ from experiments.command_line import (
   launch,
   make_parser,
 )
+from experiments.config_file import make_config
 from macaw_jax import cli
 from macaw_jax.errors import ConfigurationError, TrainingError
 from macaw_jax.training.interruption import Interrupted
@@ -94,6 +95,16 @@ def test_flags_stand_anywhere_between_the_runs():
 def test_a_wrong_command_line_is_one_line(arguments, said):
   with pytest.raises(ConfigurationError, match=rf"^command line: python -m experiments\.probe: {said}"):
     read(*arguments)
+
+
+@pytest.mark.parametrize("name", ["macaw", "configs/macaw.py", "collect/any", "configs/collect/any.py"])
+def test_a_configuration_of_the_project_is_found_from_any_folder(name, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  argument = ":point_robot" if "any" in name else ""
+  config = make_config([f"{name}{argument}"], [], lambda config: None)
+  assert "family" in config if argument else config.algorithm.name == "macaw"
+  with pytest.raises(ConfigurationError, match=r"cheetah_vell: .* mean --config=collect/cheetah_vel\?"):
+    make_config(["collect/cheetah_vell"], [], lambda config: None)
 
 
 def test_a_switch_twice_says_the_same():

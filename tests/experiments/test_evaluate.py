@@ -222,7 +222,8 @@ def test_the_size_and_the_order_of_a_support_of_a_run_that_collected_its_own_dat
     ),
     ("on_policy", {"order": "contiguous"}, r"--order=contiguous: the protocol on_policy adapts to the agent's own"),
     ("on_policy", {"support": "all"}, r"--support=all: an on-policy run adapts to its own episodes alone"),
-    ("recorded", {"dataset": "data"}, r"--dataset=data: expected a run that collected its own data"),
+    ("recorded", {"dataset": "nowhere"}, r"config.dataset.directory = 'nowhere': no dataset there"),
+    ("on_policy", {"dataset": "data"}, r"--dataset=data: an on-policy run reads no data"),
   ],
 )
 def test_supports_that_a_kind_cannot_have(run_of, kind, asked, said):

@@ -12,6 +12,7 @@ from macaw_jax.data.formats.contract import Autoreset, Imported, ReadOptions
 from macaw_jax.data.formats.convert import to_manifest
 from macaw_jax.data.formats.family import check_agreement, check_fit, for_family
 from macaw_jax.data.formats.gather import SourceTask, gather
+from macaw_jax.data.formats.report import report_import
 from macaw_jax.data.formats.table import Rows, Source
 from macaw_jax.data.manifest import DatasetError, Manifest
 
@@ -33,7 +34,7 @@ def write_dataset(
   action_bound: float = 1.0,
   seed: int = 0,
 ) -> Manifest:
-  """Makes a dataset directory of arrays, and returns its manifest; its notes say what was cast, clipped or undone.
+  """Makes a dataset directory of arrays, says what it holds and what was cast, clipped or undone; its manifest.
 
   Each task is a dict of arrays with N rows, whole episodes one after the other, forwards in time:
 
@@ -81,9 +82,11 @@ def write_dataset(
     reference_returns=reference_returns,
     source="arrays",
   )
-  check_fit(manifest)
+  why_not = check_fit(manifest)
   check_agreement(manifest, imported.episodes)
-  return write_episodes(directory, imported.episodes, manifest)
+  manifest = write_episodes(directory, imported.episodes, manifest)
+  report_import(directory, imported.episodes, manifest, why_not)
+  return manifest
 
 
 def read_arrays(tasks: Sequence[Mapping[str, Any]], options: ReadOptions) -> Imported:

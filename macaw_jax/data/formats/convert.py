@@ -1,6 +1,7 @@
 """From what a format gave to a manifest, with which `write_episodes` makes a dataset like any other."""
 
 import datetime
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,7 +52,7 @@ def to_manifest(
 
   Raises:
     DatasetError: neither the source nor the caller states a discount, or there are not as many reference returns as
-      tasks.
+      tasks, or they are not finite, or a split names a task that is not there.
   """
   discount = imported.discount if discount is None else discount
   if discount is None:
@@ -62,6 +63,12 @@ def to_manifest(
     raise DatasetError(
       f"reference_returns: expected one pair for each of {num_tasks} tasks, got {len(reference_returns)}"
     )
+  for flag, indices in (("train_tasks", train_tasks), ("test_tasks", test_tasks)):
+    if wrong := [index for index in indices if not 0 <= index < num_tasks]:
+      raise DatasetError(f"--{flag}: expected indices of tasks from 0 to {num_tasks - 1}, got {wrong[0]}")
+  for index, pair in enumerate(reference_returns or ()):
+    if not all(map(math.isfinite, pair.values())):
+      raise DatasetError(f"reference_returns of task {index}: expected finite numbers, got {dict(pair)}")
   largest = max(float(np.abs(task.action).max()) for task in imported.episodes)
   references = _references(imported, reference_returns)
   first = imported.episodes[0]

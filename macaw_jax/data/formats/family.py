@@ -39,7 +39,7 @@ def check_fit(manifest: Manifest) -> str:
   """The reason why no run can evaluate on a dataset's tasks; empty where there is none.
 
   Raises:
-    DatasetError: its family has observations or actions of another size.
+    DatasetError: its family has observations or actions of another size, or shorter episodes.
   """
   family = known_family(manifest.family)
   if family is None:
@@ -48,6 +48,10 @@ def check_fit(manifest: Manifest) -> str:
   if sizes[0] != sizes[1]:
     raise DatasetError(
       f"--family={family.name}: its (observation, action) sizes are {sizes[0]}, those of the source {sizes[1]}"
+    )
+  if manifest.horizon > family.horizon:
+    raise DatasetError(
+      f"--horizon={manifest.horizon}: expected at most {family.horizon}, the steps of an episode of {family.name!r}"
     )
   try:
     tasks_of(manifest, family, range(len(manifest.tasks)))

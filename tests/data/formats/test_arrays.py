@@ -65,7 +65,7 @@ def test_without_next_observations_last_steps_are_dropped(tmp_path):
   )
 
 
-def test_a_point_robot_can_be_trained_on(tmp_path):
+def test_a_point_robot_can_be_trained_on(tmp_path, capsys):
   rng = np.random.default_rng(0)
   action, goal = rng.uniform(-1, 1, (20, 2)), np.array([0.5, 0.5])
   observation = np.vstack([np.zeros(2), 0.1 * np.cumsum(action, axis=0)])
@@ -74,6 +74,9 @@ def test_a_point_robot_can_be_trained_on(tmp_path):
   task |= {"actions": 2 * action, "parameters": {"goal": goal}}
   split = {"family": "point_robot", "train_tasks": [0], "test_tasks": [1]}
   written(tmp_path / "data", [task, task], action_bound=2.0, **split)
+  said = capsys.readouterr().out.splitlines()
+  assert said[1] == "episodes: 2, of 20 to 20 steps, median 20"
+  assert said[2].startswith("score 0: the lowest episode return of the task's own data")
   assert macaw_jax.load_data(tmp_path / "data").manifest.horizon == 20
   for changes, message in (
     (

@@ -94,3 +94,18 @@ def test_a_source_without_parameters_gives_a_manifest_that_can_be_stored(importe
   assert manifest.tasks[0].num_transitions == 0  # `write_episodes` fills it in.
   with pytest.raises(DatasetError, match="file"):
     check_manifest(manifest, "manifest.json")
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"test_tasks": (1, 12)}, "--test_tasks: expected indices of tasks from 0 to 2, got 12"),
+    (
+      {"reference_returns": [{"random": 0.0, "expert": value} for value in (1.0, 2.0, float("nan"))]},
+      "reference_returns of task 2: expected finite numbers, got ",
+    ),
+  ],
+)
+def test_what_a_manifest_could_not_say_names_what_was_given(imported, changes, message):
+  with pytest.raises(DatasetError, match=message):
+    manifest_of(imported, **changes)
