@@ -124,6 +124,9 @@ def stand_in_for_metaworld():
       super().reset(seed=seed)
       return np.asarray(self.goal), {}
 
+    def step(self, action):
+      return np.asarray(self.goal), 0.0, False, False, {}
+
   class ML1:
     def __init__(self, name, seed=None):
       generator = np.random.RandomState(seed)

@@ -9,6 +9,8 @@ import traceback
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
+import jax
+
 from macaw_jax.console import log
 from macaw_jax.envs.check import check_family
 from macaw_jax.envs.family import TaskFamily
@@ -47,7 +49,8 @@ def own_family(name: str, module_name: str, attribute: str) -> TaskFamily:
       f"family {name!r}: {attribute} of {file} {'gives something' if callable(found) else 'is'} of type "
       f"{type(family).__name__}; expected a TaskFamily, or a function without arguments that gives one"
     )
-  return with_state_of(check_family(family._replace(name=name, source=file), file))
+  with jax.ensure_compile_time_eval():  # A family may be made while something else is traced.
+    return with_state_of(check_family(family._replace(name=name, source=file), file))
 
 
 def _import(name: str, module_name: str) -> ModuleType:

@@ -73,7 +73,7 @@ def collected_and_trained(name, **evaluation):
   """The directory of the run, and what the collection said."""
   config = small_collection(name)
   config.picture = "agent.gif"
-  said = silently(collect.main, config)
+  said = silently(collect.run, *read_config(config))
   config = small_run(name)
   config.evaluation.update(evaluation)
   silently(run, config)
