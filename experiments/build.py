@@ -110,7 +110,7 @@ def assemble(examined: Any) -> Run:
     agent={"algorithm": config.algorithm.name, "settings": settings, "problem": parts.problem._asdict()},
     identity=parts.identity,
     may_change=(*MAY_CHANGE, *kind.may_change),
-    follows=following(config),
+    follows=following(examined.config),
     devices=Devices(config.devices.seed, config.devices.task, config.devices.distributed),
     description=(*parts.description, *_said(chosen), *ended_decay(config)),
   )
