@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.programs import Recipe, sampled
 from benchmarks.random_data import half_cheetah_problem
 from experiments.configuration import settings_of
+from experiments.recorded import query_size_of
 from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.types import Algorithm
 
@@ -34,4 +35,5 @@ def configured_recipe(module: str, changes: Mapping[str, Any], num_tasks: int, s
   def make(**overrides: Any) -> Algorithm:
     return make_algorithm(name, half_cheetah_problem(num_tasks), settings, overrides)
 
-  return sampled(make, min(sizes.tasks_per_update, num_tasks), sizes.support_size, sizes.query_size)
+  tasks = min(sizes.tasks_per_update, num_tasks)
+  return sampled(make, tasks, sizes.support_size, query_size_of(sizes, tasks))

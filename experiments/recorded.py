@@ -76,9 +76,8 @@ class Examined:
 
   @property
   def query_size(self) -> int:
-    """Transitions of a task that judge an update: where the configuration has none, so that all tasks have 512."""
-    configured = self.config.training.query_size
-    return QUERY_ROWS // self.tasks_per_update if configured is None else configured
+    """Transitions of a task that judge an update."""
+    return query_size_of(self.config.training, self.tasks_per_update)
 
   @property
   def evaluated_train_tasks(self) -> tuple[int, ...]:
@@ -100,6 +99,11 @@ class Examined:
     """Transitions of tasks, by index: exactly where all are used, and at most where episodes decide."""
     skip = self.config.dataset.skip
     return {task: -(-self.manifest.tasks[task].num_transitions // skip) for task in tasks}
+
+
+def query_size_of(training: ml_collections.ConfigDict, tasks_per_update: int) -> int:
+  """Transitions of a task that judge an update: where the configuration has none, so that all tasks have 512."""
+  return QUERY_ROWS // tasks_per_update if training.query_size is None else training.query_size
 
 
 def evenly_spaced(tasks: Sequence[int], count: int) -> tuple[int, ...]:

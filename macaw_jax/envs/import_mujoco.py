@@ -4,7 +4,6 @@ On import MuJoCo loads the OpenGL back end that `MUJOCO_GL` names, and fails whe
 nor families of plain functions need it, and stepping a model needs no OpenGL.
 """
 
-import importlib
 import os
 from types import ModuleType
 
@@ -22,18 +21,21 @@ def import_mujoco() -> ModuleType:
     ConfigurationError: it cannot be imported; the line says why.
   """
   try:
-    return importlib.import_module("mujoco")
+    import mujoco
   except Exception as error:  # whatever an OpenGL back end raises
     chosen = os.environ.get(CHOICE)
     if not chosen:
       raise _not_imported(error) from error
+  else:
+    return mujoco
   os.environ[CHOICE] = "disable"
   try:
-    return importlib.import_module("mujoco")
+    import mujoco
   except Exception as error:
     raise _not_imported(error) from error
   finally:
     os.environ[CHOICE] = chosen
+  return mujoco
 
 
 def _not_imported(error: Exception) -> ConfigurationError:

@@ -70,7 +70,14 @@ def test_the_state_of_an_observation_looks_like_it_and_is_rewarded_alike(name):
 
 def test_which_observations_determine_their_states():
   known = {name for name in envs.FAMILIES if envs.make(name).state_of is not None}
-  points = {"point_robot", "point_robot_sparse", "point_robot_wind", "point_rotated", "point_rotated_sparse"}
+  points = {
+    "point_robot",
+    "point_robot_origin",
+    "point_robot_sparse",
+    "point_robot_wind",
+    "point_rotated",
+    "point_rotated_sparse",
+  }
   assert known == points | {"cheetah_dir", "cheetah_vel", "ant_goal"}
 
 

@@ -282,7 +282,7 @@ def test_supports_made_of_other_tasks_episodes(run_of, data, tmp_path):
   found = json.loads((directory / "config.json").read_text())
   found["config"]["dataset"]["directory"] = str(tmp_path / "data")
   (directory / "config.json").write_text(json.dumps(found))
-  rows = evaluate_run(directory, Request(support="other_policies", steps=["1"], episodes=2))
+  rows = evaluate_run(plan(directory, Request(support="other_policies", steps=(0, 1), episodes=2)))
   assert [(row.protocol, row.task_index) for row in rows] == [("offline_other_policy", task) for task in (3, 4)]
   assert np.isfinite([row.scores for row in rows]).all()
   assert rows[0].scale == ("the manifest's random return", "the manifest's expert return")
