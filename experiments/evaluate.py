@@ -205,7 +205,7 @@ def with_stages(row: Row, numbers: Sequence[int], found: Sequence[tuple[Row, int
 
 
 def notes_on_steps(planned: Plan, rows: Sequence[Row]) -> list[str]:
-  """What to know of more steps than the run has been trained with, if there are any."""
+  """Lines about more steps than the run has been trained with, if there are any."""
   more = [number for number in planned.steps if number > planned.trained_steps]
   if not more:
     return []
@@ -228,7 +228,7 @@ def notes_on_steps(planned: Plan, rows: Sequence[Row]) -> list[str]:
 
 
 def made_of_lines(plans: Sequence[Plan]) -> list[str]:
-  """What the rows of a table were made of: one line where it is the same of all runs, else a line a run."""
+  """The origin of the rows of a table: one line where it is the same of all runs, else a line a run."""
   texts = [made_of_text(each.made_of) for each in plans]
   if len(set(texts)) == 1:
     return texts[:1]

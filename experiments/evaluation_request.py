@@ -89,7 +89,7 @@ def supports_of(config: ml_collections.ConfigDict, dataset: str | None) -> tuple
 
 
 def plan(directory: Path, request: Request) -> Plan:
-  """What is to be evaluated of a run, and where it goes.
+  """The evaluation of a run that is asked for, and the file where it goes.
 
   Raises:
     ConfigurationError: no such run, no such checkpoint, or a flag that does not go with the run.

@@ -81,7 +81,7 @@ def main(given: argparse.Namespace) -> None:
 
 
 def plan(directory: Path, episodes: int | None, seed: int) -> Probe:
-  """What is to be probed of a run, and where it goes; logs which kinds of support it cannot have.
+  """The probe of a run that is asked for, and the file where it goes; logs which kinds of support it cannot have.
 
   `episodes` is the number of supports and of episodes of each test task, None for that of the run.
 

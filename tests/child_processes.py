@@ -1,10 +1,21 @@
-"""Programs that tests start side by side."""
+"""Programs that tests start, one by one or side by side."""
 
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+
+
+def run_python(folder, *arguments):
+  """What Python prints in a folder, with the packages of this checkout; fails if it does."""
+  environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  command = [sys.executable, *arguments]
+  result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+  assert result.returncode == 0, result.stdout + result.stderr
+  return result.stdout
 
 
 def run_together(commands, environments, seconds):

@@ -1,15 +1,13 @@
 """docs/own_data.md: its script and its commands run, and say what the page says."""
 
-import os
 import pathlib
 import pickle
 import re
 import shlex
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from child_processes import run_python
 
 from macaw_jax.data.dataset import next_observations, read_episodes
 from macaw_jax.data.manifest import read_manifest
@@ -42,16 +40,8 @@ def folder(tmp_path_factory):
   ((name, text),) = re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
   (folder / name).write_text(text)
   (folder / "configs").symlink_to(ROOT / "configs")
-  run(folder, *commands()[0])
+  run_python(folder, *commands()[0])
   return folder
-
-
-def run(folder, *arguments):
-  environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-  command = [sys.executable, *arguments]
-  result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-  assert result.returncode == 0, result.stdout + result.stderr
-  return result.stdout
 
 
 def test_a_stranger_looks_checks_trains_and_evaluates(folder):
@@ -64,7 +54,7 @@ def test_a_stranger_looks_checks_trains_and_evaluates(folder):
       assert arguments.pop() == "--support=all"
       small = ["--support=other_policies", "--steps=0,1", "--episodes=1"]
     key = arguments[0] if command == "data" else command
-    said[key] = run(folder, "-m", module, *arguments, *small)
+    said[key] = run_python(folder, "-m", module, *arguments, *small)
   assert list(said) == ["inspect", "validate", "other_policies", "run", "evaluate"]
   assert "36,000 transitions in 1,800 episodes of at most 20 steps" in said["inspect"]
   (table,) = (block for block in blocks() if block.startswith("agreement"))
@@ -87,7 +77,7 @@ def test_the_files_of_the_page_are_imported(folder):
     content = {"observations": episodes.observation, "actions": episodes.action, "rewards": episodes.reward}
     content |= {"next_observations": next_observations(episodes), "terminals": np.zeros(len(episodes.reward), bool)}
     (logs / f"task_{task}.pkl").write_bytes(pickle.dumps(content))
-  said = run(folder, *commands()[6])
+  said = run_python(folder, *commands()[6])
   (expected,) = (block for block in blocks() if block.startswith("wrote"))
   assert said.endswith(expected)
   found = read_manifest(folder / "data/walks_of_files")

@@ -1,10 +1,8 @@
 """docs/own_environment.md: its files are families, its commands run, and its lines are those that are said."""
 
-import os
 import pathlib
 import pickle
 import re
-import subprocess
 import sys
 import tomllib
 import types
@@ -12,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from child_processes import run_python
 
 from experiments.build import examine
 from experiments.collect import read_config
@@ -59,14 +58,6 @@ def folder(tmp_path_factory):
     del sys.modules[name]
 
 
-def run_command(folder, *command):
-  environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-  command = [sys.executable, *command]
-  result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-  assert result.returncode == 0, result.stdout + result.stderr
-  return result.stdout
-
-
 def test_a_stranger_collects_looks_trains_evaluates_and_compares(folder):
   said = {}
   first = commands()[:5]
@@ -74,7 +65,7 @@ def test_a_stranger_collects_looks_trains_evaluates_and_compares(folder):
   for command, *arguments in first:
     small = [f"--config.{field}" for field in SMALL.get(command, "").split()]
     # Without -P, Python itself would look for modules in the working directory, as the console command does not.
-    said[command] = run_command(folder, "-P", "-m", "macaw_jax.cli", command, *arguments, *small)
+    said[command] = run_python(folder, "-P", "-m", "macaw_jax.cli", command, *arguments, *small)
   assert f"family my_envs:reach: module my_envs of {folder}/my_envs.py" in said["collect"]
   assert "my_envs:reach" in said["data"]
   assert "10 steps" not in said["run"]

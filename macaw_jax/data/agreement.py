@@ -1,7 +1,7 @@
 """Whether recorded episodes can be those of a family: lengths, ends, starts, rewards and steps, on a sample of rows.
 
-What a check needs may be missing: tasks whose parameters are known, an observation that determines the state, physics
-that is a function. Such a check is not made, and says why.
+A check needs some of these: tasks whose parameters are known, an observation that determines the state, physics that is
+a function. Where one is missing, the check is not made, and says why.
 """
 
 from collections.abc import Callable, Sequence

@@ -26,7 +26,7 @@ A `VectorEnv` gets the tasks of all its environments, leaves `[num_envs, ...]`; 
 
 
 class Step(NamedTuple):
-  """What n environments say after a step; the rows of those that do not run have no meaning."""
+  """The answers of n environments to a step; the rows of those that do not run have no meaning."""
 
   observation: np.ndarray  # [n, O]  float32; where an episode ended, its last one
   reward: np.ndarray  # [n]

@@ -1,7 +1,7 @@
 """The file of an evaluation in the directory of a run: its name says what distinguishes it, and nothing replaces it.
 
-What a result depends on, `made_of`, stands in the file, in the printed table, and in the name as far as it departs from
-what the run itself uses. The same evaluation again has the same file; another one never does.
+All that a result depends on, `made_of`, stands in the file, in the printed table, and in the name as far as it departs
+from what the run itself uses. The same evaluation again has the same file; another one never does.
 """
 
 from collections.abc import Mapping, Sequence

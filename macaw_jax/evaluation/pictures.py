@@ -114,7 +114,7 @@ def plot_shift(groups: Sequence[Group], path: str | Path) -> None:
 
 
 def _axis_label(quantity: str, scales: Sequence[str]) -> str:
-  """What an axis shows; of scores, what 0 and 100 are too, in lines that fit beside it."""
+  """The label of an axis; that of scores says what 0 and 100 are too, in lines that fit beside it."""
   label = f"{AXIS_LABELS[quantity]}, mean over test tasks"
   if quantity != "score":
     return label

@@ -1,4 +1,4 @@
-"""What scores 0 and 100 of rows are, in words, and which tasks have no score."""
+"""The meaning of scores 0 and 100 of rows, in words, and which tasks have no score."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ def scored(rows: Sequence[Row]) -> list[Row]:
 
 
 def scales_of(rows: Sequence[Row]) -> list[str]:
-  """What scores 0 and 100 are, once for each meaning that the rows' scores have."""
+  """The meaning of scores 0 and 100, once for each meaning that the rows' scores have."""
   texts = [row.scale or tuple(UNSTATED[name] for name in NAMES) for row in scored(rows)]
   return [scale_text(dict(zip(NAMES, pair, strict=True))) for pair in dict.fromkeys(texts)]
 

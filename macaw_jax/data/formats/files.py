@@ -72,7 +72,7 @@ def source_files(paths: Sequence[Path], suffixes: Sequence[str], beside: Sequenc
 
 
 def read_each(files: Sequence[Path], read: Callable[[Path], Read]) -> Iterator[Read]:
-  """What is in each file. Where one that is named unlike the others is no task, the error says how to leave it out."""
+  """The content of each file; where one named unlike the others is no task, the error says how to leave it out."""
   for path in files:
     try:
       yield read(path)
