@@ -326,8 +326,8 @@ MUTATIONS = (
   Mutation(
     "family_of_ones_own_not_checked",
     "macaw_jax/envs/lookup.py",
-    "return check_family(family._replace(name=name, source=file), file)",
-    "return family._replace(name=name, source=file)",
+    "return with_state_of(check_family(family._replace(name=name, source=file), file))",
+    "return with_state_of(family._replace(name=name, source=file))",
     "test_own_environment.py::test_a_mistake_is_said_as_the_page_says[an observation of another size]",
   ),
   Mutation(

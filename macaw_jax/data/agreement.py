@@ -276,7 +276,7 @@ def _judged(name: str, expected: str, error: np.ndarray, task: np.ndarray, unit:
   """The check of relative errors `[N]`: contradicted where those of a task are large in the mean."""
   tasks = np.unique(task)
   means = np.array([error[task == each].mean() for each in tasks])
-  worst = int(means.argmax())
+  worst = int(np.argmax(means))
   found = f"off by {_percent(error.mean())} {unit}, {_percent(means[worst])} in the worst task ({tasks[worst]})"
   return Check(name, expected, found, "contradicts" if not means[worst] <= MOST_ERROR else "agrees")
 

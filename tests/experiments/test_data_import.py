@@ -197,7 +197,7 @@ def test_episodes_longer_than_those_of_the_family_are_refused(pickles):
   ):
     imported(pickles)
   assert not (pickles / "imported").exists()
-  with pytest.raises(DatasetError, match="longest episode: expected at most 20 steps, found 80 steps"):
+  with pytest.raises(DatasetError, match="--horizon=80: expected at most 20, the steps of an episode of"):
     imported(pickles, "--horizon=80")
   assert not (pickles / "imported").exists()
   own = ("--family=walks", "--train_tasks=0-2", "--test_tasks=3,4", "--discount=0.99")
