@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_python(folder, *arguments):
-  """What Python prints in a folder, with the packages of this checkout; fails if it does."""
+  """The output of Python in a folder, with the packages of this checkout; fails if it does."""
   environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
   command = [sys.executable, *arguments]
   result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -119,7 +119,7 @@ def test_a_departure_that_the_algorithm_has_no_setting_for_is_refused():
 
 
 def test_a_name_is_that_of_a_family_or_of_a_dataset(tmp_path, monkeypatch):
-  """Of an own family `<module>:<attribute>` the data have the attribute's name."""
+  """The data of an own family `<module>:<attribute>` have the attribute's name."""
   monkeypatch.chdir(tmp_path)
   for name in ("imported", "reach"):
     write_point_robot(tmp_path / "data" / name)

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def run_in(folder, *arguments, opengl="osmesa"):
-  """What a program prints, where MuJoCo can be imported with no OpenGL but this."""
+  """The output of a program, where MuJoCo can be imported with no OpenGL but this."""
   environment = {**os.environ, "MUJOCO_GL": opengl, "PYTHONPATH": str(ROOT)}
   command = [sys.executable, "-c", PROGRAM, *arguments]
   return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

@@ -8,16 +8,17 @@ from ml_collections import ConfigDict
 
 from .defaults import defaults
 
+VALUES = {
+  "episodes_per_task": 50,
+  "warmup_episodes": 2,
+  "tasks_per_round": 20,
+  "updates_per_round": 100,
+  "batch_size": 4,
+  "hidden_sizes": (64, 64),
+  "other_policy_episodes": 20,  # as many transitions as a support takes, and more
+}
+
 
 def get_config() -> ConfigDict:
   """Values of the collection."""
-  return defaults(
-    "point_robot",
-    episodes_per_task=50,
-    warmup_episodes=2,
-    tasks_per_round=20,
-    updates_per_round=100,
-    batch_size=4,
-    hidden_sizes=(64, 64),
-    other_policy_episodes=20,  # as many transitions as a support takes, and more
-  )
+  return defaults("point_robot", **VALUES)

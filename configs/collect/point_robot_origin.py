@@ -7,17 +7,9 @@ Returns (20 steps, mean of 20 episodes a goal, averaged over the goals): random 
 from ml_collections import ConfigDict
 
 from .defaults import defaults
+from .point_robot import VALUES
 
 
 def get_config() -> ConfigDict:
-  """Values of the collection."""
-  return defaults(
-    "point_robot_origin",
-    episodes_per_task=50,
-    warmup_episodes=2,
-    tasks_per_round=20,
-    updates_per_round=100,
-    batch_size=4,
-    hidden_sizes=(64, 64),
-    other_policy_episodes=20,  # as many transitions as a support takes, and more
-  )
+  """The values of the point robot that starts anywhere."""
+  return defaults("point_robot_origin", **VALUES)

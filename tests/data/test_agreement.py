@@ -20,7 +20,7 @@ NO_STATE = "the family has no state_of, the state that an observation shows"
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-  """Of the first tasks of the point robot."""
+  """The data of the first tasks of the point robot."""
   written = write_point_robot(tmp_path_factory.mktemp("agreement") / "data", num_episodes=1)
   return dataclasses.replace(written, tasks=written.tasks[:NUM_TASKS], train_tasks=(0, 1), test_tasks=(2,))
 

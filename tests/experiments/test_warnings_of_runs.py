@@ -1,4 +1,4 @@
-"""What a run says of an agent that does not learn: values that diverge, and latents that hold nothing of the task."""
+"""Warnings of a run whose agent does not learn: values that diverge, and latents that hold nothing of the task."""
 
 import pytest
 from miniatures import changed, make_focal, rows_of, run_silently
@@ -25,7 +25,7 @@ def divergence_in(rows):
 
 
 def train(miniature, steps, **changes):
-  """What the run says, and its rows."""
+  """The output of the run, and its rows."""
   length = {f"training__{name}": steps for name in ("steps", "evaluate_every", "checkpoint_every")}
   config = changed(miniature(), **length, **FAST, **changes)
   return run_silently(config), rows_of(config.output_directory)
@@ -63,7 +63,7 @@ def test_a_run_says_how_much_of_the_tasks_its_latents_hold(data, tmp_path):
 
 
 def test_latents_that_hold_nothing_are_warned_of(data, tmp_path):
-  """Of data in which every task has the same transitions."""
+  """Every task has the same transitions."""
   manifest = read_manifest(data)
   alike = read_episodes(data, manifest, 0)
   write_episodes(tmp_path / "alike", [alike] * len(manifest.tasks), manifest)
