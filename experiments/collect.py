@@ -22,7 +22,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from macaw_jax import envs
-from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings
+from macaw_jax.collection.collect import (
+  OTHER_POLICIES,
+  Collection,
+  CollectSettings,
+  Progress,
+  collect,
+  examine_settings,
+)
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Episodes, write_episodes
 from macaw_jax.data.episodes import thin_episodes
@@ -99,8 +106,9 @@ def _directory_problems(fields: Mapping[str, Any]) -> Iterator[str]:
   directory, starter = fields.get("directory"), fields.get("starter_directory")
   if directory and starter and Path(starter) == Path(directory):
     yield f"starter_directory and directory are both {directory!r}; expected two"
-  other_policies = other_policies_directory(directory) if directory and fields.get("other_policy_episodes") else ""
-  for wanted in filter(None, dict.fromkeys((directory, starter, other_policies))):
+  others = OTHER_POLICIES if directory and fields.get("other_policy_episodes") else ()
+  beside = [other_policies_directory(directory, name) for name in others]
+  for wanted in filter(None, dict.fromkeys((directory, starter, *beside))):
     if os.path.lexists(wanted):
       yield f"{wanted} exists already; a dataset is never overwritten. Remove it or name another."
 
@@ -195,12 +203,13 @@ def run(request: Request, family: TaskFamily, settings: CollectSettings) -> None
     count = request.starter_episodes
     thinned = [thin_episodes(episodes, count) for episodes in collection.episodes]
     write(request.starter_directory, thinned, f"{count} of them, evenly spaced", episodes_kept_per_task=count)
-  if collection.other_policies:
+  for name, episodes in collection.other_policies.items():
     write(
-      other_policies_directory(request.directory),
-      collection.other_policies,
+      other_policies_directory(request.directory, name),
+      episodes,
       f"{settings.other_policy_episodes} episodes per task",
-      agent="the final agent of the collection, acting for other tasks of the family than the one it is in",
+      agent="the agent of the collection, acting for other tasks of the family than the one it is in",
+      learned=OTHER_POLICIES[name],
     )
   if request.picture:
     draw(family, collection, request.picture)

@@ -44,8 +44,13 @@ class CollectSettings:
   reward_scale: float  # factor on rewards inside the agent
   ignored_observations: tuple[int, ...]  # entries that the agent does not see; they are stored all the same
   reference_episodes: int  # per task, behind the random and the expert return
-  # Per task, of the final agent's policies of other tasks: contexts shifted in behaviour. 0 for none.
+  # Per task and each of `OTHER_POLICIES`, by policies of other tasks: contexts shifted in behaviour. 0 for none.
   other_policy_episodes: int
+
+
+# When policies of other tasks act, as the share of the learning rounds that the agent has behind it then, by the name
+# of the support that their episodes are.
+OTHER_POLICIES = {"other_policies_start": 1 / 6, "other_policies_middle": 1 / 2, "other_policies": 1.0}
 
 
 class Progress(NamedTuple):
@@ -69,7 +74,7 @@ class Collection(NamedTuple):
   random_returns: np.ndarray  # [T]
   expert_returns: np.ndarray  # [T]
   expert_states: State  # leaves [T, H + 1, ...], an episode of each task under the final agent's mode
-  other_policies: list[Episodes]  # of each task, collected by other tasks' policies; empty if none were wanted
+  other_policies: dict[str, list[Episodes]]  # of each task, by a name in `OTHER_POLICIES`; empty if none were wanted
   environment_steps: int
   updates: int
 
@@ -158,12 +163,15 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
   state = agent.init(key_agent, warmup_observations)
 
   order = _round_order(key_order, num_tasks, settings)
+  moments = {name: max(1, round(share * len(order))) for name, share in OTHER_POLICIES.items()}
+  learned: dict[str, Any] = {}  # the agent's parameters at each of the moments
   for index, tasks in enumerate(order):
     state, metrics = learn(state, replay, jax.random.fold_in(key_learn, index))
     params, adapted = state.params, {"task": agent.task_input[tasks]}
     round_tasks = jax.tree.map(itemgetter(tasks), family.tasks)
     trajectory = rollout_agent(params, adapted, round_tasks, jax.random.fold_in(key_act, index), deterministic=False)
     replay = store(replay, tasks, trajectory)
+    learned |= {name: jax.tree.map(np.asarray, params) for name, moment in moments.items() if moment == index + 1}
     values = {name: float(value) for name, value in metrics.items()}
     updates = (index + 1) * settings.updates_per_round
     report(Progress(index + 1, len(order), steps, updates, last_returns.copy(), values))
@@ -179,15 +187,19 @@ def collect(family: TaskFamily, settings: CollectSettings, *, report: Callable[[
     random_returns=random_returns,
     expert_returns=mean_returns(expert, count),
     expert_states=jax.tree.map(lambda leaf: np.asarray(leaf[::count]), expert.state),
-    other_policies=_other_policies(
-      rollout_agent,
-      params,
-      agent.task_input,
-      family,
-      key_other,
-      count=settings.other_policy_episodes,
-      collected_at=steps,
-    ),
+    other_policies={
+      name: _other_policies(
+        rollout_agent,
+        learned[name],
+        agent.task_input,
+        family,
+        key_other if name == "other_policies" else jax.random.fold_in(key_other, moments[name]),
+        count=settings.other_policy_episodes,
+        collected_at=steps,
+      )
+      for name in OTHER_POLICIES
+      if settings.other_policy_episodes
+    },
     environment_steps=steps,
     updates=len(order) * settings.updates_per_round,
   )

@@ -51,9 +51,12 @@ def other_policies(
   return dataclasses.replace(manifest, behaviour=behaviour), relabelled
 
 
-def other_policies_directory(directory: str) -> str:
-  """The dataset, beside another, of episodes that were collected in its tasks by the policies of other tasks."""
-  return f"{directory.rstrip('/')}_other_policies"
+def other_policies_directory(directory: str, support: str = "other_policies") -> str:
+  """The dataset, beside another, of episodes that were collected in its tasks by the policies of other tasks.
+
+  `support` is a name in `macaw_jax.evaluation.protocols.OTHER_POLICIES`.
+  """
+  return f"{directory.rstrip('/')}_{support}"
 
 
 def relabel(episodes: Episodes, family: TaskFamily, task: Task) -> Episodes:
