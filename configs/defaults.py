@@ -62,4 +62,12 @@ def defaults(algorithm: str, data: str, **departures: Any) -> ml_collections.Con
   config.evaluation.order = "uniform"  # or 'contiguous'
   config.evaluation.engine = "native"  # or 'mjx': MuJoCo bodies inside the compiled program, on an accelerator
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
+
+  # Whether the agent adapts to recorded rows of the training tasks that explain the rewards of a support, whoever
+  # collected it, in its place (docs/context_shift.md).
+  config.retrieval = ml_collections.ConfigDict()
+  config.retrieval.enabled = False
+  config.retrieval.rows = 1_024  # that the agent adapts to
+  config.retrieval.rows_per_task = 1_000  # of each training task, that the agent keeps for it
+  config.retrieval.draw = "mean"  # of the posterior of the task; or 'sample'
   return config

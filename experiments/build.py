@@ -10,23 +10,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import ml_collections
 
+from macaw_jax.adaptation.retrieval import add_reference
 from macaw_jax.algorithms.settings import chosen_by_data, make_algorithm
 from macaw_jax.console import log
+from macaw_jax.data.retrieval import Reference
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Evaluated
 from macaw_jax.json_files import flatten
+from macaw_jax.retrieval import with_retrieval
 from macaw_jax.training.population import MakeAlgorithm, acting_algorithm
 from macaw_jax.training.run import Devices, Run, Schedule
-from macaw_jax.training.run_directory import DATASET, read_document
+from macaw_jax.training.run_directory import DATASET, RETRIEVAL, read_document
 from macaw_jax.training.trained import NEWEST, load_checkpoint
-from macaw_jax.types import Algorithm, Key, Params
+from macaw_jax.types import Algorithm, Key, Params, TrainState
 
 from . import on_policy, recorded, replayed
 from .configuration import settings_of
-from .validation import START_RULES, Kind, Parts, check
+from .validation import START_RULES, Kind, Parts, Retrieval, check
 from .variants import members_of, variants_of
 
 KINDS: dict[str, Kind] = {
@@ -89,6 +93,8 @@ def assemble(examined: Any) -> Run:
   parts = kind.assemble(examined, None)
   settings = settings_of(ml_collections.ConfigDict(members[0].config))
   make = _make(config.algorithm.name, parts, settings)
+  if parts.retrieval is not None:
+    make = _beginning_with(_fit_reference(parts.retrieval, config.seed), make)
   for each in members:
     make(**each.hyperparameters)  # While its values are numbers: traced, they cannot be refused.
   acting = acting_algorithm(make, members[0].hyperparameters)
@@ -107,7 +113,8 @@ def assemble(examined: Any) -> Run:
     ),
     evaluate=parts.evaluate(acting),
     family=parts.family,
-    agent={"algorithm": config.algorithm.name, "settings": settings, "problem": parts.problem._asdict()},
+    agent={"algorithm": config.algorithm.name, "settings": settings, "problem": parts.problem._asdict()}
+    | ({} if parts.retrieval is None else {RETRIEVAL: parts.retrieval.settings._asdict()}),
     identity=parts.identity,
     may_change=(*MAY_CHANGE, *kind.may_change),
     follows=following(examined.config),
@@ -166,11 +173,34 @@ def _make(name: str, parts: Parts, settings: Mapping[str, Any]) -> MakeAlgorithm
 
   def make(**overrides: Any) -> Algorithm:
     try:
-      return parts.wrap(make_algorithm(name, parts.problem, settings, overrides))
+      algorithm = parts.wrap(make_algorithm(name, parts.problem, settings, overrides))
     except (TypeError, ValueError) as error:
       raise ConfigurationError(f"config.algorithm ({name}): {error}") from error
+    if parts.retrieval is None:
+      return algorithm
+    return with_retrieval(algorithm, parts.problem, parts.retrieval.settings)
 
   return make
+
+
+def _fit_reference(retrieval: Retrieval, seed: int) -> Reference:
+  log(f"fitting the {retrieval.settings.differ_in} of the training tasks, by which rows are retrieved ...")
+  return retrieval.fit(jax.random.key(seed))
+
+
+def _beginning_with(reference: Reference, make: MakeAlgorithm) -> MakeAlgorithm:
+  """The same algorithms, whose parameters begin with this reference."""
+
+  def made(**overrides: Any) -> Algorithm:
+    algorithm = make(**overrides)
+
+    def init(key: Key) -> TrainState:
+      state = algorithm.init(key)
+      return state._replace(params=add_reference(state.params, reference))
+
+    return algorithm._replace(init=init)
+
+  return made
 
 
 class Trained(NamedTuple):
@@ -199,6 +229,8 @@ def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> m
   config = ml_collections.ConfigDict(document)
   try:
     kind = kind_of(config)
+    for section, values in kind.added.items():
+      config.setdefault(section, ml_collections.ConfigDict(values))
     for name, value in (changes or {}).items():
       if value is not None and name in kind.fields:
         config.update_from_flattened_dict({name: value})
@@ -217,14 +249,20 @@ def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEW
   """
   kind = kind_of(config)
   parts = kind.assemble(kind.examine(config), None)
-  make = _make(config.algorithm.name, parts, settings_of(config))
+  settings = settings_of(config)
+  make = _make(config.algorithm.name, parts, settings)
   algorithm = make()
-  checkpoint, note = load_checkpoint(directory, algorithm, parts.family.observation_size, which)
+  fits = parts.retrieval is not None and RETRIEVAL not in read_document(directory)["agent"]
+  stored = _make(config.algorithm.name, parts._replace(retrieval=None), settings)() if fits else algorithm
+  checkpoint, note = load_checkpoint(directory, stored, parts.family.observation_size, which)
   if DATASET in parts.identity and note.identity.get(DATASET) != parts.identity[DATASET]:
     log(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
-  state, evaluate = checkpoint.state, parts.evaluate(algorithm)
+  params, evaluate = checkpoint.state.params, parts.evaluate(algorithm)
+  if fits:
+    assert parts.retrieval is not None
+    params = add_reference(params, _fit_reference(parts.retrieval, config.seed))
   return Trained(
-    directory, config, parts, make, algorithm, evaluate, state.params, checkpoint.statistics, int(state.step)
+    directory, config, parts, make, algorithm, evaluate, params, checkpoint.statistics, int(checkpoint.state.step)
   )
 
 

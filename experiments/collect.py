@@ -22,20 +22,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from macaw_jax import envs
-from macaw_jax.collection.collect import (
-  OTHER_POLICIES,
-  Collection,
-  CollectSettings,
-  Progress,
-  collect,
-  examine_settings,
-)
+from macaw_jax.collection.collect import Collection, CollectSettings, Progress, collect, examine_settings
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Episodes, write_episodes
 from macaw_jax.data.episodes import thin_episodes
 from macaw_jax.data.manifest import Manifest, TaskEntry
 from macaw_jax.data.references import COLLECTED, scale_faults, scale_text
-from macaw_jax.data.relabel import other_policies_directory
+from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.tables import plain_table
@@ -107,7 +100,7 @@ def _directory_problems(fields: Mapping[str, Any]) -> Iterator[str]:
   if directory and starter and Path(starter) == Path(directory):
     yield f"starter_directory and directory are both {directory!r}; expected two"
   others = OTHER_POLICIES if directory and fields.get("other_policy_episodes") else ()
-  beside = [other_policies_directory(directory, name) for name in others]
+  beside = [other_policies_directory(directory or "", name) for name in others]
   for wanted in filter(None, dict.fromkeys((directory, starter, *beside))):
     if os.path.lexists(wanted):
       yield f"{wanted} exists already; a dataset is never overwritten. Remove it or name another."

@@ -12,9 +12,11 @@ from macaw_jax import envs
 from macaw_jax.algorithms import ON_POLICY, RECORDED, REPLAYED
 from macaw_jax.algorithms.settings import suggestion
 from macaw_jax.data.dataset import Quality
+from macaw_jax.data.retrieval import Draw
 from macaw_jax.data.sampling import Order
 from macaw_jax.envs.names import EXPECTED
 from macaw_jax.envs.rollout import Engine
+from macaw_jax.evaluation.protocols import RECORDED as SUPPORTS
 from macaw_jax.evaluation.protocols import SUPPORT_ORDERS
 
 MAX_SEED = 2**32 - 1
@@ -86,11 +88,17 @@ RECORDED_FIELDS = COMMON | {
   "training.query_size": at_least(1)._replace(optional=True),
   "training.order": one_of(get_args(Order)),
   "evaluation.support_size": at_least(1),
-  "evaluation.support": one_of(("own", "other_policies", "random", "online")),
+  "evaluation.support": one_of((*SUPPORTS, "random", "online")),
   "evaluation.order": one_of(tuple(SUPPORT_ORDERS)),
   "evaluation.engine": _ENGINE,
   "evaluation.train_tasks": at_least(0),
+  "retrieval.enabled": Field(bool, lambda value: True, "True or False"),
+  "retrieval.rows": at_least(1),
+  "retrieval.rows_per_task": at_least(1),
+  "retrieval.draw": one_of(get_args(Draw)),
 }
+# Sections that a run may be without, because it is older than they are, with values that leave it as it was.
+ADDED_TO_RECORDED = {"retrieval": {"enabled": False, "rows": 1_024, "rows_per_task": 1_000, "draw": "mean"}}
 
 REPLAYED_FIELDS = COMMON | {
   "algorithm.name": one_of(tuple(REPLAYED)),

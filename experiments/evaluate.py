@@ -5,6 +5,7 @@ python -m experiments.evaluate runs/macaw-cheetah_dir-0 --steps=0,1,2,5 --episod
 python -m experiments.evaluate runs/macaw-cheetah_vel-0 --support=other_policies --support_size=512
 python -m experiments.evaluate runs/macaw-cheetah_dir-0 --checkpoint=best
 python -m experiments.evaluate runs/focal-point_robot-? --support=all --reuse --picture=shift.png
+python -m experiments.evaluate runs/macaw-cheetah_dir-? --support=all --retrieval=both
 python -m experiments.evaluate runs/pearl-cheetah_dir-0 --support=all --dataset=starter_data/cheetah_dir
 
 Without --steps an agent that takes adaptation steps is evaluated after 0, 1, 2, 5 of them and as many as it was trained
@@ -69,6 +70,14 @@ from .evaluation_request import (
 )
 from .recorded import manifest_with
 
+# What `--retrieval` asks for, by its value.
+RETRIEVAL: dict[str | None, tuple[bool | None, ...]] = {
+  None: (None,),
+  "on": (True,),
+  "off": (False,),
+  "both": (False, True),
+}
+
 
 def parser() -> Parser:
   """The flags of the command."""
@@ -106,6 +115,12 @@ def parser() -> Parser:
     help="data of the family, for a run that has collected its own, or whose data lie elsewhere now",
   )
   flags.add_argument(
+    "--retrieval",
+    choices=[name for name in RETRIEVAL if name],
+    help="adapt to recorded rows that explain the rewards of a support, in its place (docs/context_shift.md); both: a "
+    "line of the table for each; as in the run if not given",
+  )
+  flags.add_argument(
     "--reuse", action="store_true", help="with --support=all: take rows made from the same checkpoint and settings"
   )
   add_evaluation(flags)
@@ -135,7 +150,8 @@ def main(given: argparse.Namespace) -> None:
   request = Request(**{name: getattr(given, name) for name in Request._fields})
   check_flags(given)
   # All are checked before the first is evaluated, which may take long.
-  plans = [plan(directory, request) for directory in directories]
+  wanted = [request._replace(retrieval=value) for value in RETRIEVAL[given.retrieval]]
+  plans = [plan(directory, each) for each in wanted for directory in directories]
   if request.support == ALL:
     group_runs([described(each, "", []) for each in plans])
     groups = group_runs([evaluate_shift(each, reuse=given.reuse) for each in plans])

@@ -8,11 +8,11 @@ import ml_collections
 
 from macaw_jax.console import log
 from macaw_jax.data.manifest import read_manifest
-from macaw_jax.data.relabel import other_policies_directory
+from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.context_shift import CONTEXT_SHIFT
 from macaw_jax.evaluation.evaluation_file import CHECKPOINT, DATA, NAMES, UPDATE, evaluation_file
-from macaw_jax.evaluation.protocols import PROTOCOLS
+from macaw_jax.evaluation.protocols import PROTOCOLS, RECORDED
 from macaw_jax.json_files import flatten
 from macaw_jax.training.trained import NEWEST, find_checkpoint
 
@@ -20,7 +20,7 @@ from .build import check_writable, kind_of, saved_config
 from .recorded import Examined, data_digests, manifest_with, missing_rows
 
 ALL = "all"
-OFFLINE = ("own", "other_policies", "random")
+OFFLINE = (*RECORDED, "random")
 EVALUATION = "evaluation_{protocol}"
 STEPS_FIELDS = ("algorithm.adaptation_steps", "rollouts.inner_steps")  # that --steps changes, by the kind of run
 DEFAULT_STEPS = (0, 1, 2, 5)
@@ -38,6 +38,7 @@ class Request(NamedTuple):
   engine: str | None = None
   checkpoint: str = NEWEST
   dataset: str | None = None  # of the family, for a run that has collected its own, or whose data were moved
+  retrieval: bool | None = None  # whether the agent adapts to retrieved rows
 
   def config(
     self, directory: Path, support: str | None, more: Mapping[str, Any] | None = None
@@ -56,6 +57,7 @@ class Request(NamedTuple):
       "evaluation.episodes": self.episodes,
       "evaluation.train_tasks": 0,
       "dataset.directory": self.dataset,
+      "retrieval.enabled": self.retrieval,
     }
     return saved_config(directory, changes | dict(more or {}))
 
@@ -103,6 +105,10 @@ def plan(directory: Path, request: Request) -> Plan:
   )
   if request.dataset is not None and "rollouts" in of_run:
     raise ConfigurationError(f"{directory}: --dataset={request.dataset}: an on-policy run reads no data")
+  if request.retrieval and "dataset" not in of_run:
+    raise ConfigurationError(
+      f"{directory}: --retrieval: expected a run on recorded data, from which rows are retrieved"
+    )
   supports = _all_supports(directory, of_run, request) if shift else (_one_support(directory, of_run, request),)
   _check_rows(directory, supports, request)
   for support in supports:
@@ -127,8 +133,8 @@ def plan(directory: Path, request: Request) -> Plan:
 
 
 def support_dataset(dataset: str, support: str) -> str:
-  """The dataset that supports `own` or `other_policies` are drawn from."""
-  return dataset if support == "own" else other_policies_directory(dataset)
+  """The dataset that supports `own` or those of other policies are drawn from."""
+  return dataset if support == "own" else other_policies_directory(dataset, support)
 
 
 def support_size(config: ml_collections.ConfigDict, request: Request) -> int:
@@ -141,6 +147,13 @@ def support_size(config: ml_collections.ConfigDict, request: Request) -> int:
 def support_order(config: ml_collections.ConfigDict, request: Request) -> str:
   """How the rows of an offline support are drawn, a name in `SUPPORT_ORDERS`."""
   return request.order or "uniform" if "collection" in config else config.evaluation.order
+
+
+def retrieval_numbers(config: ml_collections.ConfigDict) -> list[Any] | None:
+  """Rows, rows kept of each task and what is drawn of the posterior, where the agent adapts to retrieved rows."""
+  if "retrieval" not in config or not config.retrieval.enabled:
+    return None
+  return [config.retrieval[name] for name in ("rows", "rows_per_task", "draw")]
 
 
 def changes_for_steps(config: ml_collections.ConfigDict, field: str, number: int) -> dict[str, Any]:
@@ -177,8 +190,8 @@ def _all_supports(directory: Path, config: ml_collections.ConfigDict, request: R
   for support in supports_of(config, request.dataset):
     try:
       request.config(directory, support)
-      if request.dataset and support == "other_policies":
-        read_manifest(other_policies_directory(request.dataset))
+      if request.dataset and support in OTHER_POLICIES:
+        read_manifest(other_policies_directory(request.dataset, support))
       found.append(support)
     except ValueError as error:
       without[support] = " ".join(str(error).split())
@@ -202,7 +215,7 @@ def _check_rows(directory: Path, supports: Sequence[str], request: Request) -> N
 
 def _check_data(directory: Path, config: ml_collections.ConfigDict, support: str, request: Request) -> None:
   """Raises `ConfigurationError` unless the data of `--dataset` have a support of each test task."""
-  if request.dataset is None or "dataset" in config or support not in ("own", "other_policies"):
+  if request.dataset is None or "dataset" in config or support not in RECORDED:
     return
   kind = kind_of(config)
   parts = kind.assemble(kind.examine(config), None)
@@ -260,5 +273,6 @@ def _settings(
     "episodes": config.evaluation.episodes,
     "engine": config.rollouts.engine if "rollouts" in config else config.evaluation.engine,
     "dataset": request.dataset and Path(request.dataset).name,
+    "retrieval": retrieval_numbers(config),
     "seed": request.seed,
   }

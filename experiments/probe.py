@@ -42,6 +42,7 @@ from macaw_jax.types import Key
 
 from .build import Trained, check_writable, rebuild, saved_config
 from .command_line import Parser, add_evaluation, add_runs, launch, make_parser, named_runs
+from .evaluation_request import OFFLINE
 from .recorded import KIND, Examined, data_digests, evaluated_splits
 
 Numbers = dict[str, Any]
@@ -89,7 +90,7 @@ def plan(directory: Path, episodes: int | None, seed: int) -> Probe:
     ConfigurationError: as `probed_config`, or there is no checkpoint.
   """
   configs = {"own": probed_config(directory, episodes)}
-  for support in ("other_policies", "random"):
+  for support in OFFLINE[1:]:
     try:
       configs[support] = probed_config(directory, episodes, support)
     except ConfigurationError as error:

@@ -21,19 +21,21 @@ from macaw_jax.data.manifest import (
   read_manifest,
 )
 from macaw_jax.data.references import scale_text
-from macaw_jax.data.relabel import other_policies_directory
-from macaw_jax.data.statistics import fit_statistics
+from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
+from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online, recorded_split
+from macaw_jax.evaluation.protocols import RECORDED
 from macaw_jax.evaluation.random_policy import random_policy_dataset
+from macaw_jax.retrieval import RetrievalSettings, fit_reference
 from macaw_jax.sources.recorded import recorded
 from macaw_jax.training.run_directory import DATASET, SUPPORT
 from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition, no_prior
 
-from .configuration import RECORDED_FIELDS, settings_of
-from .validation import Kind, Parts, Rule, engine_that_steps, member_rules, refused_by_algorithm
+from .configuration import ADDED_TO_RECORDED, RECORDED_FIELDS, settings_of
+from .validation import Kind, Parts, Retrieval, Rule, engine_that_steps, member_rules, refused_by_algorithm
 
 QUERY_ROWS = 512  # of all tasks of an update, where the configuration has no number for each
 STARTER_DATA = Path("starter_data")
@@ -165,17 +167,17 @@ def task_split(config: ml_collections.ConfigDict, manifest: Manifest, family: Ta
 
 
 def data_digests(directory: str, supports: Iterable[str]) -> dict[str, str]:
-  """The digests of a dataset, and of that of other tasks' policies where supports are drawn from it."""
+  """The digests of a dataset, and of those of other tasks' policies that supports are drawn from."""
   sources = {DATASET: directory}
-  if "other_policies" in supports:
-    sources[SUPPORT] = other_policies_directory(directory)
+  sources |= {name: other_policies_directory(directory, name) for name in supports if name in OTHER_POLICIES}
   return {name: content_digest(read_manifest(source)) for name, source in sources.items()}
 
 
 def support_directory(config: ml_collections.ConfigDict) -> Path:
   """The dataset that evaluation draws supports from."""
   directory = config.dataset.directory
-  return Path(other_policies_directory(directory) if config.evaluation.support == "other_policies" else directory)
+  support = config.evaluation.support
+  return Path(other_policies_directory(directory, support) if support in OTHER_POLICIES else directory)
 
 
 def missing_dataset(directory: Path) -> str:
@@ -286,7 +288,7 @@ def _train_tasks(examined: Examined) -> Iterator[str]:
 
 def _supports(examined: Examined) -> Iterable[str]:
   config = examined.config
-  if config.evaluation.support != "other_policies":
+  if config.evaluation.support not in OTHER_POLICIES:
     return ()
   directory = support_directory(config)
   if not (directory / MANIFEST_FILE).is_file():
@@ -317,7 +319,7 @@ def manifest_with(directory: str | Path, family: TaskFamily, indices: Sequence[i
 
 def _support_sizes(examined: Examined) -> Iterator[str]:
   evaluation = examined.config.evaluation
-  if evaluation.support not in ("own", "other_policies"):
+  if evaluation.support not in RECORDED:
     return
   own = evaluation.support == "own"
   supports = examined.manifest if own else read_manifest(support_directory(examined.config))
@@ -331,6 +333,23 @@ def missing_rows(support_size: int, split: str, sizes: Mapping[int, int]) -> Ite
   smallest = min(sizes, key=sizes.__getitem__, default=None)
   if smallest is not None and sizes[smallest] < support_size:
     yield f"config.evaluation.support_size = {support_size}: task {smallest} ({split}) has {sizes[smallest]}"
+
+
+def _retrieval(examined: Examined) -> Iterator[str]:
+  """Rows that cannot be retrieved, or that the algorithm cannot adapt to."""
+  config, algorithm = examined.config, examined.algorithm
+  if not config.retrieval.enabled:
+    return
+  place, name = "config.retrieval.enabled = True", config.algorithm.name
+  if algorithm.consecutive_rows:
+    yield f"{place}: {name} reads consecutive rows, as its targets 'td_lambda' need; retrieved ones are not"
+  if config.retrieval.rows % algorithm.support_parts:
+    yield (
+      f"config.retrieval.rows = {config.retrieval.rows} is not a multiple of {algorithm.support_parts}, the inner "
+      f"steps of {name}, each of which takes an equal share"
+    )
+  if len(examined.split.train) < 2:
+    yield f"{place}: expected two training tasks or more, whose rewards differ, the dataset has one"
 
 
 def _own_episodes(examined: Examined) -> Iterator[str]:
@@ -373,6 +392,7 @@ RULES = (
   Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
   Rule((*_PART, *_SUPPORTS, "evaluation.support_size"), _support_sizes),
   Rule((*_ALGORITHM, "evaluation.support"), _own_episodes),
+  Rule((*_ALGORITHM, "retrieval.enabled", "retrieval.rows"), _retrieval),
   Rule((*_DATA, "evaluation.engine"), engine_that_steps),
   *member_rules("training.tasks_per_update", *_TASKS, call="log_every"),
 )
@@ -418,7 +438,17 @@ def assemble(examined: Examined, train: Split | None = None) -> Parts:
     ),
     train=train,
     splits=splits,
+    retrieval=retrieval_of(examined, train.data, statistics),
   )
+
+
+def retrieval_of(examined: Examined, data: Dataset, statistics: Statistics) -> Retrieval | None:
+  """The retrieval from the training tasks' `data`, if it is wanted."""
+  values = examined.config.retrieval.to_dict()
+  if not values.pop("enabled"):
+    return None
+  settings = RetrievalSettings(examined.family.differ_in, **values)
+  return Retrieval(settings, lambda key: fit_reference(normalise_dataset(statistics, data), settings, key))
 
 
 def load_split(examined: Examined, name: str, indices: Sequence[int]) -> Split:
@@ -446,7 +476,7 @@ def evaluated_splits(examined: Examined, train: Split | None = None) -> tuple[Sp
   """
   wanted = {"test": examined.split.test, "train": examined.evaluated_train_tasks}
   splits = tuple(_with_support(examined, name, indices, train) for name, indices in wanted.items() if indices)
-  if examined.config.evaluation.support in ("own", "other_policies"):
+  if examined.config.evaluation.support in RECORDED:
     for split in splits:
       assert split.data is not None
       sizes = dict(zip(split.indices, split.data.size, strict=True))
@@ -461,8 +491,8 @@ def _with_support(examined: Examined, name: str, indices: Sequence[int], train: 
     if train is not None and set(indices) <= set(train.indices):  # One copy in memory, where tasks are shared.
       return _some_tasks(train, name, indices)
     return load_split(examined, name, indices)
-  if evaluation.support == "other_policies":
-    directory = other_policies_directory(examined.config.dataset.directory)
+  if evaluation.support in OTHER_POLICIES:
+    directory = other_policies_directory(examined.config.dataset.directory, evaluation.support)
     return _split(examined, name, indices, load_dataset(directory, tasks=indices))
   split = _split(examined, name, indices, None)
   if evaluation.support == "online":
@@ -520,4 +550,5 @@ KIND = Kind(
   by_data=lambda examined: {"training.query_size": examined.query_size},
   call="log_every",
   may_change=("dataset.directory", "training.steps"),
+  added=ADDED_TO_RECORDED,
 )

@@ -17,14 +17,16 @@ import ml_collections
 
 from macaw_jax.algorithms.settings import can_be_traced, refusal_of, setting_faults, with_values
 from macaw_jax.data.manifest import DatasetError
+from macaw_jax.data.retrieval import Reference
 from macaw_jax.envs.engines import require_compiled_physics
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Split
 from macaw_jax.json_files import flatten
+from macaw_jax.retrieval import RetrievalSettings
 from macaw_jax.sources.source import Source
 from macaw_jax.training.devices import check_axis
-from macaw_jax.types import Algorithm, Problem
+from macaw_jax.types import Algorithm, Key, Problem
 
 from .configuration import Field, field_faults, settings_of
 from .variants import check_seeds, chosen_variants, differing_names, parse_grid, shared, variants_of
@@ -42,6 +44,13 @@ class Rule(NamedTuple):
   spoils: str = ""  # a field that counts as wrong for later rules where there is a problem
 
 
+class Retrieval(NamedTuple):
+  """The retrieval of a run: its settings, and what it retrieves from, fitted to the data of the training tasks."""
+
+  settings: RetrievalSettings
+  fit: Callable[[Key], Reference]
+
+
 class Parts(NamedTuple):
   """The parts that a configuration is made into, beside its algorithm.
 
@@ -55,6 +64,7 @@ class Parts(NamedTuple):
   description: Sequence[str]
   splits: Sequence[Split]  # that are evaluated, the test tasks first
   wrap: Callable[[Algorithm], Algorithm] = lambda algorithm: algorithm  # how the algorithm takes the source's batches
+  retrieval: Retrieval | None = None  # where the agent adapts to retrieved rows
   identity: Mapping[str, str] = MappingProxyType({})
   train: Split | None = None  # the training tasks, with their data where they are recorded
 
@@ -71,6 +81,7 @@ class Kind(NamedTuple):
   call:       the field of `config.training` with the number of updates of a compiled call
   by_data:    `(examined) -> values` of the fields that a configuration may leave to the data, by dotted name
   may_change: fields, beside those that every kind has, that do not make it another run
+  added:      sections that older runs lack, with values that leave a run as it was
   """
 
   fields: Mapping[str, Field]
@@ -81,6 +92,7 @@ class Kind(NamedTuple):
   call: str
   by_data: Callable[[Any], Mapping[str, Any]] = lambda examined: {}
   may_change: Sequence[str] = ()
+  added: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 def check(config: ml_collections.ConfigDict, fields: Mapping[str, Field], rules: Iterable[Rule], examined: Any) -> None:

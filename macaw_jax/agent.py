@@ -16,7 +16,8 @@ from macaw_jax.data.dataset import Episodes, dataset_of
 from macaw_jax.data.sampling import gather
 from macaw_jax.data.statistics import Statistics, normalise
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.training.run_directory import read_document
+from macaw_jax.retrieval import RetrievalSettings, with_retrieval
+from macaw_jax.training.run_directory import RETRIEVAL, read_document
 from macaw_jax.training.trained import NEWEST, load_checkpoint
 from macaw_jax.types import Algorithm, Key, Params, Problem, TimeStep
 
@@ -127,6 +128,8 @@ def load_run(directory: str | Path, algorithm: Algorithm | None = None, *, check
     if "algorithm" not in described:
       raise ConfigurationError(f"{directory}: trained by a script; expected its algorithm as the second argument")
     algorithm = make_algorithm(described["algorithm"], problem, described["settings"])
+  if RETRIEVAL in described:
+    algorithm = with_retrieval(algorithm, problem, RetrievalSettings(**described[RETRIEVAL]))
   found, _ = load_checkpoint(directory, algorithm, problem.observation_size, checkpoint)
   params, statistics = jax.tree.map(jnp.asarray, (found.state.params, found.statistics))
   return Agent(algorithm, params, statistics, problem.discount, int(found.state.step))

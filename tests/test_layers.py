@@ -23,6 +23,7 @@ LAYERS = (
   ("evaluation",),
   ("sources",),
   ("training",),
+  ("retrieval",),
   ("agent",),
   ("api",),
   ("cli",),

@@ -20,6 +20,7 @@ from macaw_jax.collection.acting import uniform_act
 from macaw_jax.collection.behaviour_agent import AgentState, BehaviourAgent, behaviour_agent
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.episodes import join_episodes, one_episode
+from macaw_jax.data.relabel import OTHER_POLICIES
 from macaw_jax.data.replay import Replay, add_episodes, empty_replay, sample_relabelled
 from macaw_jax.envs.family import State, TaskFamily
 from macaw_jax.envs.rollout import RolloutFn, episode_return, make_rollout
@@ -46,11 +47,6 @@ class CollectSettings:
   reference_episodes: int  # per task, behind the random and the expert return
   # Per task and each of `OTHER_POLICIES`, by policies of other tasks: contexts shifted in behaviour. 0 for none.
   other_policy_episodes: int
-
-
-# When policies of other tasks act, as the share of the learning rounds that the agent has behind it then, by the name
-# of the support that their episodes are.
-OTHER_POLICIES = {"other_policies_start": 1 / 6, "other_policies_middle": 1 / 2, "other_policies": 1.0}
 
 
 class Progress(NamedTuple):

@@ -12,8 +12,7 @@ policy, its own at first, it is then lost. What rewards and transitions add is w
 """
 
 from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +20,15 @@ import numpy as np
 import optax
 
 from macaw_jax.data.dataset import Episodes, next_observations
-from macaw_jax.types import Array, Key, Params
+from macaw_jax.data.perceptron import Layers, apply_layers, fit, init_layers
+from macaw_jax.types import Array, Key
 
 NUM_TRANSITIONS = (1, 4, 16, 64, 256)
 # What the probe costs, whatever the dataset.
 FITTED_ROWS, DRAWS = 40_000, 4_000  # of all tasks together
 HELD_OUT_ROWS = 1_000  # of a task
-STEPS, BATCH_SIZE, WIDTH, LEARNING_RATE, WEIGHT_DECAY = 1_500, 256, 128, 2e-3, 1e-2
+BATCH_SIZE, WIDTH = 256, 128
+FIT: dict[str, Any] = {"steps": 1_500, "learning_rate": 2e-3, "weight_decay": 1e-2}
 _MOST_DEVIATIONS = 10.0  # a rare large value must not decide
 
 
@@ -95,7 +96,7 @@ def measure_identifiability(
 
   def recognise(columns: slice, key: Key) -> Recognition:
     probe = _fit(jnp.asarray(rows[:, columns]), jnp.asarray(task_index), key, num_tasks=num_tasks)
-    log_probabilities = jax.jit(lambda rows: jax.nn.log_softmax(_logits(probe, rows)))  # [B, F] -> [B, T]
+    log_probabilities = jax.jit(lambda rows: jax.nn.log_softmax(apply_layers(probe, rows)))  # [B, F] -> [B, T]
     likelihood = [np.asarray(log_probabilities(rows[:, columns]), np.float64) for rows in held_out]
     return _recognition(likelihood, draws, distances)
 
@@ -127,42 +128,20 @@ def _recognition(
   return Recognition(*np.reshape(found, (len(log_probabilities), -1, 3)).mean(axis=0).T)
 
 
-def _init(key: Key, sizes: Sequence[int]) -> Params:
-  """Layers of a network whose first answer is the same for all tasks."""
-  layers = [
-    (jax.random.normal(key, (n_in, n_out)) * np.sqrt(2.0 / n_in), jnp.zeros(n_out))
-    for key, n_in, n_out in zip(jax.random.split(key, len(sizes) - 1), sizes[:-1], sizes[1:], strict=True)
-  ]
-  weights, biases = layers[-1]
-  return [*layers[:-1], (jnp.zeros_like(weights), biases)]
-
-
-def _logits(layers: Params, rows: Array) -> Array:
-  for weights, biases in layers[:-1]:
-    rows = jax.nn.relu(rows @ weights + biases)
-  weights, biases = layers[-1]
-  return rows @ weights + biases
-
-
-@partial(jax.jit, static_argnames="num_tasks")
-def _fit(rows: Array, task_index: Array, key: Key, *, num_tasks: int) -> Params:
-  """Minimises the cross-entropy of `task_index` [B] given `rows` [B, F], tasks equally likely."""
+def _fit(rows: Array, task_index: Array, key: Key, *, num_tasks: int) -> Layers:
+  """A classifier: minimises the cross-entropy of `task_index` [B] given `rows` [B, F], tasks equally likely."""
   key_init, key_steps = jax.random.split(key)
-  layers = _init(key_init, (rows.shape[1], WIDTH, WIDTH, num_tasks))
-  optimizer = optax.adamw(optax.cosine_decay_schedule(LEARNING_RATE, STEPS), weight_decay=WEIGHT_DECAY)
+  # Its first answer is the same for all tasks.
+  layers = init_layers(key_init, (rows.shape[1], WIDTH, WIDTH, num_tasks), output_scale=0.0)
   # A task of few rows is drawn as often as the others.
   share = 1.0 / jnp.bincount(task_index, length=num_tasks)[task_index]
-  bounds = jnp.cumsum(share) / num_tasks
+  data = (rows, task_index, jnp.cumsum(share) / num_tasks)
+  return fit(_cross_entropy, layers, data, key_steps, **FIT)
 
-  def loss(layers: Params, batch: Array) -> Array:
-    return optax.softmax_cross_entropy_with_integer_labels(_logits(layers, rows[batch]), task_index[batch]).mean()
 
-  def step(state: tuple[Params, optax.OptState], key: Key) -> tuple[tuple[Params, optax.OptState], None]:
-    layers, opt_state = state
-    batch = jnp.searchsorted(bounds, jax.random.uniform(key, (BATCH_SIZE,)))
-    gradients = jax.grad(loss)(layers, jnp.minimum(batch, len(rows) - 1))
-    updates, opt_state = optimizer.update(gradients, opt_state, layers)
-    return (optax.apply_updates(layers, updates), opt_state), None
-
-  (layers, _), _ = jax.lax.scan(step, (layers, optimizer.init(layers)), jax.random.split(key_steps, STEPS))
-  return layers
+def _cross_entropy(layers: Layers, data: tuple[Array, ...], key: Key) -> Array:
+  rows, task_index, bounds = data
+  batch = jnp.searchsorted(bounds, jax.random.uniform(key, (BATCH_SIZE,)))
+  batch = jnp.minimum(batch, len(rows) - 1)
+  logits = apply_layers(layers, rows[batch])
+  return optax.softmax_cross_entropy_with_integer_labels(logits, task_index[batch]).mean()

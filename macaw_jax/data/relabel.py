@@ -18,6 +18,8 @@ from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import Task, TaskFamily
 
 SEED = 0  # of the other tasks' order
+# Supports that policies of other tasks collect, by name, with the share of their training that they have behind them.
+OTHER_POLICIES = {"other_policies_start": 1 / 6, "other_policies_middle": 1 / 2, "other_policies": 1.0}
 AGENT = "episodes of other tasks of the dataset, with rewards and ends recomputed by the family"
 
 
@@ -54,7 +56,7 @@ def other_policies(
 def other_policies_directory(directory: str, support: str = "other_policies") -> str:
   """The dataset, beside another, of episodes that were collected in its tasks by the policies of other tasks.
 
-  `support` is a name in `macaw_jax.evaluation.protocols.OTHER_POLICIES`.
+  `support` is a name in `OTHER_POLICIES`.
   """
   return f"{directory.rstrip('/')}_{support}"
 

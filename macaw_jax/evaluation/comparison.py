@@ -21,6 +21,7 @@ from macaw_jax.json_files import flatten, read_rows
 # is no setting of it. Its own variant is a field of the run.
 NOT_COMPARED = ("seed", "output_directory", "population", "devices", "variants")
 ALGORITHM, VARIANT = "algorithm.name", "variant"
+RETRIEVAL = "retrieval.enabled"
 ENVIRONMENT_STEPS = "environment_steps"  # a metric
 DIGITS = {"score": 1, "return": 2}
 QUANTITIES = {"score": "Normalised scores", "return": "Undiscounted returns"}
@@ -301,8 +302,9 @@ def _settings(run: FinishedRun) -> dict[str, Any]:
   """The settings that runs of one group share, by dotted names."""
   compared = {name: value for name, value in run.config.items() if name not in NOT_COMPARED}
   settings = flatten(compared) | {ALGORITHM: run.algorithm, VARIANT: run.variant or None}
-  # A field that says nothing is as one that is not there.
-  return {name: value for name, value in settings.items() if value is not None}
+  # A field that says nothing is as one that is not there, and those of a retrieval that is not enabled say nothing.
+  unread = () if settings.get(RETRIEVAL) else {name for name in settings if name.startswith("retrieval.")}
+  return {name: value for name, value in settings.items() if value is not None and name not in unread}
 
 
 def _labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -320,6 +322,8 @@ def _labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _names(settings: Mapping[str, Any], several_algorithms: bool) -> list[str]:
   algorithm, variant = settings[ALGORITHM], settings.get(VARIANT)
+  if settings.get(RETRIEVAL):
+    algorithm = f"{algorithm} + retrieval"
   if variant is None:
     return [algorithm]
   return [algorithm, variant] if several_algorithms else [variant]

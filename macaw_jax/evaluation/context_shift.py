@@ -13,7 +13,13 @@ from macaw_jax.evaluation.tables import markdown_table
 CONTEXT_SHIFT = "context_shift"  # how the name of its file begins, which has the fields of `results.json`
 
 ONLINE = "online"
-_SUPPORTS = {"own": "offline", "other policies": "offline_other_policy", "random": "offline_random_policy"}
+_SUPPORTS = {
+  "own": "offline",
+  "other, start": "offline_other_policy_start",
+  "other, middle": "offline_other_policy_middle",
+  "other policies": "offline_other_policy",
+  "random": "offline_random_policy",
+}
 
 
 def shift_columns(groups: Sequence[Group], quantity: str | None = None) -> list[dict[str, np.ndarray]]:

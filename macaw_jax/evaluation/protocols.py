@@ -7,13 +7,13 @@ compared unseen.
 
   offline                 a random batch of the task's own data
   offline_other_policy    the same from episodes of other tasks' policies: finds out an agent that reads the behaviour
-                          policy in place of the task
+                          policy in place of the task; ..._start and ..._middle: of policies that had learned less
   offline_random_policy   the same from uniformly random actions (`macaw_jax.evaluation.random_policy`)
   online                  the agent's own episodes, one after the other (`macaw_jax.evaluation.online`)
   on_policy               sets of the agent's own episodes, one before each adaptation step
                           (`macaw_jax.evaluation.on_policy`)
 
-The three offline ones are here. Stage 0 is the agent before adaptation, `Algorithm.prior` drawn for each episode; stage
+The offline ones are here. Stage 0 is the agent before adaptation, `Algorithm.prior` drawn for each episode; stage
 1 is the agent adapted to a support. `offline` is the protocol of MACAW (Mitchell et al. 2021, section 5), there one
 batch and one deterministic episode. Here every episode has a batch of its own: what an agent is worth depends on the
 batch as much as on the start, and one batch says little.
@@ -28,6 +28,7 @@ import numpy as np
 
 from macaw_jax.collection.acting import act_on_raw_timesteps, make_draw_priors
 from macaw_jax.data.dataset import Dataset
+from macaw_jax.data.relabel import OTHER_POLICIES
 from macaw_jax.data.sampling import gather, random_slice, random_subset
 from macaw_jax.data.statistics import Statistics
 from macaw_jax.envs.family import Task, TaskFamily
@@ -38,12 +39,14 @@ from macaw_jax.types import Algorithm, Array, Key, Params, Trajectory
 # By whose episodes an agent adapts to: the task's own policy's, other tasks', random ones, or the agent's own.
 PROTOCOLS = {
   "own": "offline",
+  "other_policies_start": "offline_other_policy_start",
+  "other_policies_middle": "offline_other_policy_middle",
   "other_policies": "offline_other_policy",
   "random": "offline_random_policy",
   "online": "online",
   "on_policy": "on_policy",
 }
-RECORDED = ("own", "other_policies")  # episodes that are read from data
+RECORDED = ("own", *OTHER_POLICIES)  # episodes that are read from data
 
 
 OfflineProtocol = Callable[[Params, Statistics, Dataset, Task, Key], Evaluation]

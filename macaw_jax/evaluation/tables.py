@@ -19,6 +19,8 @@ LONGEST_LABEL = 40
 
 _SUPPORTS = {  # transitions, by protocol
   "offline": "of each task's own data",
+  "offline_other_policy_start": "collected in each task by the policies of other tasks when they had learned little",
+  "offline_other_policy_middle": "collected in each task by the policies of other tasks halfway through training",
   "offline_other_policy": "collected in each task by the policies of other tasks",
   "offline_random_policy": "of a random policy in each task",
 }

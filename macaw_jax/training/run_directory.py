@@ -31,6 +31,7 @@ LOCK = ".lock"
 
 FORMAT_VERSION = 2  # of `config.json`; runs of before say none
 
+RETRIEVAL = "retrieval"  # in the description of an agent: the settings of its retrieval, if it has one
 # The names of digests in a checkpoint.
 CONFIGURATION, DATASET, SUPPORT = "config", "config.dataset", "config.evaluation.support"
 
