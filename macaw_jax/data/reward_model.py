@@ -253,8 +253,8 @@ def fit_reward_model(dataset: Dataset, read: Read, key: Key) -> RewardModel:
 
   key_trunk, key_vectors, key_classifier, key_fit, key_classify, key_rows = jax.random.split(key, 6)
   trunk = _init_trunk(key_trunk, inputs.shape[-1])
-  vectors = jax.random.normal(key_vectors, (num_tasks, outcomes.shape[-1], NUM_FEATURES + 1)) / np.sqrt(NUM_FEATURES)
-  trunk, _ = fit(_squared_error, (trunk, vectors), (inputs, outcomes, size), key_fit, **TRUNK_FIT)
+  first = jax.random.normal(key_vectors, (num_tasks, outcomes.shape[-1], NUM_FEATURES + 1)) / np.sqrt(NUM_FEATURES)
+  trunk, _ = fit(_squared_error, (trunk, first), (inputs, outcomes, size), key_fit, **TRUNK_FIT)
 
   drawn = jax.vmap(lambda key, count: jax.random.randint(key, (EM_ROWS,), 0, count))(
     jax.random.split(key_rows, num_tasks), size
@@ -269,9 +269,10 @@ def fit_reward_model(dataset: Dataset, read: Read, key: Key) -> RewardModel:
   data = (_features(trunk, inputs), size, feature_scale)
   classifier = fit(_cross_entropy, classifier, data, key_classify, **CLASSIFIER_FIT)
   gram = np.einsum("tnf,tng->fg", phi, phi) / phi[..., 0].size
-  factor = np.linalg.cholesky(spread)
-  vectors, factor, noise, gram = (jnp.asarray(values, jnp.float32) for values in (vectors, factor, noise, gram))
-  return RewardModel(input_scale, outcome_scale, trunk, feature_scale, classifier, vectors, factor, noise, gram)
+  fitted = (vectors, np.linalg.cholesky(spread), noise, gram)
+  return RewardModel(
+    input_scale, outcome_scale, trunk, feature_scale, classifier, *(jnp.asarray(each, jnp.float32) for each in fitted)
+  )
 
 
 def empty_model(num_tasks: int, num_inputs: int, num_outcomes: int) -> RewardModel:
