@@ -229,8 +229,7 @@ def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> m
   config = ml_collections.ConfigDict(document)
   try:
     kind = kind_of(config)
-    for section, values in kind.added.items():
-      config.setdefault(section, ml_collections.ConfigDict(values))
+    config = ml_collections.ConfigDict({**kind.added, **document})
     for name, value in (changes or {}).items():
       if value is not None and name in kind.fields:
         config.update_from_flattened_dict({name: value})
