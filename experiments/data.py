@@ -39,8 +39,11 @@ from macaw_jax.data.inspection import (
   survey,
 )
 from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
+from macaw_jax.data.overlap import measure_overlap
 from macaw_jax.data.relabel import other_policies, other_policies_directory
+from macaw_jax.data.reward_model import READ
 from macaw_jax.envs.family import TaskFamily
+from macaw_jax.envs.names import parse_name
 from macaw_jax.errors import ConfigurationError
 
 from .command_line import BAD_INPUT, Parser, launch, make_parser
@@ -50,6 +53,7 @@ from .data_report import (
   header,
   identifiability_table,
   list_table,
+  overlap_text,
   plot_returns,
   tasks_table,
 )
@@ -103,6 +107,17 @@ def inspect_dataset(directory: str, *, columns: bool) -> None:
     log(f"\nhow well tasks can be told apart: not measured: {error}")
   else:
     log(f"\n{identifiability_table(result, with_distance=parameters is not None)}")
+    differ_in = _differ_in(manifest)
+    log(f"\n{overlap_text(measure_overlap(episodes, READ[differ_in]), differ_in)}")
+
+
+def _differ_in(manifest: Manifest) -> str:
+  """By what the tasks of a dataset differ: by rewards, unless its family is one of the package that says otherwise.
+
+  No module that a manifest names is imported to find it out.
+  """
+  base = parse_name(manifest.family).base
+  return envs.make(base).differ_in if base in envs.FAMILIES else "rewards"
 
 
 def validate_datasets(directories: Sequence[str], *, agreement: bool = False) -> bool:

@@ -20,9 +20,11 @@ from macaw_jax.data.inspection import (
   running_median,
 )
 from macaw_jax.data.manifest import Manifest
+from macaw_jax.data.overlap import ENOUGH, NUM_ROWS, Overlap
 from macaw_jax.data.references import scale_faults, scale_text
 from macaw_jax.evaluation.tables import describe_task, plain_table
 
+OUTCOMES = {"rewards": "rewards", "physics": "changes of state"}  # by what the tasks of a family differ in
 LONGEST_TEXT = 28
 FEW_TASKS = 6  # as many have a legend and their references
 MOST_PARTS = 40  # of the collection, where a band is drawn; each has several episodes of each task
@@ -124,6 +126,20 @@ def identifiability_table(result: Identifiability, *, with_distance: bool) -> st
   )
   table = plain_table(["\nk", *headings], rows)
   return f"how well k transitions tell the task\n{table}\n{textwrap.fill(legend, 120)}"
+
+
+def overlap_text(result: Overlap, differ_in: str) -> str:
+  """Whether pairs of tasks are told apart where their policies overlap, in two sentences."""
+  told, shared = result.told_apart, result.shared[~np.eye(len(result.shared), dtype=bool)]
+  first, second = result.least
+  evidence = min(result.evidence[first, second], result.evidence[second, first])
+  text = (
+    f"by {OUTCOMES[differ_in]}, where policies overlap: {NUM_ROWS} transitions tell {told.sum()} of {len(told)} pairs "
+    f"of tasks apart; least tasks {first} and {second}, by {evidence:.1f} nats where {ENOUGH:g} are enough. The data of a "
+    f"task cover {100 * np.median(shared):.0f} % of another's in the median, {100 * shared.min():.0f} % at least. What "
+    "is not told apart here, nobody can learn from data of another task's policy."
+  )
+  return textwrap.fill(text, 120)
 
 
 def agreement_table(checks: Sequence[Check]) -> str:

@@ -231,6 +231,22 @@ def misfit(model: RewardModel, rows: Rows, shares: Array, mask: Array) -> Array:
   return jnp.sum(weight * error) / jnp.maximum(weight.sum(), 1e-6)
 
 
+def separation(model: RewardModel, rows: Rows, task: Array | int) -> tuple[Array, Array]:
+  """How far B rows of a training task tell it from each other one, where the other covers them too.
+
+  Returns:
+    The share of the rows that each task covers `[T]`, and the evidence `[T]` against it there, in nats: the expected
+    log-ratio of the likelihoods, sum_b weight_b c_j(x_b) |(w_i - w_j) . phi(x_b)|^2 / (2 noise_j), where rows that are
+    alike count for few.
+  """
+  phi = features(model, rows.inputs)
+  covered = _coverage(model, phi)  # [B, T]
+  apart = jnp.einsum("bf,tdf->btd", phi, model.vectors[task] - model.vectors)
+  weight = _weights(phi, jnp.ones(len(phi)), model)
+  evidence = jnp.einsum("b,bt,bt->t", weight, covered, jnp.sum(apart**2 / model.noise, axis=-1) / 2.0)
+  return covered.mean(axis=0), evidence
+
+
 def fit_reward_model(dataset: Dataset, read: Read, key: Key) -> RewardModel:
   """The model of the tasks of a dataset, from the own rows of each; takes seconds.
 
