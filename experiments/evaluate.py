@@ -29,6 +29,7 @@ import numpy as np
 
 from macaw_jax.console import log
 from macaw_jax.data.dataset import load_dataset
+from macaw_jax.data.retrieval import Draw
 from macaw_jax.envs.rollout import Engine
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.comparison import group_runs
@@ -119,6 +120,17 @@ def parser() -> Parser:
     choices=[name for name in RETRIEVAL if name],
     help="adapt to recorded rows that explain the rewards of a support, in its place (docs/context_shift.md); both: a "
     "line of the table for each; as in the run if not given",
+  )
+  flags.add_argument(
+    "--rows_per_task",
+    type=positive,
+    metavar="N",
+    help="rows of each training task to retrieve from; config.retrieval.rows_per_task if not given",
+  )
+  flags.add_argument(
+    "--draw",
+    choices=list(get_args(Draw)),
+    help="retrieve by the mean of the posterior of the task or by a sample of it; config.retrieval.draw if not given",
   )
   flags.add_argument(
     "--reuse", action="store_true", help="with --support=all: take rows made from the same checkpoint and settings"

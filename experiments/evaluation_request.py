@@ -39,6 +39,8 @@ class Request(NamedTuple):
   checkpoint: str = NEWEST
   dataset: str | None = None  # of the family, for a run that has collected its own, or whose data were moved
   retrieval: bool | None = None  # whether the agent adapts to retrieved rows
+  rows_per_task: int | None = None  # of each training task, that it retrieves from
+  draw: str | None = None  # of the posterior of the task
 
   def config(
     self, directory: Path, support: str | None, more: Mapping[str, Any] | None = None
@@ -58,6 +60,8 @@ class Request(NamedTuple):
       "evaluation.train_tasks": 0,
       "dataset.directory": self.dataset,
       "retrieval.enabled": self.retrieval,
+      "retrieval.rows_per_task": self.rows_per_task,
+      "retrieval.draw": self.draw,
     }
     return saved_config(directory, changes | dict(more or {}))
 
