@@ -109,10 +109,7 @@ def plan(directory: Path, request: Request) -> Plan:
   )
   if request.dataset is not None and "rollouts" in of_run:
     raise ConfigurationError(f"{directory}: --dataset={request.dataset}: an on-policy run reads no data")
-  if request.retrieval and "dataset" not in of_run:
-    raise ConfigurationError(
-      f"{directory}: --retrieval: expected a run on recorded data, from which rows are retrieved"
-    )
+  _check_retrieval(directory, of_run, request)
   supports = _all_supports(directory, of_run, request) if shift else (_one_support(directory, of_run, request),)
   _check_rows(directory, supports, request)
   for support in supports:
@@ -204,6 +201,22 @@ def _all_supports(directory: Path, config: ml_collections.ConfigDict, request: R
   for support, reason in without.items():
     log(f"{directory}: without the protocol {PROTOCOLS[support]}: {reason}")
   return tuple(found)
+
+
+def _check_retrieval(directory: Path, config: ml_collections.ConfigDict, request: Request) -> None:
+  """Raises `ConfigurationError` for a flag about retrieval that does not go with the run."""
+  if request.retrieval and "dataset" not in config:
+    raise ConfigurationError(f"{directory}: --retrieval: expected a run on recorded data, to retrieve from")
+  enabled = "dataset" in config and config.retrieval.enabled
+  if request.rows_per_task is not None and enabled:
+    raise ConfigurationError(
+      f"{directory}: --rows_per_task={request.rows_per_task}: the run keeps {config.retrieval.rows_per_task} rows of each "
+      "task to retrieve from"
+    )
+  for flag in ("rows_per_task", "draw"):
+    value = getattr(request, flag)
+    if value is not None and not (enabled or request.retrieval is not None):
+      raise ConfigurationError(f"{directory}: --{flag}={value}: expected --retrieval=on or both beside it")
 
 
 def _check_rows(directory: Path, supports: Sequence[str], request: Request) -> None:
