@@ -18,9 +18,9 @@ from macaw_jax.actor_critics.actor_critic import beside
 from macaw_jax.algorithms.contextual import MakeContextOptimizers, MakeEncoder, context_optimizers, contextual_agent
 from macaw_jax.algorithms.focal import metric_encoder
 from macaw_jax.hyperparameters import check_not_negative, check_sizes
-from macaw_jax.learners.context import Net, split_update_key
+from macaw_jax.learners.context import Net
 from macaw_jax.networks.encoders import transition_encoder
-from macaw_jax.types import LATENT, Algorithm, Array, Key, Metrics, Problem, TaskBatch
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch
 
 # The parts that each loss trains, beside the tables of encoder and actor-critic; every other gradient is exactly zero.
 TRAINS = {"reconstruction_loss": ("encoder", "decoder")}
@@ -49,9 +49,9 @@ def unicorn(
   decoder = transition_encoder(read.behaviour_size + metric.latent_size, read.outcome_size, decoder_hidden_sizes)
 
   def reconstruction_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    changes, _ = metric.adaptation.apply(net, {}, tasks.support, split_update_key(key).latent)  # [T, L]
+    latents = metric.latents_of(net, tasks, key)  # [T, L]
     behaviour, outcome = read.split(read.rows(net, tasks.query))  # [T, B, ...]
-    error = read.outcome_error(decoder.apply(net["decoder"], beside(behaviour, changes[LATENT])), outcome)
+    error = read.outcome_error(decoder.apply(net["decoder"], beside(behaviour, latents)), outcome)
     return reconstruction_weight * error, {"reconstruction_error": error}
 
   predicting = metric.with_terms({"decoder": decoder.init}, {"reconstruction_loss": reconstruction_loss}, TRAINS)

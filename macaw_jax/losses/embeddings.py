@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.hyperparameters import require
+from macaw_jax.losses.likelihood import gaussian_surprise
 from macaw_jax.types import Array
 
 RELEASED_EPSILON = 1e-3  # in FOCAL's released code
@@ -104,9 +105,7 @@ def gaussian_negative_log_likelihood(mean: Array, log_variance: Array, latents: 
 
   The loss of the variational network q(z|x) of `club_upper_bound`; the caller stops the gradient of the latents.
   """
-  chex.assert_equal_shape([mean, log_variance, latents])
-  squares = jnp.square(latents - mean) * jnp.exp(-log_variance)
-  return 0.5 * jnp.mean(jnp.sum(squares + log_variance + jnp.log(2.0 * jnp.pi), axis=-1))
+  return jnp.mean(jnp.sum(gaussian_surprise(mean, log_variance, latents), axis=-1))
 
 
 def club_upper_bound(mean: Array, log_variance: Array, latents: Array) -> Array:

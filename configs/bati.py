@@ -1,0 +1,14 @@
+"""BATI.
+
+python -m experiments.run --config=configs/bati.py                 half-cheetah forward and backward, starter data
+python -m experiments.run --config=configs/bati.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
+"""
+
+import ml_collections
+
+from .contextual import contextual_defaults
+
+
+def get_config(data: str = "cheetah_dir") -> ml_collections.ConfigDict:
+  """The factory's defaults."""
+  return contextual_defaults("bati", data)
