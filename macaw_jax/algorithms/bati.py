@@ -38,6 +38,7 @@ from macaw_jax.hyperparameters import check_counts, check_not_negative, check_po
 from macaw_jax.learners.context import Net, split_update_key
 from macaw_jax.losses.embeddings import kl_to_standard_normal
 from macaw_jax.losses.likelihood import gaussian_surprise
+from macaw_jax.losses.returns import masked_mean
 from macaw_jax.networks.encoders import Gaussian, sample_gaussian, transition_encoder
 from macaw_jax.types import LATENT, Algorithm, Array, Key, Metrics, Params, Problem, TaskBatch, Transition
 
@@ -45,7 +46,11 @@ from macaw_jax.types import LATENT, Algorithm, Array, Key, Metrics, Params, Prob
 TRAINS = {"outcome_loss": ("table", "outcome_model"), "kl_loss": ("table",)}
 
 LOG_VARIANCE_BOUND = 4.0  # of the outcome model
-INITIAL_LOG_VARIANCE = -4.0  # of the table: latents that are told apart from the first update on
+INITIAL_LOG_VARIANCE = -4.0  # of the table's distributions
+# Standard deviation of the table's first means. They start close together, so that the model moves them apart along
+# what tells tasks from each other. Means that start as far apart as they end keep their first order, which is chance:
+# tasks alike are then no neighbours, and a policy does not carry over to the latents of new ones.
+INITIAL_SPREAD = 0.1
 
 
 @part
@@ -86,7 +91,10 @@ def likelihood_encoder(
 
     def init_table(key: Key) -> Params:
       shape = (problem.num_tasks, latent_size)
-      return {"mean": jax.random.normal(key, shape), "log_variance": jnp.full(shape, INITIAL_LOG_VARIANCE, float)}
+      return {
+        "mean": INITIAL_SPREAD * jax.random.normal(key, shape),
+        "log_variance": jnp.full(shape, INITIAL_LOG_VARIANCE, float),
+      }
 
     def distribution(net: Net, tasks: TaskBatch) -> Gaussian:
       table = net["table"]
@@ -112,21 +120,20 @@ def likelihood_encoder(
         found = jnp.where(counts > 0, surprise(net, rows, latent), 0.0)
         return jnp.sum(found) + 0.5 * prior_weight * jnp.sum(jnp.square(latent - centre) / spread)
 
-      return best_of_descents(
-        objective, table["mean"], kept=descents, steps=descent_steps, step_size=descent_step_size
-      )
+      return best_of_descents(objective, table["mean"], kept=descents, steps=descent_steps, step_size=descent_step_size)
 
     def prior(net: Net, key: Key) -> Net:
       return {LATENT: jax.random.choice(key, net["table"]["mean"])}
 
     def outcome_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-      loss = jnp.mean(surprise(net, read.rows(net, tasks.support), latents_of(net, tasks, key)))
+      found = surprise(net, read.rows(net, tasks.support), latents_of(net, tasks, key))  # [T, C]
+      loss = masked_mean(found, tasks.support.mask)
       return loss, {"outcome_loss": loss}
 
     def kl_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
       latents = distribution(net, tasks)
       divergence = jnp.mean(kl_to_standard_normal(*latents))
-      return kl_weight * divergence, {"kl": divergence, "latent_std": jnp.mean(jnp.sqrt(latents.variance))}
+      return kl_weight * divergence, {"kl": divergence, "belief_std": jnp.mean(jnp.sqrt(latents.variance))}
 
     return ContextEncoder(
       latent_size=latent_size,
@@ -148,7 +155,10 @@ def bati(
   *,
   encoder: MakeEncoder = likelihood_encoder(),
   actor_critic: MakeActorCritic = iql(),
-  optimizer: MakeContextOptimizers = context_optimizers(),
+  optimizer: MakeContextOptimizers = context_optimizers(encoder_learning_rate=3e-3),
 ) -> Algorithm:
-  """BATI; arguments as of `contextual_agent`."""
+  """BATI; arguments as of `contextual_agent`. The rate of the encoder is higher than of others.
+
+  A row of the table learns only in updates whose batch has its task.
+  """
   return contextual_agent(problem, encoder(problem), actor_critic, optimizer)

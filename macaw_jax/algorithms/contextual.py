@@ -175,10 +175,10 @@ def deterministic_encoder(
 ) -> ContextEncoder:
   """An encoder without a belief, whose prior is the newest latent of a training task, each task as likely.
 
-  `infer` reads the contexts of a batch of tasks at once, or one. The part `KNOWN_LATENTS`, `[num_tasks, L]`, keeps what `infer` has read of the training tasks; a task's latent is zero
-  until a batch has it. The other arguments are fields of `ContextEncoder`.
+  `infer` reads the contexts of a batch of tasks at once, or one. The part `KNOWN_LATENTS`, `[num_tasks, L]`, keeps what
+  it has read of the training tasks; a task's latent is zero until a batch has it. The other arguments are fields of
+  `ContextEncoder`.
   """
-
   adaptation = encode(infer)
   latents_of = read_from_support(adaptation)
 

@@ -39,6 +39,7 @@ ROUTES = {
       "behaviour_model_loss": {"behaviour_model"},
     },
   ),
+  "bati": ("bati", {}, AGENT | {"outcome_loss": {"table", "outcome_model"}, "kl_loss": {"table"}}),
   "corro": (
     "corro",
     {"encoder": {"queries_per_task": 4}},
