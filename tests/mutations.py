@@ -252,6 +252,20 @@ MUTATIONS = (
     "adaptation/test_adaptation.py::test_step_sizes_get_a_meta_gradient_where_they_are_learned",
   ),
   Mutation(
+    "rows_that_do_not_count_are_evidence",
+    "macaw_jax/algorithms/bati.py",
+    "jnp.where(counts > 0, surprise(net, rows, latent), 0.0)",
+    "surprise(net, rows, latent)",
+    "algorithms/test_bati.py::test_rows_that_do_not_count_are_no_evidence",
+  ),
+  Mutation(
+    "search_from_the_worst_starts",
+    "macaw_jax/adaptation/descend.py",
+    "jax.lax.top_k(-jax.vmap(objective)(starts)",
+    "jax.lax.top_k(jax.vmap(objective)(starts)",
+    "adaptation/test_descend.py::test_it_descends_from_the_best_starts_and_takes_the_lowest_end",
+  ),
+  Mutation(
     "target_network_stands_still",
     "macaw_jax/learners/context.py",
     "optax.incremental_update(net[part], net[target], learner.tau)",

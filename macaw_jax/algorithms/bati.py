@@ -1,7 +1,8 @@
 """BATI: a latent that is found by maximum likelihood of a task's outcomes, and read by no encoder.
 
-BATI, behaviour-agnostic task inference, infers a task from the likelihood of rewards and next states given states and
-actions. Which policy chose the actions is no part of that likelihood, where an encoder of (s, a, r, s') can read it.
+Ma et al. 2025, "Behavior-agnostic Task Inference for Robust Offline In-context Reinforcement Learning" (ICML, PMLR
+267). A task is inferred from the likelihood of rewards and next states given states and actions. Which policy chose the
+actions is no part of that likelihood, where an encoder of (s, a, r, s') can read it.
 
 Latents:   a table of distributions, q_i(z) = N(m_i, diag(v_i)) for training task i
 Model:     p(r, s' - s | s, a, z), Gaussian, its means g(s, a, z) and log-variances h(s, a, z) by one network
