@@ -254,8 +254,8 @@ MUTATIONS = (
   Mutation(
     "rows_that_do_not_count_are_evidence",
     "macaw_jax/algorithms/bati.py",
-    "jnp.where(counts > 0, surprise(net, rows, latent), 0.0)",
-    "surprise(net, rows, latent)",
+    "jnp.sum(jnp.where(counts > 0, surprise(net, rows, latent), 0.0))",
+    "jnp.sum(surprise(net, rows, latent))",
     "algorithms/test_bati.py::test_rows_that_do_not_count_are_no_evidence",
   ),
   Mutation(

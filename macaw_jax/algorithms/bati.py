@@ -12,9 +12,8 @@ Training:  table and model minimise L(x; z) + kl_weight * mean_i KL(q_i || N(0, 
 
            averaged over the transitions of the support; the actor-critic minimises its own losses, z ~ q_i under a
            stop-gradient
-A new task: z* = argmin_z sum_n L(x_n; z) + prior_weight / 2 * |z - m|^2 / v, the sum over the transitions of a context,
-           m and v mean and variance of all latents of the table; by gradient descent from the latents of the training
-           tasks that explain the context best; without any context the latent of some training task
+A new task: z* = argmin_z sum_n L(x_n; z) over the transitions of a context and the smallest box that holds all m_i, by
+           gradient descent from those m_i that explain the context best; without any context some m_i
 """
 
 from collections.abc import Sequence
@@ -46,7 +45,7 @@ from macaw_jax.types import LATENT, Algorithm, Array, Key, Metrics, Params, Prob
 # The parts that each loss trains, beside the actor-critic's own table; every other gradient is exactly zero.
 TRAINS = {"outcome_loss": ("table", "outcome_model"), "kl_loss": ("table",)}
 
-LOG_VARIANCE_BOUND = 4.0  # of the outcome model
+LOG_VARIANCE_BOUND = 6.0  # of the outcome model
 INITIAL_LOG_VARIANCE = -4.0  # of the table's distributions
 # Standard deviation of the table's first means. They start close together, so that the model moves them apart along
 # what tells tasks from each other. Means that start as far apart as they end keep their first order, which is chance:
@@ -61,7 +60,6 @@ def likelihood_encoder(
   hidden_sizes: Sequence[int] = (64, 64),
   next_observation: bool = True,
   kl_weight: float = 0.001,
-  prior_weight: float = 1.0,
   descents: int = 4,
   descent_steps: int = 30,
   descent_step_size: float = 0.1,
@@ -73,7 +71,6 @@ def likelihood_encoder(
     hidden_sizes: Hidden layers of the network that predicts outcomes.
     next_observation: Whether s' - s is an outcome beside r. Tasks that differ in physics need it.
     kl_weight: Weight of the divergence of the table's distributions from N(0, I).
-    prior_weight: Weight of the table's own spread in the search; it counts as much as the whole of a context at 1.
     descents: Training tasks from whose latents the search descends, those that explain the context best.
     descent_steps: Steps of each descent.
     descent_step_size: Adam's step size in it, which falls linearly to zero.
@@ -82,7 +79,7 @@ def likelihood_encoder(
     ValueError: for a setting outside its range.
   """
   check_sizes(hidden_sizes=hidden_sizes)
-  check_not_negative(kl_weight=kl_weight, prior_weight=prior_weight)
+  check_not_negative(kl_weight=kl_weight)
   check_positive(descent_step_size=descent_step_size)
   check_counts(latent_size=latent_size, descents=descents, descent_steps=descent_steps)
 
@@ -112,16 +109,14 @@ def likelihood_encoder(
       return read.over_outcome(gaussian_surprise(mean, LOG_VARIANCE_BOUND * jnp.tanh(raw), outcome))
 
     def infer(net: Net, context: Transition, key: Key) -> Array:
-      rows, table = read.rows(net, context), net["table"]
+      rows = read.rows(net, context)
       counts = jnp.ones(len(rows)) if context.mask is None else context.mask
-      centre = jnp.mean(table["mean"], axis=0)
-      spread = jnp.var(table["mean"], axis=0) + jnp.mean(jnp.exp(table["log_variance"]), axis=0)
 
       def objective(latent: Array) -> Array:
-        found = jnp.where(counts > 0, surprise(net, rows, latent), 0.0)
-        return jnp.sum(found) + 0.5 * prior_weight * jnp.sum(jnp.square(latent - centre) / spread)
+        return jnp.sum(jnp.where(counts > 0, surprise(net, rows, latent), 0.0))
 
-      return best_of_descents(objective, table["mean"], kept=descents, steps=descent_steps, step_size=descent_step_size)
+      starts = net["table"]["mean"]
+      return best_of_descents(objective, starts, kept=descents, steps=descent_steps, step_size=descent_step_size)
 
     def prior(net: Net, key: Key) -> Net:
       return {LATENT: jax.random.choice(key, net["table"]["mean"])}

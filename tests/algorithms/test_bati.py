@@ -30,86 +30,91 @@ def weighed(values):
 def linear_model(of_behaviour, of_latent, log_variance):
   """A network of one hidden layer that predicts mean x of_behaviour + z of_latent with one variance.
 
-  Its rectifiers never close: twenty is added before them, and taken away after.
+  Its rectifiers never close: eight is added before them, and taken away after.
   """
   inputs = BEHAVIOUR + LATENT_SIZE
   weights = jnp.concatenate([of_behaviour, of_latent])  # [7, 4]
   raw = jnp.arctanh(log_variance / LOG_VARIANCE_BOUND)
   return {
-    "layer_0": {"kernel": jnp.eye(inputs), "bias": jnp.full(inputs, 20.0)},
+    "layer_0": {"kernel": jnp.eye(inputs), "bias": jnp.full(inputs, 8.0)},
     "layer_1": {
       "kernel": jnp.concatenate([weights, jnp.zeros_like(weights)], axis=1),
-      "bias": jnp.concatenate([-20.0 * weights.sum(axis=0), jnp.full(OUTCOME, raw)]),
+      "bias": jnp.concatenate([-8.0 * weights.sum(axis=0), jnp.full(OUTCOME, raw)]),
     },
   }
 
 
 @pytest.fixture
 def linear():
-  """An agent with a linear model: its parameters, and the closed form of the latent of a context."""
+  """An agent with a linear model and a wide table: its parameters, and the latent of a context in closed form."""
+  settings = {"latent_size": LATENT_SIZE, "descent_steps": 300}
+  algorithm = small_agent(PROBLEM, "bati", sizes=(BEHAVIOUR + LATENT_SIZE,), encoder=settings)
+  key_behaviour, key_latent = jax.random.split(KEY)
+  of_behaviour = 0.3 * jax.random.normal(key_behaviour, (BEHAVIOUR, OUTCOME))
+  of_latent = 0.2 * jax.random.normal(key_latent, (LATENT_SIZE, OUTCOME))
+  params = algorithm.init(KEY).params
+  means = jnp.array([[3.0, 1.0], [-3.0, 2.0], [1.0, -3.0], [-1.0, 3.0], [-2.0, -2.0]])
+  model, table = linear_model(of_behaviour, of_latent, -0.5), params.net["table"] | {"mean": means}
 
-  def build(prior_weight):
-    settings = {"latent_size": LATENT_SIZE, "prior_weight": prior_weight, "descent_steps": 300}
-    algorithm = small_agent(PROBLEM, "bati", sizes=(BEHAVIOUR + LATENT_SIZE,), encoder=settings)
-    key_behaviour, key_latent = jax.random.split(KEY)
-    of_behaviour = 0.3 * jax.random.normal(key_behaviour, (BEHAVIOUR, OUTCOME))
-    of_latent = jax.random.normal(key_latent, (LATENT_SIZE, OUTCOME))
-    log_variance = -0.5
-    params = algorithm.init(KEY).params
-    net = params.net | {"outcome_model": linear_model(of_behaviour, of_latent, log_variance)}
-    means, variances = net["table"]["mean"], np.exp(net["table"]["log_variance"])
-    centre, spread = means.mean(axis=0), means.var(axis=0) + variances.mean(axis=0)
+  def closed_form(support, counted):
+    """n C W C' z = C W sum of residuals, C [2, 4] the rows of the latent, W the weights of the outcomes."""
+    behaviour = jnp.concatenate([support.observation, support.action], axis=-1)[:counted]
+    residual = (outcomes(support)[:counted] - behaviour @ of_behaviour).sum(axis=0)
+    weighed = of_latent @ jnp.diag(jnp.array([1.0, 1 / 3, 1 / 3, 1 / 3]))
+    return jnp.linalg.solve(counted * weighed @ of_latent.T, weighed @ residual)
 
-    def closed_form(support, counted):
-      """(n C W C' / variance + P) z = C W sum residuals / variance + P centre, rows C of the latent."""
-      behaviour = jnp.concatenate([support.observation, support.action], axis=-1)[:counted]
-      residual = (outcomes(support)[:counted] - behaviour @ of_behaviour).sum(axis=0)
-      weight = jnp.diag(jnp.array([1.0, 1 / 3, 1 / 3, 1 / 3])) / np.exp(log_variance)
-      penalty = prior_weight * jnp.diag(1.0 / spread)
-      matrix = counted * of_latent @ weight @ of_latent.T + penalty
-      return jnp.linalg.solve(matrix, of_latent @ weight @ residual + penalty @ centre)
-
-    return algorithm, params._replace(net=net), closed_form
-
-  return build
+  return algorithm, params._replace(net=params.net | {"outcome_model": model, "table": table}), closed_form
 
 
-@pytest.mark.parametrize("prior_weight", [0.0, 1.0, 30.0])
-def test_a_new_task_s_latent_is_that_of_maximum_likelihood_under_the_prior(linear, prior_weight):
-  algorithm, params, closed_form = linear(prior_weight)
+def test_a_new_task_s_latent_is_that_of_maximum_likelihood(linear):
+  algorithm, params, closed_form = linear
+  supports = tasks().support
+  found = jax.jit(jax.vmap(algorithm.adapt, in_axes=(None, 0, None)))(params, supports, KEY)[LATENT]
+  for task in range(TASKS):
+    np.testing.assert_allclose(found[task], closed_form(one(supports, task), 8), atol=5e-3)
+  assert np.min(np.std(found, axis=0)) > 0.1  # they differ, and none is one of the table's
+  assert np.min(np.linalg.norm(params.net["table"]["mean"][:, None] - found, axis=-1)) > 0.5
+
+
+def test_it_stays_among_the_latents_that_the_policy_knows(linear):
+  """Outcomes that no training task comes near: the corner of the table's box that is nearest in likelihood."""
+  algorithm, params, _ = linear
+  weights = params.net["outcome_model"]["layer_1"]["kernel"][BEHAVIOUR:, :OUTCOME]
   support = one(tasks().support)
-  found = jax.jit(algorithm.adapt)(params, support, KEY)[LATENT]
-  np.testing.assert_allclose(found, closed_form(support, 8), atol=2e-3)
-  nearest = jnp.min(jnp.linalg.norm(params.net["table"]["mean"] - found, axis=-1))
-  assert prior_weight > 1.0 or nearest > 0.05  # it is none of the table's own
+  for corner in ([3.0, 3.0], [-3.0, -3.0]):
+    beyond = 100.0 * jnp.linalg.pinv(weights.T @ weights) @ weights.T @ jnp.array(corner)
+    moved = support._replace(next_observation=support.observation + beyond[1:], reward=jnp.full(8, beyond[0]))
+    latent = algorithm.adapt(params, moved, KEY)[LATENT]
+    assert np.all(np.abs(latent) <= 3.0)
+    assert np.any(np.abs(latent) == 3.0)
 
 
 def test_rows_that_do_not_count_are_no_evidence(linear):
-  algorithm, params, closed_form = linear(1.0)
+  algorithm, params, closed_form = linear
   support = one(tasks().support)
   masked = support._replace(mask=(jnp.arange(8) < 5).astype(float))
   found = jax.jit(algorithm.adapt)(params, masked, KEY)[LATENT]
-  np.testing.assert_allclose(found, closed_form(support, 5), atol=2e-3)
+  np.testing.assert_allclose(found, closed_form(support, 5), atol=5e-3)
   assert np.max(np.abs(closed_form(support, 8) - closed_form(support, 5))) > 0.05
 
 
-def test_without_a_row_that_counts_the_latent_is_the_middle_of_the_table(linear):
-  algorithm, params, _ = linear(1.0)
+def test_without_a_row_that_counts_the_latent_is_that_of_a_training_task(linear):
+  algorithm, params, _ = linear
   support = one(tasks().support)
   found = algorithm.adapt(params, support._replace(mask=jnp.zeros(8)), KEY)[LATENT]
-  np.testing.assert_allclose(found, params.net["table"]["mean"].mean(axis=0), atol=2e-3)
+  assert np.any(np.all(found == params.net["table"]["mean"], axis=-1))
 
 
 def test_what_a_policy_does_is_no_evidence_only_what_comes_of_it(linear):
   """Other states and actions with the outcomes that the model expects of them: the same latent."""
-  algorithm, params, _ = linear(0.0)
+  algorithm, params, _ = linear
   support, other = one(tasks().support), one(OTHER.support)
   model = params.net["outcome_model"]["layer_1"]["kernel"][:BEHAVIOUR, :OUTCOME]
   behaviour = [jnp.concatenate([rows.observation, rows.action], axis=-1) for rows in (support, other)]
   expected = outcomes(support) + (behaviour[1] - behaviour[0]) @ model
   moved = other._replace(reward=expected[:, 0], next_observation=other.observation + expected[:, 1:])
   latents = [algorithm.adapt(params, rows, KEY)[LATENT] for rows in (support, moved, other)]
-  np.testing.assert_allclose(latents[0], latents[1], atol=2e-3)
+  np.testing.assert_allclose(latents[0], latents[1], atol=5e-3)
   assert np.max(np.abs(latents[0] - latents[2])) > 0.05
 
 

@@ -42,7 +42,7 @@ NONSENSE = {
   **dict.fromkeys(("agent_learning_rate", "encoder_learning_rate", "learning_rate"), (-1e-3, NAN)),
   **dict.fromkeys(("behaviour_penalty", "divergence_target", "max_penalty", "penalty_rate"), (-1.0, NAN)),
   **dict.fromkeys(("kl_weight", "metric_weight", "repulsion", "reconstruction_weight"), (-1.0, NAN)),
-  **dict.fromkeys(("information_weight", "prior_weight", "step_size"), (-1.0, NAN)),
+  **dict.fromkeys(("information_weight", "step_size"), (-1.0, NAN)),
   "initial_log_std": [math.inf, NAN],
   "expectile": [0.0, 1.0, NAN],
   "task_dropout": [-0.1, 1.0, NAN],
