@@ -121,8 +121,8 @@ class ContextEncoder(NamedTuple):
   adaptation:     the encoder itself, `{LATENT: z}` from the context of a task
   reading:        the features that it reads of a transition
   latents_of:     the latents of a batch of training tasks, the same for all losses of an update
-  embed:          `(net, context [..., C, ...]) -> [..., C, L]`, the embedding of each transition; None where the latent
-                  is no pool of embeddings
+  embed:          `(net, rows [..., C, F]) -> [..., C, L]`, the embedding of the features of each transition; None where
+                  the latent is no mean of embeddings
   trains:         for each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic
                   that trains parts of the encoder as well; the rest of the table is the actor-critic's own
   keeps_learning: the parts that `encoder_steps` does not stop
@@ -138,7 +138,7 @@ class ContextEncoder(NamedTuple):
   trains: Mapping[str, tuple[str, ...]]
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
   reading: Reading
-  embed: Callable[[Net, Transition], Array] | None = None
+  embed: Callable[[Net, Array], Array] | None = None
   keeps_learning: tuple[str, ...] = ()
 
   def with_terms(

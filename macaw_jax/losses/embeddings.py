@@ -77,6 +77,17 @@ def pairwise_metric(
   return weight * (mean_over(pair & same, attraction) + repulsion * mean_over(pair & ~same, potential))
 
 
+def triplet_loss(anchor: Array, positive: Array, negative: Array, *, margin: float) -> Array:
+  """Mean of max(0, d(anchor, positive) - d(anchor, negative) + margin), d the mean squared difference: `[]`.
+
+  Three `[..., L]`. Zero where every anchor is nearer to its positive by the margin (Li et al. 2020, "Multi-task Batch
+  Reinforcement Learning with Metric Learning", NeurIPS, for contexts of tasks).
+  """
+  chex.assert_equal_shape([anchor, positive, negative])
+  to_positive, to_negative = (jnp.mean(jnp.square(anchor - other), axis=-1) for other in (positive, negative))
+  return jnp.mean(jnp.maximum(to_positive - to_negative + margin, 0.0))
+
+
 def info_nce(query: Array, positive: Array, negatives: Array, *, temperature: float) -> Array:
   """InfoNCE: mean of -log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_m e^(q.k-_m / t)) ), in nats: `[]`.
 

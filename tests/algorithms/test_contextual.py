@@ -28,7 +28,16 @@ ROUTES = {
     {"actor_critic": {"name": "brac", "divergence_target": 0.05}},
     AGENT | {"metric_loss": {"encoder"}, "discriminator_loss": {"discriminator"}, "multiplier_loss": {"multiplier"}},
   ),
-  "unicorn": ("unicorn", {}, AGENT | {"metric_loss": {"encoder"}, "reconstruction_loss": {"encoder", "decoder"}}),
+  "unicorn": (
+    "unicorn",
+    {"triplet_weight": 1.0},
+    AGENT
+    | {
+      "metric_loss": {"encoder"},
+      "reconstruction_loss": {"encoder", "decoder"},
+      "triplet_loss": {"encoder"},
+    },
+  ),
   "csro": (
     "csro",
     {},

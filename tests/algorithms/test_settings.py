@@ -43,6 +43,7 @@ NONSENSE = {
   **dict.fromkeys(("behaviour_penalty", "divergence_target", "max_penalty", "penalty_rate"), (-1.0, NAN)),
   **dict.fromkeys(("kl_weight", "metric_weight", "repulsion", "reconstruction_weight"), (-1.0, NAN)),
   **dict.fromkeys(("information_weight", "step_size"), (-1.0, NAN)),
+  **dict.fromkeys(("triplet_weight", "triplet_margin"), (-1.0, NAN)),
   "initial_log_std": [math.inf, NAN],
   "expectile": [0.0, 1.0, NAN],
   "task_dropout": [-0.1, 1.0, NAN],
