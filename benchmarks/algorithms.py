@@ -40,6 +40,7 @@ VERSIONS: dict[str, tuple[str, dict[str, Any]]] = {
   "csro": ("csro", {}),
   "corro": ("corro", {}),
   "corro generator": ("corro", {"encoder.negatives": "generator"}),
+  "bati": ("bati", {}),
 }
 
 NAMES = flags.DEFINE_list("only", None, "Rows to measure, MACAW's always; all if not given.")

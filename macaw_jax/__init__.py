@@ -34,12 +34,14 @@ _HOMES = {
   # Algorithms, and the parts that they are handed.
   "macaw_jax.algorithms": (
     "ALGORITHMS",
+    "bati",
     "belief_encoder",
     "context_optimizers",
     "contrastive_encoder",
     "corro",
     "csro",
     "focal",
+    "likelihood_encoder",
     "macaw",
     "maml_awr",
     "maml_rl",

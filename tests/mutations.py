@@ -205,8 +205,8 @@ MUTATIONS = (
   Mutation(
     "actor_critic_on_support",
     "macaw_jax/learners/context.py",
-    "return loss(net | changes, tasks.query, keys.actor_critic)",
-    "return loss(net | changes, tasks.support, keys.actor_critic)",
+    "return loss(net | {LATENT: latents}, tasks.query,",
+    "return loss(net | {LATENT: latents}, tasks.support,",
     "learners/test_context.py::test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support",
   ),
   Mutation(
@@ -250,6 +250,20 @@ MUTATIONS = (
     "fixed = jnp.logical_not(learn_step_size)",
     "fixed = True",
     "adaptation/test_adaptation.py::test_step_sizes_get_a_meta_gradient_where_they_are_learned",
+  ),
+  Mutation(
+    "rows_that_do_not_count_are_evidence",
+    "macaw_jax/algorithms/bati.py",
+    "jnp.sum(jnp.where(counts > 0, surprise(net, rows, latent), 0.0))",
+    "jnp.sum(surprise(net, rows, latent))",
+    "algorithms/test_bati.py::test_rows_that_do_not_count_are_no_evidence",
+  ),
+  Mutation(
+    "search_from_the_worst_starts",
+    "macaw_jax/adaptation/descend.py",
+    "jax.lax.top_k(-jax.vmap(objective)(starts)",
+    "jax.lax.top_k(jax.vmap(objective)(starts)",
+    "adaptation/test_descend.py::test_it_descends_from_the_best_starts_and_takes_the_lowest_end",
   ),
   Mutation(
     "target_network_stands_still",

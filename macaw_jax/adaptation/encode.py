@@ -5,7 +5,7 @@ from collections.abc import Callable
 from macaw_jax.types import LATENT, Adaptation, Array, Key, Metrics, Params, Transition
 
 Infer = Callable[[dict[str, Params], Transition, Key], Array]
-"""`(net, context [..., C, ...], key) -> latent [..., L]`: of one task, or of a batch of tasks at once."""
+"""`(net, context [C, ...], key) -> latent [L]`; one that reads training tasks, of a batch of them at once too."""
 
 
 def encode(infer: Infer) -> Adaptation:

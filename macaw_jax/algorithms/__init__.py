@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from macaw_jax.algorithms.bati import bati, likelihood_encoder
 from macaw_jax.algorithms.contextual import context_optimizers
 from macaw_jax.algorithms.corro import contrastive_encoder, corro
 from macaw_jax.algorithms.csro import csro
@@ -32,6 +33,7 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "unicorn": unicorn,
   "csro": csro,
   "corro": corro,
+  "bati": bati,
 }
 # from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {
@@ -54,6 +56,7 @@ __all__ = [
   "belief_encoder",
   "context_optimizers",
   "contrastive_encoder",
+  "likelihood_encoder",
   "metric_encoder",
   "policy_gradient_inner",
 ]

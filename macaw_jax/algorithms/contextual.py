@@ -16,9 +16,15 @@ import optax
 from macaw_jax.actor_critics import MakeActorCritic
 from macaw_jax.adaptation.encode import Infer, encode
 from macaw_jax.hyperparameters import check_counts, check_not_negative, part
-from macaw_jax.learners.context import ContextLearner, Net, context_learner, on_query, split_update_key
+from macaw_jax.learners.context import (
+  ContextLearner,
+  LatentsOf,
+  Net,
+  context_learner,
+  on_query,
+  read_from_support,
+)
 from macaw_jax.learners.gradient import MakeOptimizer, learning_rate
-from macaw_jax.losses.values import squared_error
 from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
 from macaw_jax.types import (
   LATENT,
@@ -94,10 +100,13 @@ class Reading:
 
     In one mean over all coordinates the reward, in which most tasks differ, would be one of many.
     """
-    error = squared_error(prediction[..., :1], outcome[..., :1])
-    if self.next_observation:
-      error = error + squared_error(prediction[..., 1:], outcome[..., 1:])
-    return error
+    chex.assert_equal_shape([prediction, outcome])
+    return jnp.mean(self.over_outcome(jnp.square(prediction - outcome)))
+
+  def over_outcome(self, errors: Array) -> Array:
+    """The error in r plus the mean of those in s' - s, of each transition: [..., R] to [...]."""
+    of_reward = errors[..., 0]
+    return of_reward + jnp.mean(errors[..., 1:], axis=-1) if self.next_observation else of_reward
 
   def _raw(self, transitions: Transition) -> Array:
     chex.assert_axis_dimension(transitions.observation, -1, self.problem.observation_size)
@@ -109,10 +118,11 @@ class Reading:
 class ContextEncoder(NamedTuple):
   """How a latent is read from a task's transitions, and learned.
 
-  adaptation:     the encoder itself, `{LATENT: z}` from a context
+  adaptation:     the encoder itself, `{LATENT: z}` from the context of a task
   reading:        the features that it reads of a transition
-  embed:          `(net, context [..., C, ...]) -> [..., C, L]`, the embedding of each transition; None where the latent
-                  is no pool of embeddings
+  latents_of:     the latents of a batch of training tasks, the same for all losses of an update
+  embed:          `(net, rows [..., C, F]) -> [..., C, L]`, the embedding of the features of each transition; None where
+                  the latent is no mean of embeddings
   trains:         for each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic
                   that trains parts of the encoder as well; the rest of the table is the actor-critic's own
   keeps_learning: the parts that `encoder_steps` does not stop
@@ -122,12 +132,13 @@ class ContextEncoder(NamedTuple):
   latent_size: int
   init: Mapping[str, Callable[[Key], Params]]
   adaptation: Adaptation
+  latents_of: LatentsOf
   prior: Callable[[Net, Key], Net]
   losses: Mapping[str, LossFn]
   trains: Mapping[str, tuple[str, ...]]
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
   reading: Reading
-  embed: Callable[[Net, Transition], Array] | None = None
+  embed: Callable[[Net, Array], Array] | None = None
   keeps_learning: tuple[str, ...] = ()
 
   def with_terms(
@@ -145,7 +156,7 @@ class ContextEncoder(NamedTuple):
 
 
 MakeEncoder = Callable[[Problem], ContextEncoder]
-"""`(problem) -> encoder`; `metric_encoder()`, `belief_encoder()` and `contrastive_encoder()` are such values."""
+"""`(problem) -> encoder`; `metric_encoder()`, `belief_encoder()` and `likelihood_encoder()` are such values."""
 
 MakeContextOptimizers = Callable[
   [ContextEncoder, Iterable[str], Iterable[str]], dict[str, optax.GradientTransformation]
@@ -164,15 +175,18 @@ def deterministic_encoder(
 ) -> ContextEncoder:
   """An encoder without a belief, whose prior is the newest latent of a training task, each task as likely.
 
-  The part `KNOWN_LATENTS`, `[num_tasks, L]`, keeps what `infer` has read of the training tasks; a task's latent is zero
-  until a batch has it. The other arguments are fields of `ContextEncoder`.
+  `infer` reads the contexts of a batch of tasks at once, or one. The part `KNOWN_LATENTS`, `[num_tasks, L]`, keeps what
+  it has read of the training tasks; a task's latent is zero until a batch has it. The other arguments are fields of
+  `ContextEncoder`.
   """
+  adaptation = encode(infer)
+  latents_of = read_from_support(adaptation)
 
   def init_latents(key: Key) -> Array:
     return jnp.zeros((problem.num_tasks, latent_size))
 
   def follow(net: Net, tasks: TaskBatch, key: Key) -> Array:
-    return net[KNOWN_LATENTS].at[tasks.task_index].set(infer(net, tasks.support, split_update_key(key).latent))
+    return net[KNOWN_LATENTS].at[tasks.task_index].set(latents_of(net, tasks, key))
 
   def prior(net: Net, key: Key) -> Net:
     return {LATENT: jax.random.choice(key, net[KNOWN_LATENTS])}
@@ -180,7 +194,8 @@ def deterministic_encoder(
   return ContextEncoder(
     latent_size=latent_size,
     init={**init, KNOWN_LATENTS: init_latents},
-    adaptation=encode(infer),
+    adaptation=adaptation,
+    latents_of=latents_of,
     prior=prior,
     follows={**follows, KNOWN_LATENTS: follow},
     **fields,
@@ -239,7 +254,7 @@ def contextual_agent(
     ValueError: for a part or a loss of the encoder that is called like one of the actor-critic.
   """
   agent = actor_critic(problem, encoder.latent_size)
-  agent_losses = {name: on_query(loss, encoder.adaptation) for name, loss in agent.losses.items()}
+  agent_losses = {name: on_query(loss, encoder.latents_of) for name, loss in agent.losses.items()}
   table = {**agent.trains, **encoder.trains}
   trained_by_encoder = {name for names in table.values() for name in names} - agent.init.keys()
   algorithm = context_learner(

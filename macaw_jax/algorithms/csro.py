@@ -57,10 +57,11 @@ def csro(
 
   def modelled(net: Net, tasks: TaskBatch) -> tuple[Array, Array, Array]:
     """Mean and log variance of q(z_n | s_n, a_n), and z_n: [T, C, L] each."""
-    behaviour, _ = read.split(read.rows(net, tasks.support))
+    rows = read.rows(net, tasks.support)
+    behaviour, _ = read.split(rows)
     mean, raw = jnp.split(model.apply(net["behaviour_model"], behaviour), 2, axis=-1)
     # Bounded: embeddings lie in (-1, 1), and a variance near zero would make the likelihood's gradient explode.
-    return mean, LOG_VARIANCE_BOUND * jnp.tanh(raw), embed(net, tasks.support)
+    return mean, LOG_VARIANCE_BOUND * jnp.tanh(raw), embed(net, rows)
 
   def information_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
     # Within each task: between tasks, embeddings are to differ, and so may behaviour.

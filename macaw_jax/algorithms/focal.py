@@ -70,14 +70,14 @@ def metric_encoder(
     read = Reading(problem, next_observation)
     network = transition_encoder(read.size, latent_size, hidden_sizes)
 
-    def embed(net: Net, context: Transition) -> Array:
-      return jnp.tanh(network.apply(net["encoder"], read.rows(net, context)))
+    def embed(net: Net, rows: Array) -> Array:
+      return jnp.tanh(network.apply(net["encoder"], rows))
 
     def infer(net: Net, context: Transition, key: Key) -> Array:
-      return mean_pool(embed(net, context), context.mask)
+      return mean_pool(embed(net, read.rows(net, context)), context.mask)
 
     def metric_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-      embeddings, mask = embed(net, tasks.support), tasks.support.mask  # [T, C, L]
+      embeddings, mask = embed(net, read.rows(net, tasks.support)), tasks.support.mask  # [T, C, L]
       half = embeddings.shape[1] // 2
       if half < 1:
         raise ValueError("support_size=1: the metric loss halves a support, and needs two transitions or more")

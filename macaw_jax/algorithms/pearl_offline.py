@@ -30,7 +30,7 @@ from macaw_jax.algorithms.contextual import (
   contextual_agent,
 )
 from macaw_jax.hyperparameters import check_choice, check_counts, check_not_negative, check_sizes, part
-from macaw_jax.learners.context import Net
+from macaw_jax.learners.context import Net, read_from_support
 from macaw_jax.losses.embeddings import kl_to_standard_normal
 from macaw_jax.networks.encoders import (
   Gaussian,
@@ -95,10 +95,12 @@ def belief_encoder(
       loss = kl_weight * KL_REDUCTIONS[kl_reduction](divergence)
       return loss, {"kl": jnp.mean(divergence), "belief_std": jnp.mean(jnp.sqrt(belief.variance))}
 
+    adaptation = encode(infer)
     return ContextEncoder(
       latent_size=latent_size,
       init={SCALE: read.init, "encoder": network.init},
-      adaptation=encode(infer),
+      adaptation=adaptation,
+      latents_of=read_from_support(adaptation),
       prior=prior,
       losses={"kl_loss": kl_loss},
       trains=TRAINS,

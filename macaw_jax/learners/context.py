@@ -14,6 +14,7 @@ import optax
 
 from macaw_jax.learners.gradient import init_parts
 from macaw_jax.types import (
+  LATENT,
   Adaptation,
   Algorithm,
   Array,
@@ -34,7 +35,7 @@ Net = dict[str, Params]
 class UpdateKeys(NamedTuple):
   """The random draws of an update, by purpose; losses that split its key find the same."""
 
-  latent: Key  # of the latents that are read from supports
+  latent: Key  # of the latents of a batch
   actor_critic: Key  # of the losses of the actor-critic
   encoder: Key  # of the other draws of an encoder's own losses
 
@@ -48,7 +49,7 @@ class ContextLearner(NamedTuple):
   """The pieces of a context-based agent.
 
   init:    for each part, `(key) -> params`
-  encoder: reads a task's latent from its context; the contexts of a batch of tasks at once, or one
+  encoder: reads a new task's latent from its context
   prior:   `(net, key) -> {LATENT: latent [L]}`, drawn before there is any context
   losses:  by name, each of a TaskBatch
   trains:  for each loss, the parts that it trains; gradients of every other part are stopped in it
@@ -69,16 +70,29 @@ class ContextLearner(NamedTuple):
   act: Callable[[Net, TimeStep, Key | None], Array]
 
 
-def on_query(loss: LossFn, encoder: Adaptation) -> LossFn:
-  """A loss of an actor-critic on the queries of a TaskBatch, given the latents that are read from its supports.
+LatentsOf = Callable[[Net, TaskBatch, Key], Array]
+"""`(net, tasks, key) -> latents [T, L]` of a batch of training tasks; `key` is that of the update."""
+
+
+def read_from_support(encoder: Adaptation) -> LatentsOf:
+  """The latents that an encoder reads from the supports of a batch."""
+
+  def latents_of(net: Net, tasks: TaskBatch, key: Key) -> Array:
+    changes, _ = encoder.apply(net, {}, tasks.support, split_update_key(key).latent)
+    return changes[LATENT]
+
+  return latents_of
+
+
+def on_query(loss: LossFn, latents_of: LatentsOf) -> LossFn:
+  """A loss of an actor-critic on the queries of a TaskBatch, given the latents of its tasks.
 
   Losses that get the same key get the same latents.
   """
 
   def query_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    keys = split_update_key(key)
-    changes, _ = encoder.apply(net, {}, tasks.support, keys.latent)
-    return loss(net | changes, tasks.query, keys.actor_critic)
+    latents = latents_of(net, tasks, key)
+    return loss(net | {LATENT: latents}, tasks.query, split_update_key(key).actor_critic)
 
   return query_loss
 

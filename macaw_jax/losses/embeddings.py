@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.hyperparameters import require
+from macaw_jax.losses.likelihood import gaussian_surprise
 from macaw_jax.types import Array
 
 RELEASED_EPSILON = 1e-3  # in FOCAL's released code
@@ -76,6 +77,17 @@ def pairwise_metric(
   return weight * (mean_over(pair & same, attraction) + repulsion * mean_over(pair & ~same, potential))
 
 
+def triplet_loss(anchor: Array, positive: Array, negative: Array, *, margin: float) -> Array:
+  """Mean of max(0, d(anchor, positive) - d(anchor, negative) + margin), d the mean squared difference: `[]`.
+
+  Three `[..., L]`. Zero where every anchor is nearer to its positive by the margin (Li et al. 2020, "Multi-task Batch
+  Reinforcement Learning with Metric Learning", NeurIPS, for contexts of tasks).
+  """
+  chex.assert_equal_shape([anchor, positive, negative])
+  to_positive, to_negative = (jnp.mean(jnp.square(anchor - other), axis=-1) for other in (positive, negative))
+  return jnp.mean(jnp.maximum(to_positive - to_negative + margin, 0.0))
+
+
 def info_nce(query: Array, positive: Array, negatives: Array, *, temperature: float) -> Array:
   """InfoNCE: mean of -log( e^(q.k+ / t) / (e^(q.k+ / t) + sum_m e^(q.k-_m / t)) ), in nats: `[]`.
 
@@ -104,9 +116,7 @@ def gaussian_negative_log_likelihood(mean: Array, log_variance: Array, latents: 
 
   The loss of the variational network q(z|x) of `club_upper_bound`; the caller stops the gradient of the latents.
   """
-  chex.assert_equal_shape([mean, log_variance, latents])
-  squares = jnp.square(latents - mean) * jnp.exp(-log_variance)
-  return 0.5 * jnp.mean(jnp.sum(squares + log_variance + jnp.log(2.0 * jnp.pi), axis=-1))
+  return jnp.mean(jnp.sum(gaussian_surprise(mean, log_variance, latents), axis=-1))
 
 
 def club_upper_bound(mean: Array, log_variance: Array, latents: Array) -> Array:

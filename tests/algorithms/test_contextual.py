@@ -28,7 +28,16 @@ ROUTES = {
     {"actor_critic": {"name": "brac", "divergence_target": 0.05}},
     AGENT | {"metric_loss": {"encoder"}, "discriminator_loss": {"discriminator"}, "multiplier_loss": {"multiplier"}},
   ),
-  "unicorn": ("unicorn", {}, AGENT | {"metric_loss": {"encoder"}, "reconstruction_loss": {"encoder", "decoder"}}),
+  "unicorn": (
+    "unicorn",
+    {"triplet_weight": 1.0},
+    AGENT
+    | {
+      "metric_loss": {"encoder"},
+      "reconstruction_loss": {"encoder", "decoder"},
+      "triplet_loss": {"encoder"},
+    },
+  ),
   "csro": (
     "csro",
     {},
@@ -39,6 +48,7 @@ ROUTES = {
       "behaviour_model_loss": {"behaviour_model"},
     },
   ),
+  "bati": ("bati", {}, AGENT | {"outcome_loss": {"table", "outcome_model"}, "kl_loss": {"table"}}),
   "corro": (
     "corro",
     {"encoder": {"queries_per_task": 4}},

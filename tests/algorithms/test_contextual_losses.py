@@ -131,6 +131,25 @@ def test_unicorn_predicts_from_behaviour_and_the_latent_of_the_support(agent):
   assert abs(loss(net, batch._replace(support=elsewhere)) - loss(net, batch)) > 0.01
 
 
+def test_relabelled_contexts_must_be_read_as_the_task_of_their_rewards(agent):
+  net, losses, infer = agent(
+    "unicorn", "encoder", "decoder", triplet_weight=2.0, triplet_margin=5.0, encoder={"metric_weight": 0.0}
+  )
+  rows, loss = tasks().support, losses["triplet_loss"]
+  other = jax.tree.map(lambda leaf: jnp.roll(leaf, 1, axis=0), rows)
+  latents = infer(net, rows)
+  behaviour = jnp.concatenate([other.observation, other.action], axis=-1)
+  inputs = jnp.concatenate([behaviour, jnp.repeat(latents[:, None], ROWS, axis=1)], axis=-1)
+  hidden, layers = inputs, net["decoder"]
+  for name in sorted(layers):
+    hidden = (jax.nn.relu(hidden) if name != "layer_0" else hidden) @ layers[name]["kernel"] + layers[name]["bias"]
+  anchor = infer(net, other._replace(reward=hidden[..., 0]))
+  to_positive, to_negative = (jnp.mean((anchor - end) ** 2, axis=-1) for end in (latents, infer(net, other)))
+  np.testing.assert_allclose(loss(net, tasks()), 2.0 * jnp.mean(to_positive - to_negative + 5.0), rtol=1e-5)
+  assert jnp.std(to_positive - to_negative) > 0.01
+  assert loss(net, tasks()) == loss(net, tasks()._replace(query=OTHER.query))
+
+
 def test_the_information_of_csro_is_within_a_task_and_averaged_over_tasks(agent):
   net, losses, _ = agent("csro", "encoder", "behaviour_model")
   batch, loss = tasks(), losses["information_loss"]

@@ -28,6 +28,7 @@ NONSENSE = {
   **dict.fromkeys(("hidden_sizes", "advantage_hidden_sizes", "decoder_hidden_sizes"), ((), (0,), (100, -1))),
   **dict.fromkeys(("behaviour_model_hidden_sizes", "generator_hidden_sizes"), ((), (0,))),
   **dict.fromkeys(("adaptation_steps", "decay_steps", "encoder_steps", "epochs", "latent_size"), (0,)),
+  **dict.fromkeys(("descents", "descent_steps"), (0,)),
   **dict.fromkeys(("num_negatives", "queries_per_task", "generator_latent_size"), (0,)),
   **dict.fromkeys(("inner_value_target", "outer_value_target", "value_target", "advantage_target"), ("best",)),
   **dict.fromkeys(("layer", "matmul_precision", "remat", "name", "kl_reduction", "negatives"), ("best",)),
@@ -35,13 +36,14 @@ NONSENSE = {
   **dict.fromkeys(("lambda_", "ema_decay", "tau", "loaded_lambda"), (-0.1, 1.5, NAN)),
   **dict.fromkeys(("standard_deviation", "temperature", "reward_scale", "repulsion_offset", "clip"), (0.0, NAN)),
   **dict.fromkeys(("reward_noise", "contrastive_temperature", "inner_value_step_size"), (0.0, NAN)),
-  **dict.fromkeys(("inner_policy_step_size", "advantage_coefficient", "max_weight"), (0.0, NAN)),
+  **dict.fromkeys(("descent_step_size", "inner_policy_step_size", "advantage_coefficient", "max_weight"), (0.0, NAN)),
   **dict.fromkeys(("value_learning_rate", "policy_learning_rate", "rule_learning_rate"), (-1e-3, NAN)),
   **dict.fromkeys(("fine_tune_value_learning_rate", "fine_tune_policy_learning_rate"), (-1e-3, NAN)),
   **dict.fromkeys(("agent_learning_rate", "encoder_learning_rate", "learning_rate"), (-1e-3, NAN)),
   **dict.fromkeys(("behaviour_penalty", "divergence_target", "max_penalty", "penalty_rate"), (-1.0, NAN)),
   **dict.fromkeys(("kl_weight", "metric_weight", "repulsion", "reconstruction_weight"), (-1.0, NAN)),
   **dict.fromkeys(("information_weight", "step_size"), (-1.0, NAN)),
+  **dict.fromkeys(("triplet_weight", "triplet_margin"), (-1.0, NAN)),
   "initial_log_std": [math.inf, NAN],
   "expectile": [0.0, 1.0, NAN],
   "task_dropout": [-0.1, 1.0, NAN],
@@ -61,7 +63,7 @@ def nested(setting, value):
 
 def test_the_table_is_grouped_by_where_batches_come_from():
   assert {**RECORDED, **REPLAYED, **ON_POLICY} == ALGORITHMS
-  assert len(ALGORITHMS) == len(RECORDED) + len(REPLAYED) + len(ON_POLICY) == 13
+  assert len(ALGORITHMS) == len(RECORDED) + len(REPLAYED) + len(ON_POLICY) == 14
 
 
 @pytest.mark.parametrize(("name", "setting"), SETTINGS)

@@ -219,6 +219,16 @@ def correlated(correlation, num=20_000):
   return correlation * condition, jnp.full((num, 1), log_variance), latents
 
 
+def test_triplet_by_hand():
+  # Distances 1 and 4 of the first, 4 and 1 of the second: max(0, 1 - 4 + 2) = 0 and 4 - 1 + 2 = 5.
+  anchor = jnp.zeros((2, 2))
+  positive, negative = jnp.array([[1.0, 1.0], [2.0, -2.0]]), jnp.array([[-2.0, 2.0], [1.0, 1.0]])
+  np.testing.assert_allclose(losses.triplet_loss(anchor, positive, negative, margin=2.0), 2.5, rtol=1e-6)
+  np.testing.assert_allclose(losses.triplet_loss(anchor, positive, negative, margin=4.0), 4.0, rtol=1e-6)
+  slope = jax.grad(lambda positive: losses.triplet_loss(anchor, positive, negative, margin=2.0))(positive)
+  np.testing.assert_allclose(slope, [[0.0, 0.0], [1.0, -1.0]], rtol=1e-6)
+
+
 def test_likelihood_by_hand():
   # log N(1; 0, 1) = -(log 2 pi + 1) / 2 and log N(2; 0, 4) = -(log 2 pi + log 4 + 1) / 2, for one row.
   nll = losses.gaussian_negative_log_likelihood(

@@ -35,7 +35,7 @@ def test_the_line_names_metric_value_and_what_to_change():
   assert "^" not in describe_divergence(Divergence("value_loss", 123_456.0, 123_456.0), {})
 
 
-@pytest.mark.parametrize("name", ["pearl_offline", "focal", "unicorn", "csro", "corro"])
+@pytest.mark.parametrize("name", ["pearl_offline", "focal", "unicorn", "csro", "corro", "bati"])
 def test_losses_of_actor_critics_are_in_units_of_their_reward_scale(name):
   settings = defaults_of(name)
   settings["actor_critic"] |= {"name": "iql", "reward_scale": 20.0}
