@@ -135,8 +135,8 @@ def overlap_text(result: Overlap, differ_in: str) -> str:
   evidence = min(result.evidence[first, second], result.evidence[second, first])
   text = (
     f"by {OUTCOMES[differ_in]}, where policies overlap: {NUM_ROWS} transitions tell {told.sum()} of {len(told)} pairs "
-    f"of tasks apart; least tasks {first} and {second}, by {evidence:.1f} nats where {ENOUGH:g} are enough. The data of "
-    f"a task cover {100 * np.median(shared):.0f} % of another's in the median, {100 * shared.min():.0f} % at least. "
+    f"of tasks apart; least tasks {first} and {second}, by {evidence:.1f} nats where {ENOUGH:g} are enough. The data "
+    f"of a task cover {100 * np.median(shared):.0f} % of another's in the median, {100 * shared.min():.0f} % at least. "
     "What is not told apart here, nobody can learn from data of another task's policy."
   )
   return textwrap.fill(text, 120)

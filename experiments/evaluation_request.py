@@ -210,8 +210,8 @@ def _check_retrieval(directory: Path, config: ml_collections.ConfigDict, request
   enabled = "dataset" in config and config.retrieval.enabled
   if request.rows_per_task is not None and enabled:
     raise ConfigurationError(
-      f"{directory}: --rows_per_task={request.rows_per_task}: the run keeps {config.retrieval.rows_per_task} rows of each "
-      "task to retrieve from"
+      f"{directory}: --rows_per_task={request.rows_per_task}: the run keeps {config.retrieval.rows_per_task} rows of "
+      "each task to retrieve from"
     )
   for flag in ("rows_per_task", "draw"):
     value = getattr(request, flag)
