@@ -29,6 +29,7 @@ from .configuration import MAX_SEED
 
 FAILURE = 1
 BAD_INPUT = 2
+RETRIEVAL = {"on": (True,), "off": (False,), "both": (False, True)}  # what a flag asks for
 
 
 class Parser(argparse.ArgumentParser):
@@ -105,6 +106,25 @@ def add_config(parser: Parser) -> None:
 def add_runs(parser: Parser) -> None:
   """Adds the directories of runs that a command reads, see `named_runs`."""
   parser.add_argument("runs", nargs="*", metavar="run", help='directory of a run, or a pattern as "runs/macaw-*"')
+
+
+def add_retrieval(flags: Parser) -> None:
+  """The flag that says whether agents adapt to retrieved rows: its value is what is wanted, one after the other."""
+  flags.add_argument(
+    "--retrieval",
+    type=retrieval_choices,
+    default=(None,),
+    metavar="on|off|both",
+    help="adapt to recorded rows that explain the rewards of a support, in its place (docs/context_shift.md); both: "
+    "without and with it; as in the run if not given",
+  )
+
+
+def retrieval_choices(text: str) -> tuple[bool, ...]:
+  """Whether there is retrieval, of each evaluation that a text asks for. Raises `ArgumentTypeError` for another one."""
+  if text not in RETRIEVAL:
+    raise argparse.ArgumentTypeError(f"expected one of {', '.join(RETRIEVAL)}, got {text!r}")
+  return RETRIEVAL[text]
 
 
 def add_evaluation(parser: Parser) -> None:

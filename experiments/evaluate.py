@@ -51,6 +51,7 @@ from .command_line import (
   Parser,
   add_evaluation,
   add_picture,
+  add_retrieval,
   add_runs,
   check_picture,
   draw_if_wanted,
@@ -70,14 +71,6 @@ from .evaluation_request import (
   support_size,
 )
 from .recorded import manifest_with
-
-# What `--retrieval` asks for, by its value.
-RETRIEVAL: dict[str | None, tuple[bool | None, ...]] = {
-  None: (None,),
-  "on": (True,),
-  "off": (False,),
-  "both": (False, True),
-}
 
 
 def parser() -> Parser:
@@ -115,12 +108,7 @@ def parser() -> Parser:
     metavar="DIRECTORY",
     help="data of the family, for a run that has collected its own, or whose data lie elsewhere now",
   )
-  flags.add_argument(
-    "--retrieval",
-    choices=[name for name in RETRIEVAL if name],
-    help="adapt to recorded rows that explain the rewards of a support, in its place (docs/context_shift.md); both: a "
-    "line of the table for each; as in the run if not given",
-  )
+  add_retrieval(flags)
   flags.add_argument(
     "--rows_per_task",
     type=positive,
@@ -162,7 +150,7 @@ def main(given: argparse.Namespace) -> None:
   request = Request(**{name: getattr(given, name) for name in Request._fields})
   check_flags(given)
   # All are checked before the first is evaluated, which may take long.
-  wanted = [request._replace(retrieval=value) for value in RETRIEVAL[given.retrieval]]
+  wanted = [request._replace(retrieval=value) for value in given.retrieval]
   plans = [plan(directory, each) for each in wanted for directory in directories]
   if request.support == ALL:
     group_runs([described(each, "", []) for each in plans])

@@ -10,7 +10,9 @@ where there are such data, and of a random policy:
   changed (`macaw_jax.evaluation.decoding`): R^2, and the mean distance to the true parameters beside that of chance;
 - the same where every reward of the support is replaced by the mean reward of the training data. In a family whose
   tasks differ in rewards alone, an agent that is decoded as well as before has not read them;
-- the scores after adaptation to the one and to the other.
+- the same on the states and actions of another test task, with the rewards that this task pays for them, where the
+  family recomputes rewards: an agent that reads rewards is then in this task, whoever acted;
+- the scores after adaptation to each.
 
 Where the test tasks are training tasks, as in cheetah_dir, the map is fitted and tried on different supports. The
 numbers go into the run's directory, `probe_update_<n>.json`; what is not as in the run itself is in the name too.
@@ -26,7 +28,9 @@ import ml_collections
 import numpy as np
 
 from macaw_jax.console import log
-from macaw_jax.data.dataset import Dataset
+from macaw_jax.data.dataset import Dataset, dataset_of, read_episodes
+from macaw_jax.data.manifest import read_manifest
+from macaw_jax.data.relabel import relabel
 from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.constant_rewards import mean_reward, with_constant_rewards
@@ -41,8 +45,8 @@ from macaw_jax.training.trained import find_checkpoint
 from macaw_jax.types import Key
 
 from .build import Trained, check_writable, rebuild, saved_config
-from .command_line import Parser, add_evaluation, add_runs, launch, make_parser, named_runs
-from .evaluation_request import OFFLINE
+from .command_line import Parser, add_evaluation, add_retrieval, add_runs, launch, make_parser, named_runs
+from .evaluation_request import OFFLINE, retrieval_numbers
 from .recorded import KIND, Examined, data_digests, evaluated_splits
 
 Numbers = dict[str, Any]
@@ -51,7 +55,8 @@ Numbers = dict[str, Any]
 PROBE = "probe"  # how the name of its file begins
 # Supports that the decoder is fitted to, of all training tasks together, and the most of one.
 FITTED_SUPPORTS, MOST_SUPPORTS = 256, 64
-CONSTANT = "_constant_rewards"  # the ending of the names of what was measured with constant rewards
+# Endings of the names of what was measured with constant rewards, and on another task's states and actions.
+CONSTANT, EXCHANGED = "_constant_rewards", "_exchanged_behaviour"
 
 
 class Probe(NamedTuple):
@@ -64,11 +69,17 @@ class Probe(NamedTuple):
   made_of: Mapping[str, Any]  # all that the result depends on
   file: Path
 
+  @property
+  def label(self) -> str:
+    """The run, as a table calls it."""
+    return f"{self.directory} + retrieval" if self.configs["own"].retrieval.enabled else str(self.directory)
+
 
 def parser() -> Parser:
   """The flags of the command."""
   flags = make_parser("probe", __doc__)
   add_runs(flags)
+  add_retrieval(flags)
   add_evaluation(flags)
   return flags
 
@@ -76,23 +87,24 @@ def parser() -> Parser:
 def main(given: argparse.Namespace) -> None:
   """Probes the runs that the command line names, and prints a table."""
   directories = named_runs(given.runs, "probe runs/macaw-*")
-  probes = [plan(directory, given.episodes, given.seed) for directory in directories]
-  found = {each.directory: probe_run(each) for each in probes}
+  probes = [plan(directory, given.episodes, given.seed, each) for each in given.retrieval for directory in directories]
+  found = {each.label: probe_run(each) for each in probes}
   log(f"\n{probe_table(found)}")
 
 
-def plan(directory: Path, episodes: int | None, seed: int) -> Probe:
+def plan(directory: Path, episodes: int | None, seed: int, retrieval: bool | None = None) -> Probe:
   """The probe of a run that is asked for, and the file where it goes; logs which kinds of support it cannot have.
 
-  `episodes` is the number of supports and of episodes of each test task, None for that of the run.
+  `episodes` is the number of supports and of episodes of each test task, and `retrieval` whether the agent adapts to
+  retrieved rows; None for what the run has.
 
   Raises:
     ConfigurationError: as `probed_config`, or there is no checkpoint.
   """
-  configs = {"own": probed_config(directory, episodes)}
+  configs = {"own": probed_config(directory, episodes, retrieval=retrieval)}
   for support in OFFLINE[1:]:
     try:
-      configs[support] = probed_config(directory, episodes, support)
+      configs[support] = probed_config(directory, episodes, support, retrieval)
     except ConfigurationError as error:
       log(f"{directory}: without the protocol {PROTOCOLS[support]}: {'; '.join(error.problems)}")
   step, digest = find_checkpoint(directory)
@@ -100,24 +112,33 @@ def plan(directory: Path, episodes: int | None, seed: int) -> Probe:
   made_of = {
     UPDATE: step,
     **{name: evaluation[name] for name in ("support_size", "order", "episodes", "engine")},
+    "retrieval": retrieval_numbers(configs["own"]),
     "seed": seed,
     NAMES: [PROTOCOLS[support] for support in configs],
     CHECKPOINT: digest,
     DATA: data_digests(configs["own"].dataset.directory, configs),
   }
-  usual = {"episodes": saved_config(directory).evaluation.episodes, "seed": 0}
+  of_run = saved_config(directory)
+  usual = {"episodes": of_run.evaluation.episodes, "retrieval": retrieval_numbers(of_run), "seed": 0}
   file = evaluation_file(directory, PROBE, made_of, usual)
   check_writable(file)
   return Probe(directory, configs, step, seed, made_of, file)
 
 
-def probed_config(directory: Path, episodes: int | None, support: str = "own") -> ml_collections.ConfigDict:
-  """The configuration of a run on recorded data, with one kind of support.
+def probed_config(
+  directory: Path, episodes: int | None, support: str = "own", retrieval: bool | None = None
+) -> ml_collections.ConfigDict:
+  """The configuration of a run on recorded data, with one kind of support; as the run has it where it is None.
 
   Raises:
     ConfigurationError: it is another run, its configuration is wrong with that support, or it has one training task.
   """
-  changes = {"evaluation.support": support, "evaluation.train_tasks": 0, "evaluation.episodes": episodes}
+  changes = {
+    "evaluation.support": support,
+    "evaluation.train_tasks": 0,
+    "evaluation.episodes": episodes,
+    "retrieval.enabled": retrieval,
+  }
   config = saved_config(directory, changes)
   if "dataset" not in config:
     raise ConfigurationError(f"{directory}: expected a run on recorded data, whose supports are compared")
@@ -181,7 +202,10 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
   skip = config.dataset.skip if support == "own" else 1
   constant = with_constant_rewards(split.data, mean_reward(train.data), trained.parts.problem.discount, skip)
   row: Numbers = {"support": support, "protocol": PROTOCOLS[support], "supports": num_supports}
-  for ending, data in (("", split.data), (CONSTANT, constant)):
+  tried = {"": split.data, CONSTANT: constant}
+  if support == "own" and (exchanged := exchanged_behaviour(trained, split)) is not None:
+    tried[EXCHANGED] = exchanged
+  for ending, data in tried.items():
     features = features_of(trained, data, num_supports, key)
     decoding = measure_decoding(decoder, features, parameters, flatten_features(train.tasks))
     evaluate = offline(
@@ -202,6 +226,19 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
   return row | {"scale": "; ".join(filter(None, [*scales_of(rows), unscored_text(rows)]))}
 
 
+def exchanged_behaviour(trained: Trained, split: Split) -> Dataset | None:
+  """The episodes of the test task before each, with the rewards of this one; None where they cannot be recomputed."""
+  family, directory = trained.parts.family, trained.config.dataset.directory
+  if family.differ_in != "rewards" or family.state_of is None or len(split.indices) < 2:
+    return None
+  manifest = read_manifest(directory)
+  relabelled = (
+    relabel(read_episodes(directory, manifest, before), family, jax.tree.map(lambda leaf, t=task: leaf[t], split.tasks))
+    for task, before in enumerate(np.roll(split.indices, 1))
+  )
+  return dataset_of(relabelled, manifest.discount)
+
+
 def features_of(trained: Trained, data: Dataset, num_supports: int, key: Key) -> np.ndarray:
   """The numbers that adaptation changes on supports of each task, `[T * num_supports, F]`."""
   evaluation = trained.config.evaluation
@@ -209,7 +246,7 @@ def features_of(trained: Trained, data: Dataset, num_supports: int, key: Key) ->
   return flatten_features(adapt(trained.params, normalise_dataset(trained.statistics, data), key))
 
 
-def probe_table(found: Mapping[Path, Sequence[Numbers]]) -> str:
+def probe_table(found: Mapping[str, Sequence[Numbers]]) -> str:
   """The rows of all runs in markdown, with what the columns mean below it."""
   columns = {
     "R^2": ("r_squared", ".2f"),
@@ -217,25 +254,28 @@ def probe_table(found: Mapping[Path, Sequence[Numbers]]) -> str:
     "chance": ("chance", ".2f"),
     "R^2, constant": (f"r_squared{CONSTANT}", ".2f"),
     "error, constant": (f"error{CONSTANT}", ".2f"),
+    "R^2, exchanged": (f"r_squared{EXCHANGED}", ".2f"),
     "score": ("score", ".1f"),
     "score, constant": (f"score{CONSTANT}", ".1f"),
+    "score, exchanged": (f"score{EXCHANGED}", ".1f"),
   }
   rows = [
     [
-      str(directory),
+      label,
       row["support"].replace("_", " "),
       *(f"{row[name]:{form}}" if name in row else "-" for name, form in columns.values()),
     ]
-    for directory, of_run in found.items()
+    for label, of_run in found.items()
     for row in of_run
   ]
-  scales = {str(directory): list(dict.fromkeys(row["scale"] for row in of_run)) for directory, of_run in found.items()}
+  scales = {label: list(dict.fromkeys(row["scale"] for row in of_run)) for label, of_run in found.items()}
   return (
     f"{markdown_table(['run', 'support', *columns], rows)}\n\n"
     "The test tasks' parameters, read by a linear map off what adaptation changed: R^2 over tasks (1 is exact, 0 no "
     "better than their mean), the mean distance to the true parameters in their own units, and that of a training "
     "task drawn at random (chance). Constant: the same where every reward of a support is the training data's mean. "
-    f"Normalised scores after adaptation to either. {scale_sentence(scales)}"
+    "Exchanged: the same on the states and actions of another test task, with the rewards that this one pays for them. "
+    f"Normalised scores after adaptation to each. {scale_sentence(scales)}"
   )
 
 

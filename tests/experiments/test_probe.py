@@ -70,6 +70,9 @@ def test_an_agent_that_reads_rewards_is_lost_without_them(probed):
     assert row["error"] < 0.3 * row["chance"]
     assert row["error_constant_rewards"] > 5 * row["error"]
   assert rows["own"]["return"] != rows["own"]["return_constant_rewards"]
+  # The rewards of the task decide, whoever acted.
+  assert rows["own"]["error_exchanged_behaviour"] < 0.6 * rows["own"]["chance"]
+  assert "error_exchanged_behaviour" not in rows["random"]
 
 
 def test_an_agent_that_reads_behaviour_alone_is_found_out(probed):
@@ -78,6 +81,7 @@ def test_an_agent_that_reads_behaviour_alone_is_found_out(probed):
   assert own["r_squared"] > 0.8
   assert own["r_squared_constant_rewards"] == own["r_squared"]
   assert own["score_constant_rewards"] == own["score"]
+  assert own["error_exchanged_behaviour"] > 5 * own["error"]
   assert random["r_squared"] < 0.3
   assert random["error"] > 5 * own["error"]
 
@@ -87,10 +91,10 @@ def test_adapted_weights_are_features_too(data, tmp_path, capsys):
   rows = probe_run(plan(directory, 2, 0))
   assert "64 supports of each of 3 training tasks" in capsys.readouterr().out
   assert all(np.isfinite(value) for row in rows for value in row.values() if not isinstance(value, str))
-  lines = probe_table({directory: rows}).splitlines()
+  lines = probe_table({str(directory): rows}).splitlines()
   cells = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines[2:4]]
   assert cells == [[str(directory), "own"], [str(directory), "random"]]
-  assert {line.count("|") for line in lines[:4]} == {10}
+  assert {line.count("|") for line in lines[:4]} == {12}
 
 
 def test_no_probe_replaces_another(data, tmp_path):
