@@ -18,12 +18,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from macaw_jax import envs
 from macaw_jax.console import log
 from macaw_jax.data.agreement import contradictions
-from macaw_jax.data.dataset import Episodes, read_episodes, write_episodes
+from macaw_jax.data.calibration import calibrate
+from macaw_jax.data.dataset import Episodes, dataset_of, read_episodes, write_episodes
 from macaw_jax.data.formats import FORMATS
 from macaw_jax.data.formats.report import report_written
 from macaw_jax.data.identifiability import measure_identifiability
@@ -49,6 +51,7 @@ from macaw_jax.errors import ConfigurationError
 from .command_line import BAD_INPUT, Parser, launch, make_parser
 from .data_import import IMPORT_FLAGS, add_import_flags, compare, import_dataset, import_request
 from .data_report import (
+  calibration_text,
   entries_table,
   header,
   identifiability_table,
@@ -109,6 +112,9 @@ def inspect_dataset(directory: str, *, columns: bool) -> None:
     log(f"\n{identifiability_table(result, with_distance=parameters is not None)}")
     differ_in = _differ_in(manifest)
     log(f"\n{overlap_text(measure_overlap(episodes, READ[differ_in]), differ_in)}")
+    dataset = dataset_of(episodes, manifest.discount)
+    if (calibration := calibrate(dataset, READ[differ_in], jax.random.key(0))) is not None:
+      log(calibration_text(calibration, differ_in))
 
 
 def _differ_in(manifest: Manifest) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from macaw_jax.data.agreement import Check
+from macaw_jax.data.calibration import SUPPORT_ROWS, Calibration
 from macaw_jax.data.dataset import Episodes
 from macaw_jax.data.identifiability import Identifiability
 from macaw_jax.data.inspection import (
@@ -138,6 +139,15 @@ def overlap_text(result: Overlap, differ_in: str) -> str:
     f"of tasks apart; least tasks {first} and {second}, by {evidence:.1f} nats where {ENOUGH:g} are enough. The data "
     f"of a task cover {100 * np.median(shared):.0f} % of another's in the median, {100 * shared.min():.0f} % at least. "
     "What is not told apart here, nobody can learn from data of another task's policy."
+  )
+  return textwrap.fill(text, 120)
+
+
+def calibration_text(result: Calibration, differ_in: str) -> str:
+  """How well a task is inferred that no model was fitted to."""
+  text = (
+    f"{OUTCOMES[differ_in]} of every fifth task, inferred by a model of the others from {SUPPORT_ROWS} transitions of "
+    f"its own: R^2 {result.r_squared:.2f} from all of them, {result.r_squared_of_worst:.2f} from the worst-paid fifth."
   )
   return textwrap.fill(text, 120)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 _HOMES = {
   # From a script.
-  "macaw_jax.api": ("Recorded", "evaluate", "load_data", "train"),
+  "macaw_jax.api": ("Recorded", "evaluate", "load_data", "retrieving_agent", "train"),
   "macaw_jax.agent": ("Agent", "load_run"),
   "macaw_jax.data.starter": ("starter_data",),
   "macaw_jax.data.episodes": ("episodes",),
@@ -58,6 +58,9 @@ _HOMES = {
   "macaw_jax.algorithms.settings": ("defaults_of", "make_algorithm"),
   "macaw_jax.actor_critics": ("awac", "brac", "iql", "sac"),
   # To compose an algorithm.
+  "macaw_jax.adaptation.retrieval": ("retrieving",),
+  "macaw_jax.data.retrieval": ("by_outcomes", "make_reference"),
+  "macaw_jax.data.reward_model": ("fit_reward_model", "infer"),
   "macaw_jax.adaptation": ("chain", "fine_tune", "gradient_step", "identity"),
   "macaw_jax.objectives": ("add", "over_tasks", "scale"),
   "macaw_jax.learners.gradient": ("init_parts", "learner", "meta_learner", "optimize_parts", "reptile_gradient"),

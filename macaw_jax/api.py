@@ -1,17 +1,21 @@
 """From a script: load data, train an algorithm with checkpoints, evaluate it. All of it is made of the parts below."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
 from macaw_jax import envs
+from macaw_jax.adaptation.retrieval import add_reference
 from macaw_jax.agent import Agent, load_run
 from macaw_jax.data.dataset import load_dataset
 from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
+from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, recorded_split
 from macaw_jax.evaluation.rows import Row
+from macaw_jax.retrieval import RetrievalSettings, fit_reference, with_retrieval
 from macaw_jax.sources.source import Source
 from macaw_jax.training.run import Member, Run, Schedule
 from macaw_jax.training.session import train_run
@@ -101,6 +105,30 @@ def train(
   )
   train_run(run)
   return load_run(directory, algorithm)
+
+
+def retrieving_agent(agent: Agent, data: Recorded, *, seed: int = 0, **settings: Any) -> Agent:
+  """The agent, adapting to recorded rows of the training tasks that explain a support, whoever collected it.
+
+  Nothing is trained but a model of what the training tasks pay, which takes seconds. docs/context_shift.md says why.
+
+  Args:
+    agent: that has been trained on the data.
+    data: whose training tasks' rows are retrieved.
+    seed: decides the fit of the model, and which rows are kept.
+    **settings: of `macaw_jax.retrieval.RetrievalSettings`.
+
+  Raises:
+    ValueError: there is one training task, or the algorithm reads consecutive rows.
+  """
+  assert data.train.data is not None
+  chosen = RetrievalSettings(data.family.differ_in, **settings)
+  reference = fit_reference(normalise_dataset(agent.statistics, data.train.data), chosen, jax.random.key(seed))
+  return dataclasses.replace(
+    agent,
+    algorithm=with_retrieval(agent.algorithm, data.problem, chosen),
+    params=add_reference(agent.params, reference),
+  )
 
 
 def evaluate(
