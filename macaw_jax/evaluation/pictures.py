@@ -107,7 +107,7 @@ def plot_shift(groups: Sequence[Group], path: str | Path) -> None:
   families = dict.fromkeys(group.family for group in groups)
   scales = scales_of([row for group in groups for run in group.runs for row in run.test_rows])
   axes.set(title=", ".join(families), ylabel=_axis_label(quantity, scales))
-  axes.set_xticks(range(len(headings)), headings)
+  axes.set_xticks(range(len(headings)), headings, rotation=30, ha="right")
   axes.grid(alpha=0.3)
   figure.legend(loc="outside right upper")
   figure.savefig(path, dpi=120)
