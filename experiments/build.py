@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from macaw_jax.adaptation.retrieval import add_reference
+from macaw_jax.adaptation.retrieval import add_reference, without_reference
 from macaw_jax.algorithms.settings import chosen_by_data, make_algorithm
 from macaw_jax.console import log
 from macaw_jax.data.retrieval import Reference
@@ -21,7 +21,7 @@ from macaw_jax.data.statistics import Statistics
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Evaluated
 from macaw_jax.json_files import flatten
-from macaw_jax.retrieval import with_retrieval
+from macaw_jax.retrieval import RetrievalSettings, with_retrieval
 from macaw_jax.training.population import MakeAlgorithm, acting_algorithm
 from macaw_jax.training.run import Devices, Run, Schedule
 from macaw_jax.training.run_directory import DATASET, RETRIEVAL, read_document
@@ -251,14 +251,16 @@ def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEW
   settings = settings_of(config)
   make = _make(config.algorithm.name, parts, settings)
   algorithm = make()
-  fits = parts.retrieval is not None and RETRIEVAL not in read_document(directory)["agent"]
-  stored = _make(config.algorithm.name, parts._replace(retrieval=None), settings)() if fits else algorithm
+  stored = _make(config.algorithm.name, parts._replace(retrieval=None), settings)()
+  if (trained_with := read_document(directory)["agent"].get(RETRIEVAL)) is not None:
+    stored = with_retrieval(stored, parts.problem, RetrievalSettings(**trained_with))
   checkpoint, note = load_checkpoint(directory, stored, parts.family.observation_size, which)
   if DATASET in parts.identity and note.identity.get(DATASET) != parts.identity[DATASET]:
     log(f"WARNING: {config.dataset.directory} is not as it was when this run was trained")
   params, evaluate = checkpoint.state.params, parts.evaluate(algorithm)
-  if fits:
-    assert parts.retrieval is not None
+  if parts.retrieval is None:
+    params = without_reference(params)
+  elif trained_with is None:
     params = add_reference(params, _fit_reference(parts.retrieval, config.seed))
   return Trained(
     directory, config, parts, make, algorithm, evaluate, params, checkpoint.statistics, int(checkpoint.state.step)

@@ -160,8 +160,8 @@ def retrieval_numbers(config: ml_collections.ConfigDict) -> list[Any] | None:
 def changes_for_steps(config: ml_collections.ConfigDict, field: str, number: int) -> dict[str, Any]:
   """The fields of an evaluation after a number of adaptation steps, by dotted name.
 
-  Each inner step of meta-training takes rows of its own, and so a support grows with their number; a fine-tuning step
-  takes the whole support.
+  Each inner step of meta-training takes rows of its own, and so a support, or the rows that are retrieved in its place,
+  grow with their number; a fine-tuning step takes the whole support.
   """
   if field == "rollouts.inner_steps":
     return {field: number}
@@ -169,7 +169,8 @@ def changes_for_steps(config: ml_collections.ConfigDict, field: str, number: int
   with changed.unlocked():
     changed.update_from_flattened_dict({field: number})
   parts, needed = (Examined(each).algorithm.support_parts for each in (config, changed))
-  return {field: number, "evaluation.support_size": config.evaluation.support_size // parts * needed}
+  sizes = {"evaluation.support_size": config.evaluation.support_size, "retrieval.rows": config.retrieval.rows}
+  return {field: number, **{name: size // parts * needed for name, size in sizes.items()}}
 
 
 def _one_support(directory: Path, config: ml_collections.ConfigDict, request: Request) -> str:

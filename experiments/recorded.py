@@ -292,11 +292,13 @@ def _supports(examined: Examined) -> Iterable[str]:
     return ()
   directory = support_directory(config)
   if not (directory / MANIFEST_FILE).is_file():
-    return [
+    line = (
       f"config.evaluation.support = {config.evaluation.support!r}: no dataset at {directory}; experiments.collect "
-      "writes it beside the family's own data, and experiments.data other_policies makes it of a dataset whose rewards "
-      "its family recomputes"
-    ]
+      "writes it beside the family's own data"
+    )
+    if config.evaluation.support == "other_policies":
+      line += ", and experiments.data other_policies makes it of a dataset whose rewards its family recomputes"
+    return [line]
   indices = examined.split.test + examined.evaluated_train_tasks
   return examine_files(directory, manifest_with(directory, examined.family, indices))
 
@@ -349,7 +351,8 @@ def _retrieval(examined: Examined) -> Iterator[str]:
       f"steps of {name}, each of which takes an equal share"
     )
   if len(examined.split.train) < 2:
-    yield f"{place}: expected two training tasks or more, whose rewards differ, the dataset has one"
+    differ_in = examined.family.differ_in
+    yield f"{place}: expected two training tasks or more, whose {differ_in} differ, the dataset has one"
 
 
 def _own_episodes(examined: Examined) -> Iterator[str]:

@@ -23,7 +23,7 @@ def defaults(family: str, **values: Any) -> ConfigDict:
   config.starter_directory = ""
   config.starter_episodes = 0
   config.picture = ""  # or a GIF to draw
-  config.other_policy_episodes = 10  # into <directory>_other_policies
+  config.other_policy_episodes = 10  # of each moment, into <directory>_other_policies and two more
 
   config.seed = 0
   config.own_fraction = 0.5

@@ -41,8 +41,7 @@ def retrieving(
     return _with_reference(algorithm.init(key), reference)
 
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
-    net = {name: part for name, part in state.params.net.items() if name != REFERENCE}
-    updated, metrics = algorithm.update(state._replace(params=state.params._replace(net=net)), tasks, key)
+    updated, metrics = algorithm.update(state._replace(params=without_reference(state.params)), tasks, key)
     return _with_reference(updated, state.params.net[REFERENCE]), metrics
 
   def adapt(params: MetaParams, support: Transition, key: Key) -> dict[str, Params]:
@@ -59,6 +58,11 @@ def retrieving(
 def add_reference(params: MetaParams, reference: Any) -> MetaParams:
   """The parameters of an algorithm as those of the same algorithm that retrieves from a reference."""
   return params._replace(net={**params.net, REFERENCE: reference})
+
+
+def without_reference(params: MetaParams) -> MetaParams:
+  """The parameters of the algorithm that adapts to what it is given."""
+  return params._replace(net={name: part for name, part in params.net.items() if name != REFERENCE})
 
 
 def _with_reference(state: TrainState, reference: Any) -> TrainState:

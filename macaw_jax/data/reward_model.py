@@ -184,7 +184,7 @@ def infer(model: RewardModel, rows: Rows, mask: Array | None = None) -> Posterio
   identity = jnp.eye(phi.shape[-1])
   hessian = identity + jnp.einsum("dbf,btd,dbg->tdfg", whitened, precision, whitened)
   moment = jnp.einsum("dbf,btd->tdf", whitened, precision * errors)
-  chol = jnp.linalg.cholesky(hessian)
+  chol = _cholesky(hessian)
   step = jax.scipy.linalg.cho_solve((chol, True), moment[..., None])[..., 0]
   # With hessian = C C', the covariance of the whitened vector is C'^-1 C^-1.
   inverse = jax.scipy.linalg.solve_triangular(chol, jnp.broadcast_to(identity, chol.shape), lower=True)
@@ -356,6 +356,19 @@ def _weights(phi: Array, mask: Array, model: RewardModel) -> Array:
   distance = jnp.maximum(square[:, None] + square - 2.0 * place @ place.T, 0.0)
   alike = jnp.exp(-0.5 * distance / LENGTH**2) @ mask
   return mask * jnp.minimum(EVIDENCE / jnp.maximum(alike, 1.0), 1.0)
+
+
+def _cholesky(matrix: Array) -> Array:
+  """The lower factor of a matrix of at least the identity, `[..., F, F]`.
+
+  Where outcomes are known almost exactly its largest eigenvalue leaves the others no digits, and rounding may make it
+  indefinite. Then that much is added to its diagonal.
+  """
+  found = jnp.linalg.cholesky(matrix)
+  rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix, axis1=-2, axis2=-1)
+  rounded_up = jnp.linalg.cholesky(matrix + rounding[..., None, None] * jnp.eye(matrix.shape[-1]))
+  is_definite = jnp.all(jnp.isfinite(found), axis=(-2, -1), keepdims=True)
+  return jnp.where(is_definite, found, rounded_up)
 
 
 def _init_trunk(key: Key, num_inputs: int) -> Trunk:

@@ -40,16 +40,24 @@ def evaluation_file(directory: Path, kind: str, made_of: Mapping[str, Any], usua
 
 
 def is_made_of(path: Path, made_of: Mapping[str, Any]) -> bool:
-  """Whether a file is whole and holds an evaluation that was made of just this."""
+  """Whether a file is whole and holds an evaluation that was made of just this.
+
+  A value of None is as one that is not there: older files lack what was added since.
+  """
   try:
-    return path.is_file() and read_json(path, dict).get(MADE_OF) == to_json(made_of)
+    found = read_json(path, dict).get(MADE_OF) if path.is_file() else None
   except ConfigurationError:
     return False
+  return isinstance(found, Mapping) and _given(found) == _given(to_json(made_of))
+
+
+def _given(made_of: Mapping[str, Any]) -> dict[str, Any]:
+  return {name: value for name, value in made_of.items() if value is not None}
 
 
 def made_of_text(made_of: Mapping[str, Any]) -> str:
   """The line about a table that says what it was made of: its numbers and choices, by the names of flags."""
-  shown = {name: value for name, value in made_of.items() if value is not None and name not in NOT_SHOWN}
+  shown = {name: value for name, value in _given(made_of).items() if name not in NOT_SHOWN}
   return "; ".join(f"{name} {_text(value)}" for name, value in shown.items())
 
 

@@ -195,7 +195,66 @@ def test_where_physics_differ_a_transition_keeps_its_own_reward_alone():
   settings = dataclasses.replace(SETTINGS, own_fraction=1.0)
   collection = collect(family, settings, report=lambda progress: None)
   assert [len(episodes.episode_length) for episodes in collection.episodes] == [5] * 4
-  assert collection.other_policies == []
+  assert collection.other_policies == {}
+
+
+@pytest.fixture(scope="module")
+def shifted():
+  """A collection with episodes of other policies, the agent after each round, and what collected these episodes."""
+  learned, collected = [], {}
+  make_learn, other_policies = collect_module._make_learn, collect_module._other_policies
+
+  def make_recording(agent, settings):
+    learn = make_learn(agent, settings)
+
+    def recording(state, replay, key):
+      state, metrics = learn(state, replay, key)
+      learned.append(jax.tree.map(np.array, state.params))
+      return state, metrics
+
+    return recording
+
+  def recording_episodes(rollout, params, task_input, family, key, **options):
+    episodes = other_policies(rollout, params, task_input, family, key, **options)
+    collected[jax.random.key_data(key).tobytes()] = params, episodes
+    return episodes
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(collect_module, "_make_learn", make_recording)
+    patch.setattr(collect_module, "_other_policies", recording_episodes)
+    settings = dataclasses.replace(SETTINGS, other_policy_episodes=3)
+    collection = collect(line(), settings, report=lambda progress: None)
+  return collection, learned, collected
+
+
+@pytest.mark.parametrize(
+  ("name", "rounds"), [("other_policies_start", 1), ("other_policies_middle", 3), ("other_policies", 6)]
+)
+def test_other_policies_are_those_of_the_agent_at_three_moments(shifted, name, rounds):
+  """After a sixth of the six rounds, after half of them, and at the end."""
+  collection, learned, collected = shifted
+  assert len(learned) == 6
+  (params,) = (params for params, episodes in collected.values() if episodes is collection.other_policies[name])
+  jax.tree.map(np.testing.assert_array_equal, params, learned[rounds - 1])
+  others = [each for index, each in enumerate(learned) if index != rounds - 1]
+  assert not any(all(jax.tree.leaves(jax.tree.map(np.array_equal, params, each))) for each in others)
+
+
+def test_other_policies_at_the_end_act_with_the_key_that_they_always_had(shifted):
+  """What is collected again is the same; and the earlier ones have keys of their own."""
+  collection, _, collected = shifted
+  key = jax.random.fold_in(jax.random.key(SETTINGS.seed), 7)
+  _, episodes = collected[jax.random.key_data(key).tobytes()]
+  assert episodes is collection.other_policies["other_policies"]
+  assert list(collection.other_policies) == ["other_policies_start", "other_policies_middle", "other_policies"]
+  starts = {name: tuple(each[0].observation[0]) for name, each in collection.other_policies.items()}
+  assert len(set(starts.values())) == 3
+  for each in collection.other_policies.values():
+    assert [len(part.episode_length) for part in each] == [3] * 4
+
+
+def test_the_data_are_the_same_with_episodes_of_other_policies_and_without(shifted, collected):
+  jax.tree.map(np.testing.assert_array_equal, shifted[0].episodes, collected[0].episodes)
 
 
 def test_no_episode_of_other_policies_is_the_tasks_own():

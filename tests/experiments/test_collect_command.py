@@ -13,6 +13,7 @@ from experiments.collect import read_config
 from macaw_jax import envs
 from macaw_jax.data.dataset import load_dataset
 from macaw_jax.data.manifest import read_manifest
+from macaw_jax.data.relabel import OTHER_POLICIES
 from macaw_jax.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def run(tmp_path_factory, compiled_once):
 def test_the_command_writes_a_dataset_that_loads(run):
   directory, _ = run
   names = {path.name for path in directory.iterdir()}
-  assert names == {"full", "full_other_policies", "starter", "agent.gif"}  # nothing half done
+  assert names == {"full", *(f"full_{name}" for name in OTHER_POLICIES), "starter", "agent.gif"}  # nothing half done
   family = envs.make("point_robot")
   dataset = load_dataset(directory / "full", tasks=range(100))
   assert dataset.observation.shape == (100, 80, 2)
@@ -102,10 +103,18 @@ def test_an_existing_directory_is_refused_at_once(run):
   before = (directory / "full" / "manifest.json").read_bytes()
   with pytest.raises(ConfigurationError) as raised:
     read_config(small(directory / "full"))
-  both = (directory / "full", directory / "full_other_policies")
-  for problem, path in zip(raised.value.problems, both, strict=True):
+  every = (directory / "full", *(directory / f"full_{name}" for name in OTHER_POLICIES))
+  for problem, path in zip(raised.value.problems, every, strict=True):
     assert problem.startswith(f"{path} exists already")
   assert (directory / "full" / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", OTHER_POLICIES)
+def test_each_dataset_of_other_policies_is_refused_alone(name, tmp_path):
+  (tmp_path / f"full_{name}").mkdir()
+  with pytest.raises(ConfigurationError, match=rf"^\S*/full_{name} exists already; a dataset is never overwritten"):
+    read_config(small(tmp_path / "full"))
+  read_config(small(tmp_path / "full", other_policy_episodes=0))  # which writes none
 
 
 def test_families_of_which_no_dataset_is_collected_have_no_config():
@@ -193,11 +202,15 @@ def test_a_missing_field_is_named():
     read_config(config)
 
 
-def test_other_policies_act_in_every_task(run):
+@pytest.mark.parametrize(
+  ("name", "learned"), [("other_policies_start", 1 / 6), ("other_policies_middle", 0.5), ("other_policies", 1.0)]
+)
+def test_other_policies_act_in_every_task(run, name, learned):
   directory, _ = run
-  other = load_dataset(directory / "full_other_policies", tasks=range(100))
-  manifest = read_manifest(directory / "full_other_policies")
+  other = load_dataset(directory / f"full_{name}", tasks=range(100))
+  manifest = read_manifest(directory / f"full_{name}")
   assert "for other tasks" in manifest.behaviour["agent"]
+  assert manifest.behaviour["learned"] == learned
   assert other.last.sum() == 100 * 20
   # The rewards are those of the task that was acted in, whoever the policy was made for.
   goals = envs.make("point_robot").tasks["goal"]

@@ -22,8 +22,9 @@ from experiments import evaluate
 from experiments.data import write_other_policies
 from experiments.evaluate import evaluate_run, evaluate_shift, made_of_lines, notes_on_steps, with_stages
 from experiments.evaluation_request import Request, plan
+from macaw_jax.data.relabel import OTHER_POLICIES
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.evaluation.evaluation_file import evaluation_file
+from macaw_jax.evaluation.evaluation_file import evaluation_file, is_made_of
 from macaw_jax.evaluation.protocols import PROTOCOLS
 from macaw_jax.evaluation.results import read_run
 
@@ -43,7 +44,8 @@ def known_data(tmp_path_factory):
   """A dataset of all tasks of the point robot's first five, beside supports that were collected by other policies."""
   folder = tmp_path_factory.mktemp("known")
   write_point_robot(folder / "data")
-  write_point_robot(folder / "data_other_policies", num_episodes=3)
+  for name in OTHER_POLICIES:
+    write_point_robot(folder / f"data_{name}", num_episodes=3)
   return folder / "data"
 
 
@@ -95,7 +97,7 @@ def test_gradient_based_agents_are_evaluated_after_several_numbers_of_steps(run_
   assert found["step"] == made_of.pop("update") == STEPS
   assert len(made_of.pop("checkpoint")) == len(made_of.pop("data")["config.dataset"]) == 64
   settings = {"support_size": 16, "order": "uniform", "steps": [0, 1, 2], "episodes": 3, "engine": "native", "seed": 5}
-  assert made_of == settings | {"dataset": None, "protocols": ["offline"]}
+  assert made_of == settings | {"dataset": None, "retrieval": None, "protocols": ["offline"]}
   assert read_run(directory, name).rows == tuple(rows)
   said = capsys.readouterr().out
   line = f"update {STEPS}; support_size 16; order uniform; steps 0-1-2; episodes 3; engine native; seed 5\n"
@@ -224,6 +226,8 @@ def test_the_size_and_the_order_of_a_support_of_a_run_that_collected_its_own_dat
     ("on_policy", {"support": "all"}, r"--support=all: an on-policy run adapts to its own episodes alone"),
     ("recorded", {"dataset": "nowhere"}, r"config.dataset.directory = 'nowhere': no dataset there"),
     ("on_policy", {"dataset": "data"}, r"--dataset=data: an on-policy run reads no data"),
+    ("on_policy", {"retrieval": True}, r"copy: --retrieval: expected a run on recorded data, from which rows are"),
+    ("replayed", {"retrieval": True}, r"copy: --retrieval: expected a run on recorded data, from which rows are"),
   ],
 )
 def test_supports_that_a_kind_cannot_have(run_of, kind, asked, said):
@@ -264,7 +268,7 @@ def test_all_supports_of_a_recorded_run(run_of, known_data, capsys):
   moved["config"]["dataset"]["directory"] = str(known_data)
   (directory / "config.json").write_text(json.dumps(moved))
   everything = on_all_supports(directory, episodes=1, reuse=True)
-  assert [row.protocol for row in everything.rows[::2]] == list(PROTOCOLS.values())[:4]
+  assert [row.protocol for row in everything.rows[::2]] == list(PROTOCOLS.values())[:6]
   assert files_of(directory, "context_shift") == sorted([name, name[:-5] + "_2.json", name[:-5] + "_seed_1.json"])
   assert read_run(directory, name) == first
 
@@ -317,10 +321,10 @@ def test_recorded_supports_of_a_run_that_collected_its_own_data(run_of, known_da
     plan(directory, Request(support="own", dataset=str(known_data), support_size=201))
   found = on_all_supports(directory, dataset=str(known_data), episodes=1)
   assert files_of(directory, "context_shift") == [f"context_shift_update_{STEPS}_episodes_1_dataset_data.json"]
-  assert [row.protocol for row in found.rows[::2]] == list(PROTOCOLS.values())[:4]
-  assert [row.task_index for row in found.rows] == [3, 4] * 4
+  assert [row.protocol for row in found.rows[::2]] == list(PROTOCOLS.values())[:6]
+  assert [row.task_index for row in found.rows] == [3, 4] * 6
   assert all(np.isfinite(row.scores).all() for row in found.rows if row.scores is not None)
-  assert {row.protocol for row in found.rows if row.scores is not None} >= set(list(PROTOCOLS.values())[:3])
+  assert {row.protocol for row in found.rows if row.scores is not None} >= set(list(PROTOCOLS.values())[:5])
 
 
 def test_supports_that_are_too_small_are_left_out_aloud(data, tmp_path, capsys):
@@ -332,9 +336,11 @@ def test_supports_that_are_too_small_are_left_out_aloud(data, tmp_path, capsys):
   directory = make_untrained(config)
   capsys.readouterr()
   assert plan(directory, Request(support="all")).supports == ("own", "random")
-  said = capsys.readouterr().out.splitlines()
-  assert "config.evaluation.support_size = 25: task 3 (test) has 20" in said[0]
-  assert "an episode has 20 steps, fewer than the 25 inner steps" in said[1]
+  start, middle, end, online = capsys.readouterr().out.splitlines()
+  for name, line in (("start", start), ("middle", middle)):
+    assert line.endswith(f"/data_other_policies_{name}; experiments.collect writes it beside the family's own data")
+  assert "config.evaluation.support_size = 25: task 3 (test) has 20" in end
+  assert "an episode has 20 steps, fewer than the 25 inner steps" in online
 
 
 def test_runs_are_shown_in_one_table_with_a_picture(data, tmp_path, capsys):
@@ -380,6 +386,17 @@ def test_no_evaluation_replaces_another(run_of):
   engines = [document(directory, planned.file.name)["evaluation"]["engine"] for planned in plans[:2]]
   assert engines == ["native", "mjx"]
   assert [plan(directory, Request(steps=(1,), **each)).file for each in asked[:2]] == [each.file for each in plans[:2]]
+
+
+def test_a_setting_that_older_files_lack_is_as_none(tmp_path):
+  made_of = {"update": 5, "seed": 0}
+  path = evaluation_file(tmp_path, "probe", made_of, {})
+  path.write_text(json.dumps({"evaluation": made_of}))
+  assert is_made_of(path, made_of | {"retrieval": None})
+  assert not is_made_of(path, made_of | {"retrieval": [16, 20, "mean"]})
+  assert not is_made_of(path, {"update": 5})
+  path.write_text(json.dumps({"evaluation": 5}))
+  assert not is_made_of(path, made_of)
 
 
 def test_a_name_that_another_evaluation_has_is_numbered(tmp_path):

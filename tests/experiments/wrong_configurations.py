@@ -112,6 +112,7 @@ MANIFESTS = {
   "of_another_family": {"family": "cheetah_vel"},
   "of_other_sizes": {"family": "point_robot"},
   "without_tasks": {"train_tasks": [], "test_tasks": []},
+  "with_one_training_task": {"train_tasks": [0], "test_tasks": [1]},
   "with_wrong_fields": {"horizon": 0, "discount": 1.5},
 }
 
@@ -296,6 +297,11 @@ CASES = [
   Case("more training tasks than there are", "--config.evaluation.train_tasks=3", "config.evaluation.train_tasks"),
   Case("supports that were not collected", "--config.evaluation.support=other_policies", "config.evaluation.support"),
   Case(
+    "supports of policies halfway through training that were not collected",
+    "--config.evaluation.support=other_policies_middle",
+    "config.evaluation.support cheetah_dir_other_policies_middle",
+  ),
+  Case(
     "supports of another family",
     "--config.dataset.directory=data/whole --config.evaluation.support=other_policies",
     "data/whole_other_policies",
@@ -306,6 +312,29 @@ CASES = [
     "--config.evaluation.support=online --config.algorithm.adaptation_steps=256",
     "config.evaluation.support",
   ),
+  Case(
+    "retrieved rows for targets that need consecutive ones",
+    "--config.retrieval.enabled --config.algorithm.outer_value_target=td_lambda --config.training.order=contiguous --config.evaluation.order=contiguous",
+    "config.retrieval.enabled td_lambda",
+  ),
+  Case(
+    "retrieved rows that inner steps cannot share",
+    "--config.retrieval.enabled --config.algorithm.adaptation_steps=2 --config.retrieval.rows=1023",
+    "config.retrieval.rows 1023 multiple of 2",
+  ),
+  Case(
+    "retrieval from one training task",
+    "--config.retrieval.enabled --config.dataset.directory=data/with_one_training_task",
+    "config.retrieval.enabled one",
+  ),
+  Case(
+    "a retrieval wrong from end to end",
+    "--config.retrieval.draw=mode --config.retrieval.rows=0 --config.retrieval.rows_per_task=0",
+    "config.retrieval.rows",
+    "config.retrieval.rows_per_task",
+    "config.retrieval.draw mean, sample",
+  ),
+  Case("retrieval for a run that acts", f"{NORML} --config.retrieval.enabled", "'retrieval.enabled'"),
   Case("a temperature of zero", "--config.algorithm.temperature=0", "config.algorithm.temperature"),
   Case(
     "a negative learning rate", "--config.algorithm.value_learning_rate=-0.001", "config.algorithm.value_learning_rate"
