@@ -21,7 +21,7 @@ from macaw_jax.data.inspection import (
   running_median,
 )
 from macaw_jax.data.manifest import Manifest
-from macaw_jax.data.overlap import ENOUGH, NUM_ROWS, Overlap
+from macaw_jax.data.overlap import NUM_ROWS, Overlap
 from macaw_jax.data.references import scale_faults, scale_text
 from macaw_jax.evaluation.tables import describe_task, plain_table
 
@@ -136,7 +136,8 @@ def overlap_text(result: Overlap, differ_in: str) -> str:
   evidence = min(result.evidence[first, second], result.evidence[second, first])
   text = (
     f"by {OUTCOMES[differ_in]}, where policies overlap: {NUM_ROWS} transitions tell {told.sum()} of {len(told)} pairs "
-    f"of tasks apart; least tasks {first} and {second}, by {evidence:.1f} nats where {ENOUGH:g} are enough. The data "
+    f"of tasks apart; least tasks {first} and {second}, by {evidence:.1f} nats, where two halves of one task's data "
+    f"differ by {np.median(np.diag(result.evidence)):.1f}. The data "
     f"of a task cover {100 * np.median(shared):.0f} % of another's in the median, {100 * shared.min():.0f} % at least. "
     "What is not told apart here, nobody can learn from data of another task's policy."
   )
