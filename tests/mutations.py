@@ -736,7 +736,7 @@ MUTATIONS = (
     "macaw_jax/adaptation/retrieval.py",
     "algorithm.adapt(params, retrieve(params.net[REFERENCE], support, key_rows), key_adapt)",
     "algorithm.adapt(params, support, key_adapt)",
-    "adaptation/test_retrieval.py::test_it_adapts_to_retrieved_rows_as_the_plain_algorithm_to_these",
+    "adaptation/test_retrieving.py::test_it_adapts_to_retrieved_rows_as_the_plain_algorithm_to_these",
   ),
   Mutation(
     "retrieval_left_out_of_an_evaluation",
