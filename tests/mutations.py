@@ -42,6 +42,7 @@ MEMBER_ALONE = f"{POPULATIONS}::test_a_member_of_a_population_is_the_run_alone"
 WRONG_CONFIGURATION = "experiments/test_validation.py::test_each_line_names_what_is_wrong"
 
 EVALUATION = "experiments/test_evaluate.py"
+REWARD_MODEL, RETRIEVAL_RUNS = "macaw_jax/data/reward_model.py", "experiments/test_retrieval_runs.py"
 
 MUTATIONS = (
   # Losses
@@ -700,6 +701,84 @@ MUTATIONS = (
     "if version != FORMAT_VERSION:",
     "if version > FORMAT_VERSION:",
     f"{RUNS}::test_a_run_in_an_earlier_format_is_refused_in_one_line[on_policy]",
+  ),
+  # Retrieval
+  Mutation(
+    "rows_that_a_task_has_never_been_near_are_evidence",
+    REWARD_MODEL,
+    "known = jnp.log(covered + 1e-12)",
+    "known = jnp.log(jnp.ones_like(covered))",
+    "data/test_reward_model.py::test_rows_are_no_evidence_where_a_task_has_none",
+  ),
+  Mutation(
+    "weights_left_out_of_a_posterior",
+    REWARD_MODEL,
+    "precision = (weight[:, None] * jnp.exp(known - likelihood))",
+    "precision = (mask[:, None] * jnp.exp(known - likelihood))",
+    "data/test_reward_model.py::test_the_posterior_is_that_of_gaussians_conditioned_in_row_space",
+  ),
+  Mutation(
+    "masked_rows_are_alike",
+    REWARD_MODEL,
+    "alike = jnp.exp(-0.5 * distance / LENGTH**2) @ mask",
+    "alike = jnp.exp(-0.5 * distance / LENGTH**2) @ jnp.ones_like(mask)",
+    "data/test_reward_model.py::test_the_posterior_is_that_of_gaussians_conditioned_in_row_space",
+  ),
+  Mutation(
+    "tasks_not_pulled_to_their_mean",
+    REWARD_MODEL,
+    'pulled = moment / shared[:, None] + np.einsum("dfg,dg->df", inverse, mean)',
+    "pulled = moment / shared[:, None]",
+    "data/test_reward_model.py::test_what_a_task_does_not_show_follows_from_the_others",
+  ),
+  Mutation(
+    "rounding_may_make_a_posterior_indefinite",
+    REWARD_MODEL,
+    "return jnp.where(is_definite, found, rounded_up)",
+    "return found",
+    "data/test_reward_model.py::test_posterior_and_proportions_are_finite",
+  ),
+  Mutation(
+    "badly_paid_support_kept",
+    "macaw_jax/data/retrieval.py",
+    "kept = unexplained & _is_well_paid(reference, shares, support.reward, mask)",
+    "kept = unexplained",
+    "data/test_retrieval.py::test_the_support_of_a_task_that_no_mixture_explains_is_kept_if_it_is_as_well_paid",
+  ),
+  Mutation(
+    "adapts_to_the_support_that_is_given",
+    "macaw_jax/adaptation/retrieval.py",
+    "algorithm.adapt(params, retrieve(params.net[REFERENCE], support, key_rows), key_adapt)",
+    "algorithm.adapt(params, support, key_adapt)",
+    "adaptation/test_retrieving.py::test_it_adapts_to_retrieved_rows_as_the_plain_algorithm_to_these",
+  ),
+  Mutation(
+    "retrieval_left_out_of_an_evaluation",
+    "experiments/evaluation_request.py",
+    '"retrieval": retrieval_numbers(config),',
+    '"retrieval": None,',
+    f"{RETRIEVAL_RUNS}::test_retrieval_changes_nothing_but_what_is_adapted_to",
+  ),
+  Mutation(
+    "retrieved_rows_do_not_grow_with_steps",
+    "experiments/evaluation_request.py",
+    ', "retrieval.rows": config.retrieval.rows}',
+    "}",
+    f"{RETRIEVAL_RUNS}::test_retrieved_rows_grow_with_the_number_of_steps_that_share_them",
+  ),
+  Mutation(
+    "shares_of_retrieved_rows_not_checked",
+    "experiments/recorded.py",
+    "if config.retrieval.rows % algorithm.support_parts:",
+    "if config.retrieval.rows < algorithm.support_parts:",
+    f"{WRONG_CONFIGURATION}[retrieved rows that inner steps cannot share]",
+  ),
+  Mutation(
+    "other_policies_of_the_end_at_every_moment",
+    "macaw_jax/collection/collect.py",
+    "        learned[name],\n",
+    "        params,\n",
+    "collection/test_collect.py::test_other_policies_are_those_of_the_agent_at_three_moments",
   ),
   # Configurations
   Mutation(
