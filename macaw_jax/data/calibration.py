@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.data.dataset import Dataset
-from macaw_jax.data.reward_model import Posterior, Read, RewardModel, Rows, features, fit_reward_model, infer
+from macaw_jax.data.reward_model import Posterior, Read, RewardModel, Rows, features, fit_reward_model, infer, predict
 from macaw_jax.types import Array, Key
 
 EVERY, LEAST_TASKS = 5, 10  # one task of so many is held out, where there are as many tasks
@@ -23,7 +23,7 @@ LEVEL, DEVIATIONS = 0.9, 1.645  # of the interval that is made to hold, and its 
 
 
 class Calibration(NamedTuple):
-  """What is known of held-out tasks."""
+  """How well held-out tasks are inferred."""
 
   r_squared: float  # of predicted outcomes, mean over tasks, from rows drawn evenly
   r_squared_of_worst: float  # from the worst-paid rows
@@ -36,9 +36,8 @@ def predictive(model: RewardModel, posterior: Posterior, inputs: Array) -> tuple
   In the units of the outcomes; the deviations are the model's own, `Calibration.factor` times them are calibrated.
   """
   phi = features(model, inputs)
-  mean = phi @ posterior.mean.T
   variance = jnp.einsum("bf,dfg,bg->bd", phi, posterior.covariance, phi) + posterior.tasks @ model.noise
-  return mean * model.outcome_scale.std + model.outcome_scale.mean, jnp.sqrt(variance) * model.outcome_scale.std
+  return predict(model, inputs, posterior.mean), jnp.sqrt(variance) * model.outcome_scale.std
 
 
 def calibrate(dataset: Dataset, read: Read, key: Key) -> Calibration | None:

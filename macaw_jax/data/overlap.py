@@ -25,7 +25,7 @@ TIMES = 3.0  # the difference between two halves of a task's data
 
 
 class Overlap(NamedTuple):
-  """What `NUM_ROWS` rows of one half of task i say about the other half of task j, [T, T]."""
+  """How `NUM_ROWS` rows of one half of task i compare with the other half of task j, [T, T]."""
 
   shared: np.ndarray  # share of the rows that the data of task j cover
   evidence: np.ndarray  # nats against task j in these; against task i itself on the diagonal

@@ -1,12 +1,12 @@
-"""What a dataset's tasks pay for a transition, and the reward of a new task inferred from any of its transitions.
+"""Rewards of a dataset's tasks as functions of a vector, and the vector of a new task inferred from any transitions.
 
 Every training task's outcome y of a transition x is linear in features that all tasks share, and the task is the vector
 of its weights:
 
   y = w_i . phi(x) + noise,      w_i ~ Normal(mu, S)
 
-By default x is (s, a, s' - s) and y the reward (`REWARDS`); where tasks differ in their physics, x is (s, a) and y the
-change of state (`CHANGES`). The features are a network's, fitted to each task's own rows; `mu`, `S`, the vectors and
+Where tasks differ in their rewards, x is (s, a, s' - s) and y the reward (`rewards`); where they differ in their physics,
+x is (s, a) and y the change of state (`changes`). The features are a network's, fitted to each task's own rows; `mu`, `S`, the vectors and
 the noise are then fitted by expectation-maximisation, in float64.
 
 A row says nothing about a task that has never been near it. There the task's vector is an extrapolation, and a wrong
