@@ -5,9 +5,9 @@ of its weights:
 
   y = w_i . phi(x) + noise,      w_i ~ Normal(mu, S)
 
-Where tasks differ in their rewards, x is (s, a, s' - s) and y the reward (`rewards`); where they differ in their physics,
-x is (s, a) and y the change of state (`changes`). The features are a network's, fitted to each task's own rows; `mu`, `S`, the vectors and
-the noise are then fitted by expectation-maximisation, in float64.
+Where tasks differ in their rewards, x is (s, a, s' - s) and y the reward (`rewards`); where they differ in their
+physics, x is (s, a) and y the change of state (`changes`). The features are a network's, fitted to each task's own
+rows; `mu`, `S`, the vectors and the noise are then fitted by expectation-maximisation, in float64.
 
 A row says nothing about a task that has never been near it. There the task's vector is an extrapolation, and a wrong
 one as a rule: a robot that was only paid for walking slowly has not shown what it is paid for running. How far the rows
