@@ -26,8 +26,8 @@ def shift_columns(groups: Sequence[Group], quantity: str | None = None) -> list[
   """The columns of each group: seeds by tasks `[S, T]`, by heading.
 
   They are, as far as all seeds of the group have rows of them: `before` adaptation; after adaptation to the tasks' own
-  data, `own`; to those of `other policies`; to those of a `random` policy; and to k episodes of the agent's own,
-  `online k=1` and so on.
+  data, `own`; to those of `other policies`, and of these when they had learned little and half (`other, start`,
+  `other, middle`); to those of a `random` policy; and to k episodes of the agent's own, `online k=1` and so on.
 
   Args:
     groups: runs that were evaluated with several kinds of support.
@@ -69,7 +69,8 @@ def _legend(quantity: str) -> str:
   return (
     f"{QUANTITIES[quantity]}, mean over seeds and test tasks [95 % interval, from a bootstrap of the seeds within each "
     "task]: before adaptation; after adaptation to the task's own data, to episodes collected in it by other tasks' "
-    "policies, and to those of a random policy; and to k episodes of the agent's own."
+    "policies (start, middle: when these had learned little, and half), and to those of a random policy; and to k "
+    "episodes of the agent's own."
   )
 
 

@@ -44,6 +44,27 @@ def test_one_line_a_configuration_over_seeds_and_test_tasks():
   assert maml_awr == ["maml_awr", "0.0", "nan", "nan", "100.0", "nan", "1", "3 of 4"]
 
 
+def test_retrieval_is_in_the_label_and_its_settings_are_compared_where_it_is_enabled():
+  """An older run, whose configuration lacks the section, is as one in which it is not enabled."""
+
+  def retrieving(seed, **section):
+    run = make_run(seed, scaled([1.0, 2.0]))
+    return dataclasses.replace(run, config=run.config | ({"retrieval": section} if section else {}))
+
+  older, without = retrieving(0), retrieving(1, enabled=False, rows=64, draw="mean")
+  enabled, again = (retrieving(seed, enabled=True, rows=16, draw="mean") for seed in (0, 1))
+  assert [(group.label, len(group.runs)) for group in group_runs([older, enabled, without, again])] == [
+    ("macaw", 2),
+    ("macaw + retrieval", 2),
+  ]
+  sampled = retrieving(0, enabled=True, rows=16, draw="sample")
+  assert [group.label for group in group_runs([older, enabled, sampled])] == [
+    "macaw",
+    "macaw + retrieval (retrieval.draw=mean)",
+    "macaw + retrieval (retrieval.draw=sample)",
+  ]
+
+
 COLLECTED = ("uniformly random actions", "the agent that collected the data")
 EXTREMES = ("the lowest episode return of the task's own data", "the highest episode return of the task's own data")
 

@@ -7,6 +7,7 @@ from finished_runs import EVERYTHING, shift_groups, shift_run
 
 from macaw_jax.evaluation.comparison import group_runs
 from macaw_jax.evaluation.context_shift import shift_columns, shift_table
+from macaw_jax.evaluation.protocols import PROTOCOLS, RECORDED
 from macaw_jax.evaluation.results import ResultError
 
 
@@ -23,6 +24,14 @@ def test_a_line_a_configuration_and_a_column_a_kind_of_support():
   assert lines[start] == lines[0]
   assert lines[start + 2][:2] == ["focal", "1.00 [1.00, 1.00]"]
   assert lines[start + 3] == ["macaw", "1.00", "55.00", "-", "35.00", "16.00", "17.00", "18.00", "1"]
+
+
+def test_policies_of_other_tasks_have_a_column_for_each_moment_of_their_training():
+  values = {PROTOCOLS[name]: 10.0 * place for place, name in enumerate(RECORDED, start=1)}
+  (columns,) = shift_columns(group_runs([shift_run(0, values)]))
+  assert list(columns) == ["before", "own", "other, start", "other, middle", "other policies"]
+  assert [float(column[0, 0]) for column in columns.values()] == [1.0, 10.0, 20.0, 30.0, 40.0]
+  assert "start, middle: when these had learned little, and half" in shift_table(group_runs([shift_run(0, values)]))
 
 
 def test_a_run_without_a_dataset_has_returns_on_what_it_can_adapt_to():

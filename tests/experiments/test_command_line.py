@@ -191,7 +191,7 @@ def test_the_flags_of_each_command():
     "data": set(),
     "evaluate": evaluation
     | {"--run", "--steps", "--support", "--support_size", "--order", "--engine", "--checkpoint", "--dataset", "--reuse"}
-    | {"--picture"},
+    | {"--picture", "--retrieval"},
     "probe": evaluation,
     "run": {"--config", "--continue_changed", "--debug_nans"},
     "trajectories": evaluation | {"--picture", "--tasks"},
