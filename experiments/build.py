@@ -94,7 +94,8 @@ def assemble(examined: Any) -> Run:
   settings = settings_of(ml_collections.ConfigDict(members[0].config))
   make = _make(config.algorithm.name, parts, settings)
   if parts.retrieval is not None:
-    make = _beginning_with(_fit_reference(parts.retrieval, config.seed), make)
+    # Of the data, and not of a member's seed: a member of a population is what its run alone would be.
+    make = _beginning_with(_fit_reference(parts.retrieval, seed=0), make)
   for each in members:
     make(**each.hyperparameters)  # While its values are numbers: traced, they cannot be refused.
   acting = acting_algorithm(make, members[0].hyperparameters)

@@ -63,6 +63,8 @@ def made_of_text(made_of: Mapping[str, Any]) -> str:
 
 def _text(value: Any) -> str:
   """A value as a part of a file's name."""
+  if value is None:
+    return "none"
   if isinstance(value, Sequence) and not isinstance(value, str):
     return "-".join(map(str, value if len(value) <= MOST_NUMBERS else (value[0], "to", value[-1])))
   return str(value)
