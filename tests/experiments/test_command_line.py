@@ -191,8 +191,8 @@ def test_the_flags_of_each_command():
     "data": set(),
     "evaluate": evaluation
     | {"--run", "--steps", "--support", "--support_size", "--order", "--engine", "--checkpoint", "--dataset", "--reuse"}
-    | {"--picture", "--retrieval"},
-    "probe": evaluation,
+    | {"--picture", "--retrieval", "--rows_per_task", "--draw"},
+    "probe": evaluation | {"--retrieval"},
     "run": {"--config", "--continue_changed", "--debug_nans"},
     "trajectories": evaluation | {"--picture", "--tasks"},
   }

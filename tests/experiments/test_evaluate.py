@@ -226,8 +226,8 @@ def test_the_size_and_the_order_of_a_support_of_a_run_that_collected_its_own_dat
     ("on_policy", {"support": "all"}, r"--support=all: an on-policy run adapts to its own episodes alone"),
     ("recorded", {"dataset": "nowhere"}, r"config.dataset.directory = 'nowhere': no dataset there"),
     ("on_policy", {"dataset": "data"}, r"--dataset=data: an on-policy run reads no data"),
-    ("on_policy", {"retrieval": True}, r"copy: --retrieval: expected a run on recorded data, from which rows are"),
-    ("replayed", {"retrieval": True}, r"copy: --retrieval: expected a run on recorded data, from which rows are"),
+    ("on_policy", {"retrieval": True}, r"copy: --retrieval: expected a run on recorded data, to retrieve from"),
+    ("replayed", {"retrieval": True}, r"copy: --retrieval: expected a run on recorded data, to retrieve from"),
   ],
 )
 def test_supports_that_a_kind_cannot_have(run_of, kind, asked, said):

@@ -169,7 +169,7 @@ def test_retrieval_changes_nothing_but_what_is_adapted_to(plain, directory):
   assert returns(rows_on(directory, retrieval=True)) == with_retrieval
   usual = f"evaluation_offline_update_{STEPS}_steps_0-1_episodes_1"
   assert names(plain, "evaluation") == [f"{usual}.json", f"{usual}_retrieval_{ROWS}-{KEPT}-mean.json"]
-  assert names(directory, "evaluation") == [f"{usual}.json", f"{usual}_retrieval_None.json"]
+  assert names(directory, "evaluation") == [f"{usual}.json", f"{usual}_retrieval_none.json"]
 
 
 def test_a_run_whose_configuration_lacks_the_section_is_evaluated(plain):
