@@ -139,7 +139,7 @@ def overlap_text(result: Overlap, differ_in: str) -> str:
     f"of tasks apart; least tasks {first} and {second}, by {evidence:.1f} nats, where two halves of one task's data "
     f"differ by {np.median(np.diag(result.evidence)):.1f}. The data "
     f"of a task cover {100 * np.median(shared):.0f} % of another's in the median, {100 * shared.min():.0f} % at least. "
-    "What is not told apart here, nobody can learn from data of another task's policy."
+    "A pair that is not told apart here cannot be told apart from data of the other task's policy."
   )
   return textwrap.fill(text, 120)
 

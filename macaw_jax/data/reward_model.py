@@ -125,12 +125,12 @@ class Posterior(NamedTuple):
 
   @property
   def mean(self) -> Array:
-    """Of the mixture, [D, F]."""
+    """The mean of the mixture, [D, F]."""
     return jnp.einsum("t,tdf->df", self.tasks, self.means)
 
   @property
   def covariance(self) -> Array:
-    """Of the mixture, [D, F, F]."""
+    """The covariance of the mixture, [D, F, F]."""
     away = self.means - self.mean
     within = jnp.einsum("t,tdfg,tdhg->dfh", self.tasks, self.factors, self.factors)
     return within + jnp.einsum("t,tdf,tdg->dfg", self.tasks, away, away)
@@ -167,7 +167,7 @@ def infer(model: RewardModel, rows: Rows, mask: Array | None = None) -> Posterio
   chex.assert_rank([rows.inputs, rows.outcomes], 2)
   mask = jnp.ones(len(rows.inputs)) if mask is None else mask
   phi = features(model, rows.inputs)  # [B, F]
-  outcomes = (rows.outcomes - model.outcome_scale.mean) / model.outcome_scale.std
+  outcomes = _standardised_outcomes(model, rows)
   errors = outcomes[:, None] - jnp.einsum("bf,tdf->btd", phi, model.vectors)  # [B, T, D]
   local = LOCALITY * model.spread  # [D, F, F]
   whitened = jnp.einsum("bf,dfg->dbg", phi, local)
@@ -224,7 +224,7 @@ def misfit(model: RewardModel, rows: Rows, shares: Array, mask: Array) -> Array:
   The mean outcome of tasks in these shares `[T]` is compared where they cover the rows. `mask` is `[B]`.
   """
   phi = features(model, rows.inputs)
-  outcomes = (rows.outcomes - model.outcome_scale.mean) / model.outcome_scale.std
+  outcomes = _standardised_outcomes(model, rows)
   predicted = jnp.einsum("bf,tdf,t->bd", phi, model.vectors, shares)
   error = jnp.mean((outcomes - predicted) ** 2 / (shares @ model.noise), axis=-1)  # [B]
   weight = _weights(phi, mask, model) * (_coverage(model, phi) @ shares)
@@ -424,6 +424,11 @@ def _fit_scale(table: np.ndarray, size: np.ndarray) -> Scale:
 
 def _standardise(scale: Scale, values: Array) -> Array:
   return jnp.clip((values - scale.mean) / scale.std, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+
+
+def _standardised_outcomes(model: RewardModel, rows: Rows) -> Array:
+  """Outcomes `[B, D]` as the model sees them; unlike inputs they are not cut, as errors of any size count."""
+  return (rows.outcomes - model.outcome_scale.mean) / model.outcome_scale.std
 
 
 def _log_normal(error: Array, variance: Array) -> Array:

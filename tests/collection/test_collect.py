@@ -241,7 +241,7 @@ def test_other_policies_are_those_of_the_agent_at_three_moments(shifted, name, r
 
 
 def test_other_policies_at_the_end_act_with_the_key_that_they_always_had(shifted):
-  """What is collected again is the same; and the earlier ones have keys of their own."""
+  """The same seed collects the same again, and the earlier moments have keys of their own."""
   collection, _, collected = shifted
   key = jax.random.fold_in(jax.random.key(SETTINGS.seed), 7)
   _, episodes = collected[jax.random.key_data(key).tobytes()]
