@@ -88,13 +88,16 @@ def make_relabel(family: TaskFamily) -> Callable[[Trajectory], np.ndarray]:
   if family.differ_in == "physics":
     return lambda trajectory: np.asarray(trajectory.reward)[:, :, None]
   over_tasks = jax.vmap(family.reward, (0, None, None, None))
-  rewards = jax.jit(jax.vmap(jax.vmap(partial(over_tasks, family.tasks))))
+  over_steps = jax.vmap(over_tasks, (None, 0, 0, 0))
+  # The tasks are an argument: JAX 0.10 remembers a NumPy array that is compiled in as a constant, here in float64, and
+  # gives it so to the programs in float32 that have the same array as an argument.
+  rewards = jax.jit(jax.vmap(over_steps, (None, 0, 0, 0)))
 
   def relabel(trajectory: Trajectory) -> np.ndarray:
     before = jax.tree.map(lambda x: x[:, :-1], trajectory.state)
     after = jax.tree.map(lambda x: x[:, 1:], trajectory.state)
     with jax.enable_x64(True):
-      relabelled = rewards(before, trajectory.action, after)
+      relabelled = rewards(family.tasks, before, trajectory.action, after)
     return np.asarray(relabelled, np.float32) * np.asarray(trajectory.mask)[:, :, None]
 
   return relabel
