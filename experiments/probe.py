@@ -12,6 +12,8 @@ where there are such data, and of a random policy:
   tasks differ in rewards alone, an agent that is decoded as well as before has not read them;
 - the same on the states and actions of another test task, with the rewards that this task pays for them, where the
   family recomputes rewards: an agent that reads rewards is then in this task, whoever acted;
+- the same with noise on the rewards, of a tenth of their standard deviation and of one, and with one standard deviation
+  added to all of them;
 - the scores after adaptation to each.
 
 Where the test tasks are training tasks, as in cheetah_dir, the map is fitted and tried on different supports. The
@@ -33,7 +35,7 @@ from macaw_jax.data.manifest import read_manifest
 from macaw_jax.data.relabel import relabel
 from macaw_jax.data.statistics import normalise_dataset
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.evaluation.constant_rewards import mean_reward, with_constant_rewards
+from macaw_jax.evaluation.changed_rewards import reward_moments, with_rewards
 from macaw_jax.evaluation.decoding import Decoder, fit_decoder, flatten_features, measure_decoding
 from macaw_jax.evaluation.evaluate import Split, offline
 from macaw_jax.evaluation.evaluation_file import CHECKPOINT, DATA, MADE_OF, NAMES, UPDATE, evaluation_file, made_of_text
@@ -55,8 +57,9 @@ Numbers = dict[str, Any]
 PROBE = "probe"  # how the name of its file begins
 # Supports that the decoder is fitted to, of all training tasks together, and the most of one.
 FITTED_SUPPORTS, MOST_SUPPORTS = 256, 64
-# Endings of the names of what was measured with constant rewards, and on another task's states and actions.
-CONSTANT, EXCHANGED = "_constant_rewards", "_exchanged_behaviour"
+# Endings of the names of what was measured with other rewards, and on another task's states and actions.
+CONSTANT, SHIFTED, EXCHANGED = "_constant_rewards", "_shifted_rewards", "_exchanged_behaviour"
+NOISY = {"_slightly_noisy_rewards": 0.1, "_noisy_rewards": 1.0}  # standard deviations of the training data's rewards
 
 
 class Probe(NamedTuple):
@@ -192,17 +195,14 @@ def fit_to_training_tasks(trained: Trained, key: Key) -> Decoder:
 
 
 def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str, key: Key) -> Numbers:
-  """The numbers of one kind of support, with true rewards and with constant ones."""
-  config, train = trained.config, trained.parts.train
+  """The numbers of one kind of support, with true rewards and with others."""
+  config = trained.config
+  train = trained.parts.train
   assert train is not None
-  assert train.data is not None
-  assert split.data is not None
   evaluation, num_supports = config.evaluation, config.evaluation.episodes
   parameters = np.repeat(flatten_features(split.tasks), num_supports, axis=0)
-  skip = config.dataset.skip if support == "own" else 1
-  constant = with_constant_rewards(split.data, mean_reward(train.data), trained.parts.problem.discount, skip)
   row: Numbers = {"support": support, "protocol": PROTOCOLS[support], "supports": num_supports}
-  tried = {"": split.data, CONSTANT: constant}
+  tried = changed_data(trained, split, config.dataset.skip if support == "own" else 1, key)
   if support == "own" and (exchanged := exchanged_behaviour(trained, split)) is not None:
     tried[EXCHANGED] = exchanged
   for ending, data in tried.items():
@@ -224,6 +224,20 @@ def probe_support(trained: Trained, decoder: Decoder, split: Split, support: str
     scores = [each.scores[-1] for each in rows if each.scores is not None]
     row |= {f"score{ending}": float(np.mean(scores))} if scores else {}
   return row | {"scale": "; ".join(filter(None, [*scales_of(rows), unscored_text(rows)]))}
+
+
+def changed_data(trained: Trained, split: Split, skip: int, key: Key) -> dict[str, Dataset]:
+  """The data of a split by an ending of names: as they are, and with constant, shifted and noisy rewards."""
+  train, data = trained.parts.train, split.data
+  assert train is not None
+  assert train.data is not None
+  assert data is not None
+  mean, std = reward_moments(train.data)
+  noise = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), data.reward.shape))
+  rewards = {CONSTANT: mean, SHIFTED: data.reward + std}
+  rewards |= {ending: data.reward + scale * std * noise for ending, scale in NOISY.items()}
+  discount = trained.parts.problem.discount
+  return {"": data} | {ending: with_rewards(data, reward, discount, skip) for ending, reward in rewards.items()}
 
 
 def exchanged_behaviour(trained: Trained, split: Split) -> Dataset | None:
@@ -256,8 +270,10 @@ def probe_table(found: Mapping[str, Sequence[Numbers]]) -> str:
     "error, constant": (f"error{CONSTANT}", ".2f"),
     "R^2, exchanged": (f"r_squared{EXCHANGED}", ".2f"),
     "score": ("score", ".1f"),
-    "score, constant": (f"score{CONSTANT}", ".1f"),
-    "score, exchanged": (f"score{EXCHANGED}", ".1f"),
+    "constant": (f"score{CONSTANT}", ".1f"),
+    "exchanged": (f"score{EXCHANGED}", ".1f"),
+    **{f"noise {scale:g}": (f"score{ending}", ".1f") for ending, scale in NOISY.items()},
+    "shifted": (f"score{SHIFTED}", ".1f"),
   }
   rows = [
     [
@@ -275,7 +291,8 @@ def probe_table(found: Mapping[str, Sequence[Numbers]]) -> str:
     "better than their mean), the mean distance to the true parameters in their own units, and that of a training "
     "task drawn at random (chance). Constant: the same where every reward of a support is the training data's mean. "
     "Exchanged: the same on the states and actions of another test task, with the rewards that this one pays for them. "
-    f"Normalised scores after adaptation to each. {scale_sentence(scales)}"
+    "Normalised scores after adaptation to each, then with noise of so many standard deviations on the rewards, and with "
+    f"one standard deviation added to all. {scale_sentence(scales)}"
   )
 
 

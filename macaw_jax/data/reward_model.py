@@ -28,7 +28,8 @@ The posterior (`infer`) takes as the prior of a new task's vector a small Gaussi
   w ~ 1 / T sum_i Normal(w_i, h^2 S)
 
 A Gaussian around all of them would be wrong between them: the vectors of tasks lie on a curved line or surface. Each
-part's posterior is that of a Bayesian linear regression with the rows' weights, in closed form.
+part's posterior is that of a Bayesian linear regression with the rows' weights, in closed form. A support may be noisier
+than the rows that the model was fitted to: of a few variances beyond the model's, the likeliest is taken.
 """
 
 from collections.abc import Callable
@@ -60,6 +61,8 @@ BROAD = 2.0  # standard deviations of outcomes that nothing is known of
 LOCALITY = 0.3  # h: the size of the Gaussian around a training task's vector, in units of that around all
 LENGTH = 0.1  # outcomes of rows that tasks can tell apart by less, in standard deviations, are one piece of evidence
 EVIDENCE = 3.0  # rows that one such piece counts for
+NOISES = (0.0, 0.01, 0.1, 1.0)  # variances that a support's outcomes may have beyond the model's, in units of all
+UNLIKELY = 2.0  # nats that each of them is less likely than the one before
 
 
 class Rows(NamedTuple):
@@ -174,20 +177,26 @@ def infer(model: RewardModel, rows: Rows, mask: Array | None = None) -> Posterio
   local_variance = jnp.sum(whitened**2, axis=-1).T  # [B, D], of the outcome within a Gaussian
 
   covered = _coverage(model, phi) * (1.0 - TAIL)  # [B, T]
-  known = jnp.log(covered + 1e-12) + _log_normal(errors, model.noise + local_variance[:, None])
   unknown = jnp.log(1.0 - covered) + _log_normal(outcomes[:, None], jnp.asarray(BROAD**2))
-  likelihood = jnp.logaddexp(known, unknown)  # [B, T]
-  weight = _weights(phi, mask, model)  # [B]
+
+  def read_with(more: Array) -> tuple[Array, Array]:
+    """Log-likelihoods `[B, T]` with more noise than the model's: of a covered row's outcome, and of any row's."""
+    known = jnp.log(covered + 1e-12) + _log_normal(errors, model.noise + local_variance[:, None] + more)
+    return known, jnp.logaddexp(known, unknown)
+
+  # Judged with the same weights: those of a noisy support add up to more.
+  noises, weight = jnp.asarray(NOISES), _weights(phi, mask, model)
+  evidence = jax.vmap(lambda more: jax.nn.logsumexp(weight @ read_with(more)[1]))(noises)
+  more = noises[jnp.argmax(evidence - UNLIKELY * jnp.arange(len(noises)))]
+  known, likelihood = read_with(more)
+  weight = _weights(phi, mask, model, more)  # [B]
   tasks = jax.nn.softmax(jnp.einsum("b,bt->t", weight, likelihood))
 
-  precision = (weight[:, None] * jnp.exp(known - likelihood))[..., None] / model.noise  # [B, T, D]
-  identity = jnp.eye(phi.shape[-1])
-  hessian = identity + jnp.einsum("dbf,btd,dbg->tdfg", whitened, precision, whitened)
+  precision = (weight[:, None] * jnp.exp(known - likelihood))[..., None] / (model.noise + more)  # [B, T, D]
+  hessian = jnp.eye(phi.shape[-1]) + jnp.einsum("dbf,btd,dbg->tdfg", whitened, precision, whitened)
   moment = jnp.einsum("dbf,btd->tdf", whitened, precision * errors)
-  chol = _cholesky(hessian)
-  step = jax.scipy.linalg.cho_solve((chol, True), moment[..., None])[..., 0]
-  # With hessian = C C', the covariance of the whitened vector is C'^-1 C^-1.
-  inverse = jax.scipy.linalg.solve_triangular(chol, jnp.broadcast_to(identity, chol.shape), lower=True)
+  inverse = _inverse_factor(hessian)  # L^-1, so that the covariance of the whitened vector is L'^-1 L^-1
+  step = jnp.einsum("tdgf,tdgh,tdh->tdf", inverse, inverse, moment)
   return Posterior(
     tasks=tasks,
     means=model.vectors + jnp.einsum("dfg,tdg->tdf", local, step),
@@ -205,7 +214,7 @@ def proportions(model: RewardModel, vector: Array, steps: int = 500) -> Array:
   vectors = model.vectors
   product = jnp.einsum("tdf,fg,udg->tu", vectors, model.gram, vectors)
   target = jnp.einsum("tdf,fg,dg->t", vectors, model.gram, vector)
-  step_size = 1.0 / jnp.maximum(jnp.linalg.norm(product, 2), 1e-12)
+  step_size = 1.0 / jnp.maximum(jnp.abs(product).sum(axis=1).max(), 1e-12)  # a bound of the largest eigenvalue
 
   def step(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
     q, ahead, momentum = state
@@ -345,30 +354,38 @@ def _fit_vectors(phi: np.ndarray, outcomes: np.ndarray) -> tuple[np.ndarray, np.
   return vectors, spread, noise
 
 
-def _weights(phi: Array, mask: Array, model: RewardModel) -> Array:
+def _weights(phi: Array, mask: Array, model: RewardModel, more: Array | float = 0.0) -> Array:
   """For how many rows each row of a support counts, [B], from 0 to 1.
 
   The model errs alike on rows that are alike, so that a hundred of them are hardly more evidence than one. Two rows are
-  alike as far as no task's outcomes tell them apart: by the variance of w . (phi - phi') over tasks.
+  alike as far as no task's outcomes tell them apart: by the variance of w . (phi - phi') over tasks. Noise beyond the
+  model's, of the variance `more`, is each row's own, and averages out.
   """
   place = jnp.einsum("bf,dfg->bdg", phi, model.spread).reshape(len(phi), -1) / jnp.sqrt(len(model.spread))
   square = jnp.sum(place**2, axis=-1)
   distance = jnp.maximum(square[:, None] + square - 2.0 * place @ place.T, 0.0)
-  alike = jnp.exp(-0.5 * distance / LENGTH**2) @ mask
-  return mask * jnp.minimum(EVIDENCE / jnp.maximum(alike, 1.0), 1.0)
+  alike = jnp.maximum(jnp.exp(-0.5 * distance / LENGTH**2) @ mask / EVIDENCE, 1.0)
+  noise = model.noise.mean()
+  return mask * (noise + more) / (noise * alike + more)
 
 
-def _cholesky(matrix: Array) -> Array:
-  """The lower factor of a matrix of at least the identity, `[..., F, F]`.
+def _inverse_factor(matrix: Array) -> Array:
+  """L^-1 of symmetric matrices L L' of at least the identity, `[..., F, F]`, by elimination column after column.
 
-  Where outcomes are known almost exactly its largest eigenvalue leaves the others no digits, and rounding may make it
-  indefinite. Then that much is added to its diagonal.
+  It is made of XLA's own operations. The LAPACK calls of jaxlib split a batch among the threads of a pool, one of which
+  the call itself waits in, and two of them side by side never end where the pool has two threads.
   """
-  found = jnp.linalg.cholesky(matrix)
-  rounding = 10.0 * jnp.finfo(matrix.dtype).eps * jnp.trace(matrix, axis1=-2, axis2=-1)
-  rounded_up = jnp.linalg.cholesky(matrix + rounding[..., None, None] * jnp.eye(matrix.shape[-1]))
-  is_definite = jnp.all(jnp.isfinite(found), axis=(-2, -1), keepdims=True)
-  return jnp.where(is_definite, found, rounded_up)
+  size = matrix.shape[-1]
+  start = jnp.concatenate([matrix, jnp.broadcast_to(jnp.eye(size), matrix.shape)], axis=-1)
+
+  def eliminate(column: Array, rows: Array) -> Array:
+    # A pivot is at least one, as the matrix is; rounding may leave less.
+    root = jnp.sqrt(jnp.maximum(rows[..., column, column], 1.0))[..., None]
+    pivot = rows[..., column, :] / root
+    below = jnp.where(jnp.arange(size) > column, rows[..., column] / root, 0.0)
+    return (rows - below[..., None] * pivot[..., None, :]).at[..., column, :].set(pivot)
+
+  return jax.lax.fori_loop(0, size, eliminate, start)[..., size:]
 
 
 def _init_trunk(key: Key, num_inputs: int) -> Trunk:

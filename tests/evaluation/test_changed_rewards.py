@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from macaw_jax.data.dataset import Episodes, dataset_of
-from macaw_jax.evaluation.constant_rewards import mean_reward, with_constant_rewards
+from macaw_jax.evaluation.changed_rewards import reward_moments, with_rewards
 
 
 def episodes(lengths, reward, terminal):
@@ -25,18 +25,29 @@ def two_tasks(reward=None, discount=0.5, skip=1):
   return dataset_of([first, second], discount, skip)
 
 
-def test_the_mean_is_that_of_real_rows():
-  assert mean_reward(two_tasks()) == pytest.approx((15.0 + 100.0) / 10)
+def test_the_moments_are_those_of_real_rows():
+  values = [0, 1, 2, 3, 4, 5, 10, 20, 30, 40]
+  assert reward_moments(two_tasks()) == pytest.approx((np.mean(values), np.std(values)))
 
 
 @pytest.mark.parametrize("discount", [0.5, 0.99, 1.0])
 def test_it_is_the_dataset_that_had_these_rewards(discount):
-  constant = with_constant_rewards(two_tasks(discount=discount), -2.5, discount)
+  changed = with_rewards(two_tasks(discount=discount), -2.5, discount)
   expected = two_tasks(reward=-2.5, discount=discount)
-  for name, values in constant._asdict().items():
+  for name, values in changed._asdict().items():
     np.testing.assert_allclose(values, getattr(expected, name), rtol=1e-6, err_msg=name)
 
 
-def test_skipped_rows_count_in_the_steps_left():
+@pytest.mark.parametrize("skip", [1, 3])
+def test_the_same_rewards_are_the_same_dataset(skip):
+  one_row = dataset_of([episodes([1, 1], [3.0, 4.0], [False, False])], 0.9, skip)
+  for data in (one_row, two_tasks(discount=0.9)) if skip == 1 else (one_row,):
+    again = with_rewards(data, data.reward, 0.9, skip)
+    np.testing.assert_allclose(again.mc_return, data.mc_return, rtol=1e-6)
+    np.testing.assert_array_equal(again.reward, data.reward)
+
+
+def test_a_row_stands_for_those_that_were_left_out():
   kept = dataset_of([episodes([5], np.zeros(5), [False])], 1.0, skip=2)  # rows 0, 2, 4
-  np.testing.assert_allclose(with_constant_rewards(kept, 1.0, 1.0, skip=2).mc_return, [[5.0, 3.0, 1.0]])
+  np.testing.assert_allclose(with_rewards(kept, 1.0, 1.0, skip=2).mc_return, [[5.0, 3.0, 1.0]])
+  np.testing.assert_allclose(with_rewards(kept, np.array([[1.0, 10.0, 100.0]]), 1.0, skip=2).mc_return, [[122, 120, 100]])
