@@ -8,7 +8,8 @@ supports like those of its training, whatever it is given (`docs/context_shift.m
 3. draw rows of these tasks in these proportions, from their whole histories, with the rewards that were recorded.
 
 A task outside of the training tasks' hull is no mixture of them. Its own data are kept as they are, if no mixture
-explains their rewards and they are as well paid as those of the tasks that come nearest.
+explains their rewards and they are as well paid as those of the tasks that come nearest. Rewards that are all the same,
+where no mixture explains that, say nothing: then rows are drawn as before there are data.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,16 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.data.dataset import Dataset
-from macaw_jax.data.reward_model import Read, RewardModel, empty_model, fit_reward_model, infer, misfit, proportions
+from macaw_jax.data.reward_model import (
+  Posterior,
+  Read,
+  RewardModel,
+  empty_model,
+  fit_reward_model,
+  infer,
+  misfit,
+  proportions,
+)
 from macaw_jax.data.sampling import gather
 from macaw_jax.types import Array, Key, Problem, Transition
 
@@ -29,6 +39,7 @@ Draw = Literal["mean", "sample"]
 # Chosen on training tasks of `cheetah_vel` (docs/context_shift.md).
 UNEXPLAINED = 5.0  # mean squared error of outcomes, in units of the noise, from which on no mixture explains a support
 MARGIN = 0.3  # standard deviations of the reward by which a support that is kept may be paid less
+CONSTANT = 0.1  # variance of outcomes, in units of the noise, below which they are all the same
 
 
 class Reference(NamedTuple):
@@ -36,6 +47,16 @@ class Reference(NamedTuple):
 
   model: RewardModel
   rows: Transition  # [T, n, ...]  of the whole history of each task, scaled as the agent sees them
+
+
+class Explanation(NamedTuple):
+  """What the training tasks say of a support."""
+
+  posterior: Posterior  # of its task's vector
+  shares: Array  # of training tasks, [T]
+  misfit: Array  # squared error of their outcomes in units of the noise (`reward_model.misfit`), []
+  is_kept: Array  # whether the agent adapts to the support itself
+  is_silent: Array  # whether it says nothing of its task
 
 
 class Retrieval(NamedTuple):
@@ -102,18 +123,41 @@ def by_outcomes(read: Read, *, rows: int, draw: Draw = "mean") -> Retrieval:
   return Retrieval(partial(_retrieve, read=read, count=rows, draw=draw), partial(_introduce, count=rows))
 
 
-def _retrieve(reference: Reference, support: Transition, key: Key, *, read: Read, count: int, draw: Draw) -> Transition:
+def explain(
+  reference: Reference, support: Transition, key: Key | None = None, *, read: Read, draw: Draw = "mean"
+) -> Explanation:
+  """The training tasks that explain a support of B transitions, and whether they do. `key` is that of a sample."""
   chex.assert_rank([support.observation, support.reward], [2, 1])
-  key_vector, key_rows, key_support = jax.random.split(key, 3)
   model, seen = reference.model, read(support)
-  posterior = infer(model, seen, support.mask)
-  shares = proportions(model, posterior.mean if draw == "mean" else posterior.sample(key_vector))
-  found = draw_rows(reference, shares, key_rows, count=count)
   mask = jnp.ones_like(support.reward) if support.mask is None else support.mask
-  unexplained = misfit(model, seen, shares, mask) > UNEXPLAINED
-  kept = unexplained & _is_well_paid(reference, shares, support.reward, mask)
+  posterior = infer(model, seen, mask)
+  shares = proportions(model, posterior.mean if draw == "mean" else posterior.sample(key))
+  error = misfit(model, seen, shares, mask)
+  is_unexplained, is_constant = error > UNEXPLAINED, _is_constant(model, seen.outcomes, shares, mask)
+  return Explanation(
+    posterior,
+    shares,
+    error,
+    is_kept=is_unexplained & ~is_constant & _is_well_paid(reference, shares, support.reward, mask),
+    is_silent=is_unexplained & is_constant,
+  )
+
+
+def _retrieve(reference: Reference, support: Transition, key: Key, *, read: Read, count: int, draw: Draw) -> Transition:
+  key_vector, key_rows, key_support = jax.random.split(key, 3)
+  found = explain(reference, support, key_vector, read=read, draw=draw)
+  shares = jnp.where(found.is_silent, _one_task(reference, jax.random.fold_in(key, 1)), found.shares)
+  rows = draw_rows(reference, shares, key_rows, count=count)
+  mask = jnp.ones_like(support.reward) if support.mask is None else support.mask
   own = jax.random.categorical(key_support, jnp.log(mask), shape=(count,))
-  return jax.tree.map(lambda given, found: jnp.where(kept, given[own], found), support._replace(mask=None), found)
+  return jax.tree.map(lambda given, row: jnp.where(found.is_kept, given[own], row), support._replace(mask=None), rows)
+
+
+def _is_constant(model: RewardModel, outcomes: Array, shares: Array, mask: Array) -> Array:
+  """Whether the outcomes `[B, D]` of a support vary less than those of tasks in these shares do by noise alone."""
+  weight = mask / jnp.maximum(mask.sum(), 1.0)
+  variance = weight @ (outcomes - weight @ outcomes) ** 2 / model.outcome_scale.std**2  # [D]
+  return jnp.mean(variance / (shares @ model.noise)) < CONSTANT
 
 
 def _is_well_paid(reference: Reference, shares: Array, reward: Array, mask: Array) -> Array:
@@ -124,11 +168,15 @@ def _is_well_paid(reference: Reference, shares: Array, reward: Array, mask: Arra
 
 
 def _introduce(reference: Reference, key: Key, *, count: int) -> Transition:
-  """Rows of one training task, each as likely: an agent that acts as if it knew its task explores as one that does."""
+  """Rows of one training task: an agent that acts as if it knew its task explores as one that does."""
   key_task, key_rows = jax.random.split(key)
+  return draw_rows(reference, _one_task(reference, key_task), key_rows, count=count)
+
+
+def _one_task(reference: Reference, key: Key) -> Array:
+  """The shares `[T]` of one training task alone, each as likely."""
   num_tasks = reference.rows.reward.shape[0]
-  task = jax.random.randint(key_task, (), 0, num_tasks)
-  return draw_rows(reference, jax.nn.one_hot(task, num_tasks), key_rows, count=count)
+  return jax.nn.one_hot(jax.random.randint(key, (), 0, num_tasks), num_tasks)
 
 
 def draw_rows(reference: Reference, shares: Array, key: Key, *, count: int) -> Transition:

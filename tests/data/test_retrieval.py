@@ -180,6 +180,29 @@ def test_a_support_that_is_explained_is_not_kept_however_well_it_is_paid(referen
   assert_recorded(reference, retrieve(reference, support, KEY))
 
 
+def test_rewards_that_are_all_the_same_leave_the_agent_at_its_prior(reference, retrieve):
+  """Each key draws one task, and no task is likelier for the states that the support came to."""
+  states = states_of(10, centre=[1.0, 0.0])
+  constant = transitions(states, [0.0, 0.0], bonus=1.0)
+  keys = jax.random.split(KEY, 100)
+  drawn = [marks(retrieve(reference, constant, key)) for key in keys]
+  assert all(np.count_nonzero(each) == 1 for each in drawn)
+  np.testing.assert_allclose(np.mean(drawn, axis=0) / COUNT, 0.25, atol=0.13)
+
+
+def test_rewards_that_are_all_the_same_are_evidence_where_a_task_pays_so(reference, retrieve):
+  """In states where task 1 pays a half everywhere, as it does nowhere else."""
+  states = np.stack([np.random.default_rng(0).normal(size=SUPPORT), np.full(SUPPORT, 0.5)], axis=1)
+  assert marks(retrieve(reference, transitions(states, WEIGHTS[1]), KEY))[1] > 0.9 * COUNT
+
+
+def test_nothing_in_it_waits_for_others_in_a_pool_of_threads(reference, retrieval):
+  """LAPACK calls of a batch do, and two side by side wait for ever where there are two threads."""
+  supports = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), transitions(states_of(10), WEIGHTS[0]))
+  program = jax.jit(jax.vmap(retrieval.retrieve, (None, 0, 0))).lower(reference, supports, jax.random.split(KEY, 2))
+  assert "lapack" not in program.as_text()
+
+
 # Keys
 
 

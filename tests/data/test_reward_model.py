@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from point_goals import linear_model, point_dataset
 from scipy.optimize import nnls
+from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 
 from macaw_jax.data import reward_model
@@ -15,7 +16,9 @@ from macaw_jax.data.reward_model import (
   EVIDENCE,
   LENGTH,
   LOCALITY,
+  NOISES,
   TAIL,
+  UNLIKELY,
   Posterior,
   Rows,
   Scale,
@@ -66,6 +69,12 @@ def random_rows(seed=1):
   return Rows(jnp.asarray(inputs), jnp.asarray(random.normal(size=(B, D))))
 
 
+def noisy_rows(model, deviation, seed=1):
+  """Outcomes of task 1 with noise of a standard deviation, in units of all outcomes'."""
+  inputs, noise = random_rows(seed)
+  return Rows(inputs, predict(model, inputs, model.vectors[1]) + deviation * noise * model.outcome_scale.std)
+
+
 def standardised(model, rows):
   """Features `[B, F]` and outcomes `[B, D]` in numpy."""
   inputs = np.clip((rows.inputs - model.input_scale.mean) / model.input_scale.std, -10.0, 10.0)
@@ -73,9 +82,9 @@ def standardised(model, rows):
   return phi, np.asarray((rows.outcomes - model.outcome_scale.mean) / model.outcome_scale.std)
 
 
-def weights_by_loops(model, phi, mask):
+def weights_by_loops(model, phi, mask, more=0.0):
   """For how many rows each counts: the variance over tasks of what tells two rows apart, pair by pair."""
-  spread = np.asarray(model.spread)
+  spread, noise = np.asarray(model.spread), np.mean(model.noise)
   covariances = spread @ spread.swapaxes(1, 2)
   weights = []
   for row, counts in zip(phi, mask, strict=True):
@@ -83,45 +92,62 @@ def weights_by_loops(model, phi, mask):
     for other, also_counts in zip(phi, mask, strict=True):
       variance = np.mean([(row - other) @ covariance @ (row - other) for covariance in covariances])
       alike += also_counts * np.exp(-0.5 * variance / LENGTH**2)
-    weights.append(counts * min(EVIDENCE / max(alike, 1.0), 1.0))
+    # The mean of alike rows has the noise of a few, and of all of them what is more.
+    variance_of_mean = noise / min(EVIDENCE, alike) + more / alike if alike > EVIDENCE else (noise + more) / alike
+    weights.append(counts * (noise + more) / variance_of_mean / alike)
   return np.array(weights)
 
 
 def posterior_in_row_space(model, rows, mask):
-  """Probabilities of tasks, means and covariances: each Gaussian conditioned on the outcomes of the rows that count."""
+  """Probabilities of tasks, means and covariances: each Gaussian conditioned on the outcomes of the rows that count.
+
+  And the noise beyond the model's under which the rows are the likeliest.
+  """
   phi, outcomes = standardised(model, rows)
-  vectors, noise = np.asarray(model.vectors), np.asarray(model.noise)
+  vectors = np.asarray(model.vectors)
   weights = weights_by_loops(model, phi, mask)
   assert weights[5] < 0.8 < weights[8]  # some rows count for less than one
-  counts = weights > 0.0
-  log_probability, means, covariances = np.zeros(T), np.zeros((T, D, F)), np.zeros((T, D, F, F))
-  for task in range(T):
-    local = [LOCALITY**2 * factor @ factor.T for factor in np.asarray(model.spread)]
+  local = [LOCALITY**2 * factor @ factor.T for factor in np.asarray(model.spread)]
+
+  def known_and_unknown(task, more):
     known, unknown = np.full(len(phi), EVEN), np.full(len(phi), 1.0 - EVEN)
     for d in range(D):
-      variance = noise[task, d] + np.array([row @ local[d] @ row for row in phi])
+      variance = model.noise[task, d] + more + np.array([row @ local[d] @ row for row in phi])
       known *= norm.pdf(outcomes[:, d], phi @ vectors[task, d], np.sqrt(variance))
       unknown *= norm.pdf(outcomes[:, d], 0.0, BROAD)
-    log_probability[task] = weights @ np.log(known + unknown)
+    return known, unknown
+
+  def evidence(more, weights):
+    return np.array([weights @ np.log(sum(known_and_unknown(task, more))) for task in range(T)])
+
+  judged = [logsumexp(evidence(more, weights)) - UNLIKELY * place for place, more in enumerate(NOISES)]
+  more = NOISES[int(np.argmax(judged))]
+  weights = weights_by_loops(model, phi, mask, more)
+  counts = weights > 0.0
+  means, covariances = np.zeros((T, D, F)), np.zeros((T, D, F, F))
+  for task in range(T):
+    known, unknown = known_and_unknown(task, more)
     for d in range(D):
-      precision = (weights * known / (known + unknown))[counts] / noise[task, d]
+      precision = (weights * known / (known + unknown))[counts] / (np.asarray(model.noise)[task, d] + more)
       reach = phi[counts] @ local[d]  # [rows, F]
       gain = reach.T @ np.linalg.inv(reach @ phi[counts].T + np.diag(1.0 / precision))
       means[task, d] = vectors[task, d] + gain @ (outcomes[counts, d] - phi[counts] @ vectors[task, d])
       covariances[task, d] = local[d] - gain @ reach
-  tasks = np.exp(log_probability - log_probability.max())
-  return tasks / tasks.sum(), means, covariances
+  return softmax(evidence(more, weights)), means, covariances, more
 
 
 # The posterior in closed form
 
 
 @pytest.mark.usefixtures("double")
+@pytest.mark.parametrize(("deviation", "more"), [(0.2, 0.0), (2.5, 1.0)])
 @pytest.mark.parametrize("mask", [np.ones(B), np.arange(B) % 3 > 0])
-def test_the_posterior_is_that_of_gaussians_conditioned_in_row_space(mask):
-  model, rows = scaled_model(), random_rows()
+def test_the_posterior_is_that_of_gaussians_conditioned_in_row_space(mask, deviation, more):
+  model = scaled_model()
+  rows = noisy_rows(model, deviation)
   found = infer(model, rows, jnp.asarray(mask, float))
-  tasks, means, covariances = posterior_in_row_space(model, rows, np.asarray(mask, float))
+  tasks, means, covariances, noise = posterior_in_row_space(model, rows, np.asarray(mask, float))
+  assert noise == more
   np.testing.assert_allclose(found.tasks, tasks, rtol=1e-8)
   np.testing.assert_allclose(found.means, means, rtol=1e-8)
   np.testing.assert_allclose(found.factors @ found.factors.swapaxes(2, 3), covariances, rtol=1e-6, atol=1e-10)
@@ -133,7 +159,7 @@ def test_the_posterior_is_that_of_gaussians_conditioned_in_row_space(mask):
 def test_single_precision_is_enough():
   model, rows = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (scaled_model(), random_rows()))
   found = infer(model, rows)
-  tasks, means, _ = posterior_in_row_space(model, rows, np.ones(B))
+  tasks, means, *_ = posterior_in_row_space(model, rows, np.ones(B))
   np.testing.assert_allclose(found.tasks, tasks, rtol=1e-3)
   np.testing.assert_allclose(found.means, means, rtol=1e-3, atol=1e-4)
 
