@@ -140,6 +140,13 @@ def add_picture(parser: Parser) -> None:
   parser.add_argument("--picture", type=Path, metavar="FILE", help="PNG of a picture; none if not given")
 
 
+def positive(text: str) -> int:
+  """The integer of at least 1 that a text says. Raises `ArgumentTypeError` if it says none."""
+  if not (text.isdecimal() and int(text) >= 1):
+    raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
+  return int(text)
+
+
 def seed_number(text: str) -> int:
   """The seed that a text says. Raises `ArgumentTypeError` if it says none."""
   if not (text.isdecimal() and int(text) <= MAX_SEED):

@@ -2,6 +2,7 @@
 
 python -m experiments.data list [directory ...]          one line a dataset below starter_data and data, or as named
 python -m experiments.data inspect <directory> [--columns]   tables of its tasks, and how well tasks can be told apart
+python -m experiments.data explain <directory> [--picture=explained.png]   training tasks that explain test tasks' data
 python -m experiments.data validate <directory> ... [--agreement]   checks every file; compares data with their family
 python -m experiments.data other_policies <directory> [--episodes=10]   supports: other tasks' episodes, rewarded anew
 python -m experiments.data plot <directory> --output=plot.png   returns over the collection
@@ -48,7 +49,8 @@ from macaw_jax.envs.family import TaskFamily
 from macaw_jax.envs.names import parse_name
 from macaw_jax.errors import ConfigurationError
 
-from .command_line import BAD_INPUT, Parser, launch, make_parser
+from .command_line import BAD_INPUT, Parser, add_picture, check_picture, launch, make_parser, positive, seed_number
+from .data_explain import explain_dataset
 from .data_import import IMPORT_FLAGS, add_import_flags, compare, import_dataset, import_request
 from .data_report import (
   calibration_text,
@@ -230,6 +232,14 @@ def parser() -> Parser:
   inspected = commands.add_parser("inspect", help="tables of a dataset")
   inspected.add_argument("directory")
   inspected.add_argument("--columns", action="store_true", help="a table of each entry of the observation too")
+  explained = commands.add_parser("explain", help="training tasks that explain data of the test tasks")
+  explained.add_argument("directory")
+  explained.add_argument(
+    "--support_size", type=positive, default=256, metavar="N", help="transitions; 256 if not given"
+  )
+  explained.add_argument("--supports", type=positive, default=10, metavar="N", help="of each task; 10 if not given")
+  explained.add_argument("--seed", type=seed_number, default=0, metavar="N", help="of the fit and the supports")
+  add_picture(explained)
   validated = commands.add_parser("validate", help="checks every file")
   validated.add_argument("directories", nargs="+")
   validated.add_argument("--agreement", action="store_true", help="compares the data with their family too")
@@ -274,6 +284,16 @@ def main(given: argparse.Namespace) -> None:
       write_other_policies(given.directory, given.episodes)
     case "inspect":
       inspect_dataset(given.directory, columns=given.columns)
+    case "explain":
+      check_picture(given.picture)
+      explain_dataset(
+        given.directory,
+        differ_in=_differ_in(read_manifest(given.directory)),
+        support_size=given.support_size,
+        num_supports=given.supports,
+        seed=given.seed,
+        picture=given.picture,
+      )
     case "plot":
       plot_dataset(given.directory, given.output)
     case "convert":

@@ -10,6 +10,7 @@ import numpy as np
 from macaw_jax.data.agreement import Check
 from macaw_jax.data.calibration import SUPPORT_ROWS, Calibration
 from macaw_jax.data.dataset import Episodes
+from macaw_jax.data.explanation import Explained
 from macaw_jax.data.identifiability import Identifiability
 from macaw_jax.data.inspection import (
   DatasetFiles,
@@ -28,6 +29,7 @@ from macaw_jax.evaluation.tables import describe_task, plain_table
 OUTCOMES = {"rewards": "rewards", "physics": "changes of state"}  # by what the tasks of a family differ in
 LONGEST_TEXT = 28
 FEW_TASKS = 6  # as many have a legend and their references
+MOST_GOALS = 8  # of test tasks whose explanations are drawn into one plane
 MOST_PARTS = 40  # of the collection, where a band is drawn; each has several episodes of each task
 
 
@@ -151,6 +153,73 @@ def calibration_text(result: Calibration, differ_in: str) -> str:
     f"its own: R^2 {result.r_squared:.2f} from all of them, {result.r_squared_of_worst:.2f} from the worst-paid fifth."
   )
   return textwrap.fill(text, 120)
+
+
+def explanation_table(manifest: Manifest, found: Mapping[str, Explained], differ_in: str, support_size: int) -> str:
+  """One line a source of supports, below it what the columns mean."""
+  headings = ["supports", "distance", "nearest", "R^2", "within 90 %", "kept %", "silent %"]
+  vectors, rows = parameter_vectors(manifest), []
+  for name, explained in found.items():
+    distances = ["-", "-"]
+    if vectors is not None:
+      train, test = vectors[list(manifest.train_tasks)], vectors[list(manifest.test_tasks)]
+      inferred = explained.shares @ train  # [T, S, P]
+      nearest = np.linalg.norm(test[:, None] - train, axis=-1).min(axis=1)
+      distances = [f"{np.linalg.norm(inferred - test[:, None], axis=-1).mean():.3g}", f"{nearest.mean():.3g}"]
+    shares = (explained.within, explained.is_kept, explained.is_silent)
+    rows.append(
+      [
+        name.replace("_", " "),
+        *distances,
+        f"{np.median(explained.r_squared):.2f}",
+        *(f"{100 * np.mean(values):.0f}" for values in shares),
+      ]
+    )
+  text = (
+    f"{found['own'].is_kept.shape[1]} supports of {support_size} transitions of each test task, explained by training "
+    "tasks. distance: of the mean of their parameters to the task's own, in their own units, and that of the nearest "
+    f"training task; R^2: of the {OUTCOMES[differ_in]} that are inferred for the task's own transitions, median over "
+    "tasks and supports; within: share of them that 90 % intervals hold; kept: supports that no mixture explains "
+    f"and that are as well paid, which an agent adapts to as they are; silent: {OUTCOMES[differ_in]} are all the same"
+  )
+  return f"{plain_table(headings, rows)}\n{textwrap.fill(text, 120)}"
+
+
+def plot_explanation(path: Path, manifest: Manifest, found: Mapping[str, Explained]) -> None:
+  """Draws which training tasks explain supports of the test tasks, a panel a source.
+
+  A disc is a training task, and its area the mean share that it has in supports of a test task. Tasks of one number are
+  drawn over the test task's, with a line where both are equal; of those of two numbers a colour is a test task, and a
+  star its place.
+
+  Raises:
+    ImportError: matplotlib is not installed.
+  """
+  from matplotlib.figure import Figure
+
+  vectors = parameter_vectors(manifest)
+  assert vectors is not None
+  train, test = vectors[list(manifest.train_tasks)], vectors[list(manifest.test_tasks)]
+  name, is_plane = next(iter(manifest.tasks[0].parameters)), vectors.shape[1] == 2
+  figure = Figure(figsize=(3.2 * len(found), 3.6), layout="constrained")
+  panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
+  for axes, (source, explained) in zip(panels, found.items(), strict=True):
+    shares = explained.shares.mean(axis=1)  # [T, K]
+    shown = range(min(len(test), MOST_GOALS if is_plane else len(test)))
+    if is_plane:
+      axes.scatter(*train.T, s=4, color="lightgrey")
+      axes.set_aspect("equal")
+    else:
+      axes.axline((float(test.min()),) * 2, slope=1.0, color="grey", linewidth=0.8)
+    for number, task in enumerate(shown):
+      places = train.T if is_plane else (np.full(len(train), test[task, 0]), train[:, 0])
+      axes.scatter(*places, s=300 * shares[task], color=f"C{number % 10}", alpha=0.5, linewidth=0)
+      if is_plane:
+        axes.scatter(*test[task], marker="*", s=90, color=f"C{number % 10}", edgecolor="k", linewidth=0.6)
+    axes.set(title=source.replace("_", " "), xlabel=name if is_plane else f"{name} of a test task")
+  panels[0].set_ylabel(name if is_plane else f"{name} of training tasks")
+  figure.suptitle(f"{manifest.family}: training tasks that explain supports, by who collected them")
+  figure.savefig(path, dpi=120)
 
 
 def agreement_table(checks: Sequence[Check]) -> str:

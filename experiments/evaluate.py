@@ -58,6 +58,7 @@ from .command_line import (
   launch,
   make_parser,
   named_runs,
+  positive,
 )
 from .evaluation_request import (
   ALL,
@@ -134,13 +135,6 @@ def step_numbers(text: str) -> tuple[int, ...]:
   if not all(each.isdecimal() for each in texts):
     raise argparse.ArgumentTypeError(f"expected numbers from 0 up, as 0,1,2,5, got {text!r}")
   return tuple(map(int, texts))
-
-
-def positive(text: str) -> int:
-  """The integer of at least 1 that a text says. Raises `ArgumentTypeError` if it says none."""
-  if not (text.isdecimal() and int(text) >= 1):
-    raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
-  return int(text)
 
 
 def main(given: argparse.Namespace) -> None:

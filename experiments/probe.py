@@ -291,8 +291,8 @@ def probe_table(found: Mapping[str, Sequence[Numbers]]) -> str:
     "better than their mean), the mean distance to the true parameters in their own units, and that of a training "
     "task drawn at random (chance). Constant: the same where every reward of a support is the training data's mean. "
     "Exchanged: the same on the states and actions of another test task, with the rewards that this one pays for them. "
-    "Normalised scores after adaptation to each, then with noise of so many standard deviations on the rewards, and with "
-    f"one standard deviation added to all. {scale_sentence(scales)}"
+    "Normalised scores after adaptation to each, then with noise of so many standard deviations on the rewards, and "
+    f"with one standard deviation added to all. {scale_sentence(scales)}"
   )
 
 

@@ -123,9 +123,7 @@ def by_outcomes(read: Read, *, rows: int, draw: Draw = "mean") -> Retrieval:
   return Retrieval(partial(_retrieve, read=read, count=rows, draw=draw), partial(_introduce, count=rows))
 
 
-def explain(
-  reference: Reference, support: Transition, key: Key | None = None, *, read: Read, draw: Draw = "mean"
-) -> Explanation:
+def explain(reference: Reference, support: Transition, key: Key, *, read: Read, draw: Draw = "mean") -> Explanation:
   """The training tasks that explain a support of B transitions, and whether they do. `key` is that of a sample."""
   chex.assert_rank([support.observation, support.reward], [2, 1])
   model, seen = reference.model, read(support)

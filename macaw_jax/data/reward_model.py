@@ -28,8 +28,8 @@ The posterior (`infer`) takes as the prior of a new task's vector a small Gaussi
   w ~ 1 / T sum_i Normal(w_i, h^2 S)
 
 A Gaussian around all of them would be wrong between them: the vectors of tasks lie on a curved line or surface. Each
-part's posterior is that of a Bayesian linear regression with the rows' weights, in closed form. A support may be noisier
-than the rows that the model was fitted to: of a few variances beyond the model's, the likeliest is taken.
+part's posterior is that of a Bayesian linear regression with the rows' weights, in closed form. A support may be
+noisier than the rows that the model was fitted to: of a few variances beyond the model's, the likeliest is taken.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Data with other rewards than those that were recorded: what an agent makes of them says whether it reads rewards.
 
-Rewards that are all the same say nothing. Where tasks differ in their rewards alone, whatever is still known of the task
-after adaptation to such data was read from the behaviour policy. Noise on the rewards, and a constant added to them, are
-what an agent meets whose rewards come from somewhere else than those of its training.
+Rewards that are all the same say nothing. Where tasks differ in their rewards alone, whatever is still known of the
+task after adaptation to such data was read from the behaviour policy. Noise on the rewards, and a constant added to
+them, are what an agent meets whose rewards come from somewhere else than those of its training.
 """
 
 import numpy as np

@@ -50,4 +50,6 @@ def test_the_same_rewards_are_the_same_dataset(skip):
 def test_a_row_stands_for_those_that_were_left_out():
   kept = dataset_of([episodes([5], np.zeros(5), [False])], 1.0, skip=2)  # rows 0, 2, 4
   np.testing.assert_allclose(with_rewards(kept, 1.0, 1.0, skip=2).mc_return, [[5.0, 3.0, 1.0]])
-  np.testing.assert_allclose(with_rewards(kept, np.array([[1.0, 10.0, 100.0]]), 1.0, skip=2).mc_return, [[122, 120, 100]])
+  np.testing.assert_allclose(
+    with_rewards(kept, np.array([[1.0, 10.0, 100.0]]), 1.0, skip=2).mc_return, [[122, 120, 100]]
+  )

@@ -12,6 +12,7 @@ from miniatures import write_point_robot
 
 from experiments import command_line, data_import
 from experiments import data as commands
+from macaw_jax.data import reward_model
 from macaw_jax.data.dataset import read_episodes, write_episodes
 from macaw_jax.data.formats import FORMATS, ReadOptions
 from macaw_jax.data.manifest import DatasetError, read_manifest
@@ -292,6 +293,43 @@ def test_supports_of_other_policies_are_made(command, directory):
     assert result.stderr.strip().startswith(message)
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+  """A fit that is not worth much, for what does not depend on it."""
+  for name in ("TRUNK_FIT", "CLASSIFIER_FIT"):
+    monkeypatch.setattr(reward_model, name, getattr(reward_model, name) | {"steps": 20})
+
+
+@pytest.mark.usefixtures("few_steps")
+def test_supports_are_explained_by_training_tasks(command, directory, tmp_path):
+  command("other_policies", directory)
+  result = command("explain", directory, "--support_size=50", "--supports=2", f"--picture={tmp_path / 'explained.png'}")
+  assert (result.returncode, result.stderr) == (0, "")
+  lines = result.stdout.splitlines()
+  places = [[name for name in ("own", "other policies", "random") if line.startswith(name)] for line in lines]
+  assert [name for found in places for name in found] == ["own", "other policies", "random"]
+  assert "2 supports of 50 transitions of each test task" in result.stdout
+  assert (tmp_path / "explained.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_explained_is_one_clear_error(command, directory, tmp_path):
+  manifest = read_manifest(directory)
+  tasks = [dataclasses.replace(task, parameters={"a": [1.0, 2.0, 3.0]}) for task in manifest.tasks]
+  many = dataclasses.replace(manifest, tasks=tuple(tasks))
+  one = dataclasses.replace(manifest, train_tasks=(0,), test_tasks=(1,))
+  faults = {
+    "expected two training tasks or more and a test task": (one, ()),
+    "--picture: expected tasks of one or two numbers": (many, (f"--picture={tmp_path / 'a.png'}",)),
+    "--picture=b.pdf: expected a file that ends in .png": (manifest, ("--picture=b.pdf",)),
+  }
+  for number, (message, (changed, flags)) in enumerate(faults.items()):
+    to = tmp_path / str(number)
+    write_episodes(to, [read_episodes(directory, manifest, task) for task in range(5)], changed)
+    result = command("explain", to, *flags)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
 def import_request(family):
   return data_import.ImportRequest(family, (0, 1, 2), (3, 4), ReadOptions(), None)
 
@@ -338,6 +376,7 @@ IMPORT = ("convert", "--source=a", "--to=b", "--from=pickle", "--family=c")
     (["plot", "a", "--columns", "--output=b"], "--columns"),
     (["plot", "a"], "plot: .*--output"),
     (["validate", "a", "--agree"], "--agree"),
+    (["explain", "a", "--supports=0"], "--supports: .*at least 1"),
     (["other_policies"], "other_policies: .*directory"),
     (["other_policies", "a", "--episodes=x"], "--episodes"),
     (["convert", "--to=b", "--from=minari"], "--source"),

@@ -1,0 +1,83 @@
+"""`experiments.data explain`: which training tasks explain data of the test tasks, whoever collected them."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from macaw_jax import envs
+from macaw_jax.console import log
+from macaw_jax.data.dataset import Dataset, load_dataset
+from macaw_jax.data.explanation import explain_supports
+from macaw_jax.data.inspection import parameter_vectors
+from macaw_jax.data.manifest import MANIFEST_FILE, DatasetError, Manifest, read_manifest
+from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
+from macaw_jax.data.retrieval import make_reference
+from macaw_jax.data.reward_model import READ
+from macaw_jax.data.statistics import fit_statistics, normalise_dataset
+from macaw_jax.data.tasks import tasks_of
+from macaw_jax.envs.names import parse_name
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.random_policy import random_policy_dataset
+from macaw_jax.retrieval import RetrievalSettings
+
+from .command_line import draw_if_wanted
+from .data_report import explanation_table, plot_explanation
+
+
+def explain_dataset(
+  directory: str, *, differ_in: str, support_size: int, num_supports: int, seed: int, picture: Path | None
+) -> None:
+  """Fits the model that retrieval uses to the training tasks, and prints how it explains supports of the test tasks.
+
+  Raises:
+    DatasetError: a dataset is broken, or a task has too few transitions.
+    ConfigurationError: the dataset has no test tasks or one training task, or the picture cannot be drawn.
+  """
+  manifest = read_manifest(directory)
+  if not manifest.test_tasks or len(manifest.train_tasks) < 2:
+    raise ConfigurationError(f"{directory}: expected two training tasks or more and a test task, to be explained")
+  vectors = parameter_vectors(manifest)
+  if picture is not None and (vectors is None or vectors.shape[1] > 2):
+    raise ConfigurationError(f"--picture: expected tasks of one or two numbers, to be drawn; {directory} has others")
+  train = load_dataset(directory, tasks=manifest.train_tasks)
+  statistics, read = fit_statistics(train), READ[differ_in]
+  log(f"fitting the {differ_in} of {len(manifest.train_tasks)} training tasks ...")
+  reference = make_reference(
+    normalise_dataset(statistics, train),
+    read,
+    jax.random.key(seed),
+    rows_per_task=RetrievalSettings(differ_in).rows_per_task,
+  )
+  sources = {name: normalise_dataset(statistics, data) for name, data in _sources(directory, manifest).items()}
+  try:
+    found = explain_supports(
+      reference,
+      read,
+      sources,
+      sources["own"],
+      jax.random.fold_in(jax.random.key(seed), 1),
+      support_size=support_size,
+      num_supports=num_supports,
+    )
+  except ValueError as error:
+    raise DatasetError(f"{directory}: {error}") from error
+  log(f"\n{explanation_table(manifest, found, differ_in, support_size)}")
+  draw_if_wanted(picture, lambda path: plot_explanation(path, manifest, found))
+
+
+def _sources(directory: str, manifest: Manifest) -> dict[str, Dataset]:
+  """Data of the test tasks: their own, those of other policies beside them, and random ones where a family has them."""
+  tasks = manifest.test_tasks
+  found = {"own": load_dataset(directory, tasks=tasks)}
+  for name in OTHER_POLICIES:
+    beside = other_policies_directory(directory, name)
+    if (Path(beside) / MANIFEST_FILE).is_file():
+      found[name] = load_dataset(beside, tasks=tasks)
+  base = parse_name(manifest.family).base
+  if base in envs.FAMILIES:
+    family = envs.make(manifest.family)
+    chosen = jax.tree.map(lambda leaf: np.asarray(leaf), tasks_of(manifest, family, tasks))
+    least = min(int(data.size.min()) for data in found.values())
+    found["random"] = random_policy_dataset(family, chosen, discount=manifest.discount, support_size=min(least, 256))
+  return found
