@@ -13,6 +13,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
   "update_step": Benchmark(("--updates=5", "--repeats=5"), ()),
   "algorithms": Benchmark(("--num_updates=10", "--num_repeats=3"), ()),
+  "adaptation": Benchmark(("--tasks=10", "--batch=5", "--repeats=3"), ()),
   "memory": Benchmark(("--tasks=5", "--inner_steps=1", "--updates=2", "--repeats=3"), ()),
   "limits": Benchmark(("--repeats=5", "--elements=10000000"), ()),
   "loop_overhead": Benchmark(("--updates=20", "--repeats=5"), ()),

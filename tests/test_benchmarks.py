@@ -16,6 +16,7 @@ from absl import flags
 
 from benchmarks import budget, carry_wheels, update_versions
 from benchmarks.sizes import BENCHMARKS
+from macaw_jax.data import reward_model
 
 ROOT = pathlib.Path(__file__).parent.parent
 SMALL_NETWORKS = ["--option=--config.algorithm.layer=dense", "--option=--config.algorithm.hidden_sizes=(8,8)"]
@@ -92,6 +93,20 @@ def test_compiled_episodes_and_updates_are_timed_against_a_loop_with_the_same_ph
   assert all(row["steps_per_second"]["median"] > 0.0 for row in rows)
   sparse, _, cart, *_ = rows
   assert max(sparse["physics_difference"], cart["physics_difference"]) < 1e-5
+
+
+def test_adaptation_to_retrieved_rows_is_timed_against_the_plain_one(rows_of, monkeypatch):
+  for name in ("TRUNK_FIT", "CLASSIFIER_FIT"):
+    monkeypatch.setattr(reward_model, name, getattr(reward_model, name) | {"steps": 2})
+  rows = rows_of("adaptation", "--only=multitask_bc", "--tasks=2", "--rows=300", "--batch=2", "--repeats=1")
+  assert [(row["version"], row["adaptations"]) for row in rows] == [
+    ("plain", 1),
+    ("retrieval", 1),
+    ("plain", 2),
+    ("retrieval", 2),
+  ]
+  assert [row["ratio"] for row in rows[::2]] == [1.0, 1.0]
+  assert all(row["median"] > 0.0 for row in rows)
 
 
 def test_sampling_is_timed_against_a_shuffle_and_the_host(rows_of):
