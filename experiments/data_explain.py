@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from macaw_jax import envs
 from macaw_jax.console import log
 from macaw_jax.data.dataset import Dataset, load_dataset
 from macaw_jax.data.explanation import explain_supports
 from macaw_jax.data.inspection import parameter_vectors
-from macaw_jax.data.manifest import MANIFEST_FILE, DatasetError, Manifest, read_manifest
+from macaw_jax.data.manifest import MANIFEST_FILE, Manifest, read_manifest
 from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
 from macaw_jax.data.retrieval import make_reference
 from macaw_jax.data.reward_model import READ
@@ -31,8 +30,9 @@ def explain_dataset(
   """Fits the model that retrieval uses to the training tasks, and prints how it explains supports of the test tasks.
 
   Raises:
-    DatasetError: a dataset is broken, or a task has too few transitions.
-    ConfigurationError: the dataset has no test tasks or one training task, or the picture cannot be drawn.
+    DatasetError: a dataset is broken.
+    ConfigurationError: the dataset has no test tasks or one training task, a task has too few transitions, or the
+      picture cannot be drawn.
   """
   manifest = read_manifest(directory)
   if not manifest.test_tasks or len(manifest.train_tasks) < 2:
@@ -40,6 +40,10 @@ def explain_dataset(
   vectors = parameter_vectors(manifest)
   if picture is not None and (vectors is None or vectors.shape[1] > 2):
     raise ConfigurationError(f"--picture: expected tasks of one or two numbers, to be drawn; {directory} has others")
+  recorded = _sources(directory, manifest, support_size)
+  for name, data in recorded.items():
+    if (least := int(data.size.min())) < support_size:
+      raise ConfigurationError(f"--support_size={support_size}: {directory} has {least} transitions of a task ({name})")
   train = load_dataset(directory, tasks=manifest.train_tasks)
   statistics, read = fit_statistics(train), READ[differ_in]
   log(f"fitting the {differ_in} of {len(manifest.train_tasks)} training tasks ...")
@@ -49,24 +53,21 @@ def explain_dataset(
     jax.random.key(seed),
     rows_per_task=RetrievalSettings(differ_in).rows_per_task,
   )
-  sources = {name: normalise_dataset(statistics, data) for name, data in _sources(directory, manifest).items()}
-  try:
-    found = explain_supports(
-      reference,
-      read,
-      sources,
-      sources["own"],
-      jax.random.fold_in(jax.random.key(seed), 1),
-      support_size=support_size,
-      num_supports=num_supports,
-    )
-  except ValueError as error:
-    raise DatasetError(f"{directory}: {error}") from error
+  sources = {name: normalise_dataset(statistics, data) for name, data in recorded.items()}
+  found = explain_supports(
+    reference,
+    read,
+    sources,
+    sources["own"],
+    jax.random.fold_in(jax.random.key(seed), 1),
+    support_size=support_size,
+    num_supports=num_supports,
+  )
   log(f"\n{explanation_table(manifest, found, differ_in, support_size)}")
   draw_if_wanted(picture, lambda path: plot_explanation(path, manifest, found))
 
 
-def _sources(directory: str, manifest: Manifest) -> dict[str, Dataset]:
+def _sources(directory: str, manifest: Manifest, support_size: int) -> dict[str, Dataset]:
   """Data of the test tasks: their own, those of other policies beside them, and random ones where a family has them."""
   tasks = manifest.test_tasks
   found = {"own": load_dataset(directory, tasks=tasks)}
@@ -77,7 +78,6 @@ def _sources(directory: str, manifest: Manifest) -> dict[str, Dataset]:
   base = parse_name(manifest.family).base
   if base in envs.FAMILIES:
     family = envs.make(manifest.family)
-    chosen = jax.tree.map(lambda leaf: np.asarray(leaf), tasks_of(manifest, family, tasks))
-    least = min(int(data.size.min()) for data in found.values())
-    found["random"] = random_policy_dataset(family, chosen, discount=manifest.discount, support_size=min(least, 256))
+    chosen = tasks_of(manifest, family, tasks)
+    found["random"] = random_policy_dataset(family, chosen, discount=manifest.discount, support_size=support_size)
   return found

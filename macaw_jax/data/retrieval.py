@@ -50,11 +50,10 @@ class Reference(NamedTuple):
 
 
 class Explanation(NamedTuple):
-  """What the training tasks say of a support."""
+  """How the training tasks explain a support."""
 
   posterior: Posterior  # of its task's vector
   shares: Array  # of training tasks, [T]
-  misfit: Array  # squared error of their outcomes in units of the noise (`reward_model.misfit`), []
   is_kept: Array  # whether the agent adapts to the support itself
   is_silent: Array  # whether it says nothing of its task
 
@@ -130,12 +129,11 @@ def explain(reference: Reference, support: Transition, key: Key, *, read: Read, 
   mask = jnp.ones_like(support.reward) if support.mask is None else support.mask
   posterior = infer(model, seen, mask)
   shares = proportions(model, posterior.mean if draw == "mean" else posterior.sample(key))
-  error = misfit(model, seen, shares, mask)
-  is_unexplained, is_constant = error > UNEXPLAINED, _is_constant(model, seen.outcomes, shares, mask)
+  is_unexplained = misfit(model, seen, shares, mask) > UNEXPLAINED
+  is_constant = _is_constant(model, seen.outcomes, shares, mask)
   return Explanation(
     posterior,
     shares,
-    error,
     is_kept=is_unexplained & ~is_constant & _is_well_paid(reference, shares, support.reward, mask),
     is_silent=is_unexplained & is_constant,
   )

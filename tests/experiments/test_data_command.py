@@ -320,6 +320,7 @@ def test_what_cannot_be_explained_is_one_clear_error(command, directory, tmp_pat
   faults = {
     "expected two training tasks or more and a test task": (one, ()),
     "--picture: expected tasks of one or two numbers": (many, (f"--picture={tmp_path / 'a.png'}",)),
+    "--support_size=999: ": (manifest, ("--support_size=999",)),
     "--picture=b.pdf: expected a file that ends in .png": (manifest, ("--picture=b.pdf",)),
   }
   for number, (message, (changed, flags)) in enumerate(faults.items()):
