@@ -720,8 +720,8 @@ MUTATIONS = (
   Mutation(
     "masked_rows_are_alike",
     REWARD_MODEL,
-    "alike = jnp.exp(-0.5 * distance / LENGTH**2) @ mask",
-    "alike = jnp.exp(-0.5 * distance / LENGTH**2) @ jnp.ones_like(mask)",
+    "jnp.exp(-0.5 * distance / LENGTH**2) @ mask / EVIDENCE",
+    "jnp.exp(-0.5 * distance / LENGTH**2) @ jnp.ones_like(mask) / EVIDENCE",
     "data/test_reward_model.py::test_the_posterior_is_that_of_gaussians_conditioned_in_row_space",
   ),
   Mutation(

@@ -69,6 +69,10 @@ def test_an_agent_that_reads_rewards_is_lost_without_them(probed):
     assert row["r_squared"] > 0.8
     assert row["error"] < 0.3 * row["chance"]
     assert row["error_constant_rewards"] > 5 * row["error"]
+    # The highest reward stays where it is after a shift, and moves with noise as large as the rewards.
+    assert row["error_shifted_rewards"] == row["error"]
+    assert row["error_noisy_rewards"] > 2 * row["error"]
+    assert row["error_noisy_rewards"] > row["error_slightly_noisy_rewards"]
   assert rows["own"]["return"] != rows["own"]["return_constant_rewards"]
   # The rewards of the task decide, whoever acted.
   assert rows["own"]["error_exchanged_behaviour"] < 0.6 * rows["own"]["chance"]
@@ -81,6 +85,7 @@ def test_an_agent_that_reads_behaviour_alone_is_found_out(probed):
   assert own["r_squared"] > 0.8
   assert own["r_squared_constant_rewards"] == own["r_squared"]
   assert own["score_constant_rewards"] == own["score"]
+  assert own["error_noisy_rewards"] == own["error"]
   assert own["error_exchanged_behaviour"] > 5 * own["error"]
   assert random["r_squared"] < 0.3
   assert random["error"] > 5 * own["error"]
@@ -94,7 +99,7 @@ def test_adapted_weights_are_features_too(data, tmp_path, capsys):
   lines = probe_table({str(directory): rows}).splitlines()
   cells = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines[2:4]]
   assert cells == [[str(directory), "own"], [str(directory), "random"]]
-  assert {line.count("|") for line in lines[:4]} == {12}
+  assert {line.count("|") for line in lines[:4]} == {15}
 
 
 def test_no_probe_replaces_another(data, tmp_path):
