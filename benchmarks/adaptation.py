@@ -26,11 +26,13 @@ from benchmarks.configured import configured_recipe
 from benchmarks.measure import interleave, show, spread, table, write_results
 from benchmarks.random_data import half_cheetah_problem, random_dataset
 from macaw_jax.adaptation.retrieval import add_reference
+from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.sampling import gather, random_subset
 from macaw_jax.retrieval import RetrievalSettings, fit_reference, with_retrieval
-from macaw_jax.types import Array, Key, Params
+from macaw_jax.types import Array, Key, Transition
 
 SUPPORT_SIZE = 256
+CALLS = 20  # of a program of one adaptation: threads of the program before stay awake for some milliseconds
 
 NAMES = flags.DEFINE_list("only", ["macaw", "pearl_offline", "multitask_awr"], "Names of configurations.")
 NUM_TASKS = flags.DEFINE_integer("tasks", 35, "Training tasks.", lower_bound=2)
@@ -58,14 +60,9 @@ def main(arguments: list[str]) -> None:
     versions["retrieval"] = (retrieving, add_reference(params, reference))
     for version, (adapting, held) in versions.items():
       for batch in (1, BATCH.value):
-
-        def adapt(params: Params, task: Array, key: Key, adapting: Any = adapting) -> dict[str, Params]:
-          rows = random_subset(key, data.size[task], SUPPORT_SIZE)
-          return adapting.adapt(params, gather(data, task, rows), key)
-
-        mapped = jax.jit(jax.vmap(adapt, in_axes=(None, 0, 0)))
-        inputs = (held, jnp.arange(batch) % NUM_TASKS.value, jax.random.split(key, batch))
-        calls[f"{name} {version} {batch}"] = partial(_run, mapped, inputs)
+        adapt = jax.jit(jax.vmap(adapting.adapt, in_axes=(None, 0, 0)))
+        inputs = (held, supports(data, batch), jax.random.split(key, batch))
+        calls[f"{name} {version} {batch}"] = partial(_run, adapt, inputs, calls_of(batch))
 
   times = interleave(calls, NUM_REPEATS.value)
   print(f"on {jax.devices()[0].device_kind}, jax {jax.__version__}; {NUM_TASKS.value} training tasks\n")
@@ -73,7 +70,9 @@ def main(arguments: list[str]) -> None:
   for name in NAMES.value:
     for batch in (1, BATCH.value):
       milliseconds = {
-        version: spread([1e3 * each.processor / batch for each in times[f"{name} {version} {batch}"]])
+        version: spread(
+          [1e3 * each.processor / (calls_of(batch) * batch) for each in times[f"{name} {version} {batch}"]]
+        )
         for version in ("plain", "retrieval")
       }
       for version, each in milliseconds.items():
@@ -86,7 +85,7 @@ def main(arguments: list[str]) -> None:
             "algorithm": name,
             "adapts to": {"plain": "the support", "retrieval": "retrieved rows"}[version],
             "adaptations in one program": batch,
-            "ms each": show(each),
+            "ms each": show(each, 2),
             "ratio to plain": f"{ratio:.1f}",
           }
         )
@@ -95,8 +94,23 @@ def main(arguments: list[str]) -> None:
     write_results(RESULTS.value, "adaptation", records)
 
 
-def _run(program: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
-  jax.block_until_ready(program(*inputs))
+def supports(data: Dataset, count: int) -> Transition:
+  """Random rows of the tasks in turn, `[count, 256, ...]`."""
+
+  def one(task: Array, key: Key) -> Transition:
+    return gather(data, task, random_subset(key, data.size[task], SUPPORT_SIZE))
+
+  return jax.vmap(one)(jnp.arange(count) % NUM_TASKS.value, jax.random.split(jax.random.key(1), count))
+
+
+def calls_of(batch: int) -> int:
+  """Calls that are timed together, of a program of so many adaptations."""
+  return max(CALLS // batch, 1)
+
+
+def _run(program: Callable[..., Any], inputs: tuple[Any, ...], calls: int) -> None:
+  for _ in range(calls):
+    jax.block_until_ready(program(*inputs))
 
 
 if __name__ == "__main__":

@@ -288,8 +288,8 @@ def fit_reward_model(dataset: Dataset, read: Read, key: Key) -> RewardModel:
   phi = np.asarray(_features(trunk, take(inputs, drawn)), np.float64)  # [T, n, F]
   vectors, spread, noise = _fit_vectors(phi, np.asarray(take(outcomes, drawn), np.float64))
 
-  feature_scale = Scale(phi.mean(axis=(0, 1)), np.maximum(phi.std(axis=(0, 1)), _LEAST_STD))
-  feature_scale = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), feature_scale)
+  moments = (phi.mean(axis=(0, 1)), np.maximum(phi.std(axis=(0, 1)), _LEAST_STD))
+  feature_scale = Scale(*(jnp.asarray(each, jnp.float32) for each in moments))
   classifier = _init_classifier(key_classifier, num_tasks)
   data = (_features(trunk, inputs), size, feature_scale)
   classifier = fit(_cross_entropy, classifier, data, key_classify, **CLASSIFIER_FIT)
