@@ -11,14 +11,13 @@ from macaw_jax.data.explanation import explain_supports
 from macaw_jax.data.inspection import parameter_vectors
 from macaw_jax.data.manifest import MANIFEST_FILE, Manifest, read_manifest
 from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
-from macaw_jax.data.retrieval import make_reference
 from macaw_jax.data.reward_model import READ
 from macaw_jax.data.statistics import fit_statistics, normalise_dataset
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.names import parse_name
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.random_policy import random_policy_dataset
-from macaw_jax.retrieval import RetrievalSettings
+from macaw_jax.retrieval import RetrievalSettings, fit_reference
 
 from .command_line import draw_if_wanted
 from .data_report import explanation_table, plot_explanation
@@ -47,12 +46,8 @@ def explain_dataset(
   train = load_dataset(directory, tasks=manifest.train_tasks)
   statistics, read = fit_statistics(train), READ[differ_in]
   log(f"fitting the {differ_in} of {len(manifest.train_tasks)} training tasks ...")
-  reference = make_reference(
-    normalise_dataset(statistics, train),
-    read,
-    jax.random.key(seed),
-    rows_per_task=RetrievalSettings(differ_in).rows_per_task,
-  )
+  settings = RetrievalSettings(differ_in)
+  reference = fit_reference(normalise_dataset(statistics, train), settings, jax.random.key(seed))
   sources = {name: normalise_dataset(statistics, data) for name, data in recorded.items()}
   found = explain_supports(
     reference,

@@ -126,7 +126,7 @@ def explain(reference: Reference, support: Transition, key: Key, *, read: Read, 
   """The training tasks that explain a support of B transitions, and whether they do. `key` is that of a sample."""
   chex.assert_rank([support.observation, support.reward], [2, 1])
   model, seen = reference.model, read(support)
-  mask = jnp.ones_like(support.reward) if support.mask is None else support.mask
+  mask = _mask_of(support)
   posterior = infer(model, seen, mask)
   shares = proportions(model, posterior.mean if draw == "mean" else posterior.sample(key))
   is_unexplained = misfit(model, seen, shares, mask) > UNEXPLAINED
@@ -144,9 +144,14 @@ def _retrieve(reference: Reference, support: Transition, key: Key, *, read: Read
   found = explain(reference, support, key_vector, read=read, draw=draw)
   shares = jnp.where(found.is_silent, _one_task(reference, jax.random.fold_in(key, 1)), found.shares)
   rows = draw_rows(reference, shares, key_rows, count=count)
-  mask = jnp.ones_like(support.reward) if support.mask is None else support.mask
+  mask = _mask_of(support)
   own = jax.random.categorical(key_support, jnp.log(mask), shape=(count,))
   return jax.tree.map(lambda given, row: jnp.where(found.is_kept, given[own], row), support._replace(mask=None), rows)
+
+
+def _mask_of(support: Transition) -> Array:
+  """Which rows of a support count, `[B]`: all where it has no mask."""
+  return jnp.ones_like(support.reward) if support.mask is None else support.mask
 
 
 def _is_constant(model: RewardModel, outcomes: Array, shares: Array, mask: Array) -> Array:
