@@ -129,7 +129,9 @@ def to_twins(first, second, columns):
 
 def from_twins(params, columns):
   """The inverse of `to_twins`."""
-  return tuple(from_reordered(jax.tree.map(lambda leaf: leaf[index], params), columns) for index in range(2))
+  return tuple(
+    from_reordered(jax.tree.map(lambda leaf, index=index: leaf[index], params), columns) for index in range(2)
+  )
 
 
 class KnownNoise:
