@@ -30,8 +30,8 @@ NORMALISATIONS = {
 KEY = jax.random.key(0)
 
 # Relative, norm over norm. A tensor that nearly cancels is measured by a tenth of the norm over its group. In float32
-# an exact computation is within 4e-6 of the reference, whose rounding that is; ours rounds too. Where the reference's own
-# float32 is further than ROUNDING from its float64, the measure grows in proportion.
+# an exact computation is within 4e-6 of the reference, whose rounding that is; ours rounds too. Where the reference's
+# own float32 is further than ROUNDING from its float64, the measure grows in proportion.
 TOLERANCE = {"float32": 8e-6, "float64": 1e-9}
 CANCELLED = 0.1
 ROUNDING = 1e-6
