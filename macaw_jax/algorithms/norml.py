@@ -20,6 +20,7 @@ repeats the released code.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -60,7 +61,7 @@ TRAINS = {"outer_loss": ("policy", "advantage", "offset", "step_size")}
 
 # The released code, and the values of its configuration file for the point agent; docs/algorithms/norml.md has those
 # for other bodies. Its learning rate falls to zero over the whole run, which `decay_steps` says.
-RELEASED = {
+RELEASED: dict[str, Any] = {
   "learned_advantage": True,
   "offset": True,
   "offset_in_each_step": True,
