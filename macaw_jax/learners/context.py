@@ -6,6 +6,7 @@ cannot train a part that it does not name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -58,6 +59,21 @@ class Step(NamedTuple):
   share: int = 0
 
 
+class Stage(NamedTuple):
+  """The updates in which a part learns, counted from zero: `start` is the first, `stop` the first without it.
+
+  In all other updates the part and the state of its optimiser stay as they are.
+  """
+
+  start: int = 0
+  stop: int | None = None
+
+  def includes(self, update: Array) -> Array:
+    """Whether the part learns in an update."""
+    has_begun = update >= self.start
+    return has_begun if self.stop is None else has_begun & (update < self.stop)
+
+
 class ContextLearner(NamedTuple):
   """The pieces of a context-based agent.
 
@@ -71,6 +87,7 @@ class ContextLearner(NamedTuple):
            after a step of the optimisers
   act:     `(params, timestep, key) -> action [A]` by the part `LATENT`; the mode without a key
   steps:   the steps of an update in their order, in which each loss is named; without any, one step of all losses
+  stages:  for each trained part that does not learn in all updates, those in which it does
   """
 
   init: Mapping[str, Callable[[Key], Params]]
@@ -83,6 +100,7 @@ class ContextLearner(NamedTuple):
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
   act: Callable[[Net, TimeStep, Key | None], Array]
   steps: tuple[Step, ...] = ()
+  stages: Mapping[str, Stage] = MappingProxyType({})
 
 
 LatentsOf = Callable[[Net, TaskBatch, Key], Array]
@@ -164,8 +182,10 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     net |= {target: jax.tree.map(jnp.copy, net[part]) for target, part in learner.targets.items()}
     return TrainState(MetaParams(net, {}), optimizer.init(_trained(net)), jnp.zeros((), jnp.int32))
 
-  def take(step: Step, net: Net, before: Net, opt_state: Any, tasks: TaskBatch, key: Key) -> tuple[Net, Any, Metrics]:
-    """Parameters and optimiser states after one step."""
+  def take(
+    step: Step, net: Net, before: Net, opt_state: Any, tasks: TaskBatch, key: Key, count: Array
+  ) -> tuple[Net, Any, Metrics]:
+    """Parameters and optimiser states after one step of the update of that number."""
     loss = total_loss(learner, step.losses)
     stepped = {part for name in step.losses for part in learner.trains[name]}
     read = net | {part: before[part] for part in step.before}
@@ -177,12 +197,20 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     trained = _trained(net)
     with jax.named_scope("optimizer"):
       updates, moved = optimizer.update(jax.tree.map(jnp.zeros_like, trained) | gradients, opt_state, trained)
+      after = optax.apply_updates({part: trained[part] for part in stepped}, {part: updates[part] for part in stepped})
+      states = dict(opt_state.inner_states)
       # The other parts neither move nor age: a moment that decays by a gradient of zero would be another optimiser.
-      states = {part: (moved if part in stepped else opt_state).inner_states[part] for part in optimizers}
-      net = net | optax.apply_updates(
-        {part: trained[part] for part in stepped}, {part: updates[part] for part in stepped}
-      )
-    return net, opt_state._replace(inner_states=states), metrics
+      for part in stepped:
+        pair = in_stage(part, count, (after[part], moved.inner_states[part]), (trained[part], states[part]))
+        after[part], states[part] = pair
+    return net | after, opt_state._replace(inner_states=states), metrics
+
+  def in_stage(part: str, count: Array, stepped: Any, kept: Any) -> Any:
+    """One of two trees: the first in the updates in which the part learns."""
+    if part not in learner.stages:
+      return stepped
+    learns = learner.stages[part].includes(count)
+    return jax.tree.map(lambda new, old: jnp.where(learns, new, old), stepped, kept)
 
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
     before = net = state.params.net
@@ -190,7 +218,7 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     metrics: Metrics = {}
     for step in steps:
       read = tasks if num_shares == 1 else tasks._replace(query=share_of(tasks.query, step.share, num_shares))
-      net, opt_state, found = take(step, net, before, opt_state, read, key)
+      net, opt_state, found = take(step, net, before, opt_state, read, key, state.step)
       metrics = found | metrics
     net = net | {
       target: optax.incremental_update(net[part], net[target], learner.tau) for target, part in learner.targets.items()
@@ -231,6 +259,8 @@ def _check_names(learner: ContextLearner, optimizers: Mapping[str, optax.Gradien
   ):
     if different := set(some) ^ set(others):
       raise ValueError(f"{kind} differ in {sorted(different)}")
+  if untrained := learner.stages.keys() - trained:
+    raise ValueError(f"no loss trains {sorted(untrained)}, which have a stage")
   known = learner.init.keys() | learner.targets.keys()
   read_before = {part for step in learner.steps for part in step.before}
   if unknown := (trained | read_before | learner.follows.keys() | set(learner.targets.values())) - known:
