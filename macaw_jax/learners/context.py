@@ -6,6 +6,7 @@ cannot train a part that it does not name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -182,10 +183,8 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     net |= {target: jax.tree.map(jnp.copy, net[part]) for target, part in learner.targets.items()}
     return TrainState(MetaParams(net, {}), optimizer.init(_trained(net)), jnp.zeros((), jnp.int32))
 
-  def take(
-    step: Step, net: Net, before: Net, opt_state: Any, tasks: TaskBatch, key: Key, count: Array
-  ) -> tuple[Net, Any, Metrics]:
-    """Parameters and optimiser states after one step of the update of that number."""
+  def take(step: Step, net: Net, before: Net, opt_state: Any, tasks: TaskBatch, key: Key) -> tuple[Net, Any, Metrics]:
+    """Parameters and optimiser states after one step."""
     loss = total_loss(learner, step.losses)
     stepped = {part for name in step.losses for part in learner.trains[name]}
     read = net | {part: before[part] for part in step.before}
@@ -197,20 +196,19 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     trained = _trained(net)
     with jax.named_scope("optimizer"):
       updates, moved = optimizer.update(jax.tree.map(jnp.zeros_like, trained) | gradients, opt_state, trained)
-      after = optax.apply_updates({part: trained[part] for part in stepped}, {part: updates[part] for part in stepped})
-      states = dict(opt_state.inner_states)
       # The other parts neither move nor age: a moment that decays by a gradient of zero would be another optimiser.
-      for part in stepped:
-        pair = in_stage(part, count, (after[part], moved.inner_states[part]), (trained[part], states[part]))
-        after[part], states[part] = pair
-    return net | after, opt_state._replace(inner_states=states), metrics
+      states = {part: (moved if part in stepped else opt_state).inner_states[part] for part in optimizers}
+      net = net | optax.apply_updates(
+        {part: trained[part] for part in stepped}, {part: updates[part] for part in stepped}
+      )
+    return net, opt_state._replace(inner_states=states), metrics
 
-  def in_stage(part: str, count: Array, stepped: Any, kept: Any) -> Any:
-    """One of two trees: the first in the updates in which the part learns."""
-    if part not in learner.stages:
-      return stepped
-    learns = learner.stages[part].includes(count)
-    return jax.tree.map(lambda new, old: jnp.where(learns, new, old), stepped, kept)
+  def in_stage(count: Array, stepped: Net, kept: Net) -> Net:
+    """The parts, or their optimiser states, after a step; as they were where their stage is not that of the update."""
+    return stepped | {
+      part: jax.tree.map(partial(jnp.where, stage.includes(count)), stepped[part], kept[part])
+      for part, stage in learner.stages.items()
+    }
 
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
     before = net = state.params.net
@@ -218,7 +216,9 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     metrics: Metrics = {}
     for step in steps:
       read = tasks if num_shares == 1 else tasks._replace(query=share_of(tasks.query, step.share, num_shares))
-      net, opt_state, found = take(step, net, before, opt_state, read, key, state.step)
+      after, moved, found = take(step, net, before, opt_state, read, key)
+      net = in_stage(state.step, after, net)
+      opt_state = moved._replace(inner_states=in_stage(state.step, moved.inner_states, opt_state.inner_states))
       metrics = found | metrics
     net = net | {
       target: optax.incremental_update(net[part], net[target], learner.tau) for target, part in learner.targets.items()
