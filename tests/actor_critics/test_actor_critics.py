@@ -189,12 +189,10 @@ def test_soft_actor_critic_bootstraps_from_the_smaller_target_critic_and_the_ent
   agent, blind = agent_of("twin_sac"), make("twin_sac", entropy_weight=0.0)
   params, batch = parts_of("twin_sac"), batch_of(1, 1, terminal=jnp.zeros((1, 1)))
   params |= {"critic": constant(params["critic"], 0.0, 0.0), LATENT: LATENTS[:1]}
-  target = constant(params["critic"], 1.0, 2.0)
-  params["target_critic"] = target
+  params["target_critic"] = constant(params["critic"], 1.0, 2.0)
   loss = lambda agent, params: agent.losses["critic_loss"](params, batch, KEY)[0]  # noqa: E731
   np.testing.assert_allclose(loss(blind, params), 2.0 * (5.0 * batch.reward[0, 0] + 0.9 * 1.0) ** 2, rtol=1e-5)
-  # A policy of log standard deviation -1.5, the middle of its range: its entropy where it acts is another's
-  # `squash` of the same noise.
+  # A log standard deviation of -1.5, the middle of its range.
   params["policy"] = constant(params["policy"], 0.4, -0.2, 0.0, 0.0)
   noise = jax.random.normal(split_loss_key(KEY).next_action, (1, 1, 2))
   _, log_prob = squash(jnp.full((1, 1, 2), jnp.array([0.4, -0.2])), jnp.full((1, 1, 2), -1.5), noise)

@@ -174,12 +174,12 @@ def test_with_stages_the_parts_of_corro_learn_one_after_the_other_and_the_agent_
     assert moved == ({stages[number // 2]} if number < 2 * len(stages) else agent), number
 
 
-def test_stages_that_are_not_those_of_the_encoder_are_refused():
-  for lengths in ((3,), (3, 4, 5), (3, 0)):
-    with pytest.raises(
-      ValueError, match=r"stages=\(3, .*must be a positive number .* each of generator, encoder|stages=\(3,\)"
-    ):
-      small_agent(PROBLEM, "corro", encoder={"negatives": "generator"}, stages=lengths)
+@pytest.mark.parametrize("lengths", [(3,), (3, 4, 5), (3, 0)])
+def test_stages_that_are_not_those_of_the_encoder_are_refused(lengths):
+  with pytest.raises(
+    ValueError, match=r"stages=\(3.*\) must be a positive number of updates for each of generator, enc"
+  ):
+    small_agent(PROBLEM, "corro", encoder={"negatives": "generator"}, stages=lengths)
 
 
 @pytest.mark.parametrize("name", ROUTES)
