@@ -10,12 +10,16 @@ import jax.numpy as jnp
 
 from macaw_jax.networks.linen import as_network
 from macaw_jax.networks.mlp import MLP
-from macaw_jax.networks.soft_actor_critic import STANDARD_BOUNDS, BoundLogStd, squashed_gaussian_policy, twin_critic
+from macaw_jax.networks.soft_actor_critic import BoundLogStd, hard_bounds, squashed_gaussian_policy, twin_critic
 from macaw_jax.types import Array, Key, Network, Params
 
 MakeLayer = Callable[..., nn.Module]
 """`(features, name=...) -> a layer`; `nn.Dense` is one."""
 
+# With a cut, a policy starts near a standard deviation of one. Under a smooth bound to the same range it started at
+# exp(-1.5), and then how well it cloned actions near the ends depended on the seed. Actor-critics that maximise the
+# likelihood of recorded actions would sharpen a policy without end, where the released codes cut at -20.
+CUT_LOG_STD = hard_bounds(-5.0, 2.0)
 OUTPUT_BOUND = 3e-3
 POLICY_OUTPUT_BOUND = 1e-3
 RELEASED_BIAS = 0.1
@@ -35,7 +39,7 @@ class LatentNetworks(NamedTuple):
   layer: MakeLayer = nn.Dense
   output_layer: MakeLayer = nn.Dense
   policy_output_layer: MakeLayer = nn.Dense
-  bound_log_std: BoundLogStd = STANDARD_BOUNDS
+  bound_log_std: BoundLogStd = CUT_LOG_STD
   density_margin: float = 0.0
 
   def policy(self, input_size: int, action_size: int, hidden_sizes: Sequence[int]) -> Network:
