@@ -25,8 +25,8 @@ def bounded_gaussian(input_size: int, output_size: int, hidden_sizes: Sequence[i
   def init(key: Key) -> Params:
     return {
       "network": network.init(key),
-      "min_log_variance": jnp.full(output_size, INITIAL_MIN_LOG_VARIANCE),
-      "max_log_variance": jnp.full(output_size, INITIAL_MAX_LOG_VARIANCE),
+      "min_log_variance": jnp.full(output_size, INITIAL_MIN_LOG_VARIANCE, float),
+      "max_log_variance": jnp.full(output_size, INITIAL_MAX_LOG_VARIANCE, float),
     }
 
   def apply(params: Params, inputs: Array) -> tuple[Array, Array]:
@@ -47,5 +47,5 @@ def soft_bounds(raw: Array, low: Array, high: Array) -> Array:
 
 
 def width_of_bounds(params: Params) -> Array:
-  """sum max - sum min of the bounds of a `bounded_gaussian`, []: a loss with it draws them together."""
+  """Sum of the upper bounds of a `bounded_gaussian` minus that of the lower ones, []: a loss draws them together."""
   return jnp.sum(params["max_log_variance"]) - jnp.sum(params["min_log_variance"])

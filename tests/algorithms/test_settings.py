@@ -32,6 +32,7 @@ NONSENSE = {
   **dict.fromkeys(("num_negatives", "queries_per_task", "generator_latent_size"), (0,)),
   **dict.fromkeys(("inner_value_target", "outer_value_target", "value_target", "advantage_target"), ("best",)),
   **dict.fromkeys(("layer", "matmul_precision", "remat", "name", "kl_reduction", "negatives", "inputs"), ("best",)),
+  "predicts": ["best"],
   **dict.fromkeys(("activation", "advantage_activation", "surrogate"), ("best",)),
   **dict.fromkeys(("lambda_", "ema_decay", "tau", "loaded_lambda"), (-0.1, 1.5, NAN)),
   **dict.fromkeys(("standard_deviation", "temperature", "reward_scale", "repulsion_offset", "clip"), (0.0, NAN)),
