@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 
 from macaw_jax.networks.linen import as_network
@@ -42,8 +41,9 @@ def soft_bounds(raw: Array, low: Array, high: Array) -> Array:
   x = high - softplus(high - raw), then low + softplus(x - low). The result exceeds `high` by softplus(low - high) at
   most.
   """
-  below = high - jax.nn.softplus(high - raw)
-  return low + jax.nn.softplus(below - low)
+  # The same as sums of exponentials, whose gradients are no differences of nearly equal numbers.
+  below = -jnp.logaddexp(-high, -raw)
+  return jnp.logaddexp(low, below)
 
 
 def width_of_bounds(params: Params) -> Array:
