@@ -13,6 +13,9 @@ Training:  the encoder minimises the metric loss + reconstruction_weight * error
 With a `triplet_weight` the encoder minimises one term more, of Li et al. 2020, "Multi-task Batch Reinforcement Learning
 with Metric Learning" (NeurIPS): (s, a, s' - s) of another task with the rewards that the decoder expects of them in
 this one must be read as this task, and not as the one whose policy acted.
+
+`RELEASED` is the set of choices that repeats the released code: noise before the tanh (`noisy_encoder`), Gaussian
+decoders, and the outcomes of the context itself.
 """
 
 from collections.abc import Sequence
