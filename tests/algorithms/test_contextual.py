@@ -40,9 +40,11 @@ ROUTES = {
   ),
   "unicorn, released": (
     "unicorn_released",
-    {"actor_critic": {"name": "iql"}, "steps": (), "triplet_weight": 1.0},
+    {"steps": (), "triplet_weight": 1.0},
     AGENT
     | {
+      "discriminator_loss": {"discriminator"},
+      "multiplier_loss": {"multiplier"},
       "metric_loss": {"encoder"},
       "reconstruction_loss": {"encoder", "decoder"},
       "triplet_loss": {"encoder"},
