@@ -27,7 +27,10 @@ QUERY_SIZES = {"focal_released": 3 * 256, "csro_released": 3 * 256}
 SMALL = {"encoder": {"hidden_sizes": (64, 64)}, "actor_critic": {"hidden_sizes": (128, 128)}}
 # CORRO's generator and encoder learn before its agent; in `small` in half of the updates.
 STEPS = {"corro_released": 500_000}
-SMALL_STAGES = {"corro_released": {"stages": (2_000, 3_000)}}
+SMALL_BESIDE = {
+  "unicorn_released": {"decoder_hidden_sizes": (64, 64)},
+  "corro_released": {"stages": (2_000, 3_000)},
+}
 
 
 def get_config(named: str = "focal") -> ml_collections.ConfigDict:
@@ -56,7 +59,7 @@ def contextual(released: str, data: str, *, small: bool) -> ml_collections.Confi
   query_size = QUERY_SIZES.get(released, 256)
   if small:
     # As our own: 512 rows of all tasks. On two directions four tasks are drawn, so that two may be the same.
-    depart(config.algorithm, SMALL | SMALL_STAGES.get(released, {}))
+    depart(config.algorithm, SMALL | SMALL_BESIDE.get(released, {}))
     num_tasks = 4 if data.startswith("cheetah_dir") else config.training.tasks_per_update
     config.training.update(tasks_per_update=num_tasks, query_size=query_size // 256 * (512 // num_tasks))
   else:

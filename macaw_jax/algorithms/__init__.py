@@ -25,7 +25,8 @@ from macaw_jax.algorithms.pearl import pearl
 from macaw_jax.algorithms.pearl_offline import belief_encoder, pearl_offline
 from macaw_jax.algorithms.policy_gradient_inner import policy_gradient_inner
 from macaw_jax.algorithms.reptile import reptile
-from macaw_jax.algorithms.unicorn import unicorn
+from macaw_jax.algorithms.unicorn import RELEASED as UNICORN_RELEASED
+from macaw_jax.algorithms.unicorn import noisy_encoder, unicorn
 from macaw_jax.types import Algorithm
 
 MakeAlgorithm = Callable[..., Algorithm]
@@ -45,6 +46,7 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "macaw_released": functools.partial(macaw, **MACAW_RELEASED),
   "pearl_offline_released": functools.partial(pearl_offline, **PEARL_RELEASED),
   "corro_released": functools.partial(corro, **CORRO_RELEASED),
+  "unicorn_released": functools.partial(unicorn, **UNICORN_RELEASED),
 }
 # from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {
@@ -73,5 +75,6 @@ __all__ = [
   "contrastive_encoder",
   "likelihood_encoder",
   "metric_encoder",
+  "noisy_encoder",
   "policy_gradient_inner",
 ]

@@ -71,6 +71,7 @@ class Reading:
   problem: Problem
   next_observation: bool  # whether s' - s or s' is read
   inputs: str = "standardised"
+  terminal: bool = False  # whether the terminal is read too, behind the outcome
 
   def __post_init__(self) -> None:
     check_choice(INPUTS, inputs=self.inputs)
@@ -82,13 +83,13 @@ class Reading:
 
   @property
   def outcome_size(self) -> int:
-    """Size of the outcome: of r alone without the next observation."""
+    """R, size of the outcome: of r alone without the next observation."""
     return 1 + (self.problem.observation_size if self.next_observation else 0)
 
   @property
   def size(self) -> int:
     """F."""
-    return self.behaviour_size + self.outcome_size
+    return self.behaviour_size + self.outcome_size + int(self.terminal)
 
   @property
   def init(self) -> Mapping[str, Callable[[Key], Params]]:
@@ -107,12 +108,16 @@ class Reading:
 
   def rows(self, net: Net, transitions: Transition) -> Array:
     """Features of transitions [...]: [..., F]."""
-    features = self._features(transitions)
-    return standardise(net[SCALE], features) if self.is_standardised else features
+    return self._scaled(net, self._features(transitions, as_change=self.is_standardised))
 
   def split(self, rows: Array) -> tuple[Array, Array]:
-    """Behaviour and outcome of rows [..., F]."""
+    """Behaviour of rows [..., F], and all behind it."""
     return rows[..., : self.behaviour_size], rows[..., self.behaviour_size :]
+
+  def prediction(self, net: Net, transitions: Transition) -> tuple[Array, Array]:
+    """Behaviour [..., O + A] and what a decoder predicts of it, (r, s' - s) [..., R], scaled as the inputs are."""
+    behaviour, outcome = self.split(self._scaled(net, self._features(transitions, as_change=True)))
+    return behaviour, outcome[..., : self.outcome_size]
 
   def outcome_error(self, prediction: Array, outcome: Array) -> Array:
     """Mean (r^ - r)^2 + mean (s'^ - s')^2, [..., R] to []: a reward counts as much as a whole next observation.
@@ -127,16 +132,21 @@ class Reading:
     of_reward = errors[..., 0]
     return of_reward + jnp.mean(errors[..., 1:], axis=-1) if self.next_observation else of_reward
 
-  def _features(self, transitions: Transition) -> Array:
+  def _features(self, transitions: Transition, *, as_change: bool) -> Array:
     chex.assert_axis_dimension(transitions.observation, -1, self.problem.observation_size)
     read = [transitions.observation, transitions.action, transitions.reward[..., None]]
     if self.next_observation:
       change = transitions.next_observation - transitions.observation
-      read.append(change if self.is_standardised else transitions.next_observation)
+      read.append(change if as_change else transitions.next_observation)
+    if self.terminal:
+      read.append(transitions.terminal[..., None])
     return jnp.concatenate(read, axis=-1)
 
+  def _scaled(self, net: Net, features: Array) -> Array:
+    return standardise(net[SCALE], features) if self.is_standardised else features
+
   def _follow(self, net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
-    return update_scale(net[SCALE], self._features(tasks.support))
+    return update_scale(net[SCALE], self._features(tasks.support, as_change=True))
 
 
 class ContextEncoder(NamedTuple):

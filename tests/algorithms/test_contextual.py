@@ -39,6 +39,18 @@ ROUTES = {
       "triplet_loss": {"encoder"},
     },
   ),
+  "unicorn, released": (
+    "unicorn_released",
+    {"steps": (), "triplet_weight": 1.0},
+    AGENT
+    | {
+      "discriminator_loss": {"discriminator"},
+      "multiplier_loss": {"multiplier"},
+      "metric_loss": {"encoder"},
+      "reconstruction_loss": {"encoder", "decoder"},
+      "triplet_loss": {"encoder"},
+    },
+  ),
   "csro": (
     "csro",
     {},
@@ -246,6 +258,22 @@ def test_what_is_read_is_standardised_by_its_running_scale():
   changed = tiny.support._replace(next_observation=tiny.support.next_observation + 1.0)
   net = {part: init(KEY) for part, init in blind.init.items()}
   np.testing.assert_array_equal(blind.rows(net, tiny.support), blind.rows(net, changed))
+
+
+def test_raw_inputs_are_read_as_they_are_and_decoders_predict_the_change():
+  read = Reading(PROBLEM, next_observation=True, inputs="raw", terminal=True)
+  assert (read.init, read.follows) == ({}, {})
+  rows = tasks().support._replace(terminal=jnp.ones_like(tasks().support.terminal))
+  of_reward, of_terminal = rows.reward[..., None], rows.terminal[..., None]
+  behaviour = jnp.concatenate([rows.observation, rows.action], axis=-1)
+  features = jnp.concatenate([behaviour, of_reward, rows.next_observation, of_terminal], axis=-1)
+  assert features.shape[-1] == read.size
+  np.testing.assert_array_equal(read.rows({}, rows), features)
+  given, outcome = read.prediction({}, rows)
+  np.testing.assert_array_equal(given, behaviour)
+  expected = jnp.concatenate([of_reward, rows.next_observation - rows.observation], axis=-1)
+  np.testing.assert_array_equal(outcome, expected)
+  assert outcome.shape[-1] == read.outcome_size
 
 
 def test_noise_changes_rewards_alone_and_has_its_standard_deviation():

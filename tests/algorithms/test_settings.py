@@ -34,6 +34,7 @@ NONSENSE = {
   "latents": ("best",),
   "stages": ((0,), (3, 4, 5)),
   **dict.fromkeys(("layer", "matmul_precision", "remat", "name", "kl_reduction", "negatives", "inputs"), ("best",)),
+  "predicts": ["best"],
   **dict.fromkeys(("activation", "advantage_activation", "surrogate"), ("best",)),
   **dict.fromkeys(("lambda_", "ema_decay", "tau", "loaded_lambda"), (-0.1, 1.5, NAN)),
   **dict.fromkeys(("standard_deviation", "temperature", "reward_scale", "repulsion_offset", "clip"), (0.0, NAN)),

@@ -35,6 +35,7 @@ VARIANTS = {
   "focal, BRAC": ("focal", {"actor_critic": {"name": "brac"}, "encoder": {"next_observation": False}}),
   "focal, adaptive penalty": ("focal", {"actor_critic": {"name": "brac", "divergence_target": 0.05}}),
   "focal, encoder that stops": ("focal", {"optimizer": {"encoder_steps": 2}}),
+  "unicorn, released": ("unicorn_released", {"decoder_hidden_sizes": (6,)}),
   "corro": ("corro", {"encoder": FEW_QUERIES}),
   "corro, generator": ("corro", {"encoder": FEW_QUERIES | {"negatives": "generator"}}),
   "corro, released": ("corro_released", {"encoder": FEW_QUERIES, "stages": (1, 1)}),

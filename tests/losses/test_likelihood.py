@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from macaw_jax.losses.likelihood import gaussian_surprise
+from macaw_jax.losses.likelihood import gaussian_misfit, gaussian_surprise
 
 
 def test_surprise_is_minus_the_log_density_of_each_number():
@@ -19,6 +19,12 @@ def test_surprise_by_hand():
   # (3 - 1)^2 / 4 = 1 and log 4, beside log 2 pi.
   found = gaussian_surprise(jnp.array(1.0), jnp.log(4.0), jnp.array(3.0))
   np.testing.assert_allclose(found, 0.5 * (1.0 + np.log(4.0) + np.log(2.0 * np.pi)), rtol=1e-6)
+
+
+def test_misfit_by_hand():
+  # (3 - 1)^2 / 4 = 1 and log 4.
+  found = gaussian_misfit(jnp.array(1.0), jnp.log(4.0), jnp.array(3.0))
+  np.testing.assert_allclose(found, 1.0 + np.log(4.0), rtol=1e-6)
 
 
 def test_it_is_least_at_the_error_s_own_variance():
