@@ -35,7 +35,7 @@ from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transi
 TRAINS = {"critic_loss": ("critic",), "value_loss": ("value",), "policy_loss": ("policy",)}
 
 Penalty = Callable[[dict[str, Params], Transition, Array, ActionSample, Array], tuple[Array, Metrics]]
-"""`(params, batch, inputs [T, B, I], sample, values [2, T, B]) -> (penalties [T, B], metrics)`, of the actions drawn."""
+"""`(params, batch, inputs [T, B, I], sample, values [2, T, B]) -> (penalties [T, B], metrics)` of the sample."""
 
 
 @part

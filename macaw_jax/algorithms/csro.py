@@ -35,11 +35,11 @@ TRAINS = {"information_loss": ("encoder",), "behaviour_model_loss": ("behaviour_
 LOG_VARIANCE_BOUND = 4.0
 
 MakeBehaviourModel = Callable[[int, int, Sequence[int]], Network]
-"""`(size of (s, a), L, hidden sizes) -> q`: `apply(params, (s, a) [...])` gives mean and log variance, [..., L] each."""
+"""`(size of (s, a), L, hidden sizes) -> q`: `apply(params, (s, a) [..., O + A]) -> (mean, log variance) [..., L]`."""
 
 
 def bounded_model(behaviour_size: int, latent_size: int, hidden_sizes: Sequence[int]) -> Network:
-  """q with any mean, and a log variance in (-4, 4)."""
+  """A model q with any mean, and a log variance in (-4, 4)."""
   network = transition_encoder(behaviour_size, 2 * latent_size, hidden_sizes)
 
   def apply(params: Params, behaviour: Array) -> tuple[Array, Array]:
@@ -51,7 +51,7 @@ def bounded_model(behaviour_size: int, latent_size: int, hidden_sizes: Sequence[
 
 
 def released_model(behaviour_size: int, latent_size: int, hidden_sizes: Sequence[int]) -> Network:
-  """q as released: tanh of all outputs, and softplus of that for the variance, so that it lies in (0.31, 1.31)."""
+  """The released model q: tanh of all outputs, and softplus of that for the variance, between 0.31 and 1.31."""
   network = transition_encoder(behaviour_size, 2 * latent_size, hidden_sizes, layer=released_hidden_layer)
 
   def apply(params: Params, behaviour: Array) -> tuple[Array, Array]:

@@ -99,7 +99,8 @@ def metric_encoder(
       support_size = embeddings.shape[1]
       if support_size < contexts_per_task:
         raise ValueError(
-          f"support_size={support_size}: the metric loss cuts a support into contexts_per_task={contexts_per_task} parts"
+          f"support_size={support_size}: the metric loss makes contexts_per_task={contexts_per_task} contexts of a "
+          "support, and needs a transition for each"
         )
       bounds = [support_size * part // contexts_per_task for part in range(contexts_per_task + 1)]
       contexts = [slice(*ends) for ends in itertools.pairwise(bounds)]

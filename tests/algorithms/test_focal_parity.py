@@ -193,8 +193,8 @@ def test_latents(update):
 def test_divergence_penalties_and_multiplier(update):
   recorded = update.recorded
   scores = recorded["divergence/score_policy"], recorded["divergence/score_data"]
-  # One of the scores is so small that float32 has only a part of the sum of its softplus and 1e-8.
-  assert_near(dual_kl(*scores), recorded["divergence/out_kl"], update.tolerance)
+  # Where a score is far below zero, the released code's own number in float32 is rounding, and ours is not.
+  assert_near(dual_kl(*scores), np.asarray(recorded.file["f64/divergence/out_kl"]), update.tolerance)
   assert_near(dual_wasserstein(*scores), recorded["divergence/out_w"], update.tolerance)
   with update.noise:
     found = {
