@@ -95,12 +95,13 @@ def brac(
     networks: How the networks are built.
 
   Raises:
-    ValueError: for a setting outside its range, or an adaptive alpha that starts above its upper bound.
+    ValueError: for a setting outside its range, or a projected alpha that starts above its upper bound.
   """
   check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
   check_not_negative(behaviour_penalty=behaviour_penalty, max_penalty=max_penalty, penalty_rate=penalty_rate)
   if divergence_target is not None:
     check_not_negative(divergence_target=divergence_target)
+  if divergence_target is not None and project_penalty:
     require(
       behaviour_penalty <= max_penalty,
       f"behaviour_penalty={behaviour_penalty} must not exceed max_penalty={max_penalty}",

@@ -357,8 +357,9 @@ def test_a_value_penalty_lowers_the_bellman_target_by_the_divergence_of_its_own_
 
 
 def test_a_penalty_that_is_not_projected_is_cut_where_losses_read_it_alone():
-  agent, params = agent_of("brac_released"), parts_of("brac_released")
+  agent, params = make("brac_released", behaviour_penalty=3000.0), parts_of("brac_released")
   assert agent.project == {}
+  assert agent.init["multiplier"](KEY) == 3000.0
   read = lambda alpha: agent.losses["policy_loss"](params | {"multiplier": alpha}, batch_of(), KEY)[1]  # noqa: E731
   assert [read(alpha)["penalty_factor"] for alpha in (-1.0, 500.25, 3000.0)] == [0.0, 500.25, 2000.0]
   # The variable itself goes on from where it is.
