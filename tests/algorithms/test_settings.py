@@ -165,6 +165,7 @@ def test_a_setting_of_another_choice_must_have_its_default():
   ("changed", "faulty"),
   [
     ({"actor_critic": {"name": "td3"}}, "actor_critic.name"),
+    ({"actor_critic": {"name": ["iql"], "tau": 0.1}}, "actor_critic.name"),
     ({"actor_critic": {"expectiles": 0.9}}, "actor_critic.expectiles"),
     ({"encoder": {"name": "metric"}}, "encoder.name"),
     ({"encoder": 3}, "encoder"),
