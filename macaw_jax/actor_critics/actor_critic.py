@@ -141,7 +141,7 @@ def act_with(policy: LatentPolicy) -> Act:
 def bellman_loss(
   problem: Problem,
   critic: Network,
-  next_value: Callable[[dict[str, Params], Array, LossKeys], Array],
+  next_value: Callable[[dict[str, Params], Transition, LossKeys], Array],
   *,
   reward_scale: float,
 ) -> LossFn:
@@ -150,12 +150,12 @@ def bellman_loss(
   Args:
     problem: Has the discount gamma.
     critic: Q, the part `critic`.
-    next_value: `(params, inputs [T, B, I] of the next observations, keys) -> V' [T, B]`.
+    next_value: `(params, batch, keys) -> V' [T, B]` of the next observations.
     reward_scale: kappa.
   """
 
   def critic_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    value = next_value(params, beside(batch.next_observation, params[LATENT]), split_loss_key(key))
+    value = next_value(params, batch, split_loss_key(key))
     target = one_step_target(reward_scale * batch.reward, batch.terminal, value, discount=problem.discount)
     values = critic.apply(params["critic"], beside(batch.observation, params[LATENT]), batch.action)
     loss = twin_squared_error(values, target)

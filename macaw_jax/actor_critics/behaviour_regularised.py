@@ -11,12 +11,14 @@ discriminator g(s, a, z), b ~ pi(.|s, z) the action sample of the other losses a
 
 alpha is either behaviour_penalty times the mean of |min_j Q_j(s, b, z)|, under a stop-gradient, so that one number
 serves all tasks and reward scales; or FOCAL's own rule, alpha <- clip(alpha + rate (mean D - target), 0, maximum),
-which starts at behaviour_penalty. The divergence enters the policy's loss alone and not the Bellman target, which would
-need the recorded actions of next states. The discriminator takes one step an update, together with the others; FOCAL
-takes three.
+which starts at behaviour_penalty.
+
+As released, `penalise_score` takes g itself in place of its slope, alpha is cut where losses read it and itself drifts
+(`project_penalty`), and some tasks have alpha D(s) in the Bellman target too (`value_penalty`), at the state s of the
+row: that of s' would need the action recorded there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -32,13 +34,30 @@ from macaw_jax.actor_critics.actor_critic import (
 )
 from macaw_jax.actor_critics.soft_actor_critic import soft_actor_critic
 from macaw_jax.hyperparameters import check_not_negative, part, require
-from macaw_jax.losses.behaviour_regularisation import dual_kl, gradient_penalty
+from macaw_jax.losses.behaviour_regularisation import dual_kl, gradient_penalty, score_penalty
 from macaw_jax.losses.behaviour_regularisation import multiplier_loss as dual_ascent_loss
 from macaw_jax.networks.latent import STANDARD_NETWORKS, LatentNetworks
 from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
 TRAINS = {"discriminator_loss": ("discriminator",)}  # beside the table of `soft_actor_critic`
 TRAINS_ADAPTIVE = {"multiplier_loss": ("multiplier",)}  # and with an adaptive alpha
+
+Divergence = Callable[[Array, Array], Array]
+"""`(scores of the policy's actions [...], scores of recorded actions [...]) -> D [...]`."""
+
+DiscriminatorPenalty = Callable[[Callable[[Array], Array], Array], Array]
+"""`(g, actions [T, B, A]) -> scalar`, added to the discriminator's loss; g is `(actions) -> scores [T, B]`."""
+
+
+def penalise_slope(score: Callable[[Array], Array], action: Array) -> Array:
+  """`gradient_penalty` of the scores by their actions, as Wu et al. and Li et al. write."""
+  # Every score depends on its own row's action alone, so that one gradient of their sum is that of each.
+  return gradient_penalty(jax.grad(lambda action: jnp.sum(score(action)))(action))
+
+
+def penalise_score(score: Callable[[Array], Array], action: Array, *, weight: float = 5.0) -> Array:
+  """`score_penalty` at these actions, as the released code of FOCAL has it."""
+  return score_penalty(score(action), weight=weight)
 
 
 @part
@@ -51,6 +70,10 @@ def brac(
   divergence_target: float | None = None,
   max_penalty: float = 2000.0,
   penalty_rate: float = 1.0,
+  project_penalty: bool = True,
+  value_penalty: bool = False,
+  divergence: Divergence = dual_kl,
+  discriminator_penalty: DiscriminatorPenalty = penalise_slope,
   networks: LatentNetworks = STANDARD_NETWORKS,
 ) -> MakeActorCritic:
   """BRAC: the parts of `sac`, `discriminator`, and `multiplier` (alpha) where it is adaptive.
@@ -64,15 +87,21 @@ def brac(
       the values.
     max_penalty: Upper bound of an adaptive alpha.
     penalty_rate: eta, the rate of an adaptive alpha.
+    project_penalty: Whether an adaptive alpha itself stays in [0, max_penalty]. If not, it is cut where losses read it,
+      and may drift beyond, as released.
+    value_penalty: Whether the Bellman target is kappa r + gamma (1 - terminal) (Vbar(s', z) - alpha D(s)).
+    divergence: D of scores.
+    discriminator_penalty: Keeps the discriminator smooth, by its scores between recorded actions and the policy's.
     networks: How the networks are built.
 
   Raises:
-    ValueError: for a setting outside its range, or an adaptive alpha that starts above its upper bound.
+    ValueError: for a setting outside its range, or a projected alpha that starts above its upper bound.
   """
   check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
   check_not_negative(behaviour_penalty=behaviour_penalty, max_penalty=max_penalty, penalty_rate=penalty_rate)
   if divergence_target is not None:
     check_not_negative(divergence_target=divergence_target)
+  if divergence_target is not None and project_penalty:
     require(
       behaviour_penalty <= max_penalty,
       f"behaviour_penalty={behaviour_penalty} must not exceed max_penalty={max_penalty}",
@@ -86,19 +115,19 @@ def brac(
       """g: [T, B, I], [T, B, A] -> [T, B]."""
       return discriminator.apply(params["discriminator"], jnp.concatenate([inputs, action], axis=-1))
 
-    def divergence(params: dict[str, Params], inputs: Array, action: Array, batch: Transition) -> Array:
-      """Mean D."""
-      return jnp.mean(dual_kl(score(params, inputs, action), score(params, inputs, batch.action)))
+    def divergences(params: dict[str, Params], inputs: Array, action: Array, batch: Transition) -> Array:
+      """D of every row: [T, B]."""
+      return divergence(score(params, inputs, action), score(params, inputs, batch.action))
 
     def penalty(
       params: dict[str, Params], batch: Transition, inputs: Array, sample: ActionSample, values: Array
     ) -> tuple[Array, Metrics]:
-      found = divergence(params, inputs, sample.action, batch)
+      found = divergences(params, inputs, sample.action, batch)
       if divergence_target is None:
         factor = behaviour_penalty * jax.lax.stop_gradient(jnp.mean(jnp.abs(jnp.min(values, axis=0))))
       else:
-        factor = params["multiplier"]
-      return factor * found, {"divergence": found, "penalty_factor": factor}
+        factor = jnp.clip(params["multiplier"], 0.0, max_penalty)
+      return factor * found, {"divergence": jnp.mean(found), "penalty_factor": factor}
 
     def discriminator_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
       keys = split_loss_key(key)
@@ -106,22 +135,27 @@ def brac(
       action = policy.sample(params["policy"], inputs, keys.action).action
       share = jax.random.uniform(keys.interpolation, (*batch.reward.shape, 1))
       between = action + share * (batch.action - action)
-      # Every score depends on its own row's action alone, so that one gradient of their sum is that of each.
-      slope = jax.grad(lambda action: jnp.sum(score(params, inputs, action)))(between)
-      roughness = gradient_penalty(slope)
-      loss = roughness - divergence(params, inputs, action, batch)
+      roughness = discriminator_penalty(lambda action: score(params, inputs, action), between)
+      loss = roughness - jnp.mean(divergences(params, inputs, action, batch))
       return loss, {"discriminator_loss": loss, "gradient_penalty": roughness}
 
     def multiplier_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
       inputs = beside(batch.observation, params[LATENT])
       action = policy.sample(params["policy"], inputs, split_loss_key(key).action).action
-      found = divergence(params, inputs, action, batch)
+      found = divergences(params, inputs, action, batch)
       assert divergence_target is not None  # without a target there is no such loss
       loss = dual_ascent_loss(params["multiplier"], found, target=divergence_target)
       return loss, {"multiplier_loss": loss}
 
     plain = soft_actor_critic(
-      problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale, networks=networks, penalty=penalty
+      problem,
+      latent_size,
+      hidden_sizes,
+      tau=tau,
+      reward_scale=reward_scale,
+      networks=networks,
+      penalty=penalty,
+      value_penalty=penalty if value_penalty else None,
     )
     fixed = plain._replace(
       init={**plain.init, "discriminator": discriminator.init},
@@ -134,7 +168,7 @@ def brac(
       init={**fixed.init, "multiplier": lambda key: jnp.asarray(behaviour_penalty, jnp.float32)},
       losses={**fixed.losses, "multiplier_loss": multiplier_loss},
       trains={**fixed.trains, **TRAINS_ADAPTIVE},
-      project={"multiplier": lambda multiplier: jnp.clip(multiplier, 0.0, max_penalty)},
+      project={"multiplier": lambda multiplier: jnp.clip(multiplier, 0.0, max_penalty)} if project_penalty else {},
       learning_rates={"multiplier": penalty_rate},
     )
 

@@ -71,8 +71,8 @@ def iql(
     critic = networks.critic(input_size, problem.action_size, hidden_sizes)
     value = networks.value(input_size, hidden_sizes)
 
-    def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
-      return value.apply(params["value"], inputs)
+    def next_value(params: dict[str, Params], batch: Transition, keys: LossKeys) -> Array:
+      return value.apply(params["value"], beside(batch.next_observation, params[LATENT]))
 
     def best_known(params: dict[str, Params], inputs: Array, batch: Transition) -> Array:
       """min_j Qbar_j(s, a, z), under a stop-gradient: [T, B]."""

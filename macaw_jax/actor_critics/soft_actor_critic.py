@@ -35,7 +35,7 @@ from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transi
 TRAINS = {"critic_loss": ("critic",), "value_loss": ("value",), "policy_loss": ("policy",)}
 
 Penalty = Callable[[dict[str, Params], Transition, Array, ActionSample, Array], tuple[Array, Metrics]]
-"""`(params, batch, inputs [T, B, I], sample, values [2, T, B]) -> (scalar, metrics)`: added to the policy's loss."""
+"""`(params, batch, inputs [T, B, I], sample, values [2, T, B]) -> (penalties [T, B], metrics)` of the sample."""
 
 
 @part
@@ -74,31 +74,35 @@ def soft_actor_critic(
   reward_scale: float,
   networks: LatentNetworks,
   penalty: Penalty | None = None,
+  value_penalty: Penalty | None = None,
 ) -> ActorCritic:
-  """`sac` on a problem, with a `penalty` beside the terms of the policy's loss above."""
+  """`sac` on a problem: the mean of `penalty` is added to the policy's loss, `value_penalty` taken from Vbar in y."""
   input_size = problem.observation_size + latent_size
   policy = latent_policy(problem, latent_size, hidden_sizes, networks)
   critic = networks.critic(input_size, problem.action_size, hidden_sizes)
   value = networks.value(input_size, hidden_sizes)
 
-  def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
-    return value.apply(params["target_value"], inputs)
+  def drawn(params: dict[str, Params], batch: Transition, keys: LossKeys) -> tuple[Array, ActionSample, Array]:
+    """The inputs of a batch, the policy's actions there and their values."""
+    inputs = beside(batch.observation, params[LATENT])
+    sample = policy.sample(params["policy"], inputs, keys.action)
+    return inputs, sample, critic.apply(params["critic"], inputs, sample.action)
+
+  def next_value(params: dict[str, Params], batch: Transition, keys: LossKeys) -> Array:
+    found = value.apply(params["target_value"], beside(batch.next_observation, params[LATENT]))
+    return found if value_penalty is None else found - value_penalty(params, batch, *drawn(params, batch, keys))[0]
 
   def value_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    inputs = beside(batch.observation, params[LATENT])
-    sample = policy.sample(params["policy"], inputs, split_loss_key(key).action)
-    values = critic.apply(params["critic"], inputs, sample.action)
+    inputs, sample, values = drawn(params, batch, split_loss_key(key))
     prediction = value.apply(params["value"], inputs)
     loss = state_value_loss(prediction, values, sample.log_prob, 1.0)
     return loss, {"value_loss": loss, "mean_value": jnp.mean(prediction)}
 
   def policy_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
-    inputs = beside(batch.observation, params[LATENT])
-    sample = policy.sample(params["policy"], inputs, split_loss_key(key).action)
-    values = critic.apply(params["critic"], inputs, sample.action)
+    inputs, sample, values = drawn(params, batch, split_loss_key(key))
     loss = actor_loss(values, sample.log_prob, jnp.ones(())) + policy_regularisation(sample.mean, sample.log_std)
-    added, metrics = (0.0, {}) if penalty is None else penalty(params, batch, inputs, sample, values)
-    loss = loss + added
+    penalties, metrics = (jnp.zeros(()), {}) if penalty is None else penalty(params, batch, inputs, sample, values)
+    loss = loss + jnp.mean(penalties)
     return loss, {"policy_loss": loss, "entropy": -jnp.mean(sample.log_prob), **metrics}
 
   return ActorCritic(

@@ -60,7 +60,8 @@ def twin_sac(
     policy = latent_policy(problem, latent_size, hidden_sizes, networks)
     critic = networks.critic(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
 
-    def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
+    def next_value(params: dict[str, Params], batch: Transition, keys: LossKeys) -> Array:
+      inputs = beside(batch.next_observation, params[LATENT])
       sample = policy.sample(params["policy"], inputs, keys.next_action)
       return soft_value(critic.apply(params["target_critic"], inputs, sample.action), sample.log_prob, entropy_weight)
 

@@ -10,7 +10,9 @@ from macaw_jax.algorithms.bati import bati, likelihood_encoder
 from macaw_jax.algorithms.contextual import context_optimizers
 from macaw_jax.algorithms.corro import RELEASED as CORRO_RELEASED
 from macaw_jax.algorithms.corro import contrastive_encoder, corro
+from macaw_jax.algorithms.csro import RELEASED as CSRO_RELEASED
 from macaw_jax.algorithms.csro import csro
+from macaw_jax.algorithms.focal import RELEASED as FOCAL_RELEASED
 from macaw_jax.algorithms.focal import focal, metric_encoder
 from macaw_jax.algorithms.macaw import RELEASED as MACAW_RELEASED
 from macaw_jax.algorithms.macaw import macaw
@@ -47,6 +49,8 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "pearl_offline_released": functools.partial(pearl_offline, **PEARL_RELEASED),
   "corro_released": functools.partial(corro, **CORRO_RELEASED),
   "unicorn_released": functools.partial(unicorn, **UNICORN_RELEASED),
+  "focal_released": functools.partial(focal, **FOCAL_RELEASED),
+  "csro_released": functools.partial(csro, **CSRO_RELEASED),
 }
 # from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {

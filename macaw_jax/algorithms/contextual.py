@@ -7,6 +7,7 @@ learned, beside one of the actor-critics of `macaw_jax.actor_critics`. Both are 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import chex
@@ -245,6 +246,7 @@ def context_optimizers(
   encoder_learning_rate: float = 1e-3,
   encoder_steps: int | None = None,
   decay_steps: int | None = None,
+  learning_rates: Mapping[str, float] = MappingProxyType({}),
   optimizer: MakeOptimizer = optax.adam,
 ) -> MakeContextOptimizers:
   """One optimiser for each part, with one learning rate for the actor-critic and one for the encoder.
@@ -256,21 +258,28 @@ def context_optimizers(
       running scale of its features goes on, by less and less. In `corro` the aggregator goes on as well, and so does
       the scale of the latents, which never settles: it reaches back 100 updates.
     decay_steps: Updates over which the learning rates fall to zero (`learners.gradient.learning_rate`), if not None.
+    learning_rates: Of parts with a rate of their own, by name.
     optimizer: Makes a part's optimiser from its learning rate.
 
   Raises:
-    ValueError: for a setting outside its range.
+    ValueError: for a setting outside its range; when called, for a part that there is not.
   """
   check_counts(decay_steps=decay_steps, encoder_steps=encoder_steps)
   check_not_negative(agent_learning_rate=agent_learning_rate, encoder_learning_rate=encoder_learning_rate)
+  check_not_negative(**{f"learning_rates[{name!r}]": rate for name, rate in learning_rates.items()})
 
   def make(
     encoder: ContextEncoder, encoder_parts: Iterable[str], agent_parts: Iterable[str]
   ) -> dict[str, optax.GradientTransformation]:
-    agent_rate, encoder_rate = (learning_rate(r, decay_steps) for r in (agent_learning_rate, encoder_learning_rate))
-    stopping_rate = encoder_rate if encoder_steps is None else _until(encoder_steps, encoder_rate)
-    rates = {name: encoder_rate if name in encoder.keeps_learning else stopping_rate for name in encoder_parts}
-    return {name: optimizer(rate) for name, rate in (rates | dict.fromkeys(agent_parts, agent_rate)).items()}
+    encoder_parts = tuple(encoder_parts)
+    common = dict.fromkeys(encoder_parts, encoder_learning_rate) | dict.fromkeys(agent_parts, agent_learning_rate)
+    if unknown := learning_rates.keys() - common.keys():
+      raise ValueError(f"learning_rates: no part is called {sorted(unknown)}; expected some of {sorted(common)}")
+    rates = {name: learning_rate(rate, decay_steps) for name, rate in {**common, **learning_rates}.items()}
+    if encoder_steps is not None:
+      stopping = [name for name in encoder_parts if name not in encoder.keeps_learning]
+      rates |= {name: _until(encoder_steps, rates[name]) for name in stopping}
+    return {name: optimizer(rate) for name, rate in rates.items()}
 
   return make
 

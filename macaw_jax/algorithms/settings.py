@@ -107,7 +107,9 @@ def setting_faults(name: str, problem: Problem, settings: Settings, place: str =
       faults[setting] = f"{setting} = {value!r}: expected {_describe(known[setting].annotation)}"
     else:
       choice = f"{setting.partition('.')[0]}.name"
-      chosen = {choice: values[choice]} if values.get(choice) in CHOICES.get(choice.removesuffix(".name"), {}) else {}
+      wanted = values.get(choice)
+      is_choice = isinstance(wanted, str) and wanted in CHOICES.get(choice.removesuffix(".name"), {})
+      chosen = {choice: wanted} if is_choice else {}
       if refusal := refusal_of(name, problem, with_values({}, {**chosen, setting: value})):
         faults[setting] = f"{setting} = {value!r}: {_without_value(refusal, value)}"
   return {setting: f"{place}.{line}" for setting, line in faults.items()}

@@ -26,13 +26,7 @@ def kl_to_standard_normal(mean: Array, variance: Array) -> Array:
 
 
 def pairwise_metric(
-  latents: Array,
-  labels: Array,
-  *,
-  repulsion: float = 1.0,
-  epsilon: float = 0.1,
-  weight: float = 10.0,
-  released: bool = False,
+  latents: Array, labels: Array, *, repulsion: float = 1.0, epsilon: float = 0.1, weight: float = 10.0
 ) -> Array:
   """Pulls embeddings of one task together and pushes those of different tasks apart.
 
@@ -40,10 +34,9 @@ def pairwise_metric(
 
     weight [ mean_same d_ij + repulsion mean_different 1 / (d_ij + epsilon) ].
 
-  Two forms are published (FOCAL, Li et al. 2021, arXiv:2010.01112). The equation of the paper has squared norms in
-  place of means over the L coordinates, which is weight L, repulsion beta / L^2 and epsilon / L here. The released code
-  takes sqrt(d_ij + 1e-3) within a task and divides each sum by the number of pairs plus 1e-3. The default is the
-  released code's repulsion and the paper's attraction, which is smooth where embeddings agree.
+  The equation of FOCAL's paper (Li et al. 2021, arXiv:2010.01112) has squared norms in place of means over the L
+  coordinates, which is weight L, repulsion beta / L^2 and epsilon / L here; `released_metric` is that of its code. This
+  is the code's repulsion and the paper's attraction, which is smooth where embeddings agree.
 
   A mean over no pairs is zero: where all labels differ there is no attraction, where all are equal no repulsion.
 
@@ -53,28 +46,42 @@ def pairwise_metric(
     repulsion: beta, weight of the pairs of different tasks.
     epsilon: Bounds the potential, 1 / epsilon where embeddings of different tasks agree; ValueError unless positive.
     weight: Factor of the whole loss.
-    released: Whether the form is that of the released code.
 
   Returns:
     The loss `[]`; its gradient is finite everywhere.
   """
   require(epsilon > 0.0, f"epsilon={epsilon} must be positive")
+  distance, same, different = _pairs(latents, labels)
+  attraction = _mean_over(same, distance)
+  return weight * (attraction + repulsion * _mean_over(different, 1.0 / (distance + epsilon)))
+
+
+def released_metric(
+  latents: Array, labels: Array, *, repulsion: float = 1.0, epsilon: float = 0.1, weight: float = 10.0
+) -> Array:
+  """`pairwise_metric` as the released code of FOCAL has it, sqrt(d_ij + 1e-3) within a task: attraction never fades.
+
+  Each sum is divided by the number of its pairs plus 1e-3. Arguments, result and error are those of `pairwise_metric`.
+  """
+  require(epsilon > 0.0, f"epsilon={epsilon} must be positive")
+  distance, same, different = _pairs(latents, labels)
+  attraction = _mean_over(same, jnp.sqrt(distance + RELEASED_EPSILON), RELEASED_EPSILON)
+  return weight * (attraction + repulsion * _mean_over(different, 1.0 / (distance + epsilon), RELEASED_EPSILON))
+
+
+def _pairs(latents: Array, labels: Array) -> tuple[Array, Array, Array]:
+  """Mean squared distances of all embeddings, and which entries are pairs i < j of one task and of two: `[N, N]`."""
   chex.assert_rank([latents, labels], [2, 1])
   chex.assert_equal_shape_prefix([latents, labels], 1)
-
-  distance = jnp.mean(jnp.square(latents[:, None] - latents[None]), axis=-1)  # [N, N]
-  attraction = jnp.sqrt(distance + RELEASED_EPSILON) if released else distance
-  potential = 1.0 / (distance + epsilon)
-  extra = RELEASED_EPSILON if released else 0.0
-
+  distance = jnp.mean(jnp.square(latents[:, None] - latents[None]), axis=-1)
   pair = jnp.triu(jnp.ones(distance.shape, bool), k=1)
   same = labels[:, None] == labels[None]
+  return distance, pair & same, pair & ~same
 
-  def mean_over(pairs: Array, values: Array) -> Array:
-    # With any pair the count is at least one; without, the sum is zero.
-    return jnp.sum(jnp.where(pairs, values, 0.0)) / jnp.maximum(jnp.sum(pairs) + extra, 1.0)
 
-  return weight * (mean_over(pair & same, attraction) + repulsion * mean_over(pair & ~same, potential))
+def _mean_over(pairs: Array, values: Array, extra: float = 0.0) -> Array:
+  """The sum over the pairs by their number and `extra`; zero without any pair."""
+  return jnp.sum(jnp.where(pairs, values, 0.0)) / jnp.maximum(jnp.sum(pairs) + extra, 1.0)
 
 
 def triplet_loss(anchor: Array, positive: Array, negative: Array, *, margin: float) -> Array:

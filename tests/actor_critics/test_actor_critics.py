@@ -9,6 +9,7 @@ import pytest
 
 from macaw_jax.actor_critics import awac, brac, iql, sac, twin_sac
 from macaw_jax.actor_critics.actor_critic import beside, split_loss_key
+from macaw_jax.actor_critics.behaviour_regularised import penalise_score
 from macaw_jax.learners.context import train_only
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob, squash
 from macaw_jax.types import LATENT, Problem, TimeStep, Transition
@@ -24,6 +25,16 @@ VARIANTS = {
   "brac": (brac, {"behaviour_penalty": 0.7}),
   "brac_adaptive": (brac, {"behaviour_penalty": 0.7, "divergence_target": 0.05}),
   "twin_sac": (twin_sac, {"entropy_weight": 0.3}),
+  "brac_released": (
+    brac,
+    {
+      "behaviour_penalty": 0.7,
+      "divergence_target": 0.05,
+      "project_penalty": False,
+      "value_penalty": True,
+      "discriminator_penalty": penalise_score,
+    },
+  ),
 }
 
 
@@ -127,6 +138,7 @@ def test_each_loss_trains_the_parts_of_its_table_and_no_other(variant, name):
     ("brac", "critic_loss", ("target_value",)),
     ("twin_sac", "critic_loss", ("target_critic", "policy")),
     ("brac_adaptive", "multiplier_loss", ("discriminator", "policy")),
+    ("brac_released", "critic_loss", ("target_value", "policy", "discriminator", "multiplier")),
   ],
 )
 def test_targets_and_weights_are_held_fixed_whatever_the_table_says(variant, name, held):
@@ -324,6 +336,48 @@ def test_adaptive_penalty_climbs_by_the_excess_and_stays_in_its_range():
   np.testing.assert_array_equal([project(x) for x in jnp.array([-1.0, 500.25, 3000.0])], [0.0, 500.25, 2000.0])
 
 
+@pytest.mark.parametrize(("variant", "alpha"), [("brac_released", 1.5), ("brac", 0.7 * 2.0)])
+def test_a_value_penalty_lowers_the_bellman_target_by_the_divergence_of_its_own_row(variant, alpha):
+  agent = make(variant, value_penalty=True)
+  params, batch = parts_of(variant), batch_of()
+  flat = constant(params["discriminator"], 0.0)
+  first, last = flat["layer_0"], flat["layer_1"]
+  # One hidden unit far from its kink: g is the first coordinate of the observation, whatever the action.
+  params["discriminator"] = {
+    "layer_0": {"kernel": first["kernel"].at[0, 0].set(1.0), "bias": first["bias"].at[0].set(10.0)},
+    "layer_1": {"kernel": last["kernel"].at[0].set(1.0), "bias": jnp.array([-10.0])},
+  }
+  params |= {"critic": constant(params["critic"], 2.0, 3.0), "target_value": constant(params["target_value"], 7.0)}
+  if variant == "brac_released":
+    params["multiplier"] = jnp.array(1.5)
+  ratio = np.log1p(np.exp(batch.observation[..., 0]))  # softplus(g)
+  target = 5.0 * batch.reward + 0.9 * (1.0 - batch.terminal) * (7.0 - alpha * (np.log(ratio) - ratio + 1.0))
+  expected = np.mean((2.0 - target) ** 2) + np.mean((3.0 - target) ** 2)
+  np.testing.assert_allclose(agent.losses["critic_loss"](params, batch, KEY)[0], expected, rtol=1e-5)
+
+
+def test_a_penalty_that_is_not_projected_is_cut_where_losses_read_it_alone():
+  agent, params = make("brac_released", behaviour_penalty=3000.0), parts_of("brac_released")
+  assert agent.project == {}
+  assert agent.init["multiplier"](KEY) == 3000.0
+  read = lambda alpha: agent.losses["policy_loss"](params | {"multiplier": alpha}, batch_of(), KEY)[1]  # noqa: E731
+  assert [read(alpha)["penalty_factor"] for alpha in (-1.0, 500.25, 3000.0)] == [0.0, 500.25, 2000.0]
+  # The variable itself goes on from where it is.
+  loss = lambda alpha: agent.losses["multiplier_loss"](params | {"multiplier": alpha}, batch_of(), KEY)[0]  # noqa: E731
+  excess = read(500.25)["divergence"] - 0.05
+  for alpha in (-1.0, 3000.0):
+    np.testing.assert_allclose(jax.value_and_grad(loss)(alpha), (-alpha * excess, -excess), rtol=1e-5)
+
+
+def test_a_penalty_of_scores_replaces_that_of_their_slope():
+  agent, params = agent_of("brac_released"), parts_of("brac_released")
+  params["discriminator"] = constant(params["discriminator"], 3.0)
+  loss, metrics = agent.losses["discriminator_loss"](params, batch_of(), KEY)
+  np.testing.assert_allclose(metrics["gradient_penalty"], 20.0, rtol=1e-6)
+  ratio = np.log1p(np.exp(3.0))
+  np.testing.assert_allclose(loss, 20.0 - (np.log(ratio) - ratio + 1.0), rtol=1e-6)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_policies_act_within_bounds_by_the_latent(variant):
   agent = agent_of(variant)
@@ -343,8 +397,8 @@ def test_policies_act_within_bounds_by_the_latent(variant):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_numbers_may_be_traced(variant):
   factory, settings = VARIANTS[variant]
-  defaults = inspect.signature(factory).parameters
-  numbers = {name: p.default for name, p in defaults.items() if isinstance(p.default, float)} | settings
+  values = {name: p.default for name, p in inspect.signature(factory).parameters.items()} | settings
+  numbers = {name: value for name, value in values.items() if isinstance(value, float)}
 
   params = parts_of(variant)
 
@@ -389,6 +443,7 @@ LEARNING = {
   "brac": {"reward_scale": 50.0, "behaviour_penalty": 0.1},
   "brac_adaptive": {"reward_scale": 50.0, "behaviour_penalty": 1.0, "divergence_target": 1.0},
   "twin_sac": {"reward_scale": 50.0, "entropy_weight": 1.0},
+  "brac_released": {"reward_scale": 50.0, "behaviour_penalty": 1.0, "divergence_target": 1.0},
 }
 
 

@@ -10,7 +10,7 @@ from small_context_batches import KEY, PROBLEM, TASKS, one, tasks
 
 from macaw_jax.actor_critics import iql
 from macaw_jax.adaptation import chain, gradient_step
-from macaw_jax.algorithms import focal, metric_encoder
+from macaw_jax.algorithms import context_optimizers, focal, metric_encoder
 from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, Reading, all_of
 from macaw_jax.algorithms.corro import LATENT_SCALE, RELEASED, noisy_rewards
 from macaw_jax.learners.context import total_loss, train_only
@@ -192,6 +192,30 @@ def test_stages_that_are_not_those_of_the_encoder_are_refused(lengths):
     ValueError, match=r"stages=\(3.*\) must be a positive number of updates for each of generator, enc"
   ):
     small_agent(PROBLEM, "corro", encoder={"negatives": "generator"}, stages=lengths)
+
+
+def test_a_part_may_have_a_learning_rate_of_its_own():
+  def steps(**settings):
+    optimizer = context_optimizers(agent_learning_rate=0.1, encoder_learning_rate=0.2, optimizer=optax.sgd, **settings)
+    algorithm = focal(PROBLEM, encoder=metric_encoder(hidden_sizes=(6,)), optimizer=optimizer)
+    state = algorithm.init(KEY)
+    after, _ = algorithm.update(state, tasks(), KEY)
+    return jax.tree.map(jnp.subtract, after.params.net, state.params.net)
+
+  common, own = steps(), steps(learning_rates={"value": 0.3, "encoder": 0.1})
+  for part, factor in (("value", 3.0), ("encoder", 0.5), ("critic", 1.0), ("policy", 1.0)):
+    jax.tree.map(
+      lambda found, usual, factor=factor: np.testing.assert_allclose(found, factor * usual, rtol=1e-3, atol=1e-6),
+      own[part],
+      common[part],
+    )
+
+
+def test_a_learning_rate_of_no_part_or_below_zero_is_refused():
+  with pytest.raises(ValueError, match=r"learning_rates: no part is called \['discriminator'\]; expected some of"):
+    focal(PROBLEM, optimizer=context_optimizers(learning_rates={"discriminator": 1e-4}))
+  with pytest.raises(ValueError, match=r"learning_rates\['value'\]=-1.0 must not be negative"):
+    context_optimizers(learning_rates={"value": -1.0})
 
 
 @pytest.mark.parametrize("name", ROUTES)

@@ -1,5 +1,7 @@
 """The losses of encoders, by value: which rows they compare, and which they leave alone."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from small_context_batches import KEY, ROWS, TASKS, tasks
 
 from macaw_jax.algorithms.contextual import SCALE
-from macaw_jax.losses.embeddings import pairwise_metric
+from macaw_jax.losses.embeddings import pairwise_metric, released_metric
 from macaw_jax.types import LATENT
 
 HALF = ROWS // 2
@@ -80,6 +82,17 @@ def test_the_metric_loss_compares_the_halves_of_every_support(agent):
   halves = [infer(net, rows_of(batch.support, rows)) for rows in (slice(HALF), slice(HALF, ROWS))]
   labels = jnp.array([0, 1, 2, 0, 1, 2])
   expected = pairwise_metric(jnp.concatenate(halves), labels, weight=3.0, repulsion=2.0, epsilon=0.3)
+  np.testing.assert_allclose(losses["metric_loss"](net, batch), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("num_contexts", "ends"), [(1, (0, 8)), (2, (0, 4, 8)), (3, (0, 2, 5, 8))])
+def test_the_metric_loss_compares_as_many_contexts_of_a_support_as_wanted(agent, num_contexts, ends):
+  settings = {"contexts_per_task": num_contexts, "metric": released_metric}
+  net, losses, infer = agent("focal", "encoder", encoder=settings)
+  batch = tasks()
+  latents = [infer(net, rows_of(batch.support, slice(*pair))) for pair in itertools.pairwise(ends)]
+  labels = jnp.tile(batch.task_index, num_contexts)
+  expected = released_metric(jnp.concatenate(latents), labels)
   np.testing.assert_allclose(losses["metric_loss"](net, batch), expected, rtol=1e-5)
 
 

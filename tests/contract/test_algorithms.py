@@ -11,6 +11,7 @@ from small_agents import small_agent
 from small_episodes import tasks as tasks_of_episodes
 
 from macaw_jax.algorithms import ALGORITHMS, ON_POLICY, RELEASED, macaw, multitask_awr, multitask_bc
+from macaw_jax.algorithms.csro import RELEASED as CSRO_RELEASED
 from macaw_jax.algorithms.macaw import TRAINS
 from macaw_jax.types import Problem, TaskBatch, TimeStep, Transition
 
@@ -21,6 +22,7 @@ KEY = jax.random.key(0)
 # Every algorithm as it is by default, and the variants that are settings. Those that are also run without compilation
 # are one of each learner, and of each kind of inner loss.
 FEW_QUERIES = {"queries_per_task": 4}
+TWO_SHARES = tuple(step for step in CSRO_RELEASED["steps"] if step.share < 2)
 VARIANTS = {
   **{name: (name, {}) for name in ALGORITHMS if name not in RELEASED},
   "macaw, bias transform": ("macaw", {"layer": "bias_transform"}),
@@ -34,6 +36,7 @@ VARIANTS = {
   "pearl_offline, AWAC": ("pearl_offline", {"actor_critic": {"name": "awac"}}),
   "focal, BRAC": ("focal", {"actor_critic": {"name": "brac"}, "encoder": {"next_observation": False}}),
   "focal, adaptive penalty": ("focal", {"actor_critic": {"name": "brac", "divergence_target": 0.05}}),
+  "csro, as released": ("csro_released", {"steps": TWO_SHARES}),
   "focal, encoder that stops": ("focal", {"optimizer": {"encoder_steps": 2}}),
   "unicorn, released": ("unicorn_released", {"decoder_hidden_sizes": (6,)}),
   "corro": ("corro", {"encoder": FEW_QUERIES}),

@@ -5,7 +5,13 @@ import optax
 import pytest
 from scipy.stats import norm
 
-from macaw_jax.losses.behaviour_regularisation import dual_kl, gradient_penalty, multiplier_loss
+from macaw_jax.losses.behaviour_regularisation import (
+  dual_kl,
+  dual_wasserstein,
+  gradient_penalty,
+  multiplier_loss,
+  score_penalty,
+)
 from macaw_jax.networks.value import value_network
 
 
@@ -60,6 +66,19 @@ def test_gradient_penalty_of_linear_scores(slope, expected):
   through = jax.grad(lambda weights: gradient_penalty(jnp.broadcast_to(weights, (4, 2))))(weights)
   # d/dw 5 (||w|| - 1)^2 = 10 (||w|| - 1) w / ||w||, and no NaN at w = 0.
   np.testing.assert_allclose(through, 20.0 * weights / 3.0 if expected else jnp.zeros(2), atol=1e-5)
+
+
+def test_score_penalty_counts_what_a_score_is_beyond_one():
+  # 5 times the mean of 0, 0, 4 and 1.
+  scores = jnp.array([[0.0, -0.9], [3.0, -2.0]])
+  np.testing.assert_allclose(score_penalty(scores), 6.25, rtol=1e-6)
+  np.testing.assert_allclose(score_penalty(scores, weight=2.0), 2.5, rtol=1e-6)
+  # 10 / 4 of the excess, by the sign of the score, and no NaN at a score of zero.
+  np.testing.assert_allclose(jax.grad(score_penalty)(scores), [[0.0, 0.0], [5.0, -2.5]], atol=1e-6)
+
+
+def test_distance_of_scores_is_their_difference():
+  np.testing.assert_array_equal(dual_wasserstein(jnp.array([1.0, -2.0]), jnp.array([0.5, 3.0])), [0.5, -5.0])
 
 
 def test_multiplier_climbs_by_its_rate_times_the_excess():

@@ -49,23 +49,27 @@ def test_generator_loss_is_zero_for_a_perfect_decoder_and_an_empty_latent():
 PAPER = {"weight": 2.0, "repulsion": 0.25, "epsilon": 0.05}  # its equation for L = 2, with an epsilon of 0.1
 
 
+METRICS = [losses.pairwise_metric, losses.released_metric]
+
+
 @pytest.mark.parametrize(
-  ("labels", "options", "expected"),
+  ("metric", "labels", "options", "expected"),
   [
-    (DIFFERENT, {}, 16.66667),  # 10 / (0.5 + 0.1)
-    (DIFFERENT, {"weight": 1.0}, 1.666667),
-    (DIFFERENT, {"weight": 1.0, "released": True}, 1.665002),  # over 1.001 pairs
-    (DIFFERENT, {"released": True}, 16.65002),
-    (DIFFERENT, {"weight": 1.0, "repulsion": 3.0, "epsilon": 0.5}, 3.0),  # 3 / (0.5 + 0.5)
-    (DIFFERENT, PAPER, 0.909091),  # 1 / (1 + 0.1)
-    (SAME, {}, 5.0),
-    (SAME, PAPER, 1.0),
-    (SAME, {"weight": 1.001, "released": True}, 0.707814),  # sqrt(0.501)
-    (SAME, {"weight": 1.0, "released": True}, 0.707107),
+    (losses.pairwise_metric, DIFFERENT, {}, 16.66667),  # 10 / (0.5 + 0.1)
+    (losses.pairwise_metric, DIFFERENT, {"weight": 1.0}, 1.666667),
+    (losses.released_metric, DIFFERENT, {"weight": 1.0}, 1.665002),  # over 1.001 pairs
+    (losses.released_metric, DIFFERENT, {}, 16.65002),
+    (losses.pairwise_metric, DIFFERENT, {"weight": 1.0, "repulsion": 3.0, "epsilon": 0.5}, 3.0),  # 3 / (0.5 + 0.5)
+    (losses.released_metric, DIFFERENT, {"weight": 1.001, "repulsion": 3.0, "epsilon": 0.5}, 3.0),
+    (losses.pairwise_metric, DIFFERENT, PAPER, 0.909091),  # 1 / (1 + 0.1)
+    (losses.pairwise_metric, SAME, {}, 5.0),
+    (losses.pairwise_metric, SAME, PAPER, 1.0),
+    (losses.released_metric, SAME, {"weight": 1.001}, 0.707814),  # sqrt(0.501)
+    (losses.released_metric, SAME, {"weight": 1.0}, 0.707107),
   ],
 )
-def test_metric_of_one_pair_by_hand(labels, options, expected):
-  np.testing.assert_allclose(losses.pairwise_metric(PAIR, labels, **options), expected, rtol=1e-6)
+def test_metric_of_one_pair_by_hand(metric, labels, options, expected):
+  np.testing.assert_allclose(metric(PAIR, labels, **options), expected, rtol=1e-6)
 
 
 def test_metric_of_several_pairs_is_the_mean_over_each_kind():
@@ -77,21 +81,22 @@ def test_metric_of_several_pairs_is_the_mean_over_each_kind():
   np.testing.assert_allclose(loss, attraction + repulsion, rtol=1e-6)
 
 
-def test_without_pairs_of_a_kind_its_term_is_exactly_zero():
+@pytest.mark.parametrize("metric", METRICS)
+def test_without_pairs_of_a_kind_its_term_is_exactly_zero(metric):
   latents = jax.random.normal(KEY, (6, 3))
-  assert losses.pairwise_metric(latents, jnp.arange(6), repulsion=0.0) == 0.0
-  alike = [losses.pairwise_metric(latents, jnp.zeros(6, int), repulsion=beta) for beta in (0.0, 1e6)]
+  assert metric(latents, jnp.arange(6), repulsion=0.0) == 0.0
+  alike = [metric(latents, jnp.zeros(6, int), repulsion=beta) for beta in (0.0, 1e6)]
   assert alike[0] == alike[1] > 0.0
-  assert losses.pairwise_metric(latents[:1], jnp.zeros(1, int)) == 0.0
+  assert metric(latents[:1], jnp.zeros(1, int)) == 0.0
 
 
-@pytest.mark.parametrize("options", [{}, {"released": True}])
-def test_metric_does_not_depend_on_order_or_origin(options):
+@pytest.mark.parametrize("metric", METRICS)
+def test_metric_does_not_depend_on_order_or_origin(metric):
   latents, labels = jax.random.normal(KEY, (6, 3)), jnp.array([0, 1, 1, 2, 0, 3])
-  loss = losses.pairwise_metric(latents, labels, **options)
+  loss = metric(latents, labels)
   order = np.array([4, 2, 5, 0, 1, 3])
-  np.testing.assert_allclose(losses.pairwise_metric(latents[order], labels[order], **options), loss, rtol=1e-5)
-  np.testing.assert_allclose(losses.pairwise_metric(latents + 2.0, labels, **options), loss, rtol=1e-4)
+  np.testing.assert_allclose(metric(latents[order], labels[order]), loss, rtol=1e-5)
+  np.testing.assert_allclose(metric(latents + 2.0, labels), loss, rtol=1e-4)
 
 
 def test_descent_parts_different_tasks_and_joins_equal_ones():
@@ -105,9 +110,9 @@ def test_descent_parts_different_tasks_and_joins_equal_ones():
   np.testing.assert_allclose(together, [10.0 * direction, -10.0 * direction], rtol=1e-5)
 
 
-@pytest.mark.parametrize("released", [False, True])
-def test_metric_has_a_gradient_of_zero_where_embeddings_agree(released):
-  gradient = jax.grad(losses.pairwise_metric)(jnp.ones((4, 3)), jnp.array([0, 0, 1, 2]), released=released)
+@pytest.mark.parametrize("metric", METRICS)
+def test_metric_has_a_gradient_of_zero_where_embeddings_agree(metric):
+  gradient = jax.grad(metric)(jnp.ones((4, 3)), jnp.array([0, 0, 1, 2]))
   np.testing.assert_array_equal(gradient, np.zeros((4, 3)))
 
 
@@ -119,14 +124,16 @@ def test_metric_gives_the_same_under_jit_and_vmap_with_traced_hyper_parameters()
   np.testing.assert_allclose(traced(latents, labels, options), expected, rtol=1e-5)
 
 
-def test_a_potential_without_a_bound_is_refused():
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_potential_without_a_bound_is_refused(metric):
   with pytest.raises(ValueError, match=r"epsilon=0\.0"):
-    losses.pairwise_metric(PAIR, SAME, epsilon=0.0)
+    metric(PAIR, SAME, epsilon=0.0)
 
 
-def test_as_many_labels_as_embeddings_are_needed():
+@pytest.mark.parametrize("metric", METRICS)
+def test_as_many_labels_as_embeddings_are_needed(metric):
   with pytest.raises(AssertionError):
-    losses.pairwise_metric(PAIR, jnp.zeros(3, int))
+    metric(PAIR, jnp.zeros(3, int))
 
 
 # Contrast
