@@ -23,7 +23,7 @@ from .pearl import get_config as pearl_config
 from .section import algorithm_section, depart
 
 # Rows of a task that an update takes for the actor-critic; the steps of FOCAL and CSRO read three shares.
-QUERY_SIZES = {"focal_released": 3 * 256, "csro_released": 3 * 256}
+QUERY_SIZES = dict.fromkeys(("focal_released", "csro_released", "unicorn_released"), 3 * 256)
 SMALL = {"encoder": {"hidden_sizes": (64, 64)}, "actor_critic": {"hidden_sizes": (128, 128)}}
 # CORRO's generator and encoder learn before its agent; in `small` in half of the updates.
 STEPS = {"corro_released": 500_000}

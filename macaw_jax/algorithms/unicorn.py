@@ -25,7 +25,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.actor_critics import MakeActorCritic, brac, iql
+from macaw_jax.actor_critics import MakeActorCritic, iql
 from macaw_jax.actor_critics.actor_critic import beside
 from macaw_jax.algorithms.contextual import (
   ContextEncoder,
@@ -37,6 +37,7 @@ from macaw_jax.algorithms.contextual import (
   deterministic_encoder,
 )
 from macaw_jax.algorithms.decoders import MakeDecoder, gaussian_decoders, squared_error_decoder
+from macaw_jax.algorithms.focal import RELEASED as FOCAL_RELEASED
 from macaw_jax.algorithms.focal import TRAINS as TRAINS_METRIC
 from macaw_jax.algorithms.focal import metric_encoder
 from macaw_jax.hyperparameters import (
@@ -49,7 +50,7 @@ from macaw_jax.hyperparameters import (
   require,
 )
 from macaw_jax.learners.context import Net, Step, split_update_key
-from macaw_jax.losses.embeddings import pairwise_metric, triplet_loss
+from macaw_jax.losses.embeddings import released_metric, triplet_loss
 from macaw_jax.losses.returns import masked_mean
 from macaw_jax.networks.encoders import mean_pool, transition_encoder
 from macaw_jax.networks.latent import MakeLayer, released_hidden_layer, released_networks
@@ -126,13 +127,8 @@ def noisy_encoder(
 
     def metric_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
       latents = latents_of(net, tasks, key)
-      loss = pairwise_metric(
-        latents,
-        tasks.task_index,
-        repulsion=repulsion,
-        epsilon=repulsion_offset,
-        weight=metric_weight,
-        released=True,
+      loss = released_metric(
+        latents, tasks.task_index, repulsion=repulsion, epsilon=repulsion_offset, weight=metric_weight
       )
       return loss, {"metric_loss": loss, "latent_std": jnp.mean(jnp.std(latents, axis=0))}
 
@@ -153,8 +149,9 @@ def noisy_encoder(
 
 
 # The released code, with sizes and rates of FOCAL's, which it extends. The weight of the metric loss is that of the
-# update it is compared on; the paper has one for each family.
-RELEASED: dict[str, Any] = {
+# update it is compared on; the paper has one for each family. Actor-critic, rates and steps are FOCAL's, but for the
+# bounds of the policy and the losses of the encoder's step.
+RELEASED: dict[str, Any] = FOCAL_RELEASED | {
   "encoder": noisy_encoder(
     latent_size=20,
     hidden_sizes=(200, 200, 200),
@@ -167,14 +164,13 @@ RELEASED: dict[str, Any] = {
   "decoder_hidden_sizes": (200, 200, 200),
   "predicts": "context",
   "reconstruction_weight": 1.0,
-  "actor_critic": brac(
-    hidden_sizes=(256, 256, 256),
-    reward_scale=5.0,
-    behaviour_penalty=50.0,
-    divergence_target=0.05,
-    networks=released_networks(hard_bounds(-20.0, 2.0)),
+  "actor_critic": FOCAL_RELEASED["actor_critic"].factory(
+    **FOCAL_RELEASED["actor_critic"].settings | {"networks": released_networks(hard_bounds(-20.0, 2.0))}
   ),
-  "optimizer": context_optimizers(agent_learning_rate=3e-4, encoder_learning_rate=3e-4),
+  "steps": tuple(
+    step._replace(losses=(*step.losses, *TRAINS)) if "metric_loss" in step.losses else step
+    for step in FOCAL_RELEASED["steps"]
+  ),
 }
 
 

@@ -38,7 +38,7 @@ VARIANTS = {
   "focal, adaptive penalty": ("focal", {"actor_critic": {"name": "brac", "divergence_target": 0.05}}),
   "csro, as released": ("csro_released", {"steps": TWO_SHARES}),
   "focal, encoder that stops": ("focal", {"optimizer": {"encoder_steps": 2}}),
-  "unicorn, released": ("unicorn_released", {"decoder_hidden_sizes": (6,)}),
+  "unicorn, released": ("unicorn_released", {"decoder_hidden_sizes": (6,), "steps": ()}),
   "corro": ("corro", {"encoder": FEW_QUERIES}),
   "corro, generator": ("corro", {"encoder": FEW_QUERIES | {"negatives": "generator"}}),
   "corro, released": ("corro_released", {"encoder": FEW_QUERIES, "stages": (1, 1)}),
