@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes
 from macaw_jax.losses.soft_actor_critic import squash
 from macaw_jax.losses.values import one_step_target, twin_squared_error
-from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy
+from macaw_jax.networks.latent import LatentNetworks
 from macaw_jax.types import LATENT, Array, Key, LossFn, Metrics, Network, Params, Problem, TimeStep, Transition
 
 Act = Callable[[dict[str, Params], TimeStep, Key | None], Array]
@@ -97,23 +97,35 @@ def beside(observation: Array, latent: Array) -> Array:
   return jnp.concatenate([observation, jnp.broadcast_to(jnp.expand_dims(latent, tuple(missing)), shape)], axis=-1)
 
 
-def latent_policy(problem: Problem, latent_size: int, hidden_sizes: Sequence[int]) -> Network:
-  """The tanh-Gaussian policy pi(a | s, z) of every actor-critic, on the inputs of `beside`.
+class LatentPolicy(NamedTuple):
+  """A tanh-Gaussian policy pi(a | s, z) on the inputs of `beside`.
 
-  Its log standard deviation is bounded smoothly to [-5, 2]; the released codes of PEARL and FOCAL clip theirs to
-  [-20, 2], where a clipped one gets no gradient.
+  init:   `(key) -> params`
+  apply:  `(params, inputs [..., I]) -> (mean, log_std) [..., A]` before the squashing
+  sample: `(params, inputs [..., I], key) -> ActionSample`, one action for every row
   """
-  return squashed_gaussian_policy(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
+
+  init: Callable[[Key], Params]
+  apply: Callable[[Params, Array], tuple[Array, Array]]
+  sample: Callable[[Params, Array, Key], ActionSample]
 
 
-def sample_action(policy: Network, params: Params, inputs: Array, key: Key) -> ActionSample:
-  """One action of a `latent_policy` for every row of inputs `[..., I]`."""
-  mean, log_std = policy.apply(params, inputs)
-  action, log_prob = squash(mean, log_std, jax.random.normal(key, mean.shape))
-  return ActionSample(action, log_prob, mean, log_std)
+def latent_policy(
+  problem: Problem, latent_size: int, hidden_sizes: Sequence[int], networks: LatentNetworks
+) -> LatentPolicy:
+  """The policy of every actor-critic."""
+  network = networks.policy(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
+
+  def sample(params: Params, inputs: Array, key: Key) -> ActionSample:
+    mean, log_std = network.apply(params, inputs)
+    noise = jax.random.normal(key, mean.shape)
+    action, log_prob = squash(mean, log_std, noise, margin=networks.density_margin)
+    return ActionSample(action, log_prob, mean, log_std)
+
+  return LatentPolicy(network.init, network.apply, sample)
 
 
-def act_with(policy: Network) -> Act:
+def act_with(policy: LatentPolicy) -> Act:
   """How an actor-critic whose part `policy` is a `latent_policy` acts: tanh(mean) without a key, or a sample."""
 
   def act(params: dict[str, Params], timestep: TimeStep, key: Key | None) -> Array:
@@ -121,7 +133,7 @@ def act_with(policy: Network) -> Act:
     if key is None:
       mean, _ = policy.apply(params["policy"], inputs)
       return jnp.tanh(mean)
-    return sample_action(policy, params["policy"], inputs, key).action
+    return policy.sample(params["policy"], inputs, key).action
 
   return act
 

@@ -21,13 +21,12 @@ from macaw_jax.actor_critics.actor_critic import (
   beside,
   check_common,
   latent_policy,
-  sample_action,
   split_loss_key,
 )
 from macaw_jax.hyperparameters import check_positive, part
 from macaw_jax.losses.advantage_weighting import softmax_weights, weighted_negative_log_likelihood
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
-from macaw_jax.networks.soft_actor_critic import twin_critic
+from macaw_jax.networks.latent import STANDARD_NETWORKS, LatentNetworks
 from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
 TRAINS = {"critic_loss": ("critic",), "policy_loss": ("policy",)}
@@ -40,6 +39,7 @@ def awac(
   tau: float = 0.005,
   reward_scale: float = 100.0,
   temperature: float = 1.0,
+  networks: LatentNetworks = STANDARD_NETWORKS,
 ) -> MakeActorCritic:
   """AWAC: parts `critic` (two critics) with the target network `target_critic`, and `policy`.
 
@@ -48,6 +48,7 @@ def awac(
     tau: Share of a part that enters its target network at each update.
     reward_scale: kappa, on the rewards of the Bellman target alone. Data are scaled such that returns have size one.
     temperature: How much a better action counts, in units of kappa times the return.
+    networks: How the networks are built.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -56,16 +57,16 @@ def awac(
   check_positive(temperature=temperature)
 
   def make(problem: Problem, latent_size: int) -> ActorCritic:
-    policy = latent_policy(problem, latent_size, hidden_sizes)
-    critic = twin_critic(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
+    policy = latent_policy(problem, latent_size, hidden_sizes, networks)
+    critic = networks.critic(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
 
     def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
-      action = sample_action(policy, params["policy"], inputs, keys.next_action).action
+      action = policy.sample(params["policy"], inputs, keys.next_action).action
       return jnp.min(critic.apply(params["target_critic"], inputs, action), axis=0)
 
     def policy_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
       inputs = beside(batch.observation, params[LATENT])
-      sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
+      sample = policy.sample(params["policy"], inputs, split_loss_key(key).action)
       values, values_of_policy = (
         jnp.min(critic.apply(params["critic"], inputs, action), axis=0) for action in (batch.action, sample.action)
       )

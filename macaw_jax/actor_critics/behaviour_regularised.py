@@ -28,14 +28,13 @@ from macaw_jax.actor_critics.actor_critic import (
   beside,
   check_common,
   latent_policy,
-  sample_action,
   split_loss_key,
 )
 from macaw_jax.actor_critics.soft_actor_critic import soft_actor_critic
 from macaw_jax.hyperparameters import check_not_negative, part, require
 from macaw_jax.losses.behaviour_regularisation import dual_kl, gradient_penalty
 from macaw_jax.losses.behaviour_regularisation import multiplier_loss as dual_ascent_loss
-from macaw_jax.networks.value import value_network
+from macaw_jax.networks.latent import STANDARD_NETWORKS, LatentNetworks
 from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
 TRAINS = {"discriminator_loss": ("discriminator",)}  # beside the table of `soft_actor_critic`
@@ -52,6 +51,7 @@ def brac(
   divergence_target: float | None = None,
   max_penalty: float = 2000.0,
   penalty_rate: float = 1.0,
+  networks: LatentNetworks = STANDARD_NETWORKS,
 ) -> MakeActorCritic:
   """BRAC: the parts of `sac`, `discriminator`, and `multiplier` (alpha) where it is adaptive.
 
@@ -64,6 +64,7 @@ def brac(
       the values.
     max_penalty: Upper bound of an adaptive alpha.
     penalty_rate: eta, the rate of an adaptive alpha.
+    networks: How the networks are built.
 
   Raises:
     ValueError: for a setting outside its range, or an adaptive alpha that starts above its upper bound.
@@ -78,10 +79,8 @@ def brac(
     )
 
   def make(problem: Problem, latent_size: int) -> ActorCritic:
-    policy = latent_policy(problem, latent_size, hidden_sizes)
-    discriminator = value_network(
-      problem.observation_size + latent_size + problem.action_size, hidden_sizes, layer="dense"
-    )
+    policy = latent_policy(problem, latent_size, hidden_sizes, networks)
+    discriminator = networks.value(problem.observation_size + latent_size + problem.action_size, hidden_sizes)
 
     def score(params: dict[str, Params], inputs: Array, action: Array) -> Array:
       """g: [T, B, I], [T, B, A] -> [T, B]."""
@@ -104,7 +103,7 @@ def brac(
     def discriminator_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
       keys = split_loss_key(key)
       inputs = beside(batch.observation, params[LATENT])
-      action = sample_action(policy, params["policy"], inputs, keys.action).action
+      action = policy.sample(params["policy"], inputs, keys.action).action
       share = jax.random.uniform(keys.interpolation, (*batch.reward.shape, 1))
       between = action + share * (batch.action - action)
       # Every score depends on its own row's action alone, so that one gradient of their sum is that of each.
@@ -115,13 +114,15 @@ def brac(
 
     def multiplier_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
       inputs = beside(batch.observation, params[LATENT])
-      action = sample_action(policy, params["policy"], inputs, split_loss_key(key).action).action
+      action = policy.sample(params["policy"], inputs, split_loss_key(key).action).action
       found = divergence(params, inputs, action, batch)
       assert divergence_target is not None  # without a target there is no such loss
       loss = dual_ascent_loss(params["multiplier"], found, target=divergence_target)
       return loss, {"multiplier_loss": loss}
 
-    plain = soft_actor_critic(problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale, penalty=penalty)
+    plain = soft_actor_critic(
+      problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale, networks=networks, penalty=penalty
+    )
     fixed = plain._replace(
       init={**plain.init, "discriminator": discriminator.init},
       losses={**plain.losses, "discriminator_loss": discriminator_loss},

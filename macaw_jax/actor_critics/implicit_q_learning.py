@@ -29,8 +29,7 @@ from macaw_jax.hyperparameters import check_positive, part, require
 from macaw_jax.losses.advantage_weighting import exponential_weights, weighted_negative_log_likelihood
 from macaw_jax.losses.soft_actor_critic import recorded_log_prob
 from macaw_jax.losses.values import expectile_loss
-from macaw_jax.networks.soft_actor_critic import twin_critic
-from macaw_jax.networks.value import value_network
+from macaw_jax.networks.latent import STANDARD_NETWORKS, LatentNetworks
 from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
 TRAINS = {"critic_loss": ("critic",), "value_loss": ("value",), "policy_loss": ("policy",)}
@@ -45,6 +44,7 @@ def iql(
   expectile: float = 0.8,
   temperature: float = 1.0,
   max_weight: float = 100.0,
+  networks: LatentNetworks = STANDARD_NETWORKS,
 ) -> MakeActorCritic:
   """IQL: parts `critic` (two critics) with the target network `target_critic`, `value` and `policy`.
 
@@ -55,6 +55,7 @@ def iql(
     expectile: Expectile of the state values, in (0, 1); above one half they favour good actions.
     temperature: How much a better action counts, in units of kappa times the return.
     max_weight: Upper bound of a row's weight, at least one.
+    networks: How the networks are built.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -66,9 +67,9 @@ def iql(
 
   def make(problem: Problem, latent_size: int) -> ActorCritic:
     input_size = problem.observation_size + latent_size
-    policy = latent_policy(problem, latent_size, hidden_sizes)
-    critic = twin_critic(input_size, problem.action_size, hidden_sizes)
-    value = value_network(input_size, hidden_sizes, layer="dense")
+    policy = latent_policy(problem, latent_size, hidden_sizes, networks)
+    critic = networks.critic(input_size, problem.action_size, hidden_sizes)
+    value = networks.value(input_size, hidden_sizes)
 
     def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
       return value.apply(params["value"], inputs)

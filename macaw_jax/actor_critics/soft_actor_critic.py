@@ -25,13 +25,11 @@ from macaw_jax.actor_critics.actor_critic import (
   beside,
   check_common,
   latent_policy,
-  sample_action,
   split_loss_key,
 )
 from macaw_jax.hyperparameters import part
 from macaw_jax.losses.soft_actor_critic import actor_loss, policy_regularisation, state_value_loss
-from macaw_jax.networks.soft_actor_critic import twin_critic
-from macaw_jax.networks.value import value_network
+from macaw_jax.networks.latent import STANDARD_NETWORKS, LatentNetworks
 from macaw_jax.types import LATENT, Array, Key, Metrics, Params, Problem, Transition
 
 TRAINS = {"critic_loss": ("critic",), "value_loss": ("value",), "policy_loss": ("policy",)}
@@ -42,7 +40,11 @@ Penalty = Callable[[dict[str, Params], Transition, Array, ActionSample, Array], 
 
 @part
 def sac(
-  *, hidden_sizes: Sequence[int] = (128, 128), tau: float = 0.005, reward_scale: float = 100.0
+  *,
+  hidden_sizes: Sequence[int] = (128, 128),
+  tau: float = 0.005,
+  reward_scale: float = 100.0,
+  networks: LatentNetworks = STANDARD_NETWORKS,
 ) -> MakeActorCritic:
   """SAC: parts `critic` (two critics), `value` with the target network `target_value`, and `policy`.
 
@@ -50,6 +52,7 @@ def sac(
     hidden_sizes: Widths of the hidden layers of every network.
     tau: Share of a part that enters its target network at each update.
     reward_scale: kappa, on the rewards of the Bellman target alone. Data are scaled such that returns have size one.
+    networks: How the networks are built.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -57,7 +60,7 @@ def sac(
   check_common(hidden_sizes=hidden_sizes, tau=tau, reward_scale=reward_scale)
 
   def make(problem: Problem, latent_size: int) -> ActorCritic:
-    return soft_actor_critic(problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale)
+    return soft_actor_critic(problem, latent_size, hidden_sizes, tau=tau, reward_scale=reward_scale, networks=networks)
 
   return make
 
@@ -69,20 +72,21 @@ def soft_actor_critic(
   *,
   tau: float,
   reward_scale: float,
+  networks: LatentNetworks,
   penalty: Penalty | None = None,
 ) -> ActorCritic:
   """`sac` on a problem, with a `penalty` beside the terms of the policy's loss above."""
   input_size = problem.observation_size + latent_size
-  policy = latent_policy(problem, latent_size, hidden_sizes)
-  critic = twin_critic(input_size, problem.action_size, hidden_sizes)
-  value = value_network(input_size, hidden_sizes, layer="dense")
+  policy = latent_policy(problem, latent_size, hidden_sizes, networks)
+  critic = networks.critic(input_size, problem.action_size, hidden_sizes)
+  value = networks.value(input_size, hidden_sizes)
 
   def next_value(params: dict[str, Params], inputs: Array, keys: LossKeys) -> Array:
     return value.apply(params["target_value"], inputs)
 
   def value_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     inputs = beside(batch.observation, params[LATENT])
-    sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
+    sample = policy.sample(params["policy"], inputs, split_loss_key(key).action)
     values = critic.apply(params["critic"], inputs, sample.action)
     prediction = value.apply(params["value"], inputs)
     loss = state_value_loss(prediction, values, sample.log_prob, 1.0)
@@ -90,7 +94,7 @@ def soft_actor_critic(
 
   def policy_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:
     inputs = beside(batch.observation, params[LATENT])
-    sample = sample_action(policy, params["policy"], inputs, split_loss_key(key).action)
+    sample = policy.sample(params["policy"], inputs, split_loss_key(key).action)
     values = critic.apply(params["critic"], inputs, sample.action)
     loss = actor_loss(values, sample.log_prob, jnp.ones(())) + policy_regularisation(sample.mean, sample.log_std)
     added, metrics = (0.0, {}) if penalty is None else penalty(params, batch, inputs, sample, values)

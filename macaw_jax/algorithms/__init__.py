@@ -1,5 +1,9 @@
-"""Every algorithm by name: `factory(problem, **settings) -> Algorithm`."""
+"""Every algorithm by name: `factory(problem, **settings) -> Algorithm`.
 
+The name with `_released` is the same factory with the choices of the authors' released code as its defaults.
+"""
+
+import functools
 from collections.abc import Callable
 
 from macaw_jax.algorithms.bati import bati, likelihood_encoder
@@ -7,12 +11,14 @@ from macaw_jax.algorithms.contextual import context_optimizers
 from macaw_jax.algorithms.corro import contrastive_encoder, corro
 from macaw_jax.algorithms.csro import csro
 from macaw_jax.algorithms.focal import focal, metric_encoder
+from macaw_jax.algorithms.macaw import RELEASED as MACAW_RELEASED
 from macaw_jax.algorithms.macaw import macaw
 from macaw_jax.algorithms.maml_awr import maml_awr
 from macaw_jax.algorithms.maml_rl import maml_rl
 from macaw_jax.algorithms.multitask_awr import multitask_awr
 from macaw_jax.algorithms.multitask_bc import multitask_bc
 from macaw_jax.algorithms.norml import norml
+from macaw_jax.algorithms.pearl import RELEASED as PEARL_RELEASED
 from macaw_jax.algorithms.pearl import pearl
 from macaw_jax.algorithms.pearl_offline import belief_encoder, pearl_offline
 from macaw_jax.algorithms.policy_gradient_inner import policy_gradient_inner
@@ -34,10 +40,12 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "csro": csro,
   "corro": corro,
   "bati": bati,
+  "macaw_released": functools.partial(macaw, **MACAW_RELEASED),
 }
 # from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {
   "pearl": pearl,
+  "pearl_released": functools.partial(pearl, **PEARL_RELEASED),
 }
 # or from fresh episodes of the present policy: batches are trajectories.
 ON_POLICY: dict[str, MakeAlgorithm] = {
@@ -46,13 +54,15 @@ ON_POLICY: dict[str, MakeAlgorithm] = {
   "reptile": reptile,
 }
 ALGORITHMS: dict[str, MakeAlgorithm] = {**RECORDED, **REPLAYED, **ON_POLICY}
+RELEASED = tuple(name for name in ALGORITHMS if name.endswith("_released"))
 
 __all__ = [
   "ALGORITHMS",
   "ON_POLICY",
   "RECORDED",
+  "RELEASED",
   "REPLAYED",
-  *ALGORITHMS,
+  *(name for name in ALGORITHMS if name not in RELEASED),
   "belief_encoder",
   "context_optimizers",
   "contrastive_encoder",

@@ -26,7 +26,6 @@ from macaw_jax.actor_critics.actor_critic import beside
 from macaw_jax.adaptation.descend import best_of_descents
 from macaw_jax.adaptation.encode import encode
 from macaw_jax.algorithms.contextual import (
-  SCALE,
   ContextEncoder,
   MakeContextOptimizers,
   MakeEncoder,
@@ -133,13 +132,13 @@ def likelihood_encoder(
 
     return ContextEncoder(
       latent_size=latent_size,
-      init={SCALE: read.init, "table": init_table, "outcome_model": model.init},
+      init={**read.init, "table": init_table, "outcome_model": model.init},
       adaptation=encode(infer),
       latents_of=latents_of,
       prior=prior,
       losses={"outcome_loss": outcome_loss, "kl_loss": kl_loss},
       trains=TRAINS,
-      follows={SCALE: read.follow},
+      follows=read.follows,
       reading=read,
     )
 

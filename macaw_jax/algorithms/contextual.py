@@ -5,7 +5,7 @@ learned, beside one of the actor-critics of `macaw_jax.actor_critics`. Both are 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import chex
@@ -15,11 +15,12 @@ import optax
 
 from macaw_jax.actor_critics import MakeActorCritic
 from macaw_jax.adaptation.encode import Infer, encode
-from macaw_jax.hyperparameters import check_counts, check_not_negative, part
+from macaw_jax.hyperparameters import check_choice, check_counts, check_not_negative, part
 from macaw_jax.learners.context import (
   ContextLearner,
   LatentsOf,
   Net,
+  Step,
   context_learner,
   on_query,
   read_from_support,
@@ -39,6 +40,7 @@ from macaw_jax.types import (
   Transition,
 )
 
+INPUTS = ("standardised", "raw")
 SCALE = "scale"  # the part that holds the running scale of encoders' features
 KNOWN_LATENTS = "known_latents"  # the part that holds the newest latent of each training task
 
@@ -54,15 +56,22 @@ def all_of(kind: str, some: Mapping[str, Named], others: Mapping[str, Named]) ->
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """The features that encoders read of a transition, [..., F]: behaviour (s, a) first, then outcome (r, s' - s).
+  """The features that encoders read of a transition, [..., F]: behaviour (s, a) first, then its outcome.
 
-  The end of an episode is not among them. They are standardised by a running scale, which is a part of the net: a
+  'standardised': the outcome is (r, s' - s). All are standardised by a running scale, which is a part of the net: a
   reward whose returns have size one is itself a hundredth, beside observations of size one, and an encoder would not
   see it.
+  'raw': the outcome is (r, s'). All are read as the data have them, as in the released codes.
+
+  Raises ValueError for other inputs than these two.
   """
 
   problem: Problem
-  next_observation: bool  # whether s' - s is read
+  next_observation: bool  # whether s' - s or s' is read
+  inputs: str = "standardised"
+
+  def __post_init__(self) -> None:
+    check_choice(INPUTS, inputs=self.inputs)
 
   @property
   def behaviour_size(self) -> int:
@@ -71,7 +80,7 @@ class Reading:
 
   @property
   def outcome_size(self) -> int:
-    """Size of (r, s' - s), or of r alone."""
+    """Size of the outcome: of r alone without the next observation."""
     return 1 + (self.problem.observation_size if self.next_observation else 0)
 
   @property
@@ -79,24 +88,32 @@ class Reading:
     """F."""
     return self.behaviour_size + self.outcome_size
 
-  def init(self, key: Key) -> RunningScale:
-    """The scale before any row."""
-    return initial_scale(self.size)
+  @property
+  def init(self) -> Mapping[str, Callable[[Key], Params]]:
+    """The part that reading needs: the scale, before any row."""
+    return {SCALE: lambda key: initial_scale(self.size)} if self.is_standardised else {}
+
+  @property
+  def follows(self) -> Mapping[str, Callable[[Net, TaskBatch, Key], Params]]:
+    """How that part follows the data: the scale after the support of a batch."""
+    return {SCALE: self._follow} if self.is_standardised else {}
+
+  @property
+  def is_standardised(self) -> bool:
+    """Whether features are read through the running scale."""
+    return self.inputs == "standardised"
 
   def rows(self, net: Net, transitions: Transition) -> Array:
-    """Standardised features of transitions [...]: [..., F]."""
-    return standardise(net[SCALE], self._raw(transitions))
-
-  def follow(self, net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
-    """The scale after the support of a batch."""
-    return update_scale(net[SCALE], self._raw(tasks.support))
+    """Features of transitions [...]: [..., F]."""
+    features = self._features(transitions)
+    return standardise(net[SCALE], features) if self.is_standardised else features
 
   def split(self, rows: Array) -> tuple[Array, Array]:
     """Behaviour and outcome of rows [..., F]."""
     return rows[..., : self.behaviour_size], rows[..., self.behaviour_size :]
 
   def outcome_error(self, prediction: Array, outcome: Array) -> Array:
-    """Mean (r^ - r)^2 + mean (change^ - change)^2, [..., R] to []: a reward counts as much as a whole change of state.
+    """Mean (r^ - r)^2 + mean (s'^ - s')^2, [..., R] to []: a reward counts as much as a whole next observation.
 
     In one mean over all coordinates the reward, in which most tasks differ, would be one of many.
     """
@@ -104,15 +121,20 @@ class Reading:
     return jnp.mean(self.over_outcome(jnp.square(prediction - outcome)))
 
   def over_outcome(self, errors: Array) -> Array:
-    """The error in r plus the mean of those in s' - s, of each transition: [..., R] to [...]."""
+    """The error in r plus the mean of those in s' or s' - s, of each transition: [..., R] to [...]."""
     of_reward = errors[..., 0]
     return of_reward + jnp.mean(errors[..., 1:], axis=-1) if self.next_observation else of_reward
 
-  def _raw(self, transitions: Transition) -> Array:
+  def _features(self, transitions: Transition) -> Array:
     chex.assert_axis_dimension(transitions.observation, -1, self.problem.observation_size)
-    change = transitions.next_observation - transitions.observation
     read = [transitions.observation, transitions.action, transitions.reward[..., None]]
-    return jnp.concatenate([*read, change] if self.next_observation else read, axis=-1)
+    if self.next_observation:
+      change = transitions.next_observation - transitions.observation
+      read.append(change if self.is_standardised else transitions.next_observation)
+    return jnp.concatenate(read, axis=-1)
+
+  def _follow(self, net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
+    return update_scale(net[SCALE], self._features(tasks.support))
 
 
 class ContextEncoder(NamedTuple):
@@ -240,7 +262,11 @@ def context_optimizers(
 
 
 def contextual_agent(
-  problem: Problem, encoder: ContextEncoder, actor_critic: MakeActorCritic, optimizer: MakeContextOptimizers
+  problem: Problem,
+  encoder: ContextEncoder,
+  actor_critic: MakeActorCritic,
+  optimizer: MakeContextOptimizers,
+  steps: Sequence[Step] = (),
 ) -> Algorithm:
   """An encoder beside an actor-critic: every context-based agent, with the arguments of them all.
 
@@ -249,9 +275,11 @@ def contextual_agent(
     encoder: Reads a task's latent, and says how it is learned.
     actor_critic: Learns to act by the latent.
     optimizer: Makes the optimisers of all parts.
+    steps: The steps of an update, one after the other; without any, all losses step their parts at once.
 
   Raises:
-    ValueError: for a part or a loss of the encoder that is called like one of the actor-critic.
+    ValueError: for a part or a loss of the encoder that is called like one of the actor-critic, or steps that do not
+      have every loss of both, and no other.
   """
   agent = actor_critic(problem, encoder.latent_size)
   agent_losses = {name: on_query(loss, encoder.latents_of) for name, loss in agent.losses.items()}
@@ -268,6 +296,7 @@ def contextual_agent(
       tau=agent.tau,
       follows={**encoder.follows, **{name: _projected(name, project) for name, project in agent.project.items()}},
       act=agent.act,
+      steps=tuple(steps),
     ),
     optimizer(encoder, sorted(trained_by_encoder), agent.init)
     | {name: optax.sgd(rate) for name, rate in agent.learning_rates.items()},

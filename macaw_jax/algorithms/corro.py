@@ -25,7 +25,6 @@ import jax.numpy as jnp
 
 from macaw_jax.actor_critics import MakeActorCritic, iql
 from macaw_jax.algorithms.contextual import (
-  SCALE,
   ContextEncoder,
   MakeContextOptimizers,
   MakeEncoder,
@@ -35,7 +34,7 @@ from macaw_jax.algorithms.contextual import (
   deterministic_encoder,
 )
 from macaw_jax.hyperparameters import check_choice, check_counts, check_positive, check_sizes, part
-from macaw_jax.learners.context import Net, split_update_key
+from macaw_jax.learners.context import Net, Step, split_update_key
 from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal
 from macaw_jax.networks.encoders import (
   Gaussian,
@@ -182,14 +181,14 @@ def contrastive_encoder(
       infer,
       latent_size=latent_size,
       init={
-        SCALE: read.init,
+        **read.init,
         "encoder": network.init,
         "aggregator": init_aggregator,
         LATENT_SCALE: lambda key: initial_scale(latent_size),
       },
       losses={"contrastive_loss": contrastive_loss},
       trains=TRAINS,
-      follows={SCALE: read.follow, LATENT_SCALE: follow_latents},
+      follows={**read.follows, LATENT_SCALE: follow_latents},
       reading=read,
       keeps_learning=("aggregator",),
     )
@@ -206,6 +205,7 @@ def corro(
   encoder: MakeEncoder = contrastive_encoder(),
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
+  steps: Sequence[Step] = (),
 ) -> Algorithm:
   """CORRO; arguments as of `contextual_agent`. The loss of the critic trains the aggregator too."""
-  return contextual_agent(problem, encoder(problem), actor_critic, optimizer)
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps)

@@ -21,7 +21,7 @@ from macaw_jax.actor_critics import MakeActorCritic, iql
 from macaw_jax.algorithms.contextual import MakeContextOptimizers, MakeEncoder, context_optimizers, contextual_agent
 from macaw_jax.algorithms.focal import metric_encoder
 from macaw_jax.hyperparameters import check_not_negative, check_sizes
-from macaw_jax.learners.context import Net
+from macaw_jax.learners.context import Net, Step
 from macaw_jax.losses.embeddings import club_upper_bound, gaussian_negative_log_likelihood
 from macaw_jax.networks.encoders import transition_encoder
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch
@@ -40,6 +40,7 @@ def csro(
   behaviour_model_hidden_sizes: Sequence[int] = (64, 64),
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
+  steps: Sequence[Step] = (),
 ) -> Algorithm:
   """CSRO; arguments as of `contextual_agent`, and two of its own.
 
@@ -77,4 +78,4 @@ def csro(
     {"information_loss": information_loss, "behaviour_model_loss": behaviour_model_loss},
     TRAINS,
   )
-  return contextual_agent(problem, shift_free, actor_critic, optimizer)
+  return contextual_agent(problem, shift_free, actor_critic, optimizer, steps)

@@ -14,11 +14,11 @@ released sampler draws tasks without replacement, one context each, and then not
 
 from collections.abc import Sequence
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from macaw_jax.actor_critics import MakeActorCritic, iql
 from macaw_jax.algorithms.contextual import (
-  SCALE,
   ContextEncoder,
   MakeContextOptimizers,
   MakeEncoder,
@@ -28,9 +28,10 @@ from macaw_jax.algorithms.contextual import (
   deterministic_encoder,
 )
 from macaw_jax.hyperparameters import check_counts, check_not_negative, check_positive, check_sizes, part
-from macaw_jax.learners.context import Net
+from macaw_jax.learners.context import Net, Step
 from macaw_jax.losses.embeddings import pairwise_metric
 from macaw_jax.networks.encoders import mean_pool, transition_encoder
+from macaw_jax.networks.latent import MakeLayer
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch, Transition
 
 # The parts that each loss trains, beside the actor-critic's own table; every other gradient is exactly zero.
@@ -43,9 +44,11 @@ def metric_encoder(
   latent_size: int = 5,
   hidden_sizes: Sequence[int] = (64, 64),
   next_observation: bool = True,
+  inputs: str = "standardised",
   metric_weight: float = 10.0,
   repulsion: float = 1.0,
   repulsion_offset: float = 0.1,
+  layer: MakeLayer = nn.Dense,
 ) -> MakeEncoder:
   """FOCAL's encoder.
 
@@ -53,10 +56,12 @@ def metric_encoder(
     latent_size: L, the size of z.
     hidden_sizes: Hidden layers of the network that embeds a transition.
     next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
+    inputs: 'standardised', or 'raw' as the released code reads them, with s' for s' - s (`Reading`).
     metric_weight: Weight of the metric loss. Without another loss beside it, it matters for Adam's rounding alone; 0
       leaves the encoder as it is.
     repulsion: beta in beta / (d + epsilon) for two tasks whose latents have the mean squared distance d.
     repulsion_offset: epsilon in it.
+    layer: The hidden layers.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -67,8 +72,8 @@ def metric_encoder(
   check_counts(latent_size=latent_size)
 
   def make(problem: Problem) -> ContextEncoder:
-    read = Reading(problem, next_observation)
-    network = transition_encoder(read.size, latent_size, hidden_sizes)
+    read = Reading(problem, next_observation, inputs)
+    network = transition_encoder(read.size, latent_size, hidden_sizes, layer=layer)
 
     def embed(net: Net, rows: Array) -> Array:
       return jnp.tanh(network.apply(net["encoder"], rows))
@@ -93,10 +98,10 @@ def metric_encoder(
       problem,
       infer,
       latent_size=latent_size,
-      init={SCALE: read.init, "encoder": network.init},
+      init={**read.init, "encoder": network.init},
       losses={"metric_loss": metric_loss},
       trains=TRAINS,
-      follows={SCALE: read.follow},
+      follows=read.follows,
       reading=read,
       embed=embed,
     )
@@ -110,6 +115,7 @@ def focal(
   encoder: MakeEncoder = metric_encoder(),
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
+  steps: Sequence[Step] = (),
 ) -> Algorithm:
   """FOCAL; arguments as of `contextual_agent`. The published actor-critic is `brac()`."""
-  return contextual_agent(problem, encoder(problem), actor_critic, optimizer)
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps)

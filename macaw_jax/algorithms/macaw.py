@@ -18,6 +18,7 @@ as an argument, and `RELEASED` is the set that repeats the released code.
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import optax
@@ -48,7 +49,7 @@ ADVANTAGE_COEFFICIENT = "raw_advantage_coefficient"
 TRAINS = {"value_loss": ("value",), "policy_loss": ("policy",)}
 
 # The released code: the target network bootstraps the outer value target, the adapted value every advantage.
-RELEASED = {
+RELEASED: dict[str, Any] = {
   "inner_value_target": "monte_carlo",
   "outer_value_target": "bootstrapped",
   "advantage_target": "bootstrapped",

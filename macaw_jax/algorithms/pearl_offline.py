@@ -15,13 +15,13 @@ actor-critics keep to the data.
 
 from collections.abc import Sequence
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from macaw_jax.actor_critics import MakeActorCritic, iql
 from macaw_jax.adaptation import encode
 from macaw_jax.algorithms.contextual import (
-  SCALE,
   ContextEncoder,
   MakeContextOptimizers,
   MakeEncoder,
@@ -30,7 +30,7 @@ from macaw_jax.algorithms.contextual import (
   contextual_agent,
 )
 from macaw_jax.hyperparameters import check_choice, check_counts, check_not_negative, check_sizes, part
-from macaw_jax.learners.context import Net, read_from_support
+from macaw_jax.learners.context import Net, Step, read_from_support
 from macaw_jax.losses.embeddings import kl_to_standard_normal
 from macaw_jax.networks.encoders import (
   Gaussian,
@@ -39,6 +39,7 @@ from macaw_jax.networks.encoders import (
   sample_gaussian,
   transition_encoder,
 )
+from macaw_jax.networks.latent import MakeLayer
 from macaw_jax.types import LATENT, Algorithm, Array, Key, Metrics, Problem, TaskBatch, Transition
 
 # The parts that each loss trains, beside the actor-critic's own table; every other gradient is exactly zero.
@@ -53,8 +54,10 @@ def belief_encoder(
   latent_size: int = 5,
   hidden_sizes: Sequence[int] = (64, 64),
   next_observation: bool = True,
+  inputs: str = "standardised",
   kl_weight: float = 0.001,
   kl_reduction: str = "sum",
+  layer: MakeLayer = nn.Dense,
 ) -> MakeEncoder:
   """PEARL's encoder.
 
@@ -62,9 +65,11 @@ def belief_encoder(
     latent_size: L, the size of z.
     hidden_sizes: Hidden layers of the network that makes a factor of a transition.
     next_observation: Whether it sees s' - s beside (s, a, r). Tasks that differ in physics need it.
+    inputs: 'standardised', or 'raw' as the released code reads them, with s' for s' - s (`Reading`).
     kl_weight: lambda. Rewards are scaled such that returns have size one and then by `reward_scale`: on fixed data at
       0.1, PEARL's own weight, the divergence outweighed the Bellman error that tells tasks apart.
     kl_reduction: 'sum' over the tasks of a batch, as released: the weight grows with their number; or 'mean'.
+    layer: The hidden layers.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -75,8 +80,8 @@ def belief_encoder(
   check_counts(latent_size=latent_size)
 
   def make(problem: Problem) -> ContextEncoder:
-    read = Reading(problem, next_observation)
-    network = transition_encoder(read.size, 2 * latent_size, hidden_sizes)
+    read = Reading(problem, next_observation, inputs)
+    network = transition_encoder(read.size, 2 * latent_size, hidden_sizes, layer=layer)
 
     def posterior(net: Net, context: Transition) -> Gaussian:
       """The belief [..., L] from contexts [..., C, ...]."""
@@ -98,13 +103,13 @@ def belief_encoder(
     adaptation = encode(infer)
     return ContextEncoder(
       latent_size=latent_size,
-      init={SCALE: read.init, "encoder": network.init},
+      init={**read.init, "encoder": network.init},
       adaptation=adaptation,
       latents_of=read_from_support(adaptation),
       prior=prior,
       losses={"kl_loss": kl_loss},
       trains=TRAINS,
-      follows={SCALE: read.follow},
+      follows=read.follows,
       reading=read,
     )
 
@@ -117,6 +122,7 @@ def pearl_offline(
   encoder: MakeEncoder = belief_encoder(),
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
+  steps: Sequence[Step] = (),
 ) -> Algorithm:
   """PEARL on fixed data; arguments as of `contextual_agent`. The loss of the critic trains the encoder too."""
-  return contextual_agent(problem, encoder(problem), actor_critic, optimizer)
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps)

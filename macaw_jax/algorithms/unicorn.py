@@ -25,7 +25,7 @@ from macaw_jax.actor_critics.actor_critic import beside
 from macaw_jax.algorithms.contextual import MakeContextOptimizers, MakeEncoder, context_optimizers, contextual_agent
 from macaw_jax.algorithms.focal import metric_encoder
 from macaw_jax.hyperparameters import check_not_negative, check_sizes
-from macaw_jax.learners.context import Net
+from macaw_jax.learners.context import Net, Step
 from macaw_jax.losses.embeddings import triplet_loss
 from macaw_jax.networks.encoders import mean_pool, transition_encoder
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TaskBatch
@@ -44,6 +44,7 @@ def unicorn(
   triplet_margin: float = 1.0,
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
+  steps: Sequence[Step] = (),
 ) -> Algorithm:
   """UNICORN; arguments as of `contextual_agent`, and four of its own.
 
@@ -88,4 +89,4 @@ def unicorn(
 
   losses = {"reconstruction_loss": reconstruction_loss, "triplet_loss": relabelled_loss}
   predicting = metric.with_terms({"decoder": decoder.init}, losses, TRAINS)
-  return contextual_agent(problem, predicting, actor_critic, optimizer)
+  return contextual_agent(problem, predicting, actor_critic, optimizer, steps)

@@ -5,8 +5,8 @@ trains which parts, and the table is the mechanism: a loss sees every other part
 cannot train a part that it does not name.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,19 @@ def split_update_key(key: Key) -> UpdateKeys:
   return UpdateKeys(*jax.random.split(key, len(UpdateKeys._fields)))
 
 
+class Step(NamedTuple):
+  """One of several steps of an update: losses that step their parts together.
+
+  losses: by name
+  before: parts that these losses read as they were before the update; all others are read as earlier steps left them
+  share:  which of the equal shares of the queries they read, where steps need rows of their own
+  """
+
+  losses: tuple[str, ...]
+  before: tuple[str, ...] = ()
+  share: int = 0
+
+
 class ContextLearner(NamedTuple):
   """The pieces of a context-based agent.
 
@@ -57,6 +70,7 @@ class ContextLearner(NamedTuple):
   follows: for each part that moves without a gradient or is brought back into its range, `(net, tasks, key) -> params`
            after a step of the optimisers
   act:     `(params, timestep, key) -> action [A]` by the part `LATENT`; the mode without a key
+  steps:   the steps of an update in their order, in which each loss is named; without any, one step of all losses
   """
 
   init: Mapping[str, Callable[[Key], Params]]
@@ -68,6 +82,7 @@ class ContextLearner(NamedTuple):
   tau: float | Array
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
   act: Callable[[Net, TimeStep, Key | None], Array]
+  steps: tuple[Step, ...] = ()
 
 
 LatentsOf = Callable[[Net, TaskBatch, Key], Array]
@@ -102,8 +117,10 @@ def train_only(net: Net, parts: tuple[str, ...]) -> Net:
   return {name: params if name in parts else jax.lax.stop_gradient(params) for name, params in net.items()}
 
 
-def total_loss(learner: ContextLearner) -> LossFn:
-  """The sum of the learner's losses, each training the parts that its table names, all with the same key.
+def total_loss(learner: ContextLearner, names: Sequence[str] | None = None) -> LossFn:
+  """The sum of the losses of these names, each training the parts that its table names, all with the same key.
+
+  Without names it is that of all losses.
 
   Raises, when called:
     ValueError: two losses report the same metric.
@@ -112,8 +129,8 @@ def total_loss(learner: ContextLearner) -> LossFn:
   def loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
     total = jnp.zeros(())
     metrics: Metrics = {}
-    for name, part_loss in learner.losses.items():
-      value, found = part_loss(train_only(net, learner.trains[name]), tasks, key)
+    for name in learner.losses if names is None else names:
+      value, found = learner.losses[name](train_only(net, learner.trains[name]), tasks, key)
       if twice := metrics.keys() & found.keys():
         raise ValueError(f"two losses report {sorted(twice)}")
       total, metrics = total + value, metrics | found
@@ -123,20 +140,23 @@ def total_loss(learner: ContextLearner) -> LossFn:
 
 
 def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.GradientTransformation]) -> Algorithm:
-  """The algorithm that steps all trained parts at once, and then the parts that follow them.
+  """The algorithm that steps all trained parts, and then the parts that follow them.
 
-  One gradient of the sum of all losses at the old parameters, where Rakelly et al. 2019 step encoder and critics first
-  and the policy against the new ones: one backward pass, and no order to know.
+  By default that is one gradient of the sum of all losses at the old parameters, where Rakelly et al. 2019 step encoder
+  and critics first and the policy against the new ones: one backward pass, and no order to know. The learner's `steps`
+  give such an order.
 
   Args:
     learner: The pieces.
     optimizers: One for each part that a loss trains.
 
   Raises:
-    ValueError: losses and table, table and parts, or trained parts and optimisers do not name the same.
+    ValueError: losses and table, losses and steps, table and parts, or trained parts and optimisers do not name the
+      same. The update raises it for queries that cannot be cut into the shares of the steps.
   """
   _check_names(learner, optimizers)
-  loss = total_loss(learner)
+  steps = learner.steps or (Step(tuple(learner.losses)),)
+  num_shares = 1 + max(step.share for step in steps)
   optimizer = optax.partition(dict(optimizers), lambda net: {part: part for part in net})
 
   def init(key: Key) -> TrainState:
@@ -144,17 +164,34 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     net |= {target: jax.tree.map(jnp.copy, net[part]) for target, part in learner.targets.items()}
     return TrainState(MetaParams(net, {}), optimizer.init(_trained(net)), jnp.zeros((), jnp.int32))
 
-  def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
-    net = state.params.net
-    trained = _trained(net)
+  def take(step: Step, net: Net, before: Net, opt_state: Any, tasks: TaskBatch, key: Key) -> tuple[Net, Any, Metrics]:
+    """Parameters and optimiser states after one step."""
+    loss = total_loss(learner, step.losses)
+    stepped = {part for name in step.losses for part in learner.trains[name]}
+    read = net | {part: before[part] for part in step.before}
 
     def objective(trained: Net) -> tuple[Array, Metrics]:
-      return loss(net | trained, tasks, key)
+      return loss(read | trained, tasks, key)
 
-    gradients, metrics = jax.grad(objective, has_aux=True)(trained)
+    gradients, metrics = jax.grad(objective, has_aux=True)({part: net[part] for part in stepped})
+    trained = _trained(net)
     with jax.named_scope("optimizer"):
-      updates, opt_state = optimizer.update(gradients, state.opt_state, trained)
-      net = net | optax.apply_updates(trained, updates)
+      updates, moved = optimizer.update(jax.tree.map(jnp.zeros_like, trained) | gradients, opt_state, trained)
+      # The other parts neither move nor age: a moment that decays by a gradient of zero would be another optimiser.
+      states = {part: (moved if part in stepped else opt_state).inner_states[part] for part in optimizers}
+      net = net | optax.apply_updates(
+        {part: trained[part] for part in stepped}, {part: updates[part] for part in stepped}
+      )
+    return net, opt_state._replace(inner_states=states), metrics
+
+  def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
+    before = net = state.params.net
+    opt_state = state.opt_state
+    metrics: Metrics = {}
+    for step in steps:
+      rows = tasks._replace(query=share_of(tasks.query, step.share, num_shares))
+      net, opt_state, found = take(step, net, before, opt_state, rows, key)
+      metrics = found | metrics
     net = net | {
       target: optax.incremental_update(net[part], net[target], learner.tau) for target, part in learner.targets.items()
     }
@@ -176,14 +213,25 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
   return Algorithm(init, update, adapt, act, lambda params, key: learner.prior(params.net, key))
 
 
+def share_of(rows: Transition, share: int, num_shares: int) -> Transition:
+  """One of equal shares of the rows of every task, `[T, B, ...]` to `[T, B / num_shares, ...]`, in order."""
+  num_rows = rows.reward.shape[1]
+  if num_rows % num_shares:
+    raise ValueError(f"query_size={num_rows} must be a multiple of the {num_shares} shares that the steps read")
+  size = num_rows // num_shares
+  return jax.tree.map(lambda leaf: leaf[:, share * size : (share + 1) * size], rows)
+
+
 def _check_names(learner: ContextLearner, optimizers: Mapping[str, optax.GradientTransformation]) -> None:
   trained = {part for parts in learner.trains.values() for part in parts}
   for kind, some, others in (
     ("losses and their table", learner.losses.keys(), learner.trains.keys()),
     ("trained parts and optimisers", trained, optimizers.keys()),
+    ("losses and steps", learner.losses.keys(), {n for s in learner.steps for n in s.losses} or learner.losses.keys()),
   ):
     if different := set(some) ^ set(others):
       raise ValueError(f"{kind} differ in {sorted(different)}")
   known = learner.init.keys() | learner.targets.keys()
-  if unknown := (trained | learner.follows.keys() | set(learner.targets.values())) - known:
+  read_before = {part for step in learner.steps for part in step.before}
+  if unknown := (trained | read_before | learner.follows.keys() | set(learner.targets.values())) - known:
     raise ValueError(f"no part is called {sorted(unknown)}")

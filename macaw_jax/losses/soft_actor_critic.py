@@ -28,28 +28,35 @@ the cut moves an action by no more than a two-thousandth of its range.
 """
 
 
-def squash(mean: Array, log_std: Array, noise: Array) -> tuple[Array, Array]:
+def squash(mean: Array, log_std: Array, noise: Array, *, margin: float = 0.0) -> tuple[Array, Array]:
   """A reparameterised action in (-1, 1) and its log-density: `a = tanh(u)`, `u = mean + std noise` (H, appendix C).
 
   The noise `[..., A]` is a standard normal sample. Action `[..., A]` and `log pi(a)` `[...]` carry gradients to `mean`
-  and `log_std`.
+  and `log_std`. The margin is that of `squashed_log_prob`.
   """
   chex.assert_equal_shape([mean, log_std, noise])
   pre_squash = mean + jnp.exp(log_std) * noise
-  return jnp.tanh(pre_squash), squashed_log_prob(mean, log_std, pre_squash)
+  # The noise is (u - mean) / std, without what a sum of a large mean and a small deviation loses to rounding.
+  return jnp.tanh(pre_squash), _log_density(noise, log_std, pre_squash, margin)
 
 
-def squashed_log_prob(mean: Array, log_std: Array, pre_squash: Array) -> Array:
+def squashed_log_prob(mean: Array, log_std: Array, pre_squash: Array, *, margin: float = 0.0) -> Array:
   """Log-density of `a = tanh(u)` for `u ~ N(mean, std^2)`, summed over action dimensions: `[..., A] -> [...]`.
 
-  `log pi(a) = sum_i [ log N(u_i; mean_i, std_i^2) - log(1 - tanh(u_i)^2) ]` (H, appendix C). The second term is
-  evaluated as `2 (log 2 - u - softplus(-2 u))`, which stays exact where `tanh` rounds to one. `pre_squash` is u and not
-  the action: `arctanh` of an action near one is lost to rounding.
+  `log pi(a) = sum_i [ log N(u_i; mean_i, std_i^2) - log(1 - tanh(u_i)^2 + margin) ]` (H, appendix C). The logarithm
+  of `1 - tanh(u)^2` is evaluated as `2 (log 2 - u - softplus(-2 u))`, which stays exact where `tanh` rounds to one. The
+  released codes of PEARL and its relatives have a margin of 1e-6, which bounds the density of an action near the ends.
+  `pre_squash` is u and not the action: `arctanh` of an action near one is lost to rounding.
   """
   chex.assert_equal_shape([mean, log_std, pre_squash])
-  standardised = (pre_squash - mean) * jnp.exp(-log_std)
+  return _log_density((pre_squash - mean) * jnp.exp(-log_std), log_std, pre_squash, margin)
+
+
+def _log_density(standardised: Array, log_std: Array, pre_squash: Array, margin: float) -> Array:
   log_normal = -0.5 * (standardised**2 + jnp.log(2.0 * jnp.pi)) - log_std
   log_derivative = 2.0 * (jnp.log(2.0) - pre_squash - jax.nn.softplus(-2.0 * pre_squash))
+  if margin > 0.0:
+    log_derivative = jnp.log(jnp.exp(log_derivative) + margin)
   return jnp.sum(log_normal - log_derivative, axis=-1)
 
 

@@ -7,20 +7,19 @@ from numbers that are not finite still has no finite gradient of its own, so tha
 ordinary numbers. Axes: C transitions of a context, L latent size.
 """
 
-import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.networks.latent import OUTPUT_BOUND, MakeLayer, small_layer
 from macaw_jax.networks.linen import as_network
 from macaw_jax.networks.mlp import MLP
 from macaw_jax.types import Array, Key, Network
 
-OUTPUT_BOUND = 3e-3
 SMALLEST_VARIANCE = 1e-7  # Precisions of up to 1e7 add up in float32 without overflow.
 SMALLEST_NORM = 1e-6
 
@@ -32,40 +31,43 @@ class Gaussian(NamedTuple):
   variance: Array  # [..., L]
 
 
-def transition_encoder(input_size: int, output_size: int, hidden_sizes: Sequence[int]) -> Network:
+def transition_encoder(
+  input_size: int, output_size: int, hidden_sizes: Sequence[int], *, layer: MakeLayer = nn.Dense
+) -> Network:
   """An `MLP` on the features of one transition whose outputs start near zero.
 
-  Weights and biases of the last layer start as Uniform(-0.003, 0.003), hidden layers with the module library's initial
-  values. Read by `gaussian_factors`, every factor therefore starts near mean 0 and variance log 2 (Rakelly et al. 2019,
-  "Efficient Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", released code).
+  Weights and biases of the last layer start as Uniform(-0.003, 0.003), hidden layers as `layer` starts them. Read by
+  `gaussian_factors`, every factor therefore starts near mean 0 and variance log 2 (Rakelly et al. 2019, "Efficient
+  Off-Policy Meta-Reinforcement Learning via Probabilistic Context Variables", released code).
 
   `apply(params, features [..., input_size]) -> [..., output_size]`; 2 L outputs for `gaussian_factors`.
   """
-  output_layer = functools.partial(nn.Dense, kernel_init=_small_uniform, bias_init=_small_uniform)
-  return as_network(MLP((*hidden_sizes, output_size), output_layer=output_layer), input_size)
+  return as_network(MLP((*hidden_sizes, output_size), layer, output_layer=small_layer(OUTPUT_BOUND)), input_size)
 
 
 def gaussian_factors(outputs: Array) -> Gaussian:
-  """One Gaussian a transition, from an encoder's outputs (m, rho): mean m, variance max(softplus(rho), 1e-7).
+  """One Gaussian a transition, from an encoder's outputs (m, rho): mean m, variance softplus(rho).
 
   `[..., C, 2 L]`, the L means first, to mean and variance `[..., C, L]`. Raises ValueError where the last axis is odd.
   """
   if outputs.shape[-1] % 2:
     raise ValueError(f"outputs of shape {outputs.shape} must hold as many means as variances: an even last axis")
   mean, raw_variance = jnp.split(outputs, 2, axis=-1)
-  return Gaussian(mean, jnp.maximum(jax.nn.softplus(raw_variance), SMALLEST_VARIANCE))
+  return Gaussian(mean, jax.nn.softplus(raw_variance))
 
 
 def product_of_gaussians(mean: Array, variance: Array, mask: Array | None = None) -> Gaussian:
   """The normalised product of the Gaussians of a context: precisions add, means are weighted by precision.
 
   var = 1 / sum_n (1 / s_n) and mean = var sum_n (m_n / s_n), in each coordinate (Rakelly et al. 2019,
-  arXiv:1903.08254). The prior N(0, I) is no factor of the product; it is the result where there is no transition.
-  m and s, which is positive, are `[..., C, L]`, the product is `[..., L]`.
+  arXiv:1903.08254). A variance s_n below 1e-7 counts as that, and has a gradient of zero. The prior N(0, I) is no
+  factor of the product; it is the result where there is no transition. m and s are `[..., C, L]`, the product is
+  `[..., L]`.
   """
   chex.assert_equal_shape([mean, variance])
   present = _present(mean, mask)
-  precision = jnp.where(present, 1.0 / jnp.where(present, variance, 1.0), 0.0)
+  variance = jnp.maximum(jnp.where(present, variance, 1.0), SMALLEST_VARIANCE)
+  precision = jnp.where(present, 1.0 / variance, 0.0)
   weighted_mean = precision * jnp.where(present, mean, 0.0)
   any_present = jnp.any(present, axis=-2)
   product_variance = 1.0 / jnp.where(any_present, jnp.sum(precision, axis=-2), 1.0)
@@ -122,7 +124,3 @@ def _present(embeddings: Array, mask: Array | None) -> Array:
     return jnp.ones((*embeddings.shape[:-1], 1), bool)
   chex.assert_shape(mask, embeddings.shape[:-1])
   return jnp.asarray(mask, bool)[..., None]
-
-
-def _small_uniform(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-  return jax.random.uniform(key, shape, dtype, minval=-OUTPUT_BOUND, maxval=OUTPUT_BOUND)

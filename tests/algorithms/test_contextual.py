@@ -208,8 +208,9 @@ def test_what_is_read_is_standardised_by_its_running_scale():
   read = Reading(PROBLEM, next_observation=True)
   batch = tasks()
   tiny = batch._replace(support=batch.support._replace(reward=1e-3 * batch.support.reward + 5.0))
-  net = {SCALE: read.init(KEY)}
-  net = {SCALE: read.follow(net, tiny, KEY)}
+  net = {part: init(KEY) for part, init in read.init.items()}
+  net = {part: follow(net, tiny, KEY) for part, follow in read.follows.items()}
+  assert net.keys() == {SCALE}
   rows = read.rows(net, tiny.support)
   behaviour, outcome = read.split(rows)
   assert (behaviour.shape[-1], outcome.shape[-1]) == (5, 4)
@@ -217,7 +218,7 @@ def test_what_is_read_is_standardised_by_its_running_scale():
   assert 0.15 < outcome[..., 0].std() < 1.5  # a thousandth before, under a mean of five
   blind = Reading(PROBLEM, next_observation=False)
   changed = tiny.support._replace(next_observation=tiny.support.next_observation + 1.0)
-  net = {SCALE: blind.init(KEY)}
+  net = {part: init(KEY) for part, init in blind.init.items()}
   np.testing.assert_array_equal(blind.rows(net, tiny.support), blind.rows(net, changed))
 
 

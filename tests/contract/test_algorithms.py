@@ -10,7 +10,7 @@ from pieces import pieces_of
 from small_agents import small_agent
 from small_episodes import tasks as tasks_of_episodes
 
-from macaw_jax.algorithms import ALGORITHMS, ON_POLICY, macaw, multitask_awr, multitask_bc
+from macaw_jax.algorithms import ALGORITHMS, ON_POLICY, RELEASED, macaw, multitask_awr, multitask_bc
 from macaw_jax.algorithms.macaw import TRAINS
 from macaw_jax.types import Problem, TaskBatch, TimeStep, Transition
 
@@ -22,7 +22,7 @@ KEY = jax.random.key(0)
 # are one of each learner, and of each kind of inner loss.
 FEW_QUERIES = {"queries_per_task": 4}
 VARIANTS = {
-  **{name: (name, {}) for name in ALGORITHMS},
+  **{name: (name, {}) for name in ALGORITHMS if name not in RELEASED},
   "macaw, bias transform": ("macaw", {"layer": "bias_transform"}),
   "macaw, first order": ("macaw", {"first_order": True}),
   "macaw, two steps": ("macaw", {"adaptation_steps": 2}),

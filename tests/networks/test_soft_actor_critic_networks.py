@@ -2,11 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.networks.soft_actor_critic import squashed_gaussian_policy, twin_critic
+from macaw_jax.networks.soft_actor_critic import smooth_bounds, squashed_gaussian_policy, twin_critic
 
 
 def test_policy_keeps_its_standard_deviation_in_range():
-  policy = squashed_gaussian_policy(3, 2, (8,), log_std_min=-4.0, log_std_max=1.0)
+  policy = squashed_gaussian_policy(3, 2, (8,), bound_log_std=smooth_bounds(-4.0, 1.0))
   params = policy.init(jax.random.key(0))
   mean, log_std = policy.apply(params, 1e4 * jax.random.normal(jax.random.key(1), (5, 7, 3)))
   assert mean.shape == log_std.shape == (5, 7, 2)
