@@ -24,7 +24,7 @@ class Times(NamedTuple):
 
 
 class Spread(NamedTuple):
-  """Median and quartiles."""
+  """Median and quartiles, or another estimate and the ends of its interval."""
 
   low: float
   median: float
@@ -70,6 +70,22 @@ def repeated(program: Callable[[Any], tuple[Any, Any]], state: Any) -> Callable[
 def spread(values: Sequence[float]) -> Spread:
   """The quartiles of `values`."""
   return Spread(*(float(value) for value in np.percentile(values, [25, 50, 75])))
+
+
+def ratio_of_medians(values: Sequence[float], baseline: Sequence[float]) -> Spread:
+  """The ratio of two medians over the same rounds, between the ends of its 95 % bootstrap interval.
+
+  Rounds are resampled as pairs: what slows down a round slows down both.
+  """
+  from scipy import stats
+
+  def ratio(values: np.ndarray, baseline: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.median(values, axis=axis) / np.median(baseline, axis=axis)
+
+  interval = stats.bootstrap(
+    (values, baseline), ratio, paired=True, method="percentile", n_resamples=2_000, rng=np.random.default_rng(0)
+  ).confidence_interval
+  return Spread(float(interval.low), float(ratio(np.asarray(values), np.asarray(baseline))), float(interval.high))
 
 
 def show(values: Spread, digits: int = 1) -> str:

@@ -98,8 +98,9 @@ def parameter(array: np.ndarray) -> nn.Parameter:
 
 def linear(arrays: Arrays, name: str) -> nn.Linear:
   """A linear layer with given weights."""
-  layer = nn.Linear(1, 1)
-  layer.weight, layer.bias = parameter(arrays[f"{name}/W"]), parameter(arrays[f"{name}/b"])
+  weight = parameter(arrays[f"{name}/W"])
+  layer = nn.Linear(weight.shape[1], weight.shape[0])
+  layer.weight, layer.bias = weight, parameter(arrays[f"{name}/b"])
   return layer
 
 
@@ -205,14 +206,14 @@ class Agent:
     return {name: value.detach().numpy().copy() for net in self.nets for name, value in self._named(net).items()}
 
   def record(self) -> dict[str, np.ndarray]:
-    """A dict that holds the gradient by which each parameter is first stepped from now on."""
+    """A dict that holds the gradient by which each parameter was last stepped, from now on."""
     gradients: dict[str, np.ndarray] = {}
 
     def hook(net: str) -> Callable[..., None]:
       def keep(*_: object) -> None:
         for name, value in self._named(net).items():
           if value.grad is not None:
-            gradients.setdefault(name, value.grad.numpy().copy())
+            gradients[name] = value.grad.numpy().copy()
 
       return keep
 

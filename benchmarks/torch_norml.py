@@ -33,7 +33,7 @@ RIDGE = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """The numbers of the released configuration, point agent with sparse rewards."""
+  """The numbers of the released configuration, point agent."""
 
   learned_advantage: bool = True
   offset: bool = True
@@ -44,7 +44,7 @@ class Settings:
   clip: float = 0.2
   activation: str = "tanh"
   advantage_activation: str = "tanh"
-  learning_rate: float = 2.6e-3
+  learning_rate: float = 6e-3
 
 
 class Episodes(NamedTuple):

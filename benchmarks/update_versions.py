@@ -309,9 +309,9 @@ def compare(versions: Mapping[str, Version], tasks: TaskBatch) -> dict[str, floa
   differences = {}
   for name, version in versions.items():
     differences[name] = relative_difference(version.gradient(tasks), reference)
-    print(f"largest relative difference of a meta-gradient tensor, {name}: {differences[name]:.1e}", flush=True)
+    print(f"largest relative difference of a gradient tensor, {name}: {differences[name]:.1e}", flush=True)
     if not differences[name] <= TOLERANCE:
-      raise SystemExit(f"{name} computes another meta-gradient than {OURS}: {differences[name]:.1e} > {TOLERANCE}")
+      raise SystemExit(f"{name} computes another gradient than {OURS}: {differences[name]:.1e} > {TOLERANCE}")
   return differences
 
 

@@ -207,7 +207,7 @@ def test_update_step_compares_and_times_the_versions_in_jax(tmp_path, capsys):
   with flags_of("benchmarks.update_step", *arguments) as (module, rest):
     module.main(rest)
   shown = capsys.readouterr().out
-  differences = re.findall(r"meta-gradient tensor, \w+: (\S+)", shown)
+  differences = re.findall(r"gradient tensor, \w+: (\S+)", shown)
   assert len(differences) == 2
   assert max(map(float, differences)) < 1e-3
   rows = [line.strip("| ").split(" | ") for line in shown.splitlines() if line.startswith("| ")]
@@ -237,7 +237,7 @@ def test_another_meta_gradient_ends_the_benchmark():
   def version(value):
     return update_versions.Version(lambda tasks: {"a": np.ones(2), "b": np.full(3, value)}, prepare=None)
 
-  with pytest.raises(SystemExit, match=r"other computes another meta-gradient than macaw_jax"):
+  with pytest.raises(SystemExit, match=r"other computes another gradient than macaw_jax"):
     update_versions.compare({"macaw_jax": version(1.0), "other": version(1.02)}, tasks=None)
 
 
