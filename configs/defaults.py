@@ -46,12 +46,14 @@ def defaults(algorithm: str, data: str, **departures: Any) -> ml_collections.Con
   config.dataset.quality = "all"  # or 'start', 'middle', 'end' of the collection
   config.dataset.transitions_per_task = config_dict.placeholder(int)  # size of that part; none with 'all'
   config.dataset.skip = 1  # keep every skip-th transition
+  config.dataset.scaling = "fitted"  # observations standardised and returns of size one; or 'none': as recorded
   config.dataset.split = "in_distribution"  # or 'extrapolation': test tasks outside the range of the training tasks
 
   config.training.tasks_per_update = 5  # all, where the dataset has fewer
   config.training.support_size = 256  # transitions of a task that adaptation sees
   config.training.query_size = 256  # transitions that judge it; none: 512 of all tasks of an update
   config.training.order = "uniform"  # or 'contiguous', 'contiguous_support'
+  config.training.repeated_tasks = False  # whether an update may have a task more than once
   config.training.log_every = 100  # updates in one compiled call; divides steps, evaluate_every and checkpoint_every
 
   config.evaluation.episodes = 20  # per task, before adaptation and after

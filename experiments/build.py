@@ -230,7 +230,7 @@ def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> m
   config = ml_collections.ConfigDict(document)
   try:
     kind = kind_of(config)
-    config = ml_collections.ConfigDict({**kind.added, **document})
+    config = ml_collections.ConfigDict(with_added(document, kind.added))
     for name, value in (changes or {}).items():
       if value is not None and name in kind.fields:
         config.update_from_flattened_dict({name: value})
@@ -238,6 +238,15 @@ def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> m
   except ConfigurationError as error:
     raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
   return config
+
+
+def with_added(document: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """The configuration of a run with the fields that it is too old to have."""
+  known = {section: document.get(section, {}) for section in added}
+  return {
+    **document,
+    **{name: {**added[name], **section} for name, section in known.items() if isinstance(section, Mapping)},
+  }
 
 
 def rebuild(directory: Path, config: ml_collections.ConfigDict, which: str = NEWEST) -> Trained:

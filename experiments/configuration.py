@@ -81,12 +81,14 @@ RECORDED_FIELDS = COMMON | {
   "dataset.quality": one_of(get_args(Quality)),
   "dataset.transitions_per_task": at_least(1)._replace(optional=True),
   "dataset.skip": at_least(1),
+  "dataset.scaling": one_of(("fitted", "none")),
   "dataset.split": one_of(("in_distribution", "extrapolation")),
   "training.log_every": at_least(1),
   "training.tasks_per_update": at_least(1),
   "training.support_size": at_least(1),
   "training.query_size": at_least(1)._replace(optional=True),
   "training.order": one_of(get_args(Order)),
+  "training.repeated_tasks": Field(bool, lambda value: True, "True or False"),
   "evaluation.support_size": at_least(1),
   "evaluation.support": one_of((*SUPPORTS, "random", "online")),
   "evaluation.order": one_of(tuple(SUPPORT_ORDERS)),
@@ -97,8 +99,12 @@ RECORDED_FIELDS = COMMON | {
   "retrieval.rows_per_task": at_least(1),
   "retrieval.draw": one_of(get_args(Draw)),
 }
-# Sections that a run may be without, because it is older than they are, with values that leave it as it was.
-ADDED_TO_RECORDED = {"retrieval": {"enabled": False, "rows": 1_024, "rows_per_task": 1_000, "draw": "mean"}}
+# Fields that a run may be without, because it is older than they are, with values that leave it as it was.
+ADDED_TO_RECORDED: dict[str, dict[str, Any]] = {
+  "dataset": {"scaling": "fitted"},
+  "training": {"repeated_tasks": False},
+  "retrieval": {"enabled": False, "rows": 1_024, "rows_per_task": 1_000, "draw": "mean"},
+}
 
 REPLAYED_FIELDS = COMMON | {
   "algorithm.name": one_of(tuple(REPLAYED)),

@@ -22,7 +22,7 @@ from macaw_jax.data.manifest import (
 )
 from macaw_jax.data.references import scale_text
 from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
-from macaw_jax.data.statistics import Statistics, fit_statistics, normalise_dataset
+from macaw_jax.data.statistics import Statistics, no_scaling, normalise_dataset
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
 from macaw_jax.errors import ConfigurationError
@@ -73,8 +73,10 @@ class Examined:
 
   @property
   def tasks_per_update(self) -> int:
-    """Tasks of one update: all, where there are fewer than configured."""
-    return min(self.config.training.tasks_per_update, len(self.split.train))
+    """Tasks of one update: all, where there are fewer than configured and none is repeated."""
+    training = self.config.training
+    wanted: int = training.tasks_per_update
+    return wanted if training.repeated_tasks else min(wanted, len(self.split.train))
 
   @property
   def query_size(self) -> int:
@@ -412,17 +414,18 @@ def assemble(examined: Examined, train: Split | None = None) -> Parts:
   train = train or load_split(examined, "train", examined.split.train)
   assert train.data is not None
   check_batches(examined, dict(zip(train.indices, train.data.size, strict=True)))
-  statistics = fit_statistics(train.data)
   source = recorded(
     train.data,
     tasks_per_update=config.training.tasks_per_update,
     support_size=config.training.support_size,
     query_size=examined.query_size,
     order=config.training.order,
-    statistics=statistics,
+    repeated_tasks=config.training.repeated_tasks,
+    statistics=None if config.dataset.scaling == "fitted" else no_scaling(family.observation_size),
     task_names=train.indices,
     tasks=train.tasks,
   )
+  statistics = source.statistics(train.data)
   splits = evaluated_splits(examined, train)
   sizes, test = train.data.size, splits[0]
   shared = ", the same tasks" if train.indices == test.indices else ""

@@ -81,7 +81,7 @@ class Kind(NamedTuple):
   call:       the field of `config.training` with the number of updates of a compiled call
   by_data:    `(examined) -> values` of the fields that a configuration may leave to the data, by dotted name
   may_change: fields, beside those that every kind has, that do not make it another run
-  added:      sections that older runs lack, with values that leave a run as it was
+  added:      fields by section that older runs lack, with values that leave a run as it was
   """
 
   fields: Mapping[str, Field]

@@ -13,13 +13,13 @@ from experiments.build import build, examine, kind_of
 from experiments.configuration import settings_of
 from experiments.variants import members_of
 from macaw_jax import envs
-from macaw_jax.algorithms import ALGORITHMS, RECORDED, REPLAYED
+from macaw_jax.algorithms import ALGORITHMS, RECORDED, RELEASED, REPLAYED
 from macaw_jax.algorithms.settings import defaults_of, make_algorithm
 from macaw_jax.json_files import flatten
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
-SHARED = ("__init__", "algorithm", "common", "contextual", "defaults", "on_policy", "section")
+SHARED = ("__init__", "algorithm", "common", "contextual", "defaults", "on_policy", "released", "section")
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in SHARED)
 
 
@@ -28,15 +28,22 @@ def get_config(name, *family):
 
 
 def test_every_algorithm_has_its_configuration():
-  assert sorted(ALGORITHMS) == NAMES
+  assert sorted({*ALGORITHMS} - {*RELEASED}) == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_update_can_be_traced(name, monkeypatch, capsys):
+CONFIGS = [
+  *((name, ()) for name in NAMES),
+  *(("released", (each.removesuffix("_released"),)) for each in RELEASED),
+  *(("released", (f"{each.removesuffix('_released')},,small",)) for each in RELEASED if each in RECORDED),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), CONFIGS)
+def test_an_update_can_be_traced(name, arguments, monkeypatch, capsys):
   """On the starter data, or in the default family; nothing is computed."""
   monkeypatch.chdir(ROOT)
-  config = get_config(name)
-  assert config.algorithm.name == name
+  config = get_config(name, *arguments)
+  assert config.algorithm.name == (name if not arguments else f"{arguments[0].partition(',')[0]}_released")
   run = build(config)
   (each,) = run.members
 
@@ -51,7 +58,7 @@ def test_an_update_can_be_traced(name, monkeypatch, capsys):
   assert all(leaf.shape == () for leaf in jax.tree.leaves(metrics))
 
 
-@pytest.mark.parametrize("name", sorted({*RECORDED, *REPLAYED}))
+@pytest.mark.parametrize("name", sorted({*RECORDED, *REPLAYED} - {*RELEASED}))
 def test_other_families_have_values_that_the_algorithm_takes(name):
   config = get_config(name, "cheetah_vel")
   make_algorithm(name, Problem(20, 6, 3, 0.99), settings_of(config))

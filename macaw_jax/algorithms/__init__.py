@@ -41,6 +41,7 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "corro": corro,
   "bati": bati,
   "macaw_released": functools.partial(macaw, **MACAW_RELEASED),
+  "pearl_offline_released": functools.partial(pearl_offline, **PEARL_RELEASED),
 }
 # from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {

@@ -147,17 +147,22 @@ def sample_tasks(
   support_size: int,
   query_size: int,
   order: Order = "uniform",
+  repeated: bool = False,
 ) -> TaskBatch:
   """`num_tasks` distinct tasks with a support and a query each; all tasks, in their order, if that is their number.
 
+  With `repeated`, each is drawn from all tasks, and one may be in a batch more than once, with rows of its own.
+
   Raises:
-    ValueError: as `sample_task`, or `num_tasks` is not from 1 to the number of tasks.
+    ValueError: as `sample_task`, or `num_tasks` is not from 1 to the number of tasks, or below 1 with `repeated`.
   """
   available = dataset.size.shape[0]
-  if not 1 <= num_tasks <= available:
+  if num_tasks < 1 or (num_tasks > available and not repeated):
     raise ValueError(f"num_tasks: expected 1 to {available}, the tasks of the dataset, got {num_tasks}")
   key_tasks, key_rows = jax.random.split(key)
-  if num_tasks == available:
+  if repeated:
+    task_index = jax.random.randint(key_tasks, (num_tasks,), 0, available)
+  elif num_tasks == available:
     task_index = jnp.arange(available, dtype=jnp.int32)
   else:
     task_index = jax.random.choice(key_tasks, available, (num_tasks,), replace=False)

@@ -189,8 +189,8 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     opt_state = state.opt_state
     metrics: Metrics = {}
     for step in steps:
-      rows = tasks._replace(query=share_of(tasks.query, step.share, num_shares))
-      net, opt_state, found = take(step, net, before, opt_state, rows, key)
+      read = tasks if num_shares == 1 else tasks._replace(query=share_of(tasks.query, step.share, num_shares))
+      net, opt_state, found = take(step, net, before, opt_state, read, key)
       metrics = found | metrics
     net = net | {
       target: optax.incremental_update(net[part], net[target], learner.tau) for target, part in learner.targets.items()

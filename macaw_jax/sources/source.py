@@ -22,6 +22,7 @@ class Source(NamedTuple):
   statistics:       `(data) -> Statistics`, the scales by which the agent sees observations and rewards
   tasks_per_update: T of a batch
   task_names:       what each training task is called in reports, in the order of `task_index`
+  mean_square_return: of the data as the agent sees them; one where they are divided by the size of their returns
   tasks:            parameters of the training tasks, leaves `[N, ...]`, in the order of `task_index`; None: not known
   refresh:          changes the data between two compiled calls, on the host; None: they stay as they are. Data that
                     change are part of a checkpoint, and each member of a population has its own
@@ -36,3 +37,4 @@ class Source(NamedTuple):
   tasks: Task | None = None
   refresh: Refresh | None = None
   empty: Callable[[], Data] | None = None
+  mean_square_return: float = 1.0

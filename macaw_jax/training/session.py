@@ -415,7 +415,8 @@ def value_losses_of(session: Session) -> list[dict[str, float]]:
   if session.own_data:
     return [{} for _ in session.members]
   algorithms = [session.run.make_algorithm(**each.member.hyperparameters) for each in session.members]
-  return [{name: float(square) for name, square in each.value_losses.items()} for each in algorithms]
+  size = session.run.source.mean_square_return
+  return [{name: size * float(square) for name, square in each.value_losses.items()} for each in algorithms]
 
 
 def with_divergence(

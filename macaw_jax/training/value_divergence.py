@@ -1,7 +1,7 @@
 """Whether the value networks of a run diverge: a value error that no return of the data explains.
 
-Returns are divided by their root mean square, so that a value function that is zero everywhere has a mean squared error
-of one. One that is a hundred times as wrong as that has not failed to learn; it learns from itself.
+Returns are divided by their root mean square by default, so that a value function that is zero everywhere has a mean
+squared error of one. One that is a hundred times as wrong as that has not failed to learn; it learns from itself.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,8 @@ def divergence(metrics: Mapping[str, Any], value_losses: Mapping[str, float]) ->
 
   Args:
     metrics: of an update.
-    value_losses: `Algorithm.value_losses`; those that are no metric are passed over.
+    value_losses: `Algorithm.value_losses` times the mean square of the returns that the agent sees; those that are no
+      metric are passed over.
   """
   found = [
     Divergence(name, float(metrics[name]), float(metrics[name]) / square)

@@ -200,6 +200,20 @@ def test_task_subsets_are_uniform(dataset):
   assert chi_square(counts) < 5
 
 
+def test_repeated_tasks_are_drawn_alike_and_have_rows_of_their_own(dataset):
+  sample = jax.jit(
+    jax.vmap(lambda key: sample_tasks(dataset, key, num_tasks=5, support_size=4, query_size=3, repeated=True))
+  )
+  batches = sample(jax.random.split(jax.random.key(11), 3_000))
+  tasks = np.asarray(batches.task_index)  # five of three tasks
+  _, counts = np.unique(tasks, return_counts=True)
+  assert len(counts) == 3
+  assert chi_square(counts) < 5
+  same = tasks[:, 0] == tasks[:, 1]
+  first, second = (np.asarray(batches.support.observation[same, index]) for index in (0, 1))
+  assert np.mean(np.all(first == second, axis=(1, 2))) < 0.01
+
+
 def test_sizes_that_cannot_fit_are_refused(dataset):
   check_sizes(dataset, 7, 7)
   with pytest.raises(ValueError, match=r"support_size 7 .*query_size 8 .*task 2 "):

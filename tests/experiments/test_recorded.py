@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from miniatures import changed, make_config, make_focal, write_point_robot
 
-from experiments.build import assemble, build, examine
+from experiments.build import assemble, build, examine, with_added
 from experiments.recorded import KIND, task_split
 from macaw_jax import envs
 from macaw_jax.data.manifest import DatasetError, document_digest, read_manifest
@@ -185,3 +185,34 @@ def test_random_episodes_are_the_same_for_all_runs(miniature):
   assert kept < large.reward.shape[1]
   np.testing.assert_array_equal(small.observation, large.observation[:, :kept])
   np.testing.assert_array_equal(small.action, large.action[:, :kept])
+
+
+def test_data_that_are_not_scaled_are_read_as_recorded(miniature):
+  fitted, plain = (build(changed(miniature(), **{"dataset.scaling": scaling})).source for scaling in ("fitted", "none"))
+  scales = plain.statistics(None)
+  assert np.all(scales.observation_mean == 0.0)
+  assert np.all(scales.observation_std == 1.0)
+  assert scales.return_scale == 1.0
+  assert fitted.mean_square_return == 1.0
+  np.testing.assert_allclose(plain.mean_square_return, fitted.statistics(None).return_scale ** 2, rtol=1e-6)
+  data = plain.init(None, jax.random.key(0))
+  np.testing.assert_allclose(np.mean(np.square(data.mc_return)), plain.mean_square_return, rtol=1e-4)
+
+
+def test_an_update_may_have_more_tasks_than_there_are_where_they_repeat(miniature):
+  values = {"training.tasks_per_update": 7, "training.query_size": None}
+  repeated = examine(changed(miniature("recorded"), **values, **{"training.repeated_tasks": True}))
+  assert (repeated.tasks_per_update, repeated.query_size) == (7, 512 // 7)
+  assert examine(changed(miniature("recorded"), **values)).tasks_per_update == len(repeated.split.train) < 7
+
+
+def test_a_run_older_than_a_field_has_the_value_that_leaves_it_as_it_was():
+  added = {"dataset": {"scaling": "fitted"}, "retrieval": {"enabled": False}}
+  old = {"seed": 3, "dataset": {"skip": 2}}
+  assert with_added(old, added) == {
+    "seed": 3,
+    "dataset": {"skip": 2, "scaling": "fitted"},
+    "retrieval": {"enabled": False},
+  }
+  new = {"dataset": {"scaling": "none"}, "retrieval": {"enabled": True}}
+  assert with_added(new, added) == new

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from macaw_jax.adaptation import encode
-from macaw_jax.learners.context import ContextLearner, context_learner, on_query, read_from_support
+from macaw_jax.learners.context import ContextLearner, Step, context_learner, on_query, read_from_support
 from macaw_jax.types import LATENT, TaskBatch, Transition
 
 KEY = jax.random.key(0)
@@ -38,6 +38,8 @@ def learner(**changes):
     ({"trains": {"loss": ("c",)}}, ("c",), r"no part is called \['c'\]"),
     ({"targets": {"target": "c"}}, ("a",), r"no part is called \['c'\]"),
     ({"follows": {"c": lambda net, tasks, key: net}}, ("a",), r"no part is called \['c'\]"),
+    ({"steps": (Step(("loss", "other")),)}, ("a",), r"losses and steps differ in \['other'\]"),
+    ({"steps": (Step(("loss",), before=("c",)),)}, ("a",), r"no part is called \['c'\]"),
   ],
 )
 def test_names_that_do_not_fit_are_refused(changes, optimizers, message):
@@ -64,3 +66,50 @@ def test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support():
   encoder = encode(lambda net, context, key: jnp.mean(context.reward, axis=-1))
   loss = lambda net, batch, key: (jnp.mean(net[LATENT]) + jnp.mean(batch.reward), {})  # noqa: E731
   assert on_query(loss, read_from_support(encoder))({}, TaskBatch(support, query, jnp.arange(2)), KEY)[0] == 21.0
+
+
+def product_of_both(net, tasks, key):
+  return net["a"] * net["b"], {}
+
+
+# Both parts start at one and take a step of a half of the other's value.
+@pytest.mark.parametrize(
+  ("steps", "after"),
+  [
+    ((), (0.5, 0.5)),
+    ((Step(("first",)), Step(("second",))), (0.5, 0.75)),
+    ((Step(("first",)), Step(("second",), before=("a",))), (0.5, 0.5)),
+    ((Step(("second",)), Step(("first",)), Step(("first",)), Step(("first",))), (0.25, 0.5)),
+  ],
+)
+def test_steps_come_in_their_order_and_read_parts_as_they_say(steps, after):
+  losses = {"first": product_of_both, "second": product_of_both}
+  stepping = learner(losses=losses, trains={"first": ("a",), "second": ("b",)}, steps=steps)
+  algorithm = context_learner(stepping, {name: optax.sgd(0.5) for name in "ab"})
+  state, _ = algorithm.update(algorithm.init(KEY), NO_TASKS, KEY)
+  assert (float(state.params.net["a"]), float(state.params.net["b"])) == after
+
+
+def test_an_optimiser_counts_its_own_steps_alone():
+  losses = {"first": product_of_both, "second": product_of_both}
+  steps = (Step(("first",)), Step(("first",)), Step(("second",)))
+  stepping = learner(losses=losses, trains={"first": ("a",), "second": ("b",)}, steps=steps)
+  algorithm = context_learner(stepping, {name: optax.adam(0.5) for name in "ab"})
+  state, _ = algorithm.update(algorithm.init(KEY), NO_TASKS, KEY)
+  counts = {part: kept.inner_state[0].count for part, kept in state.opt_state.inner_states.items()}
+  assert counts == {"a": 2, "b": 1}
+
+
+def test_each_step_reads_its_share_of_the_queries():
+  def mean_reward(net, tasks, key):
+    return net["a"] * jnp.mean(tasks.query.reward), {"mean_reward": jnp.mean(tasks.query.reward)}
+
+  rows = Transition(*(jnp.zeros((1, 4)) for _ in range(9)))._replace(reward=jnp.array([[1.0, 1.0, 5.0, 5.0]]))
+  steps = (Step(("loss",), share=1), Step(("loss",)), Step(("loss",), share=1))
+  algorithm = context_learner(learner(losses={"loss": mean_reward}, steps=steps), {"a": optax.sgd(1.0)})
+  state, metrics = algorithm.update(algorithm.init(KEY), TaskBatch(rows, rows, jnp.zeros(1, jnp.int32)), KEY)
+  assert float(state.params.net["a"]) == 1.0 - 5.0 - 1.0 - 5.0
+  assert float(metrics["mean_reward"]) == 5.0  # of a loss's first step
+  odd = jax.tree.map(lambda leaf: leaf[:, :3], rows)
+  with pytest.raises(ValueError, match="query_size=3 must be a multiple of the 2 shares"):
+    algorithm.update(algorithm.init(KEY), TaskBatch(rows, odd, jnp.zeros(1, jnp.int32)), KEY)
