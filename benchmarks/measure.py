@@ -98,6 +98,15 @@ def show(values: Spread, digits: int = 1) -> str:
   return f"{median} [{low}, {high}]"
 
 
+def median_and_range(values: Sequence[float], digits: int) -> str:
+  """For people.
+
+  >>> median_and_range([1.0, 2.0, 4.0], 1)
+  '2.0 (1.0 to 4.0)'
+  """
+  return f"{np.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
   """Rows with the same keys as a Markdown table, its columns aligned."""
   lines = [[str(name) for name in rows[0]], *([str(value) for value in row.values()] for row in rows)]

@@ -1,4 +1,4 @@
-"""The methods that `benchmarks.peers` times: each as its authors built it, in PyTorch, beside ours with the same numbers.
+"""The methods that `benchmarks.peers` times: each as its authors built it in PyTorch, beside ours of the same numbers.
 
 Ours are the registered sets `<method>_released`. Both sides get the same parameters under the names of the PyTorch
 version, and where gradients are compared the same batch and noise, drawn from the key of our update.
@@ -50,7 +50,9 @@ def recorded_descent(rate: float | optax.Schedule) -> optax.GradientTransformati
 def with_settings(value: Any, **changes: Any) -> Any:
   """A part of an algorithm with those of the settings changed that it has."""
   assert isinstance(value, Part)
-  return value.factory(**value.settings | {name: change for name, change in changes.items() if name in value.settings})
+  return value.factory(
+    **dict(value.settings) | {name: change for name, change in changes.items() if name in value.settings}
+  )
 
 
 def released(method: str, width: int | None, problem: Problem, **changes: Any) -> Algorithm:
@@ -69,7 +71,7 @@ def released(method: str, width: int | None, problem: Problem, **changes: Any) -
 
 def perceptron(name: str, params: Params) -> Arrays:
   """The layers of an `MLP`."""
-  arrays = {}
+  arrays: Arrays = {}
   for index in range(len(params)):
     layer = "out" if index == len(params) - 1 else f"layer{index}"
     kernel, bias = (params[f"layer_{index}"][key] for key in ("kernel", "bias"))
@@ -241,9 +243,8 @@ def context_peer(method: str, sizes: Sizes, width: int | None) -> Peer:
 
     learner = recipe.learner(first_arrays(), lambda parameters, rate: torch.optim.SGD(parameters, lr=rate))
     gradients = learner.record()
-    query = torch_rows(tasks.query)
-    shares = [type(query)(*columns) for columns in zip(*(c.chunk(recipe.shares, dim=1) for c in query), strict=True)]
-    learner.on(torch_rows(tasks.support), shares, np.asarray(tasks.task_index), key)
+    batches = torch_rows(tasks.query).shares(recipe.shares)
+    learner.on(torch_rows(tasks.support), batches, np.asarray(tasks.task_index), key)
     return gradients
 
   def their_updates(updates: int) -> Program:
@@ -267,7 +268,8 @@ CONTEXT = {"pearl": Context(of_soft_actor_critic, pearl)}
 
 def macaw_peer(sizes: Sizes, width: int | None) -> Peer:
   """MACAW with its defaults; the released structure is `benchmarks.torch_macaw.Loop`."""
-  of_macaw = update_versions.Sizes(sizes["tasks"], sizes["rows"], *([] if width is None else [width]))
+  of_macaw = update_versions.Sizes(sizes["tasks"], sizes["rows"])
+  of_macaw = of_macaw._replace(width=width or of_macaw.width)
   dataset = update_versions.make_dataset(of_macaw)
   versions, _ = update_versions.build_versions([OURS, "torch_loop"], of_macaw, dataset)
   tasks = jax.jit(partial(update_versions.sample, of_macaw))(dataset, jax.random.key(UPDATE_KEY))
@@ -295,7 +297,7 @@ def random_episodes(sizes: Sizes, problem: Problem) -> TaskBatch:
 
 def norml_arrays(tree: Mapping[str, Params], rule: Mapping[str, Params]) -> Arrays:
   """NoRML's parameters, whose matrices stand as ours do."""
-  arrays = {}
+  arrays: Arrays = {}
   for name, params in {"policy": tree["policy"], "offset": rule["offset"], "rate": rule["step_size"]}.items():
     layers = perceptron(name, params["network"]) | {f"{name}/log_std": np.array(params["log_std"])}
     arrays |= {key: array.T.copy() for key, array in layers.items()}

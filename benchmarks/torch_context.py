@@ -45,6 +45,11 @@ class Rows(NamedTuple):
     """The rows of all tasks one after the other: `[T, B, ...] -> [T B, ...]`."""
     return Rows(*(None if column is None else column.flatten(0, 1) for column in self))
 
+  def shares(self, number: int) -> list["Rows"]:
+    """Equal shares of each task's rows, in order."""
+    shares = zip(*([None] * number if column is None else column.chunk(number, dim=1) for column in self), strict=True)
+    return [Rows(*share) for share in shares]
+
   def columns(self, *, next_observation: bool = False, terminal: bool = False) -> Tensor:
     """Input of an encoder: `[o, a, r]`, then o' and the terminal flag where asked for."""
     columns = [self.observation, self.action, self.reward.unsqueeze(-1)]

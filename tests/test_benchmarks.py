@@ -11,10 +11,11 @@ import sys
 
 import jax
 import numpy as np
+import optax
 import pytest
 from absl import flags
 
-from benchmarks import budget, carry_wheels, update_versions
+from benchmarks import budget, carry_wheels, measure, update_versions
 from benchmarks.sizes import BENCHMARKS
 from macaw_jax.data import reward_model
 
@@ -180,6 +181,45 @@ def test_a_score_is_waited_for(rows_of):
   assert [point["updates"] for point in run["evaluations"]] == [0, 1]
   assert run["reached"] == run["evaluations"][0]
   assert run["end"] == run["evaluations"][1]
+
+
+def test_pytorch_and_ours_are_trained_to_a_score(rows_of):
+  pytest.importorskip("torch")
+  sizes = ["--width=4", "--evaluate_every=1", "--episodes=1", "--limit=0.0001", "--score=1000"]
+  theirs, ours = rows_of("time_to_score", *sizes)
+  assert (theirs["side"], ours["side"]) == ("pytorch", "macaw_jax")
+  for row in (theirs, ours):
+    before, after = row["evaluations"]
+    assert (before["updates"], before["seconds"], after["updates"]) == (0, 0.0, 1)
+    assert row["end"] == after
+    assert not row["reached"]
+  assert theirs["evaluations"][0] == ours["evaluations"][0]  # They start from the same agent.
+
+
+def test_parameters_of_pytorch_come_back_as_ours():
+  params = jax.jit(update_versions.our_macaw(update_versions.Sizes(width=4), optax.adam).init)(jax.random.key(0)).params
+  with flags_of("benchmarks.time_to_score") as (module, _):
+    back = module.with_arrays(params, update_versions.named_arrays(params))
+  jax.tree.map(np.testing.assert_array_equal, params, back)
+
+
+@pytest.mark.parametrize("method", ["macaw", "pearl", "norml"])
+def test_each_method_is_timed_beside_its_authors_structure(rows_of, method):
+  pytest.importorskip("torch")
+  sizes = ["--tasks=2", "--context=4", "--rows=6", "--episodes=2", "--steps=4", "--width=4"]
+  (row,) = rows_of("peers", f"--only={method}", *sizes, "--updates=1", "--repeats=2")
+  assert row["method"] == method
+  assert row["gradient_difference"] < 1e-3
+  assert row["processor_ms"]["pytorch"]["median"] > 0.0
+  low, ratio, high = row["ratio"].values()
+  assert low <= ratio <= high
+
+
+def test_the_ratio_of_rounds_that_are_slow_for_both_is_certain():
+  assert measure.ratio_of_medians([2.0, 4.0, 20.0], [1.0, 2.0, 10.0]) == pytest.approx((2.0, 2.0, 2.0))
+  low, ratio, high = measure.ratio_of_medians([2.0, 2.0, 8.0], [1.0, 2.0, 1.0])
+  assert ratio == 2.0
+  assert low < ratio < high
 
 
 def test_all_benchmarks_can_be_run_by_one_command(tmp_path, capsys, monkeypatch):
