@@ -5,8 +5,9 @@ version, and where gradients are compared the same batch and noise, drawn from t
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from benchmarks import programs, update_versions
 from benchmarks.measure import repeated
 from benchmarks.random_data import half_cheetah_problem, random_dataset
 from benchmarks.update_versions import OURS, Program, Version
-from macaw_jax.actor_critics.actor_critic import split_loss_key
+from macaw_jax.actor_critics.actor_critic import ActorCritic, split_loss_key
 from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.hyperparameters import Part
 from macaw_jax.learners.context import split_update_key
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 THEIRS = "pytorch"
 UPDATE_KEY = 1
+DISCRIMINATOR_STEPS = 3
+QUERIES_PER_TASK, NEGATIVES = 4, 16
 
 Sizes = Mapping[str, int]
 Arrays = dict[str, np.ndarray]
@@ -47,23 +50,23 @@ def recorded_descent(rate: float | optax.Schedule) -> optax.GradientTransformati
   return optax.chain(optax.trace(decay=0.0), optax.scale_by_learning_rate(rate))
 
 
-def with_settings(value: Any, **changes: Any) -> Any:
-  """A part of an algorithm with those of the settings changed that it has."""
-  assert isinstance(value, Part)
-  return value.factory(
-    **dict(value.settings) | {name: change for name, change in changes.items() if name in value.settings}
-  )
+def narrowed(settings: Mapping[str, Any], width: int) -> dict[str, Any]:
+  """Settings in which all hidden layers have this width, in parts too."""
+
+  def changed(name: str, value: Any) -> Any:
+    if name.endswith("hidden_sizes"):
+      return (width,) * len(value)
+    return value.factory(**narrowed(value.settings, width)) if isinstance(value, Part) else value
+
+  return {name: changed(name, value) for name, value in settings.items()}
 
 
-def released(method: str, width: int | None, problem: Problem, **changes: Any) -> Algorithm:
-  """Our repetition of a released code, all hidden layers of a width if one is given; `changes` are its optimiser's."""
-  factory: Any = ALGORITHMS[f"{method}_released"]
-  arguments = dict(factory.keywords)
-  if width is not None:
-    for name in ("encoder", "actor_critic"):
-      hidden = arguments[name].settings["hidden_sizes"]
-      arguments[name] = with_settings(arguments[name], hidden_sizes=(width,) * len(hidden))
-  return factory(problem, **arguments | {"optimizer": with_settings(arguments["optimizer"], **changes)})
+def released(name: str, problem: Problem, width: int | None, changes: Mapping[str, Any], **optimizer: Any) -> Algorithm:
+  """Our repetition of a released code, with all hidden layers of a width if one is given, and a changed optimiser."""
+  factory: Any = ALGORITHMS[f"{name}_released"]
+  settings: dict[str, Any] = dict(factory.keywords) if width is None else narrowed(factory.keywords, width)
+  made = settings["optimizer"]
+  return factory(problem, **settings | dict(changes) | {"optimizer": made.factory(**dict(made.settings) | optimizer)})
 
 
 # Parameters and gradients of ours under the names of the PyTorch versions
@@ -116,35 +119,68 @@ def twins(params: Params) -> Arrays:
   return perceptron("qf1", first) | perceptron("qf2", second)
 
 
+def with_outputs_in_order(arrays: Arrays, name: str, order: Sequence[int]) -> Arrays:
+  """The network whose outputs are those outputs of its own."""
+  return arrays | {f"{name}/out/{letter}": arrays[f"{name}/out/{letter}"][list(order)] for letter in "Wb"}
+
+
+def of_unicorn(net: Mapping[str, Params], problem: Problem) -> Arrays:
+  """Encoder and decoders, which are ensembles of one there, read [z, o, a], and multiply from the right."""
+  arrays = perceptron("encoder", net["encoder"]["network"])
+  arrays["encoder/log_variance"] = np.array(net["encoder"]["log_variance"])[None]
+  behaviour_size = problem.observation_size + problem.action_size
+  for name, params in net["decoder"].items():
+    prefix = f"decoder/{name}"
+    for key, array in perceptron(prefix, params["network"]).items():
+      if key.endswith("/layer0/W"):
+        array = np.roll(array, -behaviour_size, axis=1)
+      arrays[key] = array.T[None] if key.endswith("/W") else array[None, None]
+    for bound in ("min", "max"):
+      arrays[f"{prefix}/{bound}_logvar"] = np.array(params[f"{bound}_log_variance"])[None]
+  return arrays
+
+
+def of_corro(net: Mapping[str, Params], problem: Problem) -> Arrays:
+  """All parts; the bias of the score, which a softmax does not see, is not there in ours."""
+  arrays = policy(net["policy"]) | perceptron("encoder", net["encoder"]) | twins(net["critic"])
+  arrays |= {"aggregator/score/W": np.array(net["aggregator"]["weights"])[None], "aggregator/score/b": np.zeros(1, "f")}
+  arrays |= perceptron("generator/encoder", net["generator"]["recognise"])
+  decoder = perceptron("generator/decoder", net["generator"]["decode"])
+  # The reward is the last of its outputs, and the first of ours.
+  return arrays | with_outputs_in_order(decoder, "generator/decoder", [*range(1, problem.observation_size + 1), 0])
+
+
 # Context-based methods
 
 Named = Callable[[Mapping[str, Params], Problem], Arrays]
-
-
-class Context(NamedTuple):
-  """A context-based method.
-
-  named: our parts, or their gradients, as PyTorch's arrays
-  learner: `(arrays, optimiser) -> learner` in PyTorch, with the released numbers if no optimiser is given
-  shares: how many batches of rows an update reads
-  """
-
-  named: Named
-  learner: Callable[..., "TorchLearner"]
-  shares: int = 1
 
 
 class TorchLearner(NamedTuple):
   """A method in PyTorch.
 
   record: the gradients by which parameters are stepped from now on, as of `torch_context.Agent.record`
-  on: `(context, batches, task indices, key)`, an update with the noise that the key of ours stands for
-  update: an update on batches and noise of its own
+  on:     `(context, batches, task indices, key)`: an update with the noise that the key stands for in ours
+  update: an update on tasks, rows and noise of its own
   """
 
   record: Callable[[], Arrays]
-  on: Callable[[Any, list[Any], np.ndarray, Array], None]
-  update: Callable[["Sampler", Sizes], None]
+  on: Callable[["Rows", list["Rows"], np.ndarray, Array], Any]
+  update: Callable[["Sampler", Sizes], Any]
+
+
+class Context(NamedTuple):
+  """A context-based method.
+
+  named:   our parts, or their gradients, as PyTorch's arrays
+  learner: `(arrays, optimiser) -> learner` in PyTorch; Adam if no optimiser is given
+  shares:  how many batches of rows an update reads
+  changes: of the settings of ours
+  """
+
+  named: Named
+  learner: Callable[..., TorchLearner]
+  shares: int = 1
+  changes: Mapping[str, Any] = MappingProxyType({})
 
 
 class Sampler:
@@ -197,14 +233,10 @@ def pearl(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
   agent = torch_context.Pearl(arrays, torch_context.Settings(), optimizer)
   latent_size = agent.encoder.out.out_features // 2
 
-  def on(context: Any, batches: list[Any], tasks: np.ndarray, key: Array) -> None:
+  def on(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> None:
     keys = split_update_key(key)
-    action = split_loss_key(keys.actor_critic).action
-    noise = {
-      "z": tensor(jax.random.normal(keys.latent, (len(tasks), latent_size))),
-      "action": tensor(jax.random.normal(action, batches[0].action.shape)),
-    }
-    agent.update(context, batches[0], noise)
+    noise = {"z": tensor(jax.random.normal(keys.latent, (len(tasks), latent_size)))}
+    agent.update(context, batches[0], noise | action_noise(key, batches[0]))
 
   def update(sampler: Sampler, sizes: Sizes) -> None:
     tasks = sampler.tasks(sizes["tasks"])
@@ -214,13 +246,109 @@ def pearl(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
   return TorchLearner(agent.record, on, update)
 
 
+def focal_or_csro(name: str, arrays: Arrays, optimizer: Any = None) -> TorchLearner:
+  """FOCAL or CSRO in PyTorch, with the numbers of the half-cheetah's velocities."""
+  import torch
+
+  from benchmarks import torch_context
+
+  settings = torch_context.Settings(log_std_clip=(-20.0, 0.0), club_loss_weight=10.0)
+  agent = {"focal": torch_context.Focal, "csro": torch_context.Csro}[name](arrays, settings, optimizer)
+
+  def on(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> None:
+    keys = split_loss_key(split_update_key(key).actor_critic)
+    noise = action_noise(key, batches[0])
+    noise["interpolation"] = tensor(jax.random.uniform(keys.interpolation, (*batches[0].reward.shape, 1))).squeeze(-1)
+    agent.update(context, tasks, batches, [noise] * len(batches))
+
+  def update(sampler: Sampler, sizes: Sizes) -> None:
+    tasks = sampler.tasks(sizes["tasks"])
+    batches = [sampler.rows(tasks, sizes["rows"]) for _ in range(DISCRIMINATOR_STEPS)]
+    noises = [{"action": torch.randn(b.action.shape), "interpolation": torch.rand(b.reward.shape)} for b in batches]
+    agent.update(sampler.rows(tasks, sizes["context"]), tasks, batches, noises)
+
+  return TorchLearner(agent.record, on, update)
+
+
+def unicorn(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
+  """UNICORN's encoder and decoders in PyTorch."""
+  import torch
+
+  from benchmarks import torch_context
+
+  agent = torch_context.Unicorn(arrays, torch_context.Settings(), optimizer)
+  latent_size = agent.encoder.out.out_features
+
+  def on(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> None:
+    noise = jax.random.normal(split_update_key(key).latent, (*context.reward.shape, latent_size))
+    agent.update(context, tasks, {"embedding": tensor(noise)})
+
+  def update(sampler: Sampler, sizes: Sizes) -> None:
+    tasks = sampler.tasks(sizes["tasks"])
+    context = sampler.rows(tasks, sizes["context"])
+    agent.update(context, tasks, {"embedding": torch.randn(*context.reward.shape, latent_size)})
+
+  return TorchLearner(agent.record, on, update)
+
+
+def corro(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
+  """An update of each of CORRO's three stages in PyTorch: generator, encoder, agent."""
+  import torch
+
+  from benchmarks import torch_context
+
+  agent = torch_context.Corro(arrays, torch_context.Settings(), optimizer)
+  code_size = agent.inference.out.out_features // 2
+
+  def contrast(query: "Rows", key: "Rows", noise: Any) -> None:
+    agent.update_encoder(query.flat(), key.flat(), {"generator": noise})
+
+  def on(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> None:
+    batch, half, keys = batches[0], context.reward.shape[1] // 2, split_update_key(key)
+    of_negatives, of_belief = jax.random.split(keys.encoder)
+    belief = tensor(jax.random.normal(of_belief, (*batch.reward.shape, code_size)))
+    agent.update_generator(batch.flat(), {"generator_belief": belief.flatten(0, 1)})
+    query, positive = (context.between(begin, begin + QUERIES_PER_TASK) for begin in (0, half))
+    negatives = tensor(jax.random.normal(of_negatives, (len(tasks), QUERIES_PER_TASK, NEGATIVES, code_size)))
+    contrast(query, positive, negatives.flatten(0, 1))
+    agent.update_agent(context, batch, action_noise(key, batch, next_action=True))
+
+  def update(sampler: Sampler, sizes: Sizes) -> None:
+    tasks = sampler.tasks(sizes["tasks"])
+    context, batch = sampler.rows(tasks, sizes["context"]), sampler.rows(tasks, sizes["rows"])
+    agent.update_generator(batch.flat(), {"generator_belief": torch.randn(batch.reward.numel(), code_size)})
+    query, positive = (sampler.rows(tasks, QUERIES_PER_TASK) for _ in range(2))
+    contrast(query, positive, torch.randn(query.reward.numel(), NEGATIVES, code_size))
+    noise = {name: torch.randn(batch.action.shape) for name in ("action", "next_action")}
+    agent.update_agent(context, batch, noise)
+
+  return TorchLearner(agent.record, on, update)
+
+
+def action_noise(key: Array, batch: "Rows", *, next_action: bool = False) -> dict[str, Any]:
+  """The noise of actions that the key of an update stands for in ours."""
+  keys = split_loss_key(split_update_key(key).actor_critic)
+  wanted = {"action": keys.action} | ({"next_action": keys.next_action} if next_action else {})
+  return {name: tensor(jax.random.normal(of_name, batch.action.shape)) for name, of_name in wanted.items()}
+
+
+def no_actor_critic(problem: Problem, latent_size: int) -> ActorCritic:
+  """Leaves an encoder alone."""
+  return ActorCritic(init={}, losses={}, trains={}, targets={}, act=cannot_act, tau=0.0)
+
+
+def cannot_act(params: Any, timestep: Any, key: Any) -> Array:
+  """How an agent without an actor-critic would act. Raises NotImplementedError."""
+  raise NotImplementedError("only its update is measured")
+
+
 def context_peer(method: str, sizes: Sizes, width: int | None) -> Peer:
   """A context-based method, on random data of the half-cheetah's sizes."""
   recipe = CONTEXT[method]
-  rows = recipe.shares * sizes["rows"]
+  rows = recipe.shares * sizes.get("rows", 1)
   dataset = random_dataset(sizes["tasks"], max(2_000, sizes["context"] + rows))
   problem = half_cheetah_problem(sizes["tasks"])
-  make = partial(released, method, width, problem)
+  make = partial(released, method, problem, width, recipe.changes)
   batches = programs.sampled(make, sizes["tasks"], sizes["context"], rows)
   key = jax.random.key(UPDATE_KEY)
 
@@ -231,8 +359,9 @@ def context_peer(method: str, sizes: Sizes, width: int | None) -> Peer:
     algorithm = make(optimizer=recorded_descent)
     state = jax.jit(algorithm.init)(jax.random.key(update_versions.INIT_KEY))
     state, _ = jax.jit(algorithm.update)(state, tasks, key)
-    kept = state.opt_state.inner_states
-    return recipe.named({part: of_part.inner_state[0].trace[part] for part, of_part in kept.items()}, problem)
+    kept = {part: of_part.inner_state[0] for part, of_part in state.opt_state.inner_states.items()}
+    traces = {part: of_part.trace[part] for part, of_part in kept.items() if isinstance(of_part, optax.TraceState)}
+    return recipe.named(traces, problem)
 
   def our_updates(updates: int) -> Program:
     program = programs.updates_of_one(batches, dataset, updates)
@@ -260,7 +389,15 @@ def context_peer(method: str, sizes: Sizes, width: int | None) -> Peer:
   return Peer({OURS: Version(our_gradient, our_updates), THEIRS: Version(their_gradient, their_updates)}, tasks)
 
 
-CONTEXT = {"pearl": Context(of_soft_actor_critic, pearl)}
+CONTEXT = {
+  "pearl": Context(of_soft_actor_critic, pearl),
+  "focal": Context(of_soft_actor_critic, partial(focal_or_csro, "focal"), DISCRIMINATOR_STEPS),
+  "csro": Context(of_soft_actor_critic, partial(focal_or_csro, "csro"), DISCRIMINATOR_STEPS),
+  # What the released code does beside them is not known well enough.
+  "unicorn": Context(of_unicorn, unicorn, changes={"actor_critic": no_actor_critic}),
+  # An update of each stage on both sides: ours computes all three in any stage.
+  "corro": Context(of_corro, corro, changes={"stages": ()}),
+}
 
 
 # Gradient-based methods
@@ -364,6 +501,36 @@ def norml_peer(sizes: Sizes, width: int | None) -> Peer:
   return Peer({OURS: Version(our_gradient, our_updates), THEIRS: Version(their_gradient, their_updates)}, tasks)
 
 
+def largest_difference(gradient: Arrays, reference: Arrays) -> tuple[float, str]:
+  """The largest difference of a tensor and its name, relative to the tensor's norm in `reference`.
+
+  A tensor that nearly cancels counts with a thousandth of the norm of all tensors of its network. Raises ValueError
+  for other tensors.
+  """
+  if gradient.keys() != reference.keys():
+    raise ValueError(f"gradients of different tensors: {sorted(gradient.keys() ^ reference.keys())}")
+  norms = {name: float(np.linalg.norm(array)) for name, array in reference.items()}
+  of_network: dict[str, float] = {}
+  for name, norm in norms.items():
+    network = network_of(name)
+    of_network[network] = float(np.hypot(of_network.get(network, 0.0), norm))
+
+  def difference(name: str) -> float:
+    # What a loss does not depend on has a gradient of exactly zero.
+    scale = max(norms[name], 1e-3 * of_network[network_of(name)]) or 1.0
+    return float(np.linalg.norm(gradient[name] - reference[name])) / scale
+
+  names = list(reference)
+  differences = [difference(name) for name in names]
+  largest = int(np.argmax(differences))  # That of the first that is no number, where there is one.
+  return differences[largest], names[largest]
+
+
+def network_of(name: str) -> str:
+  """The network that a tensor belongs to: `qf1/out/W` or `value.0.kernel`."""
+  return name.replace("/", ".").split(".")[0]
+
+
 class Method(NamedTuple):
   """A method and the sizes of an update in its released configuration."""
 
@@ -374,5 +541,10 @@ class Method(NamedTuple):
 METHODS = {
   "macaw": Method({"tasks": 5, "rows": 256}, macaw_peer),
   "pearl": Method({"tasks": 16, "context": 100, "rows": 256}, partial(context_peer, "pearl")),
+  **{
+    name: Method({"tasks": 16, "context": 100, "rows": 256}, partial(context_peer, name)) for name in ("focal", "csro")
+  },
+  "unicorn": Method({"tasks": 16, "context": 100}, partial(context_peer, "unicorn")),
+  "corro": Method({"tasks": 16, "context": 200, "rows": 256}, partial(context_peer, "corro")),
   "norml": Method({"tasks": 10, "episodes": 25, "steps": 10}, norml_peer),
 }

@@ -26,6 +26,8 @@ torch.set_num_threads(1)
 Arrays = Mapping[str, np.ndarray]
 Losses = dict[str, Tensor]
 Noise = Mapping[str, Tensor]
+Labels = Sequence[int] | np.ndarray
+"""The task of each entry of a batch."""
 MakeOptimizer = Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
 
 SMALLEST_VARIANCE = 1e-7
@@ -44,6 +46,10 @@ class Rows(NamedTuple):
   def flat(self) -> "Rows":
     """The rows of all tasks one after the other: `[T, B, ...] -> [T B, ...]`."""
     return Rows(*(None if column is None else column.flatten(0, 1) for column in self))
+
+  def between(self, begin: int, end: int) -> "Rows":
+    """Some of each task's rows."""
+    return Rows(*(None if column is None else column[:, begin:end] for column in self))
 
   def shares(self, number: int) -> list["Rows"]:
     """Equal shares of each task's rows, in order."""
@@ -348,7 +354,7 @@ class Pearl(SoftActorCritic):
     return {"kl": kl, "critic": critic_loss} | self._step_value_and_policy(rows, z.detach(), drawn, value, 0.0)
 
 
-def metric_loss(z: Tensor, labels: Sequence[int]) -> Tensor:
+def metric_loss(z: Tensor, labels: Labels) -> Tensor:
   """FOCAL's distance metric, pair by pair: `[T, L] -> []`. Contexts of one task attract, those of two repel."""
   attraction, repulsion = z.new_zeros(()), z.new_zeros(())
   same, other = 0, 0
@@ -390,7 +396,7 @@ class Focal(SoftActorCritic):
     """The embedding of each transition; a task's latent is their mean: `[T, C, L]`."""
     return self.encoder(context.columns(next_observation=self.settings.use_next_obs_in_context)).tanh()
 
-  def update(self, context: Rows, labels: Sequence[int], batches: Sequence[Rows], noises: Sequence[Noise]) -> Losses:
+  def update(self, context: Rows, labels: Labels, batches: Sequence[Rows], noises: Sequence[Noise]) -> Losses:
     """One update.
 
     Args:
@@ -481,7 +487,7 @@ class Csro(Focal):
     crossed = pairs.mean(2) / variance
     return self.settings.club_loss_weight * (crossed.mean() - own.mean())
 
-  def update(self, context: Rows, labels: Sequence[int], batches: Sequence[Rows], noises: Sequence[Noise]) -> Losses:
+  def update(self, context: Rows, labels: Labels, batches: Sequence[Rows], noises: Sequence[Noise]) -> Losses:
     """One update; arguments as of FOCAL's."""
     embedding = self.embed(context)
     z_of_task = embedding.mean(1)
@@ -560,7 +566,7 @@ class Unicorn(Agent):
     nets = {"encoder": self.encoder, "decoder/state": self.state, "decoder/reward": self.reward}
     super().__init__(nets, dict.fromkeys(nets, settings.learning_rate), settings, optimizer)
 
-  def update(self, context: Rows, labels: Sequence[int], noise: Noise) -> Losses:
+  def update(self, context: Rows, labels: Labels, noise: Noise) -> Losses:
     """One update; noise of `embedding` `[T, C, L]`."""
     inputs = context.columns(next_observation=True, terminal=True)
     z = self.encoder.embed(inputs, noise["embedding"]).mean(1)

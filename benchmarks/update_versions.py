@@ -300,7 +300,8 @@ def relative_difference(gradient: Mapping[str, np.ndarray], reference: Mapping[s
     # A head's own step sizes have a gradient of exactly zero with one inner step.
     return float(np.linalg.norm(ours - theirs)) / (float(np.linalg.norm(ours)) or 1.0)
 
-  return max(difference(np.asarray(reference[name]), np.asarray(gradient[name])) for name in reference)
+  differences = [difference(np.asarray(reference[name]), np.asarray(gradient[name])) for name in reference]
+  return float(np.max(differences))  # Not a number where one of them is none, which `max` passes over.
 
 
 def compare(versions: Mapping[str, Version], tasks: TaskBatch) -> dict[str, float]:
@@ -309,9 +310,9 @@ def compare(versions: Mapping[str, Version], tasks: TaskBatch) -> dict[str, floa
   differences = {}
   for name, version in versions.items():
     differences[name] = relative_difference(version.gradient(tasks), reference)
-    print(f"largest relative difference of a gradient tensor, {name}: {differences[name]:.1e}", flush=True)
+    print(f"largest relative difference of a meta-gradient tensor, {name}: {differences[name]:.1e}", flush=True)
     if not differences[name] <= TOLERANCE:
-      raise SystemExit(f"{name} computes another gradient than {OURS}: {differences[name]:.1e} > {TOLERANCE}")
+      raise SystemExit(f"{name} computes another meta-gradient than {OURS}: {differences[name]:.1e} > {TOLERANCE}")
   return differences
 
 

@@ -15,7 +15,7 @@ import optax
 import pytest
 from absl import flags
 
-from benchmarks import budget, carry_wheels, measure, update_versions
+from benchmarks import budget, carry_wheels, measure, peer_versions, update_versions
 from benchmarks.sizes import BENCHMARKS
 from macaw_jax.data import reward_model
 
@@ -203,16 +203,41 @@ def test_parameters_of_pytorch_come_back_as_ours():
   jax.tree.map(np.testing.assert_array_equal, params, back)
 
 
-@pytest.mark.parametrize("method", ["macaw", "pearl", "norml"])
+@pytest.mark.parametrize("method", peer_versions.METHODS)
 def test_each_method_is_timed_beside_its_authors_structure(rows_of, method):
   pytest.importorskip("torch")
-  sizes = ["--tasks=2", "--context=4", "--rows=6", "--episodes=2", "--steps=4", "--width=4"]
+  sizes = ["--tasks=2", "--context=8", "--rows=6", "--episodes=2", "--steps=4", "--width=4"]
   (row,) = rows_of("peers", f"--only={method}", *sizes, "--updates=1", "--repeats=2")
   assert row["method"] == method
   assert row["gradient_difference"] < 1e-3
   assert row["processor_ms"]["pytorch"]["median"] > 0.0
   low, ratio, high = row["ratio"].values()
   assert low <= ratio <= high
+
+
+def test_gradients_that_differ_are_not_timed():
+  with flags_of("benchmarks.peers") as (module, _):
+
+    def version(value):
+      return update_versions.Version(lambda tasks: {"q/W": np.ones(2), "q/b": np.full(3, value)}, prepare=None)
+
+    def peer(value):
+      return module.Peer({"macaw_jax": version(1.0), "pytorch": version(value)}, tasks=None)
+
+    assert module.compare(peer(1.001)) == pytest.approx(1e-3)
+    with pytest.raises(SystemExit, match=r"pytorch computes another gradient than macaw_jax: q/b differs by 2.0e-02"):
+      module.compare(peer(1.02))
+    with pytest.raises(SystemExit, match="another gradient"):
+      module.compare(peer(np.nan))
+
+
+def test_a_tensor_that_nearly_cancels_counts_with_its_network():
+  reference = {"q/W": np.array([1.0]), "q/b": np.array([1e-9]), "v/b": np.array([1e-9])}
+  assert peer_versions.largest_difference(reference | {"q/b": np.array([2e-9])}, reference)[0] == pytest.approx(1e-6)
+  assert peer_versions.largest_difference(reference | {"v/b": np.array([2e-9])}, reference) == (
+    pytest.approx(1.0),
+    "v/b",
+  )
 
 
 def test_the_ratio_of_rounds_that_are_slow_for_both_is_certain():
@@ -247,7 +272,7 @@ def test_update_step_compares_and_times_the_versions_in_jax(tmp_path, capsys):
   with flags_of("benchmarks.update_step", *arguments) as (module, rest):
     module.main(rest)
   shown = capsys.readouterr().out
-  differences = re.findall(r"gradient tensor, \w+: (\S+)", shown)
+  differences = re.findall(r"meta-gradient tensor, \w+: (\S+)", shown)
   assert len(differences) == 2
   assert max(map(float, differences)) < 1e-3
   rows = [line.strip("| ").split(" | ") for line in shown.splitlines() if line.startswith("| ")]
@@ -277,8 +302,10 @@ def test_another_meta_gradient_ends_the_benchmark():
   def version(value):
     return update_versions.Version(lambda tasks: {"a": np.ones(2), "b": np.full(3, value)}, prepare=None)
 
-  with pytest.raises(SystemExit, match=r"other computes another gradient than macaw_jax"):
+  with pytest.raises(SystemExit, match=r"other computes another meta-gradient than macaw_jax"):
     update_versions.compare({"macaw_jax": version(1.0), "other": version(1.02)}, tasks=None)
+  with pytest.raises(SystemExit, match=r"other computes another meta-gradient than macaw_jax: nan"):
+    update_versions.compare({"macaw_jax": version(1.0), "other": version(np.nan)}, tasks=None)
 
 
 def test_engines_are_timed_and_compared(capsys):
