@@ -33,6 +33,7 @@ THEIRS = "pytorch"
 UPDATE_KEY = 1
 DISCRIMINATOR_STEPS = 3
 QUERIES_PER_TASK, NEGATIVES = 4, 16
+SCORE_BIAS = "aggregator/score/b"  # not there in ours: a softmax does not see it
 
 Sizes = Mapping[str, int]
 Arrays = dict[str, np.ndarray]
@@ -141,9 +142,9 @@ def of_unicorn(net: Mapping[str, Params], problem: Problem) -> Arrays:
 
 
 def of_corro(net: Mapping[str, Params], problem: Problem) -> Arrays:
-  """All parts; the bias of the score, which a softmax does not see, is not there in ours."""
+  """All parts."""
   arrays = policy(net["policy"]) | perceptron("encoder", net["encoder"]) | twins(net["critic"])
-  arrays |= {"aggregator/score/W": np.array(net["aggregator"]["weights"])[None], "aggregator/score/b": np.zeros(1, "f")}
+  arrays["aggregator/score/W"] = np.array(net["aggregator"]["weights"])[None]
   arrays |= perceptron("generator/encoder", net["generator"]["recognise"])
   decoder = perceptron("generator/decoder", net["generator"]["decode"])
   # The reward is the last of its outputs, and the first of ours.
@@ -158,13 +159,12 @@ Named = Callable[[Mapping[str, Params], Problem], Arrays]
 class TorchLearner(NamedTuple):
   """A method in PyTorch.
 
-  record: the gradients by which parameters are stepped from now on, as of `torch_context.Agent.record`
-  on:     `(context, batches, task indices, key)`: an update with the noise that the key stands for in ours
-  update: an update on tasks, rows and noise of its own
+  gradients: `(context, batches, task indices, key)`: those that step the parameters in an update on these rows, with
+             the noise that the key stands for in ours
+  update:    an update on tasks, rows and noise of its own
   """
 
-  record: Callable[[], Arrays]
-  on: Callable[["Rows", list["Rows"], np.ndarray, Array], Any]
+  gradients: Callable[["Rows", list["Rows"], np.ndarray, Array], Arrays]
   update: Callable[["Sampler", Sizes], Any]
 
 
@@ -233,17 +233,19 @@ def pearl(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
   agent = torch_context.Pearl(arrays, torch_context.Settings(), optimizer)
   latent_size = agent.encoder.out.out_features // 2
 
-  def on(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> None:
+  def gradients(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> Arrays:
+    found = agent.record()
     keys = split_update_key(key)
     noise = {"z": tensor(jax.random.normal(keys.latent, (len(tasks), latent_size)))}
     agent.update(context, batches[0], noise | action_noise(key, batches[0]))
+    return found
 
   def update(sampler: Sampler, sizes: Sizes) -> None:
     tasks = sampler.tasks(sizes["tasks"])
     context, batch = sampler.rows(tasks, sizes["context"]), sampler.rows(tasks, sizes["rows"])
     agent.update(context, batch, {"z": torch.randn(len(tasks), latent_size), "action": torch.randn(batch.action.shape)})
 
-  return TorchLearner(agent.record, on, update)
+  return TorchLearner(gradients, update)
 
 
 def focal_or_csro(name: str, arrays: Arrays, optimizer: Any = None) -> TorchLearner:
@@ -255,11 +257,13 @@ def focal_or_csro(name: str, arrays: Arrays, optimizer: Any = None) -> TorchLear
   settings = torch_context.Settings(log_std_clip=(-20.0, 0.0), club_loss_weight=10.0)
   agent = {"focal": torch_context.Focal, "csro": torch_context.Csro}[name](arrays, settings, optimizer)
 
-  def on(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> None:
+  def gradients(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> Arrays:
+    found = agent.record()
     keys = split_loss_key(split_update_key(key).actor_critic)
     noise = action_noise(key, batches[0])
     noise["interpolation"] = tensor(jax.random.uniform(keys.interpolation, (*batches[0].reward.shape, 1))).squeeze(-1)
     agent.update(context, tasks, batches, [noise] * len(batches))
+    return found
 
   def update(sampler: Sampler, sizes: Sizes) -> None:
     tasks = sampler.tasks(sizes["tasks"])
@@ -267,7 +271,7 @@ def focal_or_csro(name: str, arrays: Arrays, optimizer: Any = None) -> TorchLear
     noises = [{"action": torch.randn(b.action.shape), "interpolation": torch.rand(b.reward.shape)} for b in batches]
     agent.update(sampler.rows(tasks, sizes["context"]), tasks, batches, noises)
 
-  return TorchLearner(agent.record, on, update)
+  return TorchLearner(gradients, update)
 
 
 def unicorn(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
@@ -279,16 +283,18 @@ def unicorn(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
   agent = torch_context.Unicorn(arrays, torch_context.Settings(), optimizer)
   latent_size = agent.encoder.out.out_features
 
-  def on(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> None:
+  def gradients(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> Arrays:
+    found = agent.record()
     noise = jax.random.normal(split_update_key(key).latent, (*context.reward.shape, latent_size))
     agent.update(context, tasks, {"embedding": tensor(noise)})
+    return found
 
   def update(sampler: Sampler, sizes: Sizes) -> None:
     tasks = sampler.tasks(sizes["tasks"])
     context = sampler.rows(tasks, sizes["context"])
     agent.update(context, tasks, {"embedding": torch.randn(*context.reward.shape, latent_size)})
 
-  return TorchLearner(agent.record, on, update)
+  return TorchLearner(gradients, update)
 
 
 def corro(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
@@ -297,13 +303,15 @@ def corro(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
 
   from benchmarks import torch_context
 
-  agent = torch_context.Corro(arrays, torch_context.Settings(), optimizer)
+  bias = {SCORE_BIAS: np.zeros(1, np.float32)}
+  agent = torch_context.Corro(arrays | bias, torch_context.Settings(), optimizer)
   code_size = agent.inference.out.out_features // 2
 
   def contrast(query: "Rows", key: "Rows", noise: Any) -> None:
     agent.update_encoder(query.flat(), key.flat(), {"generator": noise})
 
-  def on(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> None:
+  def gradients(context: "Rows", batches: list["Rows"], tasks: np.ndarray, key: Array) -> Arrays:
+    found = agent.record()
     batch, half, keys = batches[0], context.reward.shape[1] // 2, split_update_key(key)
     of_negatives, of_belief = jax.random.split(keys.encoder)
     belief = tensor(jax.random.normal(of_belief, (*batch.reward.shape, code_size)))
@@ -312,6 +320,8 @@ def corro(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
     negatives = tensor(jax.random.normal(of_negatives, (len(tasks), QUERIES_PER_TASK, NEGATIVES, code_size)))
     contrast(query, positive, negatives.flatten(0, 1))
     agent.update_agent(context, batch, action_noise(key, batch, next_action=True))
+    del found[SCORE_BIAS]
+    return found
 
   def update(sampler: Sampler, sizes: Sizes) -> None:
     tasks = sampler.tasks(sizes["tasks"])
@@ -322,7 +332,7 @@ def corro(arrays: Arrays, optimizer: Any = None) -> TorchLearner:
     noise = {name: torch.randn(batch.action.shape) for name in ("action", "next_action")}
     agent.update_agent(context, batch, noise)
 
-  return TorchLearner(agent.record, on, update)
+  return TorchLearner(gradients, update)
 
 
 def action_noise(key: Array, batch: "Rows", *, next_action: bool = False) -> dict[str, Any]:
@@ -371,10 +381,8 @@ def context_peer(method: str, sizes: Sizes, width: int | None) -> Peer:
     import torch
 
     learner = recipe.learner(first_arrays(), lambda parameters, rate: torch.optim.SGD(parameters, lr=rate))
-    gradients = learner.record()
     batches = torch_rows(tasks.query).shares(recipe.shares)
-    learner.on(torch_rows(tasks.support), batches, np.asarray(tasks.task_index), key)
-    return gradients
+    return learner.gradients(torch_rows(tasks.support), batches, np.asarray(tasks.task_index), key)
 
   def their_updates(updates: int) -> Program:
     learner, sampler = recipe.learner(first_arrays()), Sampler(dataset)
