@@ -20,8 +20,8 @@ Values of the authors' configuration file (Yang et al. 2019), but for these, whi
   that end early are few data, and with the file's values NoRML had learned nothing after 200 updates. Step sizes
   start at 1 with a learned advantage, and at 0.01 without.
 - Outer advantages are standardised in each task with a learned advantage, and not without; the code of the authors
-  standardises those of the last task of a batch alone. On `point_rotated_sparse` no variant's are: in a task in which
-  no episode arrives, the error of the value fit would be made as large as anywhere.
+  standardises those of the last task of a batch alone, which is `normalise_last_task`. On `point_rotated_sparse` no
+  variant's are: in a task in which no episode arrives, the error of the value fit would be made as large as anywhere.
 - Other families, and variants of these, take the values of `cartpole_bias`, untuned.
 """
 

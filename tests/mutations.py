@@ -225,6 +225,13 @@ MUTATIONS = (
     "algorithms/test_maml_rl.py::test_the_meta_gradient_is_that_of_the_closed_forms[log_prob]",
   ),
   Mutation(
+    "first_task_standardised_in_place_of_the_last",
+    "macaw_jax/algorithms/norml.py",
+    "jnp.arange(num_tasks) == num_tasks - 1",
+    "jnp.arange(num_tasks) == 0",
+    "algorithms/test_norml_parity.py::test_meta_gradients_match_the_released_code",
+  ),
+  Mutation(
     "inner_step_of_another_part",
     "macaw_jax/algorithms/macaw.py",
     'on="policy",',

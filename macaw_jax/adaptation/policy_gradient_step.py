@@ -18,6 +18,7 @@ def policy_gradient_step(
   step_size: float | Array,
   learn_step_sizes: bool | Array = False,
   offset: bool | Array | None = None,
+  offset_in_each_step: bool | Array = False,
   first_order: bool | Array = False,
 ) -> Adaptation:
   """As many gradient steps on the part called `on` as the support has sets of episodes.
@@ -27,8 +28,8 @@ def policy_gradient_step(
 
   Step sizes and offset have one number for each parameter. The first are Meta-SGD's (Li et al. 2017): nothing keeps
   them positive. The offset is NoRML's (Yang et al. 2019, equation 5), and is added once, however many steps there
-  are. Derivatives by parameters, step sizes and offset go through every step, backwards; episodes and the reported
-  loss are data, and have none.
+  are, unless it is to be added in each. Derivatives by parameters, step sizes and offset go through every step,
+  backwards; episodes and the reported loss are data, and have none.
 
   Args:
     loss: `(params, episodes, key) -> (scalar, metrics)` of one set of episodes `[E, H, ...]`. Collection, the record of
@@ -38,6 +39,7 @@ def policy_gradient_step(
     step_size: initial value of all step sizes.
     learn_step_sizes: whether meta-training learns them.
     offset: whether the offset, which starts at zero, is added and learned; None if there is none.
+    offset_in_each_step: whether it is added in every step, and not in the first alone.
     first_order: whether meta-gradients ignore how an inner gradient depends on the parameters.
 
   The support of `apply` is a Trajectory `[K, E, H, ...]`; without any, K = 0, the part stays and no offset is added.
@@ -58,11 +60,17 @@ def policy_gradient_step(
       metrics[f"inner_loss_{index}"], gradient = value_and_gradient(net | {on: params}, episodes, step_key)
       gradient = jax.tree.map(partial(stop_gradient_if, first_order), gradient)
       params = jax.tree.map(lambda weight, size, slope: weight - size * slope, params, step_sizes, gradient)
-      if index == 0 and offset is not None:
-        params = jax.tree.map(lambda weight, added: weight + jnp.where(offset, added, 0.0), params, rule["offset"])
+      if offset is not None:
+        condition = jnp.logical_and(offset, jnp.logical_or(index == 0, offset_in_each_step))
+        params = _add_if(condition, params, rule["offset"])
     return {on: params}, metrics
 
   return Adaptation(init, apply)
+
+
+def _add_if(condition: Array, params: Params, added: Params) -> Params:
+  """The sum of two trees where the condition is true, else the first."""
+  return jax.tree.map(lambda weight, more: weight + jnp.where(condition, more, 0.0), params, added)
 
 
 def _value_and_gradient(loss: LossFn, on: str) -> Callable[[dict[str, Params], Trajectory, Key], tuple[Array, Params]]:

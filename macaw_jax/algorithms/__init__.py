@@ -17,6 +17,7 @@ from macaw_jax.algorithms.maml_awr import maml_awr
 from macaw_jax.algorithms.maml_rl import maml_rl
 from macaw_jax.algorithms.multitask_awr import multitask_awr
 from macaw_jax.algorithms.multitask_bc import multitask_bc
+from macaw_jax.algorithms.norml import RELEASED as NORML_RELEASED
 from macaw_jax.algorithms.norml import norml
 from macaw_jax.algorithms.pearl import RELEASED as PEARL_RELEASED
 from macaw_jax.algorithms.pearl import pearl
@@ -53,6 +54,7 @@ ON_POLICY: dict[str, MakeAlgorithm] = {
   "maml_rl": maml_rl,
   "norml": norml,
   "reptile": reptile,
+  "norml_released": functools.partial(norml, **NORML_RELEASED),
 }
 ALGORITHMS: dict[str, MakeAlgorithm] = {**RECORDED, **REPLAYED, **ON_POLICY}
 RELEASED = tuple(name for name in ALGORITHMS if name.endswith("_released"))

@@ -14,9 +14,13 @@ of the episode less a value fitted to the episodes of the task.
 
 Without a learned advantage L_in has the reward advantage in place of A_psi, in ratio form: the clipped objective at
 ratio 1. That, without the offset, is MAML; with steps of size zero, domain randomisation. `configs/norml.py` has all.
+
+The released code and the paper differ; `norml` names each difference as an argument, and `RELEASED` is the set that
+repeats the released code.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import optax
@@ -38,10 +42,44 @@ from macaw_jax.losses.returns import masked_mean
 from macaw_jax.networks.gaussian import GaussianPolicy, act_with_gaussian, learned_gaussian_policy
 from macaw_jax.networks.learned_advantage import learned_advantage_function
 from macaw_jax.objectives.episodes import OfEpisodes, advantage_over, fitted_value, policy_log_prob, policy_loss
-from macaw_jax.types import Algorithm, Array, Key, LossFn, Metrics, Network, Params, Problem, Trajectory
+from macaw_jax.types import (
+  Algorithm,
+  Array,
+  Key,
+  LossFn,
+  Metrics,
+  Network,
+  Params,
+  Problem,
+  TaskBatch,
+  TrainState,
+  Trajectory,
+)
 
 # The parts that the loss trains. The inner loss reaches the offset not at all, and trains nothing by itself.
 TRAINS = {"outer_loss": ("policy", "advantage", "offset", "step_size")}
+
+# The released code, and the values of its configuration file for the point agent; docs/algorithms/norml.md has those
+# for other bodies. Its learning rate falls to zero over the whole run, which `decay_steps` says.
+RELEASED: dict[str, Any] = {
+  "learned_advantage": True,
+  "offset": True,
+  "offset_in_each_step": True,
+  "step_size": 10.0,
+  "learn_step_sizes": False,
+  "first_order": False,
+  "initial_log_std": -0.75,
+  "normalise_advantages": False,
+  "normalise_last_task": True,
+  "whiten_values": False,
+  "clip": 0.2,
+  "hidden_sizes": (50, 50),
+  "activation": "tanh",
+  "advantage_hidden_sizes": (50, 50),
+  "advantage_activation": "tanh",
+  "learning_rate": 6e-3,
+  "epochs": 1,
+}
 
 
 def advantage_weighted_likelihood(
@@ -72,16 +110,24 @@ def advantage_weighted_likelihood(
   return loss
 
 
+def mark_last_task(tasks: TaskBatch) -> TaskBatch:
+  """The batch with `(episodes, is_last)` in place of each query; `is_last` is true for the last task alone."""
+  num_tasks = tasks.task_index.shape[0]
+  return tasks._replace(query=(tasks.query, jnp.arange(num_tasks) == num_tasks - 1))
+
+
 def norml(
   problem: Problem,
   *,
   learned_advantage: bool = True,
   offset: bool = True,
+  offset_in_each_step: bool = False,
   step_size: float = 10.0,
   learn_step_sizes: bool = False,
   first_order: bool = False,
   initial_log_std: float = -0.75,
   normalise_advantages: bool = True,
+  normalise_last_task: bool = False,
   whiten_values: bool = False,
   clip: float = 0.2,
   hidden_sizes: Sequence[int] = (50, 50),
@@ -103,12 +149,14 @@ def norml(
     problem: Sizes; discount of the returns that advantages are taken from.
     learned_advantage: Whether adaptation reads A_psi in place of rewards.
     offset: Whether the offset is added and learned.
+    offset_in_each_step: Whether, of several adaptation steps, each adds it, as in the released code; else the first.
     step_size: Initial value of all step sizes, which stay at it unless they are learned.
     learn_step_sizes: Whether step sizes are learned, one for each parameter (Meta-SGD).
     first_order: Whether meta-gradients ignore how inner gradients depend on the parameters; without a learned advantage
       alone.
     initial_log_std: Initial log standard deviation of the policy.
     normalise_advantages: Whether the outer advantages of each task are standardised.
+    normalise_last_task: Whether those of the last task of a batch are in any case: of it alone in the released code.
     whiten_values: Whether returns are standardised before values are fitted.
     clip: Bound on how far the outer ratio counts from one.
     hidden_sizes: Hidden layers of the policy.
@@ -139,20 +187,31 @@ def norml(
   advantage = learned_advantage_function(*sizes, advantage_hidden_sizes, activation=advantage_activation)
   value = fitted_value(cubic_features, discount=problem.discount, whiten=whiten_values)
   of_rewards = advantage_over(value, discount=problem.discount)
-  outer_advantage = advantage_over(value, discount=problem.discount, normalise=normalise_advantages)
+
+  def judge(params: dict[str, Params], query: tuple[Trajectory, Array], key: Key) -> tuple[Array, Metrics]:
+    episodes, is_last = query
+    normalise = jnp.logical_or(normalise_advantages, jnp.logical_and(normalise_last_task, is_last))
+    judged_by = advantage_over(value, discount=problem.discount, normalise=normalise)
+    return outer_loss(policy, judged_by, clip=clip)(params, episodes, key)
+
   adaptation = policy_gradient_step(
     inner_loss(policy, advantage, of_rewards, learned_advantage=learned_advantage),
     step_size=step_size,
     learn_step_sizes=learn_step_sizes,
     offset=offset,
+    offset_in_each_step=offset_in_each_step,
     first_order=first_order,
   )
-  algorithm = meta_learner(
+  learner = meta_learner(
     init_net=init_parts({"policy": policy.init, "advantage": advantage.init}),
     adaptation=adaptation,
-    outer_loss=outer_loss(policy, outer_advantage, clip=clip),
+    outer_loss=judge,
     optimizer=optimizer(linear_decay(learning_rate, decay_steps and decay_steps * epochs)),
     act=act_with_gaussian(policy),
   )
-  algorithm = algorithm._replace(reads_reward=learned_advantage is not True)
+
+  def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
+    return learner.update(state, mark_last_task(tasks), key)
+
+  algorithm = learner._replace(update=update, reads_reward=learned_advantage is not True)
   return with_epochs(algorithm, policy, adaptation, epochs)

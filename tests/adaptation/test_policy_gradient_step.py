@@ -24,14 +24,14 @@ def net():
   return {"policy": policy, "other": jax.random.normal(keys[2], (2,))}
 
 
-def stepped_plainly(net, rule, support, first_order=False):
+def stepped_plainly(net, rule, support, first_order=False, offset_in_each_step=False):
   params = net["policy"]
   for index in range(support.mask.shape[0]):
     batch = jax.tree.map(lambda leaf, index=index: leaf[index], support)
     slope = jax.grad(lambda part, batch=batch: bowl(net | {"policy": part}, batch, None)[0])(params)
     slope = jax.lax.stop_gradient(slope) if first_order else slope
     params = jax.tree.map(lambda weight, size, down: weight - size * down, params, rule["step_size"], slope)
-    if index == 0:
+    if index == 0 or offset_in_each_step:
       params = jax.tree.map(jnp.add, params, rule["offset"])
   return params
 
@@ -58,6 +58,22 @@ def test_derivatives_are_those_of_differentiating_twice(steps, first_order):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), found, expected)
     other = found[1][0]["other"]
     assert np.all(other == 0) if first_order else np.all(np.abs(other) > 1e-4)
+
+
+@pytest.mark.parametrize("offset", [True, False])
+def test_the_offset_can_be_added_in_each_step_and_a_traced_switch_is_no_different(offset):
+  parts, support = net(), episodes(KEY, 3)
+  rule = jax.tree.map(lambda leaf: leaf + 0.05, policy_gradient_step(bowl, step_size=0.1, offset=True).init(parts))
+
+  def adapted(in_each, offset=offset):
+    step = policy_gradient_step(bowl, step_size=0.1, offset=offset, offset_in_each_step=in_each)
+    return step.apply(parts, rule, support, KEY)[0]["policy"]
+
+  for in_each in (True, False):
+    own = rule if offset else rule | {"offset": jax.tree.map(jnp.zeros_like, rule["offset"])}
+    expected = stepped_plainly(parts, own, support, offset_in_each_step=in_each)
+    for found in (adapted(in_each), jax.jit(adapted)(in_each)):
+      jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), found, expected)
 
 
 def test_a_step_without_episodes_changes_nothing():

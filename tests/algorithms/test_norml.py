@@ -14,7 +14,7 @@ from policy_gradients_by_hand import advantage, assert_close, cubic, flat, large
 from small_episodes import HORIZON, PROBLEM, TASKS, tasks
 
 from macaw_jax.algorithms import norml
-from macaw_jax.algorithms.norml import TRAINS
+from macaw_jax.algorithms.norml import TRAINS, mark_last_task
 from macaw_jax.learners.gradient import gradient_of, meta_loss
 from macaw_jax.learners.policy_gradient import record_behaviour
 from macaw_jax.networks.gaussian import learned_gaussian_policy
@@ -52,7 +52,7 @@ def start(algorithm):
 def make_gradient(parts):
   """`(params, batch) -> meta-gradient`, compiled once for a shape."""
   compiled = jax.jit(gradient_of(meta_loss(parts.adaptation, parts.outer_loss)))
-  return lambda params, batch: compiled(params, batch, KEY)[0]
+  return lambda params, batch: compiled(params, mark_last_task(batch), KEY)[0]
 
 
 def gradient(parts, params, batch):
@@ -171,6 +171,27 @@ def test_a_batch_of_tasks_has_the_mean_of_their_gradients_in_any_order():
   alone = [gradient(params, jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch)) for i in range(TASKS)]
   assert_close(whole, jax.tree.map(lambda *leaves: sum(leaves) / TASKS, *alone), rtol=1e-9, atol=1e-12)
   assert_close(gradient(params, one(batch, jnp.array([2, 0, 1]))), whole, rtol=1e-9, atol=1e-12)
+
+
+def test_of_the_released_switch_the_last_task_alone_is_standardised_and_traced_switches_are_no_different():
+  batch, params = tasks(), params_of(parts_of(**WITH_ADVANTAGE))
+
+  @jax.jit
+  def traced(each, last, batch):
+    return gradient(parts_of(**WITH_ADVANTAGE, normalise_advantages=each, normalise_last_task=last), params, batch)
+
+  def alone(i, normalise):
+    one_task = jax.tree.map(lambda leaf: leaf[i : i + 1], batch)
+    return traced(normalise, False, one_task)
+
+  expected = [alone(i, normalise=i == TASKS - 1) for i in range(TASKS)]
+  expected = jax.tree.map(lambda *leaves: sum(leaves) / TASKS, *expected)
+  assert_close(traced(False, True, batch), expected, rtol=1e-9, atol=1e-12)
+  released = parts_of(**WITH_ADVANTAGE, normalise_advantages=False, normalise_last_task=True)
+  assert_close(gradient(released, params, batch), expected, rtol=1e-9, atol=1e-12)
+  assert largest(jax.tree.map(jnp.subtract, traced(False, False, batch), expected)) > 1e-3
+  # The last is standardised already.
+  assert_close(traced(True, True, batch), traced(True, False, batch), rtol=1e-12, atol=1e-14)
 
 
 # What learns

@@ -55,6 +55,20 @@ def test_features_by_hand():
 # The fit
 
 
+def test_rounding_leaves_little_of_the_columns_in_the_residual_of_few_rows():
+  """It becomes the advantage, and a gradient sums it over features that are like the columns."""
+  fit, mask, shares = jax.jit(fit_baseline), jnp.ones((4, 6)), []
+  for key in jax.random.split(jax.random.key(5), 20):
+    observation_key, target_key = jax.random.split(key)
+    features = cubic_features(jax.random.normal(observation_key, (4, 6, 3)))
+    target = returns_to_go(jax.random.normal(target_key, (4, 6)), 0.9)
+    expected = ridge_in_double_precision(features, target, mask)
+    wrong = (np.asarray(fit(features, target, mask), np.float64) - expected).ravel()
+    columns, _ = np.linalg.qr(np.asarray(features, np.float64).reshape(24, -1))
+    shares.append(np.linalg.norm(columns.T @ wrong) / np.linalg.norm(np.asarray(target, np.float64) - expected))
+  assert np.median(shares) < 6e-7
+
+
 def test_targets_cubic_in_the_features_are_predicted():
   features = cubic_features(jax.random.uniform(jax.random.key(0), (25, 10, 2), minval=-1.0))
   target = features @ jnp.array([1.0, -2.0, 0.5, 3.0, -1.0, 2.0, -4.0, 1.5, 0.5, 7.0])
