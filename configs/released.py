@@ -25,6 +25,9 @@ from .section import algorithm_section, depart
 # Rows of a task that an update takes for the actor-critic; the steps of FOCAL and CSRO read three shares.
 QUERY_SIZES = {"focal_released": 3 * 256, "csro_released": 3 * 256}
 SMALL = {"encoder": {"hidden_sizes": (64, 64)}, "actor_critic": {"hidden_sizes": (128, 128)}}
+# CORRO's generator and encoder learn before its agent; in `small` in half of the updates.
+STEPS = {"corro_released": 500_000}
+SMALL_STAGES = {"corro_released": {"stages": (2_000, 3_000)}}
 
 
 def get_config(named: str = "focal") -> ml_collections.ConfigDict:
@@ -53,10 +56,11 @@ def contextual(released: str, data: str, *, small: bool) -> ml_collections.Confi
   query_size = QUERY_SIZES.get(released, 256)
   if small:
     # As our own: 512 rows of all tasks. On two directions four tasks are drawn, so that two may be the same.
-    depart(config.algorithm, SMALL)
+    depart(config.algorithm, SMALL | SMALL_STAGES.get(released, {}))
     num_tasks = 4 if data.startswith("cheetah_dir") else config.training.tasks_per_update
     config.training.update(tasks_per_update=num_tasks, query_size=query_size // 256 * (512 // num_tasks))
   else:
-    config.training.update(steps=100_000, tasks_per_update=16, support_size=256, query_size=query_size)
+    steps = STEPS.get(released, 100_000)
+    config.training.update(steps=steps, tasks_per_update=16, support_size=256, query_size=query_size)
     config.training.update(evaluate_every=10_000, checkpoint_every=10_000)
   return config

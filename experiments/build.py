@@ -120,7 +120,7 @@ def assemble(examined: Any) -> Run:
     may_change=(*MAY_CHANGE, *kind.may_change),
     follows=following(examined.config),
     devices=Devices(config.devices.seed, config.devices.task, config.devices.distributed),
-    description=(*parts.description, *_said(chosen), *ended_decay(config)),
+    description=(*parts.description, *_said(chosen), *ended_decay(config), *waiting_agent(config)),
   )
 
 
@@ -167,6 +167,16 @@ def ended_decay(config: ml_collections.ConfigDict) -> Iterator[str]:
   for name, value in flatten(config.algorithm.to_dict()).items():
     if name.rpartition(".")[2] == "decay_steps" and value is not None and value < steps:
       yield f"learning rates are zero from update {value} on (config.algorithm.{name}), of {steps} updates"
+
+
+def waiting_agent(config: ml_collections.ConfigDict) -> Iterator[str]:
+  """The line about an actor-critic whose stage does not begin within the run, if it has one."""
+  steps, begins = config.training.steps, sum(config.algorithm.get("stages", ()))
+  if begins >= steps:
+    yield (
+      f"the actor-critic learns from update {begins} on (config.algorithm.stages), and not within the {steps} updates "
+      "of this run"
+    )
 
 
 def _make(name: str, parts: Parts, settings: Mapping[str, Any]) -> MakeAlgorithm:

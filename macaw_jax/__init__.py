@@ -56,7 +56,7 @@ _HOMES = {
     "unicorn",
   ),
   "macaw_jax.algorithms.settings": ("defaults_of", "make_algorithm"),
-  "macaw_jax.actor_critics": ("awac", "brac", "iql", "sac"),
+  "macaw_jax.actor_critics": ("awac", "brac", "iql", "sac", "twin_sac"),
   # To compose an algorithm.
   "macaw_jax.adaptation.retrieval": ("retrieving",),
   "macaw_jax.data.retrieval": ("by_outcomes", "make_reference"),

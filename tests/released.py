@@ -189,12 +189,13 @@ def remembering(optimizer):
 
   def make(learning_rate):
     inner = optimizer(learning_rate)
+    step = jax.jit(inner.update)  # operation by operation it would compile hundreds of programs
 
     def init(params):
       return inner.init(params), jax.tree.map(jnp.zeros_like, params)
 
     def update(gradient, state, params=None):
-      updates, moved = inner.update(gradient, state[0], params)
+      updates, moved = step(gradient, state[0], params)
       return updates, (moved, gradient)
 
     return optax.GradientTransformation(init, update)
@@ -202,14 +203,14 @@ def remembering(optimizer):
   return make
 
 
-def updated(algorithm, net, tasks, key):
-  """The parts after one update from zero moments, the gradients that stepped them, and the metrics."""
+def updated(algorithm, net, tasks, key, number=0):
+  """The parts after the update of that number from zero moments, the gradients that stepped them, and the metrics."""
   opt_state = jax.eval_shape(algorithm.init, key).opt_state
   opt_state = jax.tree.map(
     lambda leaf: jnp.zeros(leaf.shape, leaf.dtype if leaf.dtype == jnp.int32 else jax.tree.leaves(net)[0].dtype),
     opt_state,
   )
-  state = TrainState(MetaParams(net, {}), opt_state, jnp.zeros((), jnp.int32))
+  state = TrainState(MetaParams(net, {}), opt_state, jnp.asarray(number, jnp.int32))
   state, metrics = algorithm.update(state, tasks, key)
   gradients = {
     part: kept.inner_state[1][part]

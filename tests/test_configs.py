@@ -9,7 +9,7 @@ import pytest
 from miniatures import write_point_robot
 
 from configs.section import algorithm_section
-from experiments.build import build, examine, kind_of
+from experiments.build import build, examine, kind_of, waiting_agent
 from experiments.configuration import settings_of
 from experiments.variants import members_of
 from macaw_jax import envs
@@ -63,6 +63,14 @@ def test_other_families_have_values_that_the_algorithm_takes(name):
   config = get_config(name, "cheetah_vel")
   make_algorithm(name, Problem(20, 6, 3, 0.99), settings_of(config))
   assert kind_of(config).data_name(config) == "cheetah_vel"
+
+
+def test_a_run_that_ends_before_its_actor_critic_learns_says_so():
+  config = get_config("released", "corro,,small")
+  assert list(waiting_agent(config)) == list(waiting_agent(get_config("corro"))) == []
+  config.training.steps = sum(config.algorithm.stages)
+  (line,) = waiting_agent(config)
+  assert "from update 5000 on (config.algorithm.stages), and not within the 5000 updates" in line
 
 
 @pytest.mark.parametrize("family", ["point_rotated", "point_rotated_sparse", "cartpole_bias", "cheetah_swapped"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from macaw_jax.algorithms.bati import bati, likelihood_encoder
 from macaw_jax.algorithms.contextual import context_optimizers
+from macaw_jax.algorithms.corro import RELEASED as CORRO_RELEASED
 from macaw_jax.algorithms.corro import contrastive_encoder, corro
 from macaw_jax.algorithms.csro import csro
 from macaw_jax.algorithms.focal import focal, metric_encoder
@@ -43,6 +44,7 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "bati": bati,
   "macaw_released": functools.partial(macaw, **MACAW_RELEASED),
   "pearl_offline_released": functools.partial(pearl_offline, **PEARL_RELEASED),
+  "corro_released": functools.partial(corro, **CORRO_RELEASED),
 }
 # from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {

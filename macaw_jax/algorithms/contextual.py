@@ -5,6 +5,7 @@ learned, beside one of the actor-critics of `macaw_jax.actor_critics`. Both are 
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +21,7 @@ from macaw_jax.learners.context import (
   ContextLearner,
   LatentsOf,
   Net,
+  Stage,
   Step,
   context_learner,
   on_query,
@@ -148,6 +150,7 @@ class ContextEncoder(NamedTuple):
   trains:         for each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic
                   that trains parts of the encoder as well; the rest of the table is the actor-critic's own
   keeps_learning: the parts that `encoder_steps` does not stop
+  stages:         the parts that can learn one after the other before the actor-critic does, in this order
   The other fields are those of `ContextLearner`.
   """
 
@@ -162,6 +165,7 @@ class ContextEncoder(NamedTuple):
   reading: Reading
   embed: Callable[[Net, Array], Array] | None = None
   keeps_learning: tuple[str, ...] = ()
+  stages: tuple[str, ...] = ()
 
   def with_terms(
     self,
@@ -267,6 +271,7 @@ def contextual_agent(
   actor_critic: MakeActorCritic,
   optimizer: MakeContextOptimizers,
   steps: Sequence[Step] = (),
+  stages: Sequence[int] = (),
 ) -> Algorithm:
   """An encoder beside an actor-critic: every context-based agent, with the arguments of them all.
 
@@ -276,10 +281,12 @@ def contextual_agent(
     actor_critic: Learns to act by the latent.
     optimizer: Makes the optimisers of all parts.
     steps: The steps of an update, one after the other; without any, all losses step their parts at once.
+    stages: For each of the encoder's `stages`, the updates in which its part learns alone; all others learn after them.
+      Without any, all parts learn side by side.
 
   Raises:
-    ValueError: for a part or a loss of the encoder that is called like one of the actor-critic, or steps that do not
-      have every loss of both, and no other.
+    ValueError: for a part or a loss of the encoder that is called like one of the actor-critic, steps that do not have
+      every loss of both, and no other, or stages that are not as many as the encoder's.
   """
   agent = actor_critic(problem, encoder.latent_size)
   agent_losses = {name: on_query(loss, encoder.latents_of) for name, loss in agent.losses.items()}
@@ -297,11 +304,24 @@ def contextual_agent(
       follows={**encoder.follows, **{name: _projected(name, project) for name, project in agent.project.items()}},
       act=agent.act,
       steps=tuple(steps),
+      stages=_stages_of(encoder, stages, {name for names in table.values() for name in names}),
     ),
     optimizer(encoder, sorted(trained_by_encoder), agent.init)
     | {name: optax.sgd(rate) for name, rate in agent.learning_rates.items()},
   )
   return algorithm._replace(value_losses=agent.value_losses)
+
+
+def _stages_of(encoder: ContextEncoder, lengths: Sequence[int], trained: Iterable[str]) -> dict[str, Stage]:
+  """The stage of every trained part, given the lengths of those before the last."""
+  if not lengths:
+    return {}
+  if len(lengths) != len(encoder.stages) or min(lengths) < 1:
+    expected = f"a positive number of updates for each of {', '.join(encoder.stages)}"
+    raise ValueError(f"stages={tuple(lengths)} must be {expected}, or none")
+  ends = tuple(itertools.accumulate(lengths))
+  first = {part: Stage(end - length, end) for part, end, length in zip(encoder.stages, ends, lengths, strict=True)}
+  return dict.fromkeys(trained, Stage(ends[-1])) | first
 
 
 def _projected(name: str, project: Callable[[Params], Params]) -> Callable[[Net, TaskBatch, Key], Params]:

@@ -14,16 +14,18 @@ Outcomes:  'reward_noise': r* = r + noise, s* = s'; or 'generator': from a condi
            (s, a, latent) -> (r, s' - s), trained beside on all tasks as one, its latent drawn from N(0, I)
 A new task: z of its context; without any context the latent of some training task
 
-The released code trains generator, encoder and agent one after the other. Here they learn side by side, and with
-`encoder_steps` generator and encoder stand still for the rest of the run, as in the last stage there.
+Generator, encoder and agent learn side by side, and with `encoder_steps` generator and encoder stand still for the rest
+of the run. With `stages` they learn one after the other, as in the released code.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.actor_critics import MakeActorCritic, iql
+from macaw_jax.actor_critics import MakeActorCritic, iql, twin_sac
 from macaw_jax.algorithms.contextual import (
   ContextEncoder,
   MakeContextOptimizers,
@@ -33,7 +35,14 @@ from macaw_jax.algorithms.contextual import (
   contextual_agent,
   deterministic_encoder,
 )
-from macaw_jax.hyperparameters import check_choice, check_counts, check_positive, check_sizes, part
+from macaw_jax.hyperparameters import (
+  check_choice,
+  check_counts,
+  check_not_negative,
+  check_positive,
+  check_sizes,
+  part,
+)
 from macaw_jax.learners.context import Net, Step, split_update_key
 from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal
 from macaw_jax.networks.encoders import (
@@ -43,7 +52,9 @@ from macaw_jax.networks.encoders import (
   sample_gaussian,
   transition_encoder,
 )
+from macaw_jax.networks.latent import MakeLayer, released_hidden_layer, released_networks
 from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
+from macaw_jax.networks.soft_actor_critic import hard_bounds
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem, TaskBatch, Transition
 
 # The parts that each loss trains, beside the actor-critic's own table; every other gradient is exactly zero.
@@ -52,8 +63,8 @@ GENERATOR_TRAINS = {"generator_loss": ("generator",)}
 
 LATENT_SCALE = "latent_scale"  # the part that holds the running scale of the aggregator's outputs
 NEGATIVES = ("reward_noise", "generator")
-LATENT_BATCHES = 100.0  # that its mean reaches back: embeddings move while the encoder learns
-KL_WEIGHT = 0.2  # beta of the generator, as released
+LATENTS = ("standardised", "raw")
+LATENT_BATCHES = 100.0  # that the mean of that scale reaches back: embeddings move while the encoder learns
 
 
 def repeat_rows(rows: Array, count: int) -> Array:
@@ -73,6 +84,8 @@ def contrastive_encoder(
   latent_size: int = 5,
   hidden_sizes: Sequence[int] = (64, 64),
   next_observation: bool = True,
+  inputs: str = "standardised",
+  latents: str = "standardised",
   negatives: str = "reward_noise",
   num_negatives: int = 16,
   reward_noise: float = 2.0,
@@ -80,6 +93,9 @@ def contrastive_encoder(
   queries_per_task: int = 16,
   generator_latent_size: int = 5,
   generator_hidden_sizes: Sequence[int] = (64,),
+  generator_kl_weight: float = 0.2,
+  layer: MakeLayer = nn.Dense,
+  score_init: nn.initializers.Initializer = nn.initializers.zeros,
 ) -> MakeEncoder:
   """CORRO's encoder.
 
@@ -87,20 +103,27 @@ def contrastive_encoder(
     latent_size: L, the size of z.
     hidden_sizes: Hidden layers of the network that embeds a transition.
     next_observation: Whether it sees s' - s beside (s, a, r).
+    inputs: 'standardised', or 'raw' as the released code reads them, with s' for s' - s (`Reading`).
+    latents: 'standardised' over tasks, or 'raw': the pool of a context as it is, in the unit ball, as released.
     negatives: Where other outcomes come from: 'reward_noise' for tasks that differ in rewards, 'generator' for any
       whose data overlap in states and actions.
     num_negatives: K, for each query.
-    reward_noise: Standard deviation of the noise, in standard deviations of the rewards.
+    reward_noise: Standard deviation of the noise, in standard deviations of the rewards; with raw inputs in the units
+      of the rewards.
     contrastive_temperature: By which likenesses are divided in the contrast.
     queries_per_task: Transitions of a task that an update contrasts; at most half of its support.
     generator_latent_size: Size of the autoencoder's latent.
     generator_hidden_sizes: Hidden layers of its encoder, and of its decoder.
+    generator_kl_weight: beta, the weight of its divergence beside its error.
+    layer: The hidden layers of all these networks.
+    score_init: Initial weights w of the score, a matrix of L rows; zeros begin with the mean of a context.
 
   Raises:
     ValueError: for a setting outside its range.
   """
   check_sizes(hidden_sizes=hidden_sizes, generator_hidden_sizes=generator_hidden_sizes)
   check_positive(reward_noise=reward_noise, contrastive_temperature=contrastive_temperature)
+  check_not_negative(generator_kl_weight=generator_kl_weight)
   check_counts(
     latent_size=latent_size,
     num_negatives=num_negatives,
@@ -108,12 +131,15 @@ def contrastive_encoder(
     generator_latent_size=generator_latent_size,
   )
   check_choice(NEGATIVES, negatives=negatives)
+  check_choice(LATENTS, latents=latents)
 
   def make(problem: Problem) -> ContextEncoder:
-    read = Reading(problem, next_observation)
-    network = transition_encoder(read.size, latent_size, hidden_sizes)
-    recognise = transition_encoder(read.size, 2 * generator_latent_size, generator_hidden_sizes)
-    decode = transition_encoder(read.behaviour_size + generator_latent_size, read.outcome_size, generator_hidden_sizes)
+    read = Reading(problem, next_observation, inputs)
+    network = transition_encoder(read.size, latent_size, hidden_sizes, layer=layer)
+    recognise = transition_encoder(read.size, 2 * generator_latent_size, generator_hidden_sizes, layer=layer)
+    decode = transition_encoder(
+      read.behaviour_size + generator_latent_size, read.outcome_size, generator_hidden_sizes, layer=layer
+    )
 
     def embed(net: Net, rows: Array) -> Array:
       return normalise_to_sphere(network.apply(net["encoder"], rows))
@@ -125,16 +151,18 @@ def contrastive_encoder(
       return attention_pool(embeddings, scores, context.mask)
 
     def infer(net: Net, context: Transition, key: Key) -> Array:
+      pooled = aggregate(net, context)
+      if latents == "raw":
+        return pooled
       # Tasks lie many of their own spreads apart, and yet all in one small spot of the ball: most of an embedding says
       # that the transition is a real one. An actor-critic would not see the differences.
-      return standardise(net[LATENT_SCALE], aggregate(net, context))
+      return standardise(net[LATENT_SCALE], pooled)
 
     def follow_latents(net: Net, tasks: TaskBatch, key: Key) -> RunningScale:
       return update_scale(net[LATENT_SCALE], aggregate(net, tasks.support), max_count=LATENT_BATCHES)
 
     def init_aggregator(key: Key) -> Params:
-      """Zero scores: the aggregator begins as the mean."""
-      return {"weights": jnp.zeros(latent_size)}
+      return {"weights": score_init(key, (latent_size, 1))[:, 0]}
 
     def init_generator(key: Key) -> Params:
       key_recognise, key_decode = jax.random.split(key)
@@ -174,8 +202,9 @@ def contrastive_encoder(
       latents = sample_gaussian(belief, key_latents)
       decoded = decode.apply(net["generator"]["decode"], jnp.concatenate([behaviour, latents], axis=-1))
       error, divergence = read.outcome_error(decoded, outcome), jnp.mean(kl_to_standard_normal(*belief))
-      return error + KL_WEIGHT * divergence, {"generator_error": error, "generator_kl": divergence}
+      return error + generator_kl_weight * divergence, {"generator_error": error, "generator_kl": divergence}
 
+    has_scale = latents == "standardised"
     encoder = deterministic_encoder(
       problem,
       infer,
@@ -184,19 +213,54 @@ def contrastive_encoder(
         **read.init,
         "encoder": network.init,
         "aggregator": init_aggregator,
-        LATENT_SCALE: lambda key: initial_scale(latent_size),
+        **({LATENT_SCALE: lambda key: initial_scale(latent_size)} if has_scale else {}),
       },
       losses={"contrastive_loss": contrastive_loss},
       trains=TRAINS,
-      follows={**read.follows, LATENT_SCALE: follow_latents},
+      follows={**read.follows, **({LATENT_SCALE: follow_latents} if has_scale else {})},
       reading=read,
       keeps_learning=("aggregator",),
+      stages=("encoder",),
     )
     if negatives == "reward_noise":
       return encoder
-    return encoder.with_terms({"generator": init_generator}, {"generator_loss": generator_loss}, GENERATOR_TRAINS)
+    generating = {"generator": init_generator}, {"generator_loss": generator_loss}, GENERATOR_TRAINS
+    return encoder.with_terms(*generating)._replace(stages=("generator", "encoder"))
 
   return make
+
+
+# The released code: three stages; in the agent's, critics and aggregator step first, then the policy against the new
+# critics, at the latents of the aggregator before its step.
+RELEASED: dict[str, Any] = {
+  "encoder": contrastive_encoder(
+    inputs="raw",
+    latents="raw",
+    negatives="generator",
+    reward_noise=0.5,
+    queries_per_task=4,
+    layer=released_hidden_layer,
+    # U(-1/sqrt(L), 1/sqrt(L)), the default of the library that it is written in.
+    score_init=nn.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform"),
+  ),
+  "actor_critic": twin_sac(
+    hidden_sizes=(256, 256), reward_scale=1.0, networks=released_networks(hard_bounds(-20.0, 2.0))
+  ),
+  "optimizer": context_optimizers(agent_learning_rate=3e-4, encoder_learning_rate=3e-4),
+  "steps": (
+    Step(("generator_loss",)),
+    Step(("contrastive_loss",)),
+    Step(("critic_loss",)),
+    Step(("policy_loss",), before=("aggregator",)),
+  ),
+  "stages": (100_000, 200_000),
+}
+# The same for tasks that differ in rewards and whose data hardly overlap: without a generator.
+RELEASED_REWARD_NOISE: dict[str, Any] = RELEASED | {
+  "encoder": contrastive_encoder(**RELEASED["encoder"].settings | {"negatives": "reward_noise"}),
+  "steps": RELEASED["steps"][1:],
+  "stages": RELEASED["stages"][1:],
+}
 
 
 def corro(
@@ -206,6 +270,10 @@ def corro(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(),
   steps: Sequence[Step] = (),
+  stages: Sequence[int] = (),
 ) -> Algorithm:
-  """CORRO; arguments as of `contextual_agent`. The loss of the critic trains the aggregator too."""
-  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps)
+  """CORRO; arguments as of `contextual_agent`. The loss of the critic trains the aggregator too.
+
+  The stages are that of the generator, where there is one, and that of the encoder.
+  """
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps, stages)

@@ -6,6 +6,8 @@ cannot train a part that it does not name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -58,6 +60,21 @@ class Step(NamedTuple):
   share: int = 0
 
 
+class Stage(NamedTuple):
+  """The updates in which a part learns, counted from zero: `start` is the first, `stop` the first without it.
+
+  In all other updates the part and the state of its optimiser stay as they are.
+  """
+
+  start: int = 0
+  stop: int | None = None
+
+  def includes(self, update: Array) -> Array:
+    """Whether the part learns in an update."""
+    has_begun = update >= self.start
+    return has_begun if self.stop is None else has_begun & (update < self.stop)
+
+
 class ContextLearner(NamedTuple):
   """The pieces of a context-based agent.
 
@@ -71,6 +88,7 @@ class ContextLearner(NamedTuple):
            after a step of the optimisers
   act:     `(params, timestep, key) -> action [A]` by the part `LATENT`; the mode without a key
   steps:   the steps of an update in their order, in which each loss is named; without any, one step of all losses
+  stages:  for each trained part that does not learn in all updates, those in which it does
   """
 
   init: Mapping[str, Callable[[Key], Params]]
@@ -83,6 +101,7 @@ class ContextLearner(NamedTuple):
   follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]]
   act: Callable[[Net, TimeStep, Key | None], Array]
   steps: tuple[Step, ...] = ()
+  stages: Mapping[str, Stage] = MappingProxyType({})
 
 
 LatentsOf = Callable[[Net, TaskBatch, Key], Array]
@@ -184,13 +203,22 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
       )
     return net, opt_state._replace(inner_states=states), metrics
 
+  def in_stage(count: Array, stepped: Net, kept: Net) -> Net:
+    """The parts, or their optimiser states, after a step; as they were where their stage is not that of the update."""
+    return stepped | {
+      part: jax.tree.map(partial(jnp.where, stage.includes(count)), stepped[part], kept[part])
+      for part, stage in learner.stages.items()
+    }
+
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
     before = net = state.params.net
     opt_state = state.opt_state
     metrics: Metrics = {}
     for step in steps:
       read = tasks if num_shares == 1 else tasks._replace(query=share_of(tasks.query, step.share, num_shares))
-      net, opt_state, found = take(step, net, before, opt_state, read, key)
+      after, moved, found = take(step, net, before, opt_state, read, key)
+      net = in_stage(state.step, after, net)
+      opt_state = moved._replace(inner_states=in_stage(state.step, moved.inner_states, opt_state.inner_states))
       metrics = found | metrics
     net = net | {
       target: optax.incremental_update(net[part], net[target], learner.tau) for target, part in learner.targets.items()
@@ -231,6 +259,8 @@ def _check_names(learner: ContextLearner, optimizers: Mapping[str, optax.Gradien
   ):
     if different := set(some) ^ set(others):
       raise ValueError(f"{kind} differ in {sorted(different)}")
+  if untrained := learner.stages.keys() - trained:
+    raise ValueError(f"no loss trains {sorted(untrained)}, which have a stage")
   known = learner.init.keys() | learner.targets.keys()
   read_before = {part for step in learner.steps for part in step.before}
   if unknown := (trained | read_before | learner.follows.keys() | set(learner.targets.values())) - known:

@@ -66,6 +66,15 @@ def recorded_log_prob(mean: Array, log_std: Array, action: Array) -> Array:
   return squashed_log_prob(mean, log_std, jnp.arctanh(jnp.clip(action, -limit, limit)))
 
 
+def soft_value(values: Array, log_prob: Array, temperature: Array | float) -> Array:
+  """`min_j Q_j(s, a) - alpha log pi(a|s)` of one action a row: the state value of equation 3 of H, one sample of it.
+
+  All arguments carry gradients.
+  """
+  chex.assert_shape(values, (2, *log_prob.shape))
+  return jnp.min(values, axis=0) - temperature * log_prob
+
+
 def soft_target(
   reward: Array,
   terminal: Array,
@@ -88,8 +97,7 @@ def soft_target(
     discount: gamma.
   """
   chex.assert_equal_shape([reward, terminal, next_log_prob])
-  chex.assert_shape(next_values, (2, *reward.shape))
-  next_value = jnp.min(next_values, axis=0) - temperature * next_log_prob
+  next_value = soft_value(next_values, next_log_prob, temperature)
   return one_step_target(reward, terminal, next_value, discount=discount)
 
 
@@ -98,7 +106,7 @@ def critic_loss(values: Array, target: Array) -> Array:
   return 0.5 * twin_squared_error(values, target)
 
 
-def actor_loss(values: Array, log_prob: Array, temperature: Array) -> Array:
+def actor_loss(values: Array, log_prob: Array, temperature: Array | float) -> Array:
   """Mean of `alpha log pi(a|s) - min_j Q_j(s, a)` for a reparameterised action `a` of the policy (H, equation 9).
 
   The gradient reaches the policy through `log_prob` and, in the values, through the action; the caller differentiates
@@ -123,9 +131,7 @@ def state_value_loss(prediction: Array, values: Array, log_prob: Array, temperat
   Haarnoja et al. 2018, arXiv:1801.01290, equations 3 and 5, there with one half and one critic; so in PEARL (Rakelly et
   al. 2019, arXiv:1903.08254).
   """
-  chex.assert_shape(values, (2, *log_prob.shape))
-  target = jnp.min(values, axis=0) - temperature * log_prob
-  return squared_error(prediction, jax.lax.stop_gradient(target))
+  return squared_error(prediction, jax.lax.stop_gradient(soft_value(values, log_prob, temperature)))
 
 
 def policy_regularisation(mean: Array, log_std: Array, *, weight: float = 1e-3) -> Array:

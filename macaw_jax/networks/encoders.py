@@ -21,7 +21,7 @@ from macaw_jax.networks.mlp import MLP
 from macaw_jax.types import Array, Key, Network
 
 SMALLEST_VARIANCE = 1e-7  # Precisions of up to 1e7 add up in float32 without overflow.
-SMALLEST_NORM = 1e-6
+SMALLEST_NORM = 1e-12
 
 
 class Gaussian(NamedTuple):
@@ -110,7 +110,7 @@ def attention_pool(embeddings: Array, scores: Array, mask: Array | None = None) 
 
 
 def normalise_to_sphere(embeddings: Array) -> Array:
-  """Vectors of unit length, z / max(|z|, 1e-6) with the Euclidean norm; zero stays zero: `[..., L] -> [..., L]`.
+  """Vectors of unit length, z / max(|z|, 1e-12) with the Euclidean norm; zero stays zero: `[..., L] -> [..., L]`.
 
   The lower bound keeps the gradient finite at zero.
   """

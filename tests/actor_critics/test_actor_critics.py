@@ -7,10 +7,10 @@ import numpy as np
 import optax
 import pytest
 
-from macaw_jax.actor_critics import awac, brac, iql, sac
-from macaw_jax.actor_critics.actor_critic import beside
+from macaw_jax.actor_critics import awac, brac, iql, sac, twin_sac
+from macaw_jax.actor_critics.actor_critic import beside, split_loss_key
 from macaw_jax.learners.context import train_only
-from macaw_jax.losses.soft_actor_critic import recorded_log_prob
+from macaw_jax.losses.soft_actor_critic import recorded_log_prob, squash
 from macaw_jax.types import LATENT, Problem, TimeStep, Transition
 
 KEY = jax.random.key(7)
@@ -23,6 +23,7 @@ VARIANTS = {
   "awac": (awac, {"temperature": 0.5}),
   "brac": (brac, {"behaviour_penalty": 0.7}),
   "brac_adaptive": (brac, {"behaviour_penalty": 0.7, "divergence_target": 0.05}),
+  "twin_sac": (twin_sac, {"entropy_weight": 0.3}),
 }
 
 
@@ -124,6 +125,7 @@ def test_each_loss_trains_the_parts_of_its_table_and_no_other(variant, name):
     ("awac", "critic_loss", ("target_critic", "policy")),
     ("awac", "policy_loss", ("critic",)),
     ("brac", "critic_loss", ("target_value",)),
+    ("twin_sac", "critic_loss", ("target_critic", "policy")),
     ("brac_adaptive", "multiplier_loss", ("discriminator", "policy")),
   ],
 )
@@ -183,6 +185,21 @@ def test_awac_bootstraps_from_the_smaller_target_critic():
   assert loss(1.0, 2.0) == loss(1.0, 5.0) != loss(0.5, 5.0)
 
 
+def test_soft_actor_critic_bootstraps_from_the_smaller_target_critic_and_the_entropy():
+  agent, blind = agent_of("twin_sac"), make("twin_sac", entropy_weight=0.0)
+  params, batch = parts_of("twin_sac"), batch_of(1, 1, terminal=jnp.zeros((1, 1)))
+  params |= {"critic": constant(params["critic"], 0.0, 0.0), LATENT: LATENTS[:1]}
+  params["target_critic"] = constant(params["critic"], 1.0, 2.0)
+  loss = lambda agent, params: agent.losses["critic_loss"](params, batch, KEY)[0]  # noqa: E731
+  np.testing.assert_allclose(loss(blind, params), 2.0 * (5.0 * batch.reward[0, 0] + 0.9 * 1.0) ** 2, rtol=1e-5)
+  # A log standard deviation of -1.5, the middle of its range.
+  params["policy"] = constant(params["policy"], 0.4, -0.2, 0.0, 0.0)
+  noise = jax.random.normal(split_loss_key(KEY).next_action, (1, 1, 2))
+  _, log_prob = squash(jnp.full((1, 1, 2), jnp.array([0.4, -0.2])), jnp.full((1, 1, 2), -1.5), noise)
+  y = 5.0 * batch.reward[0, 0] + 0.9 * (1.0 - 0.3 * log_prob[0, 0])
+  np.testing.assert_allclose(loss(agent, params), 2.0 * y**2, rtol=1e-5)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_metrics_have_distinct_names_and_are_finite_on_extreme_rows(variant):
   agent = agent_of(variant)
@@ -223,6 +240,13 @@ def test_policy_loss_of_constant_critics_is_their_minimum_the_entropy_and_the_re
   loss, metrics = agent.losses["policy_loss"](params, batch_of(), KEY)
   # A mean of 0.4 and a log standard deviation of -1.5, the middle of its range.
   np.testing.assert_allclose(loss, -metrics["entropy"] - 2.0 + 1e-3 * (0.4**2 + 1.5**2), rtol=1e-5)
+
+
+def test_policy_loss_of_twin_sac_is_the_minimum_of_the_critics_and_the_weighted_entropy():
+  agent, params = agent_of("twin_sac"), parts_of("twin_sac")
+  params |= {"critic": constant(params["critic"], 2.0, 3.0), "policy": constant(params["policy"], 0.4, 0.4, 0.0, 0.0)}
+  loss, metrics = agent.losses["policy_loss"](params, batch_of(), KEY)
+  np.testing.assert_allclose(loss, -0.3 * metrics["entropy"] - 2.0, rtol=1e-5)
 
 
 def test_implicit_q_learning_with_an_advantage_of_zero_regresses_values_and_clones_behaviour():
@@ -344,6 +368,8 @@ def test_numbers_may_be_traced(variant):
     ("iql", "max_weight", 0.5),
     ("awac", "reward_scale", 0.0),
     ("awac", "temperature", -0.1),
+    ("twin_sac", "reward_scale", 0.0),
+    ("twin_sac", "entropy_weight", -0.1),
     ("brac", "reward_scale", 0.0),
     ("brac", "behaviour_penalty", -0.1),
     ("brac_adaptive", "divergence_target", -0.1),
@@ -362,6 +388,7 @@ LEARNING = {
   "awac": {"reward_scale": 10.0, "temperature": 0.1},
   "brac": {"reward_scale": 50.0, "behaviour_penalty": 0.1},
   "brac_adaptive": {"reward_scale": 50.0, "behaviour_penalty": 1.0, "divergence_target": 1.0},
+  "twin_sac": {"reward_scale": 50.0, "entropy_weight": 1.0},
 }
 
 

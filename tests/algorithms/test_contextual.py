@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from small_agents import small_agent
 from small_context_batches import KEY, PROBLEM, TASKS, one, tasks
@@ -11,7 +12,7 @@ from macaw_jax.actor_critics import iql
 from macaw_jax.adaptation import chain, gradient_step
 from macaw_jax.algorithms import focal, metric_encoder
 from macaw_jax.algorithms.contextual import KNOWN_LATENTS, SCALE, Reading, all_of
-from macaw_jax.algorithms.corro import LATENT_SCALE, noisy_rewards
+from macaw_jax.algorithms.corro import LATENT_SCALE, RELEASED, noisy_rewards
 from macaw_jax.learners.context import total_loss, train_only
 from macaw_jax.networks.running_scale import initial_scale, standardise
 from macaw_jax.objectives import add, scale
@@ -156,6 +157,31 @@ def test_an_encoder_stands_still_after_its_steps_and_the_agent_does_not(name, se
     jax.tree.map(np.testing.assert_array_equal, nets[3]["generator"], nets[1]["generator"])
 
 
+@pytest.mark.parametrize(
+  ("negatives", "stages"), [("reward_noise", ("encoder",)), ("generator", ("generator", "encoder"))]
+)
+def test_with_stages_the_parts_of_corro_learn_one_after_the_other_and_the_agent_after_them(negatives, stages):
+  settings = {"encoder": {"queries_per_task": 4, "negatives": negatives}, "actor_critic": {"name": "twin_sac"}}
+  algorithm = small_agent(PROBLEM, "corro", **settings, stages=(2,) * len(stages), make_optimizer=optax.adam)
+  state, update = algorithm.init(KEY), jax.jit(algorithm.update)
+  agent = {"aggregator", "critic", "policy"}
+  for number in range(2 * len(stages) + 2):
+    before = state.params.net
+    state, _ = update(state, tasks(number), jax.random.key(number))
+    moved = {
+      part for part in (*stages, *agent) if largest(jax.tree.map(jnp.subtract, state.params.net[part], before[part]))
+    }
+    assert moved == ({stages[number // 2]} if number < 2 * len(stages) else agent), number
+
+
+@pytest.mark.parametrize("lengths", [(3,), (3, 4, 5), (3, 0)])
+def test_stages_that_are_not_those_of_the_encoder_are_refused(lengths):
+  with pytest.raises(
+    ValueError, match=r"stages=\(3.*\) must be a positive number of updates for each of generator, enc"
+  ):
+    small_agent(PROBLEM, "corro", encoder={"negatives": "generator"}, stages=lengths)
+
+
 @pytest.mark.parametrize("name", ROUTES)
 def test_the_latent_does_not_depend_on_the_order_of_the_context(name):
   factory, settings, _ = ROUTES[name]
@@ -248,6 +274,24 @@ def test_corro_aggregates_a_context_in_the_unit_ball_and_standardises_that(learn
   for context in (support, single):
     aggregated = read(learner, unscaled, context)
     np.testing.assert_array_equal(read(learner, net, context), standardise(net[LATENT_SCALE], aggregated))
+
+
+def test_raw_latents_of_corro_are_the_pool_of_the_context_and_have_no_scale(learner_of):
+  of_scale, algorithm = learner_of("corro", encoder={"queries_per_task": 4})
+  net = moved(algorithm)
+  raw, _ = learner_of("corro", encoder={"queries_per_task": 4, "latents": "raw"})
+  assert of_scale.init.keys() - raw.init.keys() == of_scale.follows.keys() - raw.follows.keys() == {LATENT_SCALE}
+  pooled = read(raw, net, tasks().support)
+  np.testing.assert_array_equal(pooled, read(of_scale, net | {LATENT_SCALE: initial_scale(5)}, tasks().support))
+
+
+def test_the_score_of_released_corro_begins_uniformly_by_the_size_of_the_latent():
+  encoder = RELEASED["encoder"]
+  init = encoder.factory(**encoder.settings | {"latent_size": 400})(PROBLEM).init["aggregator"]
+  weights = init(KEY)["weights"]
+  assert weights.shape == (400,)
+  assert 0.9 / 20 < largest(weights) <= 1 / 20
+  np.testing.assert_allclose(jnp.std(weights), 1 / 20 / 3**0.5, rtol=0.1)
 
 
 @pytest.mark.parametrize("name", [name for name in ROUTES if name not in ("pearl", "focal")])

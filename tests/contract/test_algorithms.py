@@ -37,6 +37,7 @@ VARIANTS = {
   "focal, encoder that stops": ("focal", {"optimizer": {"encoder_steps": 2}}),
   "corro": ("corro", {"encoder": FEW_QUERIES}),
   "corro, generator": ("corro", {"encoder": FEW_QUERIES | {"negatives": "generator"}}),
+  "corro, released": ("corro_released", {"encoder": FEW_QUERIES, "stages": (1, 1)}),
   "maml_rl, ProMP": ("maml_rl", {"inner": {"surrogate": "ratio"}, "epochs": 5, "clip": 0.3, "kl_weight": 5e-4}),
   "norml, rewards": ("norml", {"learned_advantage": False, "step_size": 0.5}),
 }

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from macaw_jax.adaptation import encode
-from macaw_jax.learners.context import ContextLearner, Step, context_learner, on_query, read_from_support
+from macaw_jax.learners.context import ContextLearner, Stage, Step, context_learner, on_query, read_from_support
 from macaw_jax.types import LATENT, TaskBatch, Transition
 
 KEY = jax.random.key(0)
@@ -40,6 +41,7 @@ def learner(**changes):
     ({"follows": {"c": lambda net, tasks, key: net}}, ("a",), r"no part is called \['c'\]"),
     ({"steps": (Step(("loss", "other")),)}, ("a",), r"losses and steps differ in \['other'\]"),
     ({"steps": (Step(("loss",), before=("c",)),)}, ("a",), r"no part is called \['c'\]"),
+    ({"stages": {"b": Stage(1)}}, ("a",), r"no loss trains \['b'\], which have a stage"),
   ],
 )
 def test_names_that_do_not_fit_are_refused(changes, optimizers, message):
@@ -59,6 +61,21 @@ def test_a_part_that_no_loss_trains_keeps_its_value():
   algorithm = context_learner(learner(), {"a": optax.sgd(0.5)})
   after, _ = algorithm.update(algorithm.init(KEY), NO_TASKS, KEY)
   assert (float(after.params.net["a"]), float(after.params.net["b"])) == (0.5, 1.0)
+
+
+def test_a_part_learns_in_its_stage_alone_and_its_optimiser_begins_there():
+  loss = lambda net, tasks, key: (2.0 * net["a"] + 3.0 * net["b"], {})  # noqa: E731
+  both = learner(losses={"loss": loss}, trains={"loss": ("a", "b")}, stages={"a": Stage(0, 2), "b": Stage(2, 3)})
+  # Momentum tells by the size of a step how many came before it: 1, then 1.5 of the gradient.
+  algorithm = context_learner(both, {part: optax.sgd(0.1, momentum=0.5) for part in "ab"})
+  state, found = algorithm.init(KEY), []
+  for _ in range(4):
+    state, _ = jax.jit(algorithm.update)(state, NO_TASKS, KEY)
+    found.append([float(state.params.net[part]) for part in "ab"])
+  np.testing.assert_allclose(found, [[0.8, 1.0], [0.5, 1.0], [0.5, 0.7], [0.5, 0.7]], rtol=1e-6)
+  assert found[0][1] == found[1][1] == 1.0
+  assert found[1][0] == found[2][0] == found[3][0]
+  assert found[2][1] == found[3][1]
 
 
 def test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support():

@@ -215,8 +215,10 @@ def test_normalised_embeddings_lie_on_the_sphere_and_their_pools_in_the_ball():
 
 def test_normalisation_keeps_the_direction_and_zero_has_a_finite_gradient():
   np.testing.assert_allclose(normalise_to_sphere(jnp.array([3.0, -4.0])), [0.6, -0.8], rtol=1e-6)
+  np.testing.assert_allclose(normalise_to_sphere(jnp.array([3e-9, -4e-9])), [0.6, -0.8], rtol=1e-6)
+  np.testing.assert_allclose(normalise_to_sphere(jnp.array([3e-14, -4e-14])), [0.03, -0.04], rtol=1e-6)
   np.testing.assert_array_equal(normalise_to_sphere(jnp.zeros(3)), np.zeros(3))
-  for size in (0.0, 1e-30, 1e-6, 1.0):
+  for size in (0.0, 1e-30, 1e-12, 1e-6, 1.0):
     assert np.isfinite(jax.jacobian(normalise_to_sphere)(jnp.array([size, 0.0]))).all()
 
 
