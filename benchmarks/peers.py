@@ -12,9 +12,10 @@ NoRML for the point agent; random data of these sizes.
 Both sides start from the same parameters. Their gradients on one batch with the same noise are compared before anything
 is timed, and a tensor that is further from ours than 1e-2 of its norm ends the run; where a tensor nearly cancels, than
 1e-5 of its network's norm. An update draws its batches and steps its optimisers; NoRML's is given its episodes.
-UNICORN's is that of encoder and decoders alone, CORRO's one of each of its three stages. The process runs on one core
-with one thread, and the two take turns; milliseconds of processor time, median and quartiles. Ratio is theirs to ours,
-with its 95 % bootstrap interval over rounds. Compilation stands apart. Needs the extra `torch`.
+UNICORN's is that of encoder and decoders alone, CORRO's one of each of its three stages, the generator on all rows of
+the batch (the released code trains it on 128). The process runs on one core with one thread, and the two take turns;
+milliseconds of processor time, median and quartiles. Ratio is theirs to ours, with its 95 % bootstrap interval over
+rounds. Compilation stands apart. Needs the extra `torch`.
 """
 
 if __name__ == "__main__":  # Before JAX makes its threads.
