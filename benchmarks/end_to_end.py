@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from absl import app, flags, logging
 
 from benchmarks.child import stamped_lines
-from benchmarks.measure import table, write_results
+from benchmarks.measure import median_and_range, table, write_results
 from macaw_jax.training.metrics import read_rows
 
 SEEDS = flags.DEFINE_integer("seeds", 5, "Runs, with the seeds 0, 1, ...", lower_bound=1)
@@ -69,15 +68,6 @@ def run_seed(seed: int) -> list[Point]:
 def first_at(points: Sequence[Point], score: float) -> Point | None:
   """The first evaluation with at least this score."""
   return next((point for point in points if point.score >= score), None)
-
-
-def median_and_range(values: Sequence[float], digits: int) -> str:
-  """For people.
-
-  >>> median_and_range([1.0, 2.0, 4.0], 1)
-  '2.0 (1.0 to 4.0)'
-  """
-  return f"{np.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
 def main(argv: Sequence[str]) -> None:

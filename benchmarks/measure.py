@@ -24,7 +24,7 @@ class Times(NamedTuple):
 
 
 class Spread(NamedTuple):
-  """Median and quartiles."""
+  """Median and quartiles, or another estimate and the ends of its interval."""
 
   low: float
   median: float
@@ -72,6 +72,22 @@ def spread(values: Sequence[float]) -> Spread:
   return Spread(*(float(value) for value in np.percentile(values, [25, 50, 75])))
 
 
+def ratio_of_medians(values: Sequence[float], baseline: Sequence[float]) -> Spread:
+  """The ratio of two medians over the same rounds, between the ends of its 95 % bootstrap interval.
+
+  Rounds are resampled as pairs: what slows down a round slows down both.
+  """
+  from scipy import stats
+
+  def ratio(values: np.ndarray, baseline: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.median(values, axis=axis) / np.median(baseline, axis=axis)
+
+  interval = stats.bootstrap(
+    (values, baseline), ratio, paired=True, method="percentile", n_resamples=2_000, rng=np.random.default_rng(0)
+  ).confidence_interval
+  return Spread(float(interval.low), float(ratio(np.asarray(values), np.asarray(baseline))), float(interval.high))
+
+
 def show(values: Spread, digits: int = 1) -> str:
   """A spread for people.
 
@@ -80,6 +96,15 @@ def show(values: Spread, digits: int = 1) -> str:
   """
   low, median, high = (f"{value:,.{digits}f}" for value in values)
   return f"{median} [{low}, {high}]"
+
+
+def median_and_range(values: Sequence[float], digits: int) -> str:
+  """For people.
+
+  >>> median_and_range([1.0, 2.0, 4.0], 1)
+  '2.0 (1.0 to 4.0)'
+  """
+  return f"{np.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -12,6 +12,7 @@ class Benchmark(NamedTuple):
 
 BENCHMARKS = {
   "update_step": Benchmark(("--updates=5", "--repeats=5"), ()),
+  "peers": Benchmark(("--tasks=4", "--updates=2", "--repeats=3"), ()),
   "algorithms": Benchmark(("--num_updates=10", "--num_repeats=3"), ()),
   "adaptation": Benchmark(("--tasks=10", "--batch=5", "--repeats=3"), ()),
   "memory": Benchmark(("--tasks=5", "--inner_steps=1", "--updates=2", "--repeats=3"), ()),
@@ -27,4 +28,5 @@ BENCHMARKS = {
   "collect": Benchmark(("--rounds=6",), ("--rounds=40",)),
   "start_up": Benchmark(("--repeats=1",), ()),
   "end_to_end": Benchmark(("--seeds=1", "--steps=600", "--score=50", "--episodes=5"), ()),
+  "time_to_score": Benchmark(("--score=50", "--episodes=5", "--limit=10"), ("--seeds=3",)),
 }

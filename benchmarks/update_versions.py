@@ -300,7 +300,8 @@ def relative_difference(gradient: Mapping[str, np.ndarray], reference: Mapping[s
     # A head's own step sizes have a gradient of exactly zero with one inner step.
     return float(np.linalg.norm(ours - theirs)) / (float(np.linalg.norm(ours)) or 1.0)
 
-  return max(difference(np.asarray(reference[name]), np.asarray(gradient[name])) for name in reference)
+  differences = [difference(np.asarray(reference[name]), np.asarray(gradient[name])) for name in reference]
+  return float(np.max(differences))  # Not a number where one of them is none, which `max` passes over.
 
 
 def compare(versions: Mapping[str, Version], tasks: TaskBatch) -> dict[str, float]:

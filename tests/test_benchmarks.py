@@ -11,10 +11,11 @@ import sys
 
 import jax
 import numpy as np
+import optax
 import pytest
 from absl import flags
 
-from benchmarks import budget, carry_wheels, update_versions
+from benchmarks import budget, carry_wheels, measure, peer_versions, update_versions
 from benchmarks.sizes import BENCHMARKS
 from macaw_jax.data import reward_model
 
@@ -182,6 +183,70 @@ def test_a_score_is_waited_for(rows_of):
   assert run["end"] == run["evaluations"][1]
 
 
+def test_pytorch_and_ours_are_trained_to_a_score(rows_of):
+  pytest.importorskip("torch")
+  sizes = ["--width=4", "--evaluate_every=1", "--episodes=1", "--limit=0.0001", "--score=1000"]
+  theirs, ours = rows_of("time_to_score", *sizes)
+  assert (theirs["side"], ours["side"]) == ("pytorch", "macaw_jax")
+  for row in (theirs, ours):
+    before, after = row["evaluations"]
+    assert (before["updates"], before["seconds"], after["updates"]) == (0, 0.0, 1)
+    assert row["end"] == after
+    assert not row["reached"]
+  assert theirs["evaluations"][0] == ours["evaluations"][0]  # They start from the same agent.
+
+
+def test_parameters_of_pytorch_come_back_as_ours():
+  params = jax.jit(update_versions.our_macaw(update_versions.Sizes(width=4), optax.adam).init)(jax.random.key(0)).params
+  with flags_of("benchmarks.time_to_score") as (module, _):
+    back = module.with_arrays(params, update_versions.named_arrays(params))
+  jax.tree.map(np.testing.assert_array_equal, params, back)
+
+
+@pytest.mark.parametrize("method", peer_versions.METHODS)
+def test_each_method_is_timed_beside_its_authors_structure(rows_of, method):
+  pytest.importorskip("torch")
+  sizes = ["--tasks=2", "--context=8", "--rows=6", "--episodes=2", "--steps=4", "--width=4"]
+  (row,) = rows_of("peers", f"--only={method}", *sizes, "--updates=1", "--repeats=2")
+  assert row["method"] == method
+  assert row["gradient_difference"] < 1e-3
+  assert row["processor_ms"]["pytorch"]["median"] > 0.0
+  low, ratio, high = row["ratio"].values()
+  assert low <= ratio <= high
+
+
+def test_gradients_that_differ_are_not_timed():
+  with flags_of("benchmarks.peers") as (module, _):
+
+    def version(value):
+      return update_versions.Version(lambda tasks: {"q/W": np.ones(2), "q/b": np.full(3, value)}, prepare=None)
+
+    def peer(value):
+      return module.Peer({"macaw_jax": version(1.0), "pytorch": version(value)}, tasks=None)
+
+    assert module.compare(peer(1.001)) == pytest.approx(1e-3)
+    with pytest.raises(SystemExit, match=r"pytorch computes another gradient than macaw_jax: q/b differs by 2.0e-02"):
+      module.compare(peer(1.02))
+    with pytest.raises(SystemExit, match="another gradient"):
+      module.compare(peer(np.nan))
+
+
+def test_a_tensor_that_nearly_cancels_counts_with_its_network():
+  reference = {"q/W": np.array([1.0]), "q/b": np.array([1e-9]), "v/b": np.array([1e-9])}
+  assert peer_versions.largest_difference(reference | {"q/b": np.array([2e-9])}, reference)[0] == pytest.approx(1e-6)
+  assert peer_versions.largest_difference(reference | {"v/b": np.array([2e-9])}, reference) == (
+    pytest.approx(1.0),
+    "v/b",
+  )
+
+
+def test_the_ratio_of_rounds_that_are_slow_for_both_is_certain():
+  assert measure.ratio_of_medians([2.0, 4.0, 20.0], [1.0, 2.0, 10.0]) == pytest.approx((2.0, 2.0, 2.0))
+  low, ratio, high = measure.ratio_of_medians([2.0, 2.0, 8.0], [1.0, 2.0, 1.0])
+  assert ratio == 2.0
+  assert low < ratio < high
+
+
 def test_all_benchmarks_can_be_run_by_one_command(tmp_path, capsys, monkeypatch):
   with flags_of("benchmarks.run", "--only=sampling", f"--output={tmp_path / 'results'}") as (module, rest):
     asked = []
@@ -239,6 +304,8 @@ def test_another_meta_gradient_ends_the_benchmark():
 
   with pytest.raises(SystemExit, match=r"other computes another meta-gradient than macaw_jax"):
     update_versions.compare({"macaw_jax": version(1.0), "other": version(1.02)}, tasks=None)
+  with pytest.raises(SystemExit, match=r"other computes another meta-gradient than macaw_jax: nan"):
+    update_versions.compare({"macaw_jax": version(1.0), "other": version(np.nan)}, tasks=None)
 
 
 def test_engines_are_timed_and_compared(capsys):
