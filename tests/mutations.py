@@ -70,8 +70,8 @@ MUTATIONS = (
   Mutation(
     "sign_of_entropy",
     f"{LOSSES}/soft_actor_critic.py",
-    "next_value = jnp.min(next_values, axis=0) - temperature * next_log_prob",
-    "next_value = jnp.min(next_values, axis=0) + temperature * next_log_prob",
+    "return jnp.min(values, axis=0) - temperature * log_prob",
+    "return jnp.min(values, axis=0) + temperature * log_prob",
     "losses/test_soft_actor_critic.py::test_target_takes_the_smaller_critic_less_entropy_and_stops_at_terminals",
   ),
   Mutation(
@@ -133,8 +133,8 @@ MUTATIONS = (
   Mutation(
     "masked_factors_multiplied",
     "macaw_jax/networks/encoders.py",
-    "precision = jnp.where(present, 1.0 / jnp.where(present, variance, 1.0), 0.0)",
-    "precision = 1.0 / jnp.where(present, variance, 1.0)",
+    "precision = jnp.where(present, 1.0 / variance, 0.0)",
+    "precision = 1.0 / variance",
     "networks/test_encoders.py::test_masked_rows_of_any_content_change_nothing",
   ),
   # Gradients that must not flow
@@ -880,6 +880,28 @@ MUTATIONS = (
     "if number > planned.trained_steps]",
     "if number < planned.trained_steps]",
     f"{EVALUATION}::test_more_steps_than_trained_are_said_and_that_the_score_falls",
+  ),
+  # Steps of an update, and where policies start
+  Mutation(
+    "parts_read_as_stepped",
+    "macaw_jax/learners/context.py",
+    "read = net | {part: before[part] for part in step.before}",
+    "read = net",
+    "learners/test_context.py::test_steps_come_in_their_order_and_read_parts_as_they_say",
+  ),
+  Mutation(
+    "moments_of_other_steps_decay",
+    "macaw_jax/learners/context.py",
+    "(moved if part in stepped else opt_state).inner_states[part]",
+    "moved.inner_states[part]",
+    "learners/test_context.py::test_an_optimiser_counts_its_own_steps_alone",
+  ),
+  Mutation(
+    "policies_start_narrow",
+    "macaw_jax/networks/latent.py",
+    "CUT_LOG_STD = hard_bounds(-5.0, 2.0)",
+    "CUT_LOG_STD: BoundLogStd = lambda raw: -1.5 + 3.5 * jnp.tanh(raw)",
+    "networks/test_latent.py::test_policies_start_near_a_standard_deviation_of_one",
   ),
 )
 

@@ -204,8 +204,7 @@ def test_soft_actor_critic_bootstraps_from_the_smaller_target_critic_and_the_ent
   params["target_critic"] = constant(params["critic"], 1.0, 2.0)
   loss = lambda agent, params: agent.losses["critic_loss"](params, batch, KEY)[0]  # noqa: E731
   np.testing.assert_allclose(loss(blind, params), 2.0 * (5.0 * batch.reward[0, 0] + 0.9 * 1.0) ** 2, rtol=1e-5)
-  # A log standard deviation of -1.5, the middle of its range.
-  params["policy"] = constant(params["policy"], 0.4, -0.2, 0.0, 0.0)
+  params["policy"] = constant(params["policy"], 0.4, -0.2, -1.5, -1.5)
   noise = jax.random.normal(split_loss_key(KEY).next_action, (1, 1, 2))
   _, log_prob = squash(jnp.full((1, 1, 2), jnp.array([0.4, -0.2])), jnp.full((1, 1, 2), -1.5), noise)
   y = 5.0 * batch.reward[0, 0] + 0.9 * (1.0 - 0.3 * log_prob[0, 0])
@@ -248,15 +247,15 @@ def test_value_and_policy_speak_of_one_action_sample(variant):
 def test_policy_loss_of_constant_critics_is_their_minimum_the_entropy_and_the_regularisation():
   agent = agent_of("sac")
   params = parts_of("sac")
-  params |= {"critic": constant(params["critic"], 2.0, 3.0), "policy": constant(params["policy"], 0.4, 0.4, 0.0, 0.0)}
+  params |= {"critic": constant(params["critic"], 2.0, 3.0), "policy": constant(params["policy"], 0.4, 0.4, -1.5, -1.5)}
   loss, metrics = agent.losses["policy_loss"](params, batch_of(), KEY)
-  # A mean of 0.4 and a log standard deviation of -1.5, the middle of its range.
+  # A mean of 0.4 and a log standard deviation of -1.5.
   np.testing.assert_allclose(loss, -metrics["entropy"] - 2.0 + 1e-3 * (0.4**2 + 1.5**2), rtol=1e-5)
 
 
 def test_policy_loss_of_twin_sac_is_the_minimum_of_the_critics_and_the_weighted_entropy():
   agent, params = agent_of("twin_sac"), parts_of("twin_sac")
-  params |= {"critic": constant(params["critic"], 2.0, 3.0), "policy": constant(params["policy"], 0.4, 0.4, 0.0, 0.0)}
+  params |= {"critic": constant(params["critic"], 2.0, 3.0), "policy": constant(params["policy"], 0.4, 0.4, -1.5, -1.5)}
   loss, metrics = agent.losses["policy_loss"](params, batch_of(), KEY)
   np.testing.assert_allclose(loss, -0.3 * metrics["entropy"] - 2.0, rtol=1e-5)
 
@@ -268,7 +267,7 @@ def test_implicit_q_learning_with_an_advantage_of_zero_regresses_values_and_clon
   params |= {
     "target_critic": constant(params["target_critic"], 3.0, 1.5),
     "value": constant(params["value"], 1.0),
-    "policy": constant(params["policy"], 0.4, -0.2, 0.0, 0.0),
+    "policy": constant(params["policy"], 0.4, -0.2, -1.5, -1.5),
   }
   value_loss, _ = agent.losses["value_loss"](params, batch, KEY)
   np.testing.assert_allclose(value_loss, 0.5 * 0.5**2, rtol=1e-6)
@@ -439,7 +438,7 @@ def test_arguments_outside_their_range_are_refused(variant, name, value):
 LEARNING = {
   "sac": {"reward_scale": 50.0},
   "iql": {"reward_scale": 10.0, "temperature": 0.1},
-  "awac": {"reward_scale": 10.0, "temperature": 0.1},
+  "awac": {"reward_scale": 10.0, "temperature": 0.05},
   "brac": {"reward_scale": 50.0, "behaviour_penalty": 0.1},
   "brac_adaptive": {"reward_scale": 50.0, "behaviour_penalty": 1.0, "divergence_target": 1.0},
   "twin_sac": {"reward_scale": 50.0, "entropy_weight": 1.0},
