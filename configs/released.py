@@ -5,10 +5,10 @@ python -m experiments.run --config=configs/released.py:focal,cheetah_vel        
 python -m experiments.run --config=configs/released.py:focal,cheetah_vel,small  with the sizes of configs/focal.py
 python -m experiments.run --config=configs/released.py:pearl,point_robot        pearl and norml act in a family
 
-Recorded data are read as they are, an update may have a task more than once, and learning rates do not decay. At the
-released sizes, networks of three layers of 200 to 300 units and 16 tasks of 256 rows, an update takes up to a second of
-one core, and the authors make 100,000 of them or more. `small` has the networks, the batches and the number of updates
-of our own configurations, so that what differs is how is learned, and not how much.
+Recorded data are read as they are, an update may have a task more than once where the authors draw so, and learning
+rates do not decay. At the released sizes, networks of three layers of 200 to 300 units and 16 tasks of 256 rows, an
+update takes up to a second of one core, and the authors make 100,000 of them or more. `small` has the networks, the
+batches and the number of updates of our own configurations: what differs is how an agent learns, and not how much.
 """
 
 import ml_collections
@@ -24,6 +24,7 @@ from .section import algorithm_section, depart
 
 # Rows of a task that an update takes for the actor-critic; the steps of FOCAL and CSRO read three shares.
 QUERY_SIZES = dict.fromkeys(("focal_released", "csro_released", "unicorn_released"), 3 * 256)
+DISTINCT = ("focal_released", "csro_released")
 SMALL = {"encoder": {"hidden_sizes": (64, 64)}, "actor_critic": {"hidden_sizes": (128, 128)}}
 # CORRO's generator and encoder learn before its agent; in `small` in half of the updates.
 STEPS = {"corro_released": 500_000}
@@ -55,7 +56,8 @@ def contextual(released: str, data: str, *, small: bool) -> ml_collections.Confi
   config = contextual_defaults(released, data)
   config.algorithm.optimizer.decay_steps = config_dict.placeholder(int)
   config.dataset.scaling = "none"
-  config.training.repeated_tasks = True
+  # FOCAL's and CSRO's draw distinct tasks, but for the two directions, of which an update has four.
+  config.training.repeated_tasks = released not in DISTINCT or data.startswith("cheetah_dir")
   query_size = QUERY_SIZES.get(released, 256)
   if small:
     # As our own: 512 rows of all tasks. On two directions four tasks are drawn, so that two may be the same.

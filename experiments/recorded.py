@@ -239,7 +239,9 @@ def _update_on_shapes(examined: Examined) -> Iterator[str]:
   try:
     jax.eval_shape(update)
   except ValueError as error:
-    yield f"config.training.support_size = {config.training.support_size}: {error}"
+    # The error names the field that does not fit, where it is the size of the queries.
+    field = "query_size" if str(error).startswith("query_size") else "support_size"
+    yield f"config.training.{field} = {config.training[field]}: {error}"
 
 
 def _part_of_data(examined: Examined) -> Iterator[str]:
@@ -369,7 +371,12 @@ def _own_episodes(examined: Examined) -> Iterator[str]:
 _DATA = ("dataset.directory",)
 _TASKS = (*_DATA, "dataset.split")
 _PART = (*_TASKS, "dataset.quality", "dataset.transitions_per_task", "dataset.skip")
-_BATCH = ("training.support_size", "training.query_size", "training.tasks_per_update")
+_BATCH = (
+  "training.support_size",
+  "training.query_size",
+  "training.tasks_per_update",
+  "training.repeated_tasks",
+)
 _SUPPORTS = ("evaluation.support", "evaluation.train_tasks")
 _ALGORITHM = (*_TASKS, "algorithm", "training.steps")  # A decay may follow training.steps.
 
@@ -399,7 +406,7 @@ RULES = (
   Rule((*_ALGORITHM, "evaluation.support"), _own_episodes),
   Rule((*_ALGORITHM, "retrieval.enabled", "retrieval.rows"), _retrieval),
   Rule((*_DATA, "evaluation.engine"), engine_that_steps),
-  *member_rules("training.tasks_per_update", *_TASKS, call="log_every"),
+  *member_rules("training.tasks_per_update", "training.repeated_tasks", *_TASKS, call="log_every"),
 )
 
 
