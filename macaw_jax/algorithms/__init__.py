@@ -47,10 +47,10 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "bati": bati,
   "macaw_released": functools.partial(macaw, **MACAW_RELEASED),
   "pearl_offline_released": functools.partial(pearl_offline, **PEARL_RELEASED),
-  "corro_released": functools.partial(corro, **CORRO_RELEASED),
-  "unicorn_released": functools.partial(unicorn, **UNICORN_RELEASED),
   "focal_released": functools.partial(focal, **FOCAL_RELEASED),
   "csro_released": functools.partial(csro, **CSRO_RELEASED),
+  "unicorn_released": functools.partial(unicorn, **UNICORN_RELEASED),
+  "corro_released": functools.partial(corro, **CORRO_RELEASED),
 }
 # from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {

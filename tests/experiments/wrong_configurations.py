@@ -255,6 +255,15 @@ CASES = [
     "--config.dataset.quality=end --config.dataset.transitions_per_task=30000",
     "config.dataset.transitions_per_task",
   ),
+  Case("an unknown scaling", "--config.dataset.scaling=raw", "config.dataset.scaling"),
+  Case(
+    "released code that there is none of", "--config=configs/released.py:macow", "--config=configs/released.py:macow"
+  ),
+  Case(
+    "queries that the steps of released code cannot share",
+    "--config=configs/released.py:focal --config.training.query_size=256",
+    "config.training.query_size",
+  ),
   Case("an unknown split", "--config.dataset.split=random", "config.dataset.split"),
   Case("a split that the family does not have", "--config.dataset.split=extrapolation", "config.dataset.split"),
   Case("data that are not there", "--config.dataset.directory=data/missing", "config.dataset.directory"),
