@@ -268,7 +268,7 @@ def corro(
   *,
   encoder: MakeEncoder = contrastive_encoder(),
   actor_critic: MakeActorCritic = iql(),
-  optimizer: MakeContextOptimizers = context_optimizers(),
+  optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
   stages: Sequence[int] = (),
 ) -> Algorithm:

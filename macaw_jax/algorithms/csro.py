@@ -90,7 +90,7 @@ def csro(
   behaviour_model_hidden_sizes: Sequence[int] = (64, 64),
   behaviour_model: MakeBehaviourModel = bounded_model,
   actor_critic: MakeActorCritic = iql(),
-  optimizer: MakeContextOptimizers = context_optimizers(),
+  optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
 ) -> Algorithm:
   """CSRO; arguments as of `contextual_agent`, and four of its own.

@@ -170,7 +170,7 @@ def focal(
   *,
   encoder: MakeEncoder = metric_encoder(),
   actor_critic: MakeActorCritic = iql(),
-  optimizer: MakeContextOptimizers = context_optimizers(),
+  optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
 ) -> Algorithm:
   """FOCAL; arguments as of `contextual_agent`. The published actor-critic is `brac()`."""

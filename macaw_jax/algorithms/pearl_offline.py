@@ -121,7 +121,7 @@ def pearl_offline(
   *,
   encoder: MakeEncoder = belief_encoder(),
   actor_critic: MakeActorCritic = iql(),
-  optimizer: MakeContextOptimizers = context_optimizers(),
+  optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
 ) -> Algorithm:
   """PEARL on fixed data; arguments as of `contextual_agent`. The loss of the critic trains the encoder too."""

@@ -185,7 +185,7 @@ def unicorn(
   triplet_weight: float = 0.0,
   triplet_margin: float = 1.0,
   actor_critic: MakeActorCritic = iql(),
-  optimizer: MakeContextOptimizers = context_optimizers(),
+  optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
 ) -> Algorithm:
   """UNICORN; arguments as of `contextual_agent`, and those below.
