@@ -63,11 +63,15 @@ def narrowed(settings: Mapping[str, Any], width: int) -> dict[str, Any]:
 
 
 def released(name: str, problem: Problem, width: int | None, changes: Mapping[str, Any], **optimizer: Any) -> Algorithm:
-  """Our repetition of a released code, with all hidden layers of a width if one is given, and a changed optimiser."""
+  """Our repetition of a released code, with all hidden layers of a width if one is given, and a changed optimiser.
+
+  Changes of the optimiser's own settings stand under `optimizer` among the changes.
+  """
   factory: Any = ALGORITHMS[f"{name}_released"]
   settings: dict[str, Any] = dict(factory.keywords) if width is None else narrowed(factory.keywords, width)
   made = settings["optimizer"]
-  return factory(problem, **settings | dict(changes) | {"optimizer": made.factory(**dict(made.settings) | optimizer)})
+  optimizer = {**made.settings, **changes.get("optimizer", {}), **optimizer}
+  return factory(problem, **settings | dict(changes) | {"optimizer": made.factory(**optimizer)})
 
 
 # Parameters and gradients of ours under the names of the PyTorch versions
@@ -402,7 +406,11 @@ CONTEXT = {
   "focal": Context(of_soft_actor_critic, partial(focal_or_csro, "focal"), DISCRIMINATOR_STEPS),
   "csro": Context(of_soft_actor_critic, partial(focal_or_csro, "csro"), DISCRIMINATOR_STEPS),
   # What the released code does beside them is not known well enough.
-  "unicorn": Context(of_unicorn, unicorn, changes={"actor_critic": no_actor_critic}),
+  "unicorn": Context(
+    of_unicorn,
+    unicorn,
+    changes={"actor_critic": no_actor_critic, "steps": (), "optimizer": {"learning_rates": {}}},
+  ),
   # An update of each stage on both sides: ours computes all three in any stage.
   "corro": Context(of_corro, corro, changes={"stages": ()}),
 }
