@@ -174,7 +174,7 @@ class Norml:
     return torch.tensor(array, dtype=self.params["policy/out/W"].dtype)
 
   def _log_prob(self, policy: Weights, episodes: Episodes) -> Tensor:
-    """Of the actions of each step: `[E, H]`."""
+    """Log-probabilities of the actions, one a step: `[E, H]`."""
     mean = perceptron(policy, self._tensor(episodes.observation), self.settings.activation)
     log_std = policy["log_std"]
     scaled = (self._tensor(episodes.action) - mean) / log_std.exp()

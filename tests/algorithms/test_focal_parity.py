@@ -106,7 +106,7 @@ class Update:
     }
 
   def of_csro(self):
-    """What CSRO has beside FOCAL: means over the coordinates, the information without its half."""
+    """The terms of CSRO beside those of FOCAL: means over the coordinates, the information without its half."""
     meta = self.meta
     return {
       "information_weight": 2.0 * meta["club_loss_weight"] / meta["latent_size"],
@@ -138,7 +138,7 @@ class Update:
     }
 
   def constant(self, loss):
-    """What our loss has beside the recorded one: the constant of a Gaussian's likelihood."""
+    """The part of our loss that the recorded one leaves out: the constant of a Gaussian's likelihood."""
     return 0.5 * self.meta["club_model_loss_weight"] * np.log(2.0 * np.pi) if loss == "behaviour_model" else 0.0
 
   def assert_reached(self, gradients, loss):
