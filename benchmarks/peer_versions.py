@@ -57,7 +57,7 @@ def narrowed(settings: Mapping[str, Any], width: int) -> dict[str, Any]:
   def changed(name: str, value: Any) -> Any:
     if name.endswith("hidden_sizes"):
       return (width,) * len(value)
-    return value.factory(**narrowed(value.settings, width)) if isinstance(value, Part) else value
+    return value.changed(**narrowed(value.settings, width)) if isinstance(value, Part) else value
 
   return {name: changed(name, value) for name, value in settings.items()}
 
@@ -69,9 +69,8 @@ def released(name: str, problem: Problem, width: int | None, changes: Mapping[st
   """
   factory: Any = ALGORITHMS[f"{name}_released"]
   settings: dict[str, Any] = dict(factory.keywords) if width is None else narrowed(factory.keywords, width)
-  made = settings["optimizer"]
-  optimizer = {**made.settings, **changes.get("optimizer", {}), **optimizer}
-  return factory(problem, **settings | dict(changes) | {"optimizer": made.factory(**optimizer)})
+  stepping = settings["optimizer"].changed(**{**changes.get("optimizer", {}), **optimizer})
+  return factory(problem, **settings | dict(changes) | {"optimizer": stepping})
 
 
 # Parameters and gradients of ours under the names of the PyTorch versions

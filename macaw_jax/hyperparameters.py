@@ -32,6 +32,10 @@ class Part:
     """`make` of the arguments."""
     return self.make(*arguments, **named)
 
+  def changed(self, **settings: Any) -> Any:
+    """The part that the same factory makes with these settings in place of its own."""
+    return self.factory(**{**self.settings, **settings})
+
 
 def part(factory: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
   """Decorates a factory whose keyword arguments are settings: what it returns is a `Part`, which remembers them."""

@@ -257,7 +257,7 @@ RELEASED: dict[str, Any] = {
 }
 # The same for tasks that differ in rewards and whose data hardly overlap: without a generator.
 RELEASED_REWARD_NOISE: dict[str, Any] = RELEASED | {
-  "encoder": contrastive_encoder(**RELEASED["encoder"].settings | {"negatives": "reward_noise"}),
+  "encoder": RELEASED["encoder"].changed(negatives="reward_noise"),
   "steps": RELEASED["steps"][1:],
   "stages": RELEASED["stages"][1:],
 }

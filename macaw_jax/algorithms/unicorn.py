@@ -164,9 +164,7 @@ RELEASED: dict[str, Any] = FOCAL_RELEASED | {
   "decoder_hidden_sizes": (200, 200, 200),
   "predicts": "context",
   "reconstruction_weight": 1.0,
-  "actor_critic": FOCAL_RELEASED["actor_critic"].factory(
-    **FOCAL_RELEASED["actor_critic"].settings | {"networks": released_networks(hard_bounds(-20.0, 2.0))}
-  ),
+  "actor_critic": FOCAL_RELEASED["actor_critic"].changed(networks=released_networks(hard_bounds(-20.0, 2.0))),
   "steps": tuple(
     step._replace(losses=(*step.losses, *TRAINS)) if "metric_loss" in step.losses else step
     for step in FOCAL_RELEASED["steps"]

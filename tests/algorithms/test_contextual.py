@@ -339,7 +339,7 @@ def test_raw_latents_of_corro_are_the_pool_of_the_context_and_have_no_scale(lear
 
 def test_the_score_of_released_corro_begins_uniformly_by_the_size_of_the_latent():
   encoder = RELEASED["encoder"]
-  init = encoder.factory(**encoder.settings | {"latent_size": 400})(PROBLEM).init["aggregator"]
+  init = encoder.changed(latent_size=400)(PROBLEM).init["aggregator"]
   weights = init(KEY)["weights"]
   assert weights.shape == (400,)
   assert 0.9 / 20 < largest(weights) <= 1 / 20

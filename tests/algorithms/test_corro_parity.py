@@ -56,28 +56,22 @@ class Update:
     self.outcomes = np.roll(np.arange(1 + meta["observation_size"]), 1)
     encoder, actor_critic, optimizer = (released[part] for part in ("encoder", "actor_critic", "optimizer"))
     arguments = released | {
-      "encoder": encoder.factory(
-        **encoder.settings
-        | {
-          "latent_size": meta["latent_size"],
-          "hidden_sizes": (meta["encoder_hidden_size"],) * meta["encoder_hidden_layers"],
-          "num_negatives": meta["negatives"],
-          "queries_per_task": 1,
-          "reward_noise": meta["reward_std"],
-          "contrastive_temperature": meta["infonce_temp"],
-          "generator_latent_size": meta["cvae_latent_size"],
-          "generator_hidden_sizes": (meta["cvae_hidden_size"],) * meta["cvae_hidden_layers"],
-          "generator_kl_weight": meta["beta"],
-        }
+      "encoder": encoder.changed(
+        latent_size=meta["latent_size"],
+        hidden_sizes=(meta["encoder_hidden_size"],) * meta["encoder_hidden_layers"],
+        num_negatives=meta["negatives"],
+        queries_per_task=1,
+        reward_noise=meta["reward_std"],
+        contrastive_temperature=meta["infonce_temp"],
+        generator_latent_size=meta["cvae_latent_size"],
+        generator_hidden_sizes=(meta["cvae_hidden_size"],) * meta["cvae_hidden_layers"],
+        generator_kl_weight=meta["beta"],
       ),
-      "actor_critic": actor_critic.factory(
-        **actor_critic.settings
-        | {
-          "hidden_sizes": (meta["hidden_size"],) * meta["hidden_layers"],
-          "tau": meta["soft_target_tau"],
-          "entropy_weight": meta["entropy_alpha"],
-          "networks": released_networks(hard_bounds(*meta["log_std_clip"])),
-        }
+      "actor_critic": actor_critic.changed(
+        hidden_sizes=(meta["hidden_size"],) * meta["hidden_layers"],
+        tau=meta["soft_target_tau"],
+        entropy_weight=meta["entropy_alpha"],
+        networks=released_networks(hard_bounds(*meta["log_std_clip"])),
       ),
       "optimizer": optimizer.factory(
         agent_learning_rate=meta["learning_rate"],

@@ -72,29 +72,23 @@ class Update:
     meta = self.meta
     encoder, actor_critic, optimizer = (released[part] for part in ("encoder", "actor_critic", "optimizer"))
     return {
-      "encoder": encoder.factory(
-        **encoder.settings
-        | {
-          "latent_size": meta["latent_size"],
-          "hidden_sizes": (meta["encoder_hidden_size"],) * meta["hidden_layers"],
-          "next_observation": meta["use_next_obs_in_context"],
-          "metric_weight": meta["z_loss_weight"],
-        }
+      "encoder": encoder.changed(
+        latent_size=meta["latent_size"],
+        hidden_sizes=(meta["encoder_hidden_size"],) * meta["hidden_layers"],
+        next_observation=meta["use_next_obs_in_context"],
+        metric_weight=meta["z_loss_weight"],
       ),
-      "actor_critic": actor_critic.factory(
-        **actor_critic.settings
-        | {
-          "hidden_sizes": (meta["hidden_size"],) * meta["hidden_layers"],
-          "tau": meta["soft_target_tau"],
-          "reward_scale": meta["reward_scale"],
-          "behaviour_penalty": meta["alpha_init"],
-          "divergence_target": meta["target_divergence"],
-          "max_penalty": meta["alpha_max"],
-          "penalty_rate": meta["alpha_lr"],
-          "value_penalty": meta["use_value_penalty"],
-          "divergence": DIVERGENCES[meta["divergence_name"]],
-          "discriminator_penalty": functools.partial(penalise_score, weight=meta["gradient_penalty_weight"]),
-        }
+      "actor_critic": actor_critic.changed(
+        hidden_sizes=(meta["hidden_size"],) * meta["hidden_layers"],
+        tau=meta["soft_target_tau"],
+        reward_scale=meta["reward_scale"],
+        behaviour_penalty=meta["alpha_init"],
+        divergence_target=meta["target_divergence"],
+        max_penalty=meta["alpha_max"],
+        penalty_rate=meta["alpha_lr"],
+        value_penalty=meta["use_value_penalty"],
+        divergence=DIVERGENCES[meta["divergence_name"]],
+        discriminator_penalty=functools.partial(penalise_score, weight=meta["gradient_penalty_weight"]),
       ),
       "optimizer": optimizer.factory(
         agent_learning_rate=meta["policy_lr"],

@@ -48,18 +48,13 @@ class Update:
     sizes = {"hidden_sizes": (meta["hidden_size"],) * meta["hidden_layers"]}
     encoder, actor_critic, optimizer = (RELEASED[part] for part in ("encoder", "actor_critic", "optimizer"))
     self.arguments = RELEASED | {
-      "encoder": encoder.factory(
-        **encoder.settings
-        | {
-          "latent_size": meta["latent_size"],
-          "hidden_sizes": (meta["encoder_hidden_size"],) * meta["hidden_layers"],
-          "next_observation": meta["use_next_obs_in_context"],
-          "kl_weight": meta["kl_lambda"],
-        }
+      "encoder": encoder.changed(
+        latent_size=meta["latent_size"],
+        hidden_sizes=(meta["encoder_hidden_size"],) * meta["hidden_layers"],
+        next_observation=meta["use_next_obs_in_context"],
+        kl_weight=meta["kl_lambda"],
       ),
-      "actor_critic": actor_critic.factory(
-        **actor_critic.settings | sizes | {"tau": meta["soft_target_tau"], "reward_scale": meta["reward_scale"]}
-      ),
+      "actor_critic": actor_critic.changed(**sizes, tau=meta["soft_target_tau"], reward_scale=meta["reward_scale"]),
       "optimizer": optimizer.factory(
         agent_learning_rate=meta["learning_rate"],
         encoder_learning_rate=meta["learning_rate"],

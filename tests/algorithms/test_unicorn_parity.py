@@ -90,15 +90,12 @@ class Update:
     self.hidden_sizes = (meta["hidden_size"],) * meta["hidden_layers"]
     encoder, optimizer = RELEASED["encoder"], RELEASED["optimizer"]
     low, high = meta["variance_clip"]
-    self.encoder = encoder.factory(
-      **encoder.settings
-      | {
-        "latent_size": meta["latent_size"],
-        "hidden_sizes": self.hidden_sizes,
-        "metric_weight": meta["beta_encoder"],
-        "min_variance": low,
-        "max_variance": high,
-      }
+    self.encoder = encoder.changed(
+      latent_size=meta["latent_size"],
+      hidden_sizes=self.hidden_sizes,
+      metric_weight=meta["beta_encoder"],
+      min_variance=low,
+      max_variance=high,
     )
     arguments = RELEASED | {
       "encoder": self.encoder,
