@@ -104,6 +104,11 @@ def check_choice(choices: Sequence[str] | Mapping[str, Any], **names: str) -> No
       raise ValueError(f"{argument}={name!r} is unknown; choose one of {', '.join(sorted(choices))}")
 
 
+def may_weigh(weight: float | Array) -> bool:
+  """Whether a term of this weight has to be computed: not with a plain zero. A traced weight may be any number."""
+  return isinstance(weight, jax.core.Tracer) or bool(weight != 0)
+
+
 def stop_gradient_if(condition: bool | Array, value: Array) -> Array:
   """`value`, under a stop-gradient where the condition is true."""
   if isinstance(condition, bool):

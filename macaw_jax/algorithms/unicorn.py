@@ -46,6 +46,7 @@ from macaw_jax.hyperparameters import (
   check_not_negative,
   check_positive,
   check_sizes,
+  may_weigh,
   part,
   require,
 )
@@ -166,7 +167,7 @@ RELEASED: dict[str, Any] = FOCAL_RELEASED | {
   "reconstruction_weight": 1.0,
   "actor_critic": FOCAL_RELEASED["actor_critic"].changed(networks=released_networks(hard_bounds(-20.0, 2.0))),
   "steps": tuple(
-    step._replace(losses=(*step.losses, *TRAINS)) if "metric_loss" in step.losses else step
+    step._replace(losses=(*step.losses, "reconstruction_loss")) if "metric_loss" in step.losses else step
     for step in FOCAL_RELEASED["steps"]
   ),
 }
@@ -197,7 +198,8 @@ def unicorn(
     decoder_hidden_sizes: Hidden layers of its networks.
     predicts: Whose outcomes: 'query', which the context does not show, or 'context', as the released code does.
     reconstruction_weight: Weight of the prediction beside the metric loss.
-    triplet_weight: Weight of the term of relabelled contexts, 0 for the paper's algorithm.
+    triplet_weight: Weight of the term of relabelled contexts, the loss `triplet_loss`. 0 for the paper's algorithm:
+      there is then no such loss.
     triplet_margin: The difference of distances from which on that term is zero.
     actor_critic: Learns to act by the latent.
     optimizer: Makes the optimisers of all parts.
@@ -241,6 +243,8 @@ def unicorn(
     )
     return triplet_weight * loss, {"triplet_loss": loss}
 
-  losses = {"reconstruction_loss": reconstruction_loss, "triplet_loss": relabelled_loss}
-  predicting = metric.with_terms({"decoder": decode.init}, losses, TRAINS)
+  losses = {"reconstruction_loss": reconstruction_loss}
+  if may_weigh(triplet_weight):
+    losses["triplet_loss"] = relabelled_loss
+  predicting = metric.with_terms({"decoder": decode.init}, losses, {name: TRAINS[name] for name in losses})
   return contextual_agent(problem, predicting, actor_critic, optimizer, steps)

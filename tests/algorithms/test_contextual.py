@@ -39,6 +39,11 @@ ROUTES = {
       "triplet_loss": {"encoder"},
     },
   ),
+  "unicorn, without relabelled contexts": (
+    "unicorn",
+    {},
+    AGENT | {"metric_loss": {"encoder"}, "reconstruction_loss": {"encoder", "decoder"}},
+  ),
   "unicorn, released": (
     "unicorn_released",
     {"steps": (), "triplet_weight": 1.0},
