@@ -48,6 +48,7 @@ _HOMES = {
     "metric_encoder",
     "multitask_awr",
     "multitask_bc",
+    "noisy_encoder",
     "norml",
     "pearl",
     "pearl_offline",
@@ -55,6 +56,7 @@ _HOMES = {
     "reptile",
     "unicorn",
   ),
+  "macaw_jax.algorithms.decoders": ("gaussian_decoders", "squared_error_decoder"),
   "macaw_jax.algorithms.settings": ("defaults_of", "make_algorithm"),
   "macaw_jax.actor_critics": ("awac", "brac", "iql", "sac", "twin_sac"),
   # To compose an algorithm.

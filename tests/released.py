@@ -17,6 +17,8 @@ from macaw_jax.learners.context import context_learner, train_only
 from macaw_jax.types import MetaParams, Problem, TaskBatch, TrainState, Transition
 
 REFERENCE = pathlib.Path(__file__).parent / "reference"
+# Of losses, gradients and steps, norm over norm.
+TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 
 
 def recorded_files(algorithm):

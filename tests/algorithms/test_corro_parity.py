@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from released import (
+  TOLERANCE,
   KnownNoise,
   Recorded,
   assert_all_near,
@@ -34,7 +35,6 @@ from macaw_jax.types import LATENT, TaskBatch
 
 KEY = jax.random.key(0)
 FILES = recorded_files("corro")
-TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 # The released kinds of negatives by ours, and the noise that they are made of.
 NEGATIVES = {"generative": (RELEASED, "generator"), "reward_randomize": (RELEASED_REWARD_NOISE, "reward")}
 pytestmark = [

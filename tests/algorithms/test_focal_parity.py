@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from released import (
+  TOLERANCE,
   KnownNoise,
   Recorded,
   assert_all_near,
@@ -42,7 +43,6 @@ from macaw_jax.types import LATENT
 KEY = jax.random.key(0)
 CSRO_FILES = recorded_files("csro")
 FILES = recorded_files("focal") + CSRO_FILES
-TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 DIVERGENCES = {"kl": dual_kl, "w": dual_wasserstein}
 # The released losses, each ours without its last word.
 LOSSES = ("metric", "discriminator", "critic", "value", "policy", "multiplier")

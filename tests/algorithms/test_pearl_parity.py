@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 from released import (
+  TOLERANCE,
   KnownNoise,
   Recorded,
   assert_all_near,
@@ -33,7 +34,6 @@ from macaw_jax.networks.encoders import product_of_gaussians
 
 KEY = jax.random.key(0)
 FILES = recorded_files("pearl")
-TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 # The released losses by ours.
 LOSSES = {"kl_loss": "kl", "critic_loss": "critic", "value_loss": "value", "policy_loss": "policy"}
 pytestmark = [pytest.mark.parametrize("precision", TOLERANCE), pytest.mark.parametrize("name", FILES)]

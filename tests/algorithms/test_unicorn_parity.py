@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from released import (
+  TOLERANCE,
   KnownNoise,
   Recorded,
   assert_all_near,
@@ -33,7 +34,6 @@ from macaw_jax.networks.bounded_gaussian import bounded_gaussian, width_of_bound
 
 KEY = jax.random.key(0)
 FILES = recorded_files("unicorn")
-TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
 BOUND_WEIGHT = 0.01
 BOUNDS = {"min_logvar": "min_log_variance", "max_logvar": "max_log_variance"}
 pytestmark = [pytest.mark.parametrize("precision", TOLERANCE), pytest.mark.parametrize("name", FILES)]
