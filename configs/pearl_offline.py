@@ -3,7 +3,7 @@
 python -m experiments.run --config=configs/pearl_offline.py                half-cheetah forward and backward
 python -m experiments.run --config=configs/pearl_offline.py:cheetah_vel    half-cheetah at 40 velocities
 
-A minute and a half of one core on the starter data, with a score of 90 after adaptation to a task's own data (seed 0).
+A minute and a half of one core on the starter data, with a score of 97 after adaptation to a task's own data (seed 0).
 """
 
 import ml_collections
