@@ -62,18 +62,20 @@ def test_derivatives_are_those_of_differentiating_twice(steps, first_order):
 
 @pytest.mark.parametrize("offset", [True, False])
 def test_the_offset_can_be_added_in_each_step_and_a_traced_switch_is_no_different(offset):
-  parts, support = net(), episodes(KEY, 3)
-  rule = jax.tree.map(lambda leaf: leaf + 0.05, policy_gradient_step(bowl, step_size=0.1, offset=True).init(parts))
+  with jax.enable_x64(True):
+    parts, support = jax.tree.map(lambda leaf: leaf.astype(float), (net(), episodes(KEY, 3)))
+    begun = policy_gradient_step(bowl, step_size=0.1, offset=True).init(parts)
+    rule = jax.tree.map(lambda leaf: leaf.astype(float) + 0.05, begun)
 
-  def adapted(in_each, offset=offset):
-    step = policy_gradient_step(bowl, step_size=0.1, offset=offset, offset_in_each_step=in_each)
-    return step.apply(parts, rule, support, KEY)[0]["policy"]
+    def adapted(in_each, offset=offset):
+      step = policy_gradient_step(bowl, step_size=0.1, offset=offset, offset_in_each_step=in_each)
+      return step.apply(parts, rule, support, KEY)[0]["policy"]
 
-  for in_each in (True, False):
-    own = rule if offset else rule | {"offset": jax.tree.map(jnp.zeros_like, rule["offset"])}
-    expected = stepped_plainly(parts, own, support, offset_in_each_step=in_each)
-    for found in (adapted(in_each), jax.jit(adapted)(in_each)):
-      jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6), found, expected)
+    for in_each in (True, False):
+      own = rule if offset else rule | {"offset": jax.tree.map(jnp.zeros_like, rule["offset"])}
+      expected = stepped_plainly(parts, own, support, offset_in_each_step=in_each)
+      for found in (adapted(in_each), jax.jit(adapted)(in_each)):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13), found, expected)
 
 
 def test_a_step_without_episodes_changes_nothing():
