@@ -45,7 +45,8 @@ def depart(section: ml_collections.ConfigDict, departures: Mapping[str, Any], pl
 def decay_with(section: ml_collections.ConfigDict, steps: Any) -> None:
   """Lets the learning rates end at zero after `steps`, a reference that the section then follows.
 
-  A number far above the steps of training keeps the learning rates.
+  A number far above the steps of training keeps the learning rates. An algorithm of your own may have no such setting.
   """
-  rates = section if "decay_steps" in section else section.optimizer
-  rates.decay_steps = steps
+  rates = section if "decay_steps" in section else section.get("optimizer", {})
+  if "decay_steps" in rates:
+    rates.decay_steps = steps

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, get_args
 
 from macaw_jax import envs
 from macaw_jax.algorithms import ON_POLICY, RECORDED, REPLAYED
+from macaw_jax.algorithms.lookup import EXPECTED as EXPECTED_OWN
+from macaw_jax.algorithms.lookup import learns_from_recorded_data
 from macaw_jax.algorithms.settings import suggestion
 from macaw_jax.data.dataset import Quality
 from macaw_jax.data.retrieval import Draw
@@ -76,13 +78,14 @@ COMMON: dict[str, Field] = {
 }
 
 RECORDED_FIELDS = COMMON | {
-  "algorithm.name": one_of(tuple(RECORDED)),
+  "algorithm.name": Field(str, learns_from_recorded_data, f"one of {', '.join(RECORDED)}, {EXPECTED_OWN}"),
   "dataset.directory": _PATH,
   "dataset.quality": one_of(get_args(Quality)),
   "dataset.transitions_per_task": at_least(1)._replace(optional=True),
   "dataset.skip": at_least(1),
   "dataset.scaling": one_of(("fitted", "none")),
   "dataset.split": one_of(("in_distribution", "extrapolation")),
+  "dataset.train_tasks": at_least(1)._replace(optional=True),
   "training.log_every": at_least(1),
   "training.tasks_per_update": at_least(1),
   "training.support_size": at_least(1),
@@ -91,6 +94,8 @@ RECORDED_FIELDS = COMMON | {
   "training.repeated_tasks": Field(bool, lambda value: True, "True or False"),
   "evaluation.support_size": at_least(1),
   "evaluation.support": one_of((*SUPPORTS, "random", "online")),
+  "evaluation.quality": one_of(get_args(Quality)),
+  "evaluation.own_episodes": at_least(0),
   "evaluation.order": one_of(tuple(SUPPORT_ORDERS)),
   "evaluation.engine": _ENGINE,
   "evaluation.train_tasks": at_least(0),
@@ -101,8 +106,9 @@ RECORDED_FIELDS = COMMON | {
 }
 # Fields that a run may be without, because it is older than they are, with values that leave it as it was.
 ADDED_TO_RECORDED: dict[str, dict[str, Any]] = {
-  "dataset": {"scaling": "fitted"},
+  "dataset": {"scaling": "fitted", "train_tasks": None},
   "training": {"repeated_tasks": False},
+  "evaluation": {"quality": "all", "own_episodes": 0},
   "retrieval": {"enabled": False, "rows": 1_024, "rows_per_task": 1_000, "draw": "mean"},
 }
 

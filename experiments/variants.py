@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from macaw_jax.algorithms.lookup import short_name
 from macaw_jax.algorithms.settings import types_of
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten
@@ -201,7 +202,7 @@ def _member(config: ml_collections.ConfigDict, variant: Variant, seed: int, data
   if "variants" in own:
     _keep_variant(own, variant.name)
   texts = (*variant.texts, str(seed))
-  directory = config.output_directory or f"runs/{'-'.join([config.algorithm.name, data_name, *texts])}"
+  directory = config.output_directory or f"runs/{'-'.join([short_name(config.algorithm.name), data_name, *texts])}"
   if config.output_directory and not alone:
     directory = f"{config.output_directory}/{'-'.join(texts)}"
   if not alone and (config.output_directory or (variant.texts and not variant.name)):

@@ -11,7 +11,17 @@ PACKAGE = "macaw_jax"
 
 # From the bottom; names of one line stand side by side and do not import each other, but for the first line's.
 LAYERS = (
-  ("types", "hyperparameters", "digests", "durable", "errors", "json_files", "console", "compilation_cache"),
+  (
+    "types",
+    "hyperparameters",
+    "digests",
+    "durable",
+    "errors",
+    "json_files",
+    "console",
+    "compilation_cache",
+    "own_modules",
+  ),
   ("envs", "networks"),
   ("data", "losses"),
   ("objectives",),
@@ -21,6 +31,7 @@ LAYERS = (
   ("algorithms",),
   ("collection",),
   ("evaluation",),
+  ("study",),
   ("sources",),
   ("training",),
   ("retrieval",),

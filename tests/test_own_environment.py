@@ -66,7 +66,7 @@ def test_a_stranger_collects_looks_trains_evaluates_and_compares(folder):
     small = [f"--config.{field}" for field in SMALL.get(command, "").split()]
     # Without -P, Python itself would look for modules in the working directory, as the console command does not.
     said[command] = run_python(folder, "-P", "-m", "macaw_jax.cli", command, *arguments, *small)
-  assert f"family my_envs:reach: module my_envs of {folder}/my_envs.py" in said["collect"]
+  assert f"family 'my_envs:reach': module my_envs of {folder}/my_envs.py" in said["collect"]
   assert "my_envs:reach" in said["data"]
   assert "10 steps" not in said["run"]
   assert "8 training tasks, 2 test tasks; observations of 2, actions of 1, episodes of 30 steps" in said["run"]

@@ -47,7 +47,7 @@ ALLOWED = {  # file, what -> why
   ("macaw_jax/cli.py", "importlib.import_module"): "the console command imports one of the commands that it lists",
   ("experiments/config_file.py", "importlib.import_module"): "a configuration file is Python that its user runs",
   ("configs/collect/any.py", "importlib.import_module"): "a variant takes the values of its family's file beside it",
-  ("macaw_jax/envs/lookup.py", "importlib.import_module"): "the name of a family may name a module of the user's own",
+  ("macaw_jax/own_modules.py", "importlib.import_module"): "a family or an algorithm may be of a user's own module",
 }
 
 # Started with the name of a module and its flags. Each event of the list fails where it happens, and is remembered:

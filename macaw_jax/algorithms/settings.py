@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 import jax
 
 from macaw_jax.actor_critics import ACTOR_CRITICS
-from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.algorithms.by_data import RULES
+from macaw_jax.algorithms.lookup import factory_of
 from macaw_jax.hyperparameters import Part, check_choice
 from macaw_jax.json_files import flatten
 from macaw_jax.types import Algorithm, Array, Problem
@@ -51,7 +51,7 @@ def make_algorithm(
   """The algorithm with these settings, and the factory's default for each that is not among them.
 
   Args:
-    name: A name in `ALGORITHMS`.
+    name: Of the algorithm (`algorithms.lookup`).
     problem: Sizes and discount of the data.
     settings: Nested, without the algorithm's own name.
     overrides: Values by dotted name, as `{"actor_critic.temperature": value}`, in place of those of the settings. They
@@ -61,19 +61,20 @@ def make_algorithm(
     TypeError: for an unknown setting. ValueError: for one outside its range, an unknown name of a choice, or a setting
       that the chosen part does not take.
   """
-  parts, known = _parts(ALGORITHMS[name]), _known(name)
+  factory = factory_of(name)
+  parts, known = _parts(factory), _known(name)
   arguments = {
     setting: _make_part(setting, parts[setting], value, known) if setting in parts else _plain(value)
     for setting, value in with_values(settings, overrides or {}).items()
   }
-  return ALGORITHMS[name](problem, **arguments)
+  return factory(problem, **arguments)
 
 
 def chosen_by_data(name: str, problem: Problem, settings: Settings) -> dict[str, Any]:
   """The settings that the algorithm leaves to the data (`algorithms.by_data`), each with the value that it takes.
 
   Args:
-    name: A name in `ALGORITHMS`.
+    name: Of the algorithm (`algorithms.lookup`).
     problem: Of the data.
     settings: Nested; one that is not among them has its default.
   """
@@ -157,8 +158,9 @@ class _Known(NamedTuple):
 
 def _known(name: str) -> dict[str, _Known]:
   """All settings of an algorithm by dotted name; those of every choice, the factory's own choice first."""
-  known = _settable(ALGORITHMS[name])
-  for section, part in _parts(ALGORITHMS[name]).items():
+  own_factory = factory_of(name)
+  known = _settable(own_factory)
+  for section, part in _parts(own_factory).items():
     choices = CHOICES.get(section, {})
     if choices:
       known[f"{section}.name"] = _Known(str, next(n for n, factory in choices.items() if factory is part.factory))

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from macaw_jax.envs import ant, cartpole, cheetah, cheetah_swapped, humanoid, point_robot, point_rotated, randomised
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.envs.lookup import find_entry_point, own_family
-from macaw_jax.envs.names import EXPECTED, is_own, parse_name
+from macaw_jax.envs.names import EXPECTED, parse_name
 from macaw_jax.envs.variants import VARIANTS
 from macaw_jax.errors import ConfigurationError
+from macaw_jax.own_modules import is_own
 
 FAMILIES: dict[str, Callable[[], TaskFamily]] = {
   "ant_dir": ant.ant_dir,

@@ -6,12 +6,9 @@ reach                         an entry point of an installed package, in the gro
 my_envs:reach+time_to_go      any of them, in a variant (`macaw_jax.envs.variants`)
 """
 
-import re
 from typing import NamedTuple
 
 EXPECTED = "or <module>:<attribute> of your own, each also with +time_to_go"
-_WORD = r"[^\W\d]\w*"
-_OWN = re.compile(rf"{_WORD}(\.{_WORD})*:{_WORD}")
 
 
 class FamilyName(NamedTuple):
@@ -25,11 +22,6 @@ def parse_name(name: str) -> FamilyName:
   """The parts of a name, whether or not there is such a family."""
   base, *variants = name.split("+")
   return FamilyName(base, tuple(variants))
-
-
-def is_own(base: str) -> bool:
-  """Whether a name without variants is of the form `module:attribute`."""
-  return _OWN.fullmatch(base) is not None
 
 
 def directory_name(name: str) -> str:

@@ -10,8 +10,9 @@ import pytest
 from macaw_jax import envs
 from macaw_jax.envs.check import check_family
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics, Physics, TaskSplit
-from macaw_jax.envs.names import directory_name, is_own, parse_name
+from macaw_jax.envs.names import directory_name, parse_name
 from macaw_jax.errors import ConfigurationError
+from macaw_jax.own_modules import is_own
 
 POINT = envs.make("point_robot")
 HOPPER = envs.make("hopper_params")
@@ -70,7 +71,7 @@ def test_a_family_is_found_in_a_module_of_the_working_directory(module, capsys):
   family = envs.make("own_envs:reach")
   assert (family.name, family.horizon, family.source) == ("own_envs:reach", 7, str(file))
   np.testing.assert_array_equal(family.tasks["goal"], POINT.tasks["goal"])
-  assert capsys.readouterr().out == f"family own_envs:reach: module own_envs of {file}\n"
+  assert capsys.readouterr().out == f"family 'own_envs:reach': module own_envs of {file}\n"
   assert envs.make("own_envs:ready").differ_in == "physics"  # the attribute itself
   assert capsys.readouterr().out == ""  # the module is known
 
