@@ -54,6 +54,7 @@ _HOMES = {
     "pearl_offline",
     "policy_gradient_inner",
     "reptile",
+    "single_task_awr",
     "unicorn",
   ),
   "macaw_jax.algorithms.decoders": ("gaussian_decoders", "squared_error_decoder"),

@@ -145,6 +145,18 @@ def no_prior(params: Params, key: Key) -> dict[str, Params]:
   return {}
 
 
+class Tuning(NamedTuple):
+  """How an adapted agent goes on learning in its task, by an ordinary optimiser.
+
+  init: `(net) -> optimiser state`; `net` are the named parts as adaptation has left them
+  step: `(net, state, batch, key) -> (moved, state, metrics)`, one step on rows `[B, ...]`; `moved` are the parts that
+        have changed
+  """
+
+  init: Callable[[dict[str, Params]], Params]
+  step: Callable[[dict[str, Params], Params, Any, Key], tuple[dict[str, Params], Params, Metrics]]
+
+
 class Algorithm(NamedTuple):
   """The contract of every algorithm: pure functions.
 
@@ -161,6 +173,7 @@ class Algorithm(NamedTuple):
   consecutive_rows: whether batches must hold consecutive rows of an episode, as TD(lambda) reads them.
   value_losses: the metrics that are mean squared errors of values, each with the mean square of returns in its units;
           returns of recorded data have a mean square of one, times the square of a factor on the rewards.
+  tuning: how it goes on learning from its own episodes, where it can (`evaluation.fine_tuning`).
   """
 
   init: Callable[[Key], TrainState]
@@ -172,3 +185,4 @@ class Algorithm(NamedTuple):
   support_parts: int = 1
   consecutive_rows: bool = False
   value_losses: Mapping[str, float | Array] = MappingProxyType({})
+  tuning: Tuning | None = None

@@ -27,6 +27,7 @@ from macaw_jax.algorithms.pearl import pearl
 from macaw_jax.algorithms.pearl_offline import belief_encoder, pearl_offline
 from macaw_jax.algorithms.policy_gradient_inner import policy_gradient_inner
 from macaw_jax.algorithms.reptile import reptile
+from macaw_jax.algorithms.single_task_awr import single_task_awr
 from macaw_jax.algorithms.unicorn import RELEASED as UNICORN_RELEASED
 from macaw_jax.algorithms.unicorn import noisy_encoder, unicorn
 from macaw_jax.types import Algorithm
@@ -39,6 +40,7 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "maml_awr": maml_awr,
   "multitask_awr": multitask_awr,
   "multitask_bc": multitask_bc,
+  "single_task_awr": single_task_awr,
   "pearl_offline": pearl_offline,
   "focal": focal,
   "unicorn": unicorn,

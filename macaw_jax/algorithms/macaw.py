@@ -23,7 +23,7 @@ from typing import Any
 import jax
 import optax
 
-from macaw_jax.adaptation import chain, gradient_step
+from macaw_jax.adaptation import chain, gradient_step, tuning
 from macaw_jax.adaptation.gradient_step import target_name
 from macaw_jax.algorithms.by_data import chosen
 from macaw_jax.hyperparameters import (
@@ -100,6 +100,8 @@ def macaw(
   policy_learning_rate: float = 3e-4,
   rule_learning_rate: float = 1e-3,
   decay_steps: int | None = None,
+  fine_tune_value_learning_rate: float | None = None,
+  fine_tune_policy_learning_rate: float | None = None,
   inner_value_loss: MakeValueLoss = value_regression,
   inner_policy_loss: MakePolicyLoss = advantage_regularised,
   outer_value_loss: MakeValueLoss = value_regression,
@@ -137,6 +139,9 @@ def macaw(
     policy_learning_rate: Outer learning rate of the policy.
     rule_learning_rate: Outer learning rate of the step sizes and of the advantage coefficient.
     decay_steps: Updates over which the learning rates fall to zero (`learners.gradient.learning_rate`), if not None.
+    fine_tune_value_learning_rate: Of an agent that goes on learning in a new task, from its own episodes, by the outer
+      losses. None follows the data.
+    fine_tune_policy_learning_rate: Likewise.
     inner_value_loss: `(value, target) -> loss` of the value's adaptation.
     inner_policy_loss: `(policy, advantage, temperature=, max_weight=) -> loss` of the policy's adaptation.
     outer_value_loss: As inner_value_loss, of meta-training.
@@ -199,13 +204,18 @@ def macaw(
       learned=learned,
     ),
   )
+  outer_losses = {
+    "value": outer_value_loss(value, target(outer_value_target, bootstrap_part)),
+    "policy": outer_policy_loss(policy, advantages, **weighting),
+  }
+  fine_tuning = {
+    "value": optimizer(chosen(problem, "fine_tune_value_learning_rate", fine_tune_value_learning_rate)),
+    "policy": optimizer(chosen(problem, "fine_tune_policy_learning_rate", fine_tune_policy_learning_rate)),
+  }
   algorithm = meta_learner(
     init_net=init_parts({"policy": policy.init, "value": value.init}),
     adaptation=adaptation,
-    outer_loss=add(
-      outer_value_loss(value, target(outer_value_target, bootstrap_part)),
-      outer_policy_loss(policy, advantages, **weighting),
-    ),
+    outer_loss=add(*outer_losses.values()),
     optimizer=optimize_parts({part: optimizer(learning_rate(rate, decay_steps)) for part, rate in rates.items()}),
     act=act_with(policy),
   )
@@ -213,4 +223,5 @@ def macaw(
     support_parts=adaptation_steps,
     consecutive_rows="td_lambda" in (inner_value_target, outer_value_target, advantage_target),
     value_losses={"value_loss": 1.0},
+    tuning=tuning(outer_losses, fine_tuning),
   )

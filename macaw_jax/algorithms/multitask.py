@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from macaw_jax.adaptation import fine_tune, identity
+from macaw_jax.adaptation import fine_tune, identity, tuning
 from macaw_jax.hyperparameters import check_counts, check_not_negative, require
 from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
 from macaw_jax.objectives import add
@@ -77,7 +77,14 @@ def with_task_vectors(algorithm: Algorithm, num_tasks: int, task_dropout: float)
     observation = jnp.concatenate([timestep.observation, unknown_task])
     return algorithm.act(params, adapted, timestep._replace(observation=observation), key)
 
-  return algorithm._replace(update=update, adapt=adapt, act=act)
+  def tune(
+    net: dict[str, Params], opt_state: Params, batch: Transition, key: Key
+  ) -> tuple[dict[str, Params], Params, Metrics]:
+    assert algorithm.tuning is not None
+    return algorithm.tuning.step(net, opt_state, append_task(batch, unknown_task), key)
+
+  tuned = algorithm.tuning and algorithm.tuning._replace(step=tune)
+  return algorithm._replace(update=update, adapt=adapt, act=act, tuning=tuned)
 
 
 def multitask_learner(
@@ -116,6 +123,7 @@ def multitask_learner(
     **{f"fine_tune_{part}_learning_rate": rate for part, rate in fine_tune_learning_rates.items()},
   )
   require((task_dropout >= 0.0) & (task_dropout < 1.0), f"task_dropout={task_dropout} must lie in [0, 1)")
+  fine_tuning = {part: optimizer(rate) for part, rate in fine_tune_learning_rates.items()}
   algorithm = meta_learner(
     init_net=init_parts(init),
     adaptation=identity(),
@@ -125,10 +133,6 @@ def multitask_learner(
       | {RULE: optax.set_to_zero()}
     ),
     act=act,
-    test_adaptation=fine_tune(
-      losses,
-      {part: optimizer(rate) for part, rate in fine_tune_learning_rates.items()},
-      steps=adaptation_steps,
-    ),
+    test_adaptation=fine_tune(losses, fine_tuning, steps=adaptation_steps),
   )
-  return with_task_vectors(algorithm, problem.num_tasks, task_dropout)
+  return with_task_vectors(algorithm._replace(tuning=tuning(losses, fine_tuning)), problem.num_tasks, task_dropout)

@@ -70,7 +70,7 @@ def nested(setting, value):
 def test_the_table_is_grouped_by_where_batches_come_from():
   assert {**RECORDED, **REPLAYED, **ON_POLICY} == ALGORITHMS
   assert len(ALGORITHMS) == len(RECORDED) + len(REPLAYED) + len(ON_POLICY)
-  assert len(OURS) == 14
+  assert len(OURS) == 15
   assert {name.removesuffix("_released") for name in RELEASED} <= set(OURS)
 
 
