@@ -13,7 +13,7 @@ import numpy as np
 
 from macaw_jax.evaluation.results import METRICS, FinishedRun, ResultError
 from macaw_jax.evaluation.scales import scale_sentence, scales_of, scored, unscored_text
-from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, stratified_bootstrap
+from macaw_jax.evaluation.statistics import Statistic, interquartile_mean, mean, stratified_bootstrap
 from macaw_jax.evaluation.tables import MOST_TASKS_SHOWN, describe_task, markdown_table, stage_text, task_name
 from macaw_jax.json_files import flatten, read_rows
 
@@ -168,11 +168,11 @@ def comparison_table(groups: Sequence[Group]) -> str:
     values = [values_of(group.runs, quantity, number) for number in range(len(_stages(group)))]  # [S, T] each
     of_stages = dict(zip(_stages(group), values, strict=True))
     cells = [group.label, f"{np.mean(values[0]):.{digits}f}"]
-    cells += [estimate(of_stages[each], np.mean, digits) if each in of_stages else "-" for each in stages[1:]]
+    cells += [estimate(of_stages[each], mean, digits) if each in of_stages else "-" for each in stages[1:]]
     cells.append(estimate(values[-1], interquartile_mean, digits))
     if quantity == "score":
       before, after = (values_of(group.runs, "return", stage) for stage in (0, -1))
-      cells += [f"{np.mean(before):.{digits}f}", estimate(after, np.mean, digits)]
+      cells += [f"{np.mean(before):.{digits}f}", estimate(after, mean, digits)]
     cells.append(str(len(group.runs)))
     if quantity == "score":
       failed = int(np.sum(~(values[-1] > 0.0)))  # NaN is a failure too

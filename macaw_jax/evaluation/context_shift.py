@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from macaw_jax.evaluation.comparison import DIGITS, QUANTITIES, Group, estimate, quantity_of, scale_notes, values_of
+from macaw_jax.evaluation.statistics import mean
 from macaw_jax.evaluation.tables import markdown_table
 
 CONTEXT_SHIFT = "context_shift"  # how the name of its file begins, which has the fields of `results.json`
@@ -57,7 +58,7 @@ def _table(groups: Sequence[Group], quantity: str) -> str:
   rows = [
     [
       group.label,
-      *(estimate(columns[name], np.mean, DIGITS[quantity]) if name in columns else "-" for name in found),
+      *(estimate(columns[name], mean, DIGITS[quantity]) if name in columns else "-" for name in found),
       str(len(group.runs)),
     ]
     for group, columns in zip(groups, of_groups, strict=True)

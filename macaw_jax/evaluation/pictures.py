@@ -14,7 +14,7 @@ import numpy as np
 from macaw_jax.evaluation.comparison import Curve, Group, quantity_of
 from macaw_jax.evaluation.context_shift import ONLINE, headings_of, shift_columns
 from macaw_jax.evaluation.scales import scales_of
-from macaw_jax.evaluation.statistics import stratified_bootstrap
+from macaw_jax.evaluation.statistics import mean, stratified_bootstrap
 
 BEFORE, AFTER = "return_before", "return_after"  # of adaptation; without a split those of the tasks of updates
 FEW_POINTS = 30  # as many are marked
@@ -94,7 +94,7 @@ def plot_shift(groups: Sequence[Group], path: str | Path) -> None:
     offset, colour = 0.06 * (index - (len(groups) - 1) / 2), f"C{index % 10}"
     places = np.array([place for place, name in enumerate(headings) if name in columns]) + offset
     shown = [name for name in headings if name in columns]
-    estimates, low, high = np.array([stratified_bootstrap(columns[name], np.mean) for name in shown]).T
+    estimates, low, high = np.array([stratified_bootstrap(columns[name], mean) for name in shown]).T
     axes.errorbar(
       places, estimates, (estimates - low, high - estimates), label=group.label, fmt="o", color=colour, capsize=3
     )
