@@ -48,6 +48,7 @@ def defaults(algorithm: str, data: str, **departures: Any) -> ml_collections.Con
   config.dataset.skip = 1  # keep every skip-th transition
   config.dataset.scaling = "fitted"  # observations standardised and returns of size one; or 'none': as recorded
   config.dataset.split = "in_distribution"  # or 'extrapolation': test tasks outside the range of the training tasks
+  config.dataset.train_tasks = config_dict.placeholder(int)  # so many of them, evenly spaced; none: all
 
   config.training.tasks_per_update = 5  # all, where the dataset has fewer
   config.training.support_size = 256  # transitions of a task that adaptation sees
@@ -61,7 +62,10 @@ def defaults(algorithm: str, data: str, **departures: Any) -> ml_collections.Con
   # Episodes to adapt to: the task's 'own', those acted in it for 'other_policies' or at 'random', or 'online', by the
   # agent itself.
   config.evaluation.support = "own"
+  # The task's own episodes 'all', or ten supports of rows of the 'start', 'middle' or 'end' of the collection.
+  config.evaluation.quality = "all"
   config.evaluation.order = "uniform"  # or 'contiguous'
+  config.evaluation.own_episodes = 0  # of its own, from which the agent goes on learning after it has adapted
   config.evaluation.engine = "native"  # or 'mjx': MuJoCo bodies inside the compiled program, on an accelerator
   config.evaluation.train_tasks = 0  # training tasks to evaluate too, for tuning
 

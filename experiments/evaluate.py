@@ -3,6 +3,8 @@
 python -m experiments.evaluate runs/macaw-cheetah_dir-0
 python -m experiments.evaluate runs/macaw-cheetah_dir-0 --steps=0,1,2,5 --episodes=20 --seed=1
 python -m experiments.evaluate runs/macaw-cheetah_vel-0 --support=other_policies --support_size=512
+python -m experiments.evaluate runs/macaw-cheetah_dir-0 --quality=start
+python -m experiments.evaluate runs/macaw-cheetah_dir-0 --own_episodes=500 --episodes=3
 python -m experiments.evaluate runs/macaw-cheetah_dir-0 --checkpoint=best
 python -m experiments.evaluate runs/focal-point_robot-? --support=all --reuse --picture=shift.png
 python -m experiments.evaluate runs/macaw-cheetah_dir-? --support=all --retrieval=both
@@ -28,7 +30,7 @@ import jax
 import numpy as np
 
 from macaw_jax.console import log
-from macaw_jax.data.dataset import load_dataset
+from macaw_jax.data.dataset import Quality, load_dataset
 from macaw_jax.data.retrieval import Draw
 from macaw_jax.envs.rollout import Engine
 from macaw_jax.errors import ConfigurationError
@@ -93,6 +95,17 @@ def parser() -> Parser:
     metavar="N",
     help="transitions of a support of recorded rows, with --steps for as many steps as it was trained with; that of "
     "the run if not given",
+  )
+  flags.add_argument(
+    "--quality",
+    choices=list(get_args(Quality)),
+    help="the part of the collection that own supports are drawn from; that of the run if not given",
+  )
+  flags.add_argument(
+    "--own_episodes",
+    type=positive,
+    metavar="N",
+    help="episodes of its own from which an agent goes on learning after it has adapted; --episodes independent times",
   )
   flags.add_argument(
     "--order", choices=list(SUPPORT_ORDERS), help="how the rows of a support are drawn; as in the run if not given"
@@ -305,7 +318,7 @@ def rows_offline(trained: Trained, planned: Plan, support: str, key: Key) -> lis
   return evaluate(trained.params, trained.statistics, key).rows
 
 
-def evaluate_shift(planned: Plan, *, reuse: bool) -> FinishedRun:
+def evaluate_shift(planned: Plan, *, reuse: bool = False) -> FinishedRun:
   """Evaluates a checkpoint of a run on all supports, and writes the file; takes what is there where that may be reused.
 
   Raises:

@@ -29,9 +29,11 @@ DEFAULT_STEPS = (0, 1, 2, 5)
 class Request(NamedTuple):
   """The evaluation that a command line asks for, of every run; what is None is as the run has it."""
 
-  steps: Sequence[int] | None = None
+  steps: Sequence[int] | None = None  # none of them: adaptation as it was trained, and nothing else
   support: str | None = None  # a name in `PROTOCOLS`, or `ALL` that a run can have
   support_size: int | None = None
+  quality: str | None = None  # of the tasks' own episodes
+  own_episodes: int | None = None  # from which the agent goes on learning
   order: str | None = None
   episodes: int | None = None
   seed: int = 0
@@ -53,6 +55,8 @@ class Request(NamedTuple):
     changes = {
       "evaluation.support": support,
       "evaluation.support_size": self.support_size,
+      "evaluation.quality": self.quality,
+      "evaluation.own_episodes": self.own_episodes,
       "evaluation.order": self.order,
       "evaluation.engine": self.engine,
       "rollouts.engine": self.engine,
@@ -115,7 +119,8 @@ def plan(directory: Path, request: Request) -> Plan:
   for support in supports:
     _check_data(directory, of_run, support, request)
   config = request.config(directory, supports[0])
-  field = "" if shift else next((name for name in STEPS_FIELDS if name in flatten(config.to_dict())), "")
+  as_trained = shift or request.steps == () or config.evaluation.get("own_episodes", 0) > 0
+  field = "" if as_trained else next((name for name in STEPS_FIELDS if name in flatten(config.to_dict())), "")
   usual_steps = _usual_steps(directory, config, field, supports[0], request)
   steps = _wanted_steps(directory, config, field, supports[0], request) or usual_steps
   step, digest = find_checkpoint(directory, request.checkpoint)
@@ -148,6 +153,12 @@ def support_size(config: ml_collections.ConfigDict, request: Request) -> int:
 def support_order(config: ml_collections.ConfigDict, request: Request) -> str:
   """How the rows of an offline support are drawn, a name in `SUPPORT_ORDERS`."""
   return request.order or "uniform" if "collection" in config else config.evaluation.order
+
+
+def support_quality(config: ml_collections.ConfigDict) -> str | None:
+  """The part of the tasks' own episodes that a support is drawn from; None for all of them."""
+  quality = config.evaluation.get("quality", "all")
+  return None if quality == "all" else quality
 
 
 def retrieval_numbers(config: ml_collections.ConfigDict) -> list[Any] | None:
@@ -252,7 +263,7 @@ def _wanted_steps(
   Raises:
     ConfigurationError: the agent takes no steps, or the supports are too small for so many.
   """
-  if request.steps is None:
+  if not request.steps:
     return ()
   if not field:
     given, why = ",".join(map(str, request.steps)), f"adaptation of {config.algorithm.name} has no number of steps"
@@ -287,6 +298,8 @@ def _settings(
   return {
     "support_size": support_size(config, request) if has_rows else None,
     "order": support_order(config, request) if has_rows else None,
+    "quality": support_quality(config),
+    "own_episodes": config.evaluation.get("own_episodes", 0) or None,
     "steps": list(steps) or None,
     "episodes": config.evaluation.episodes,
     "engine": config.rollouts.engine if "rollouts" in config else config.evaluation.engine,

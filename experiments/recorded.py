@@ -26,7 +26,7 @@ from macaw_jax.data.statistics import Statistics, no_scaling, normalise_dataset
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, online, recorded_split
+from macaw_jax.evaluation.evaluate import Evaluate, Split, fine_tuning, offline, online, recorded_split
 from macaw_jax.evaluation.protocols import RECORDED
 from macaw_jax.evaluation.random_policy import random_policy_dataset
 from macaw_jax.retrieval import RetrievalSettings, fit_reference
@@ -37,6 +37,7 @@ from macaw_jax.types import Algorithm, Problem, TaskBatch, Transition, no_prior
 from .configuration import ADDED_TO_RECORDED, RECORDED_FIELDS, settings_of
 from .validation import Kind, Parts, Retrieval, Rule, engine_that_steps, member_rules, refused_by_algorithm
 
+SUPPORTS_OF_QUALITY = 10  # supports that a part of the tasks' own data has rows for
 QUERY_ROWS = 512  # of all tasks of an update, where the configuration has no number for each
 STARTER_DATA = Path("starter_data")
 COLLECT_CONFIGS = Path("configs/collect")
@@ -61,7 +62,14 @@ class Examined:
   @cached_property
   def split(self) -> TaskSplit:
     """Tasks to train and to test on."""
-    return task_split(self.config, self.manifest, self.family)
+    split, wanted = task_split(self.config, self.manifest, self.family), self.config.dataset.train_tasks
+    if wanted is None:
+      return split
+    if wanted > len(split.train):
+      raise ConfigurationError(
+        f"config.dataset.train_tasks = {wanted}: the dataset has {len(split.train)} training tasks"
+      )
+    return split._replace(train=evenly_spaced(split.train, wanted))
 
   @property
   def problem(self) -> Problem:
@@ -290,6 +298,36 @@ def _train_tasks(examined: Examined) -> Iterator[str]:
     yield f"config.evaluation.train_tasks = {wanted}: the dataset has {found} training tasks"
 
 
+def _quality(examined: Examined) -> Iterator[str]:
+  """Own episodes of a quality that the dataset does not have enough of, or that are not adapted to."""
+  evaluation = examined.config.evaluation
+  if evaluation.quality == "all":
+    return
+  place = f"config.evaluation.quality = {evaluation.quality!r}"
+  if evaluation.support != "own":
+    yield f"{place}: a part of the tasks' own data, and config.evaluation.support = {evaluation.support!r}"
+    return
+  wanted = SUPPORTS_OF_QUALITY * evaluation.support_size
+  sizes = {task: examined.manifest.tasks[task].num_transitions for task in examined.split.test}
+  smallest = min(sizes, key=sizes.__getitem__)
+  if sizes[smallest] < wanted:
+    yield f"{place}: {SUPPORTS_OF_QUALITY} supports are {wanted} transitions, task {smallest} has {sizes[smallest]}"
+
+
+def _learning_goes_on(examined: Examined) -> Iterator[str]:
+  """Own episodes to learn from, where the algorithm cannot, or there is nothing recorded before."""
+  evaluation, algorithm = examined.config.evaluation, examined.algorithm
+  if not evaluation.own_episodes:
+    return
+  place, name = f"config.evaluation.own_episodes = {evaluation.own_episodes}", examined.config.algorithm.name
+  if evaluation.support == "online":
+    yield f"{place}: learning goes on after adaptation to recorded rows, and config.evaluation.support = 'online'"
+  if algorithm.tuning is None:
+    yield f"{place}: {name} does not learn by an ordinary optimiser; macaw, maml_awr and multi-task agents do"
+  if algorithm.consecutive_rows:
+    yield f"{place}: {name} reads consecutive rows, as its targets 'td_lambda' need; its own are drawn at random"
+
+
 def _supports(examined: Examined) -> Iterable[str]:
   config = examined.config
   if config.evaluation.support not in OTHER_POLICIES:
@@ -369,7 +407,7 @@ def _own_episodes(examined: Examined) -> Iterator[str]:
 
 
 _DATA = ("dataset.directory",)
-_TASKS = (*_DATA, "dataset.split")
+_TASKS = (*_DATA, "dataset.split", "dataset.train_tasks")
 _PART = (*_TASKS, "dataset.quality", "dataset.transitions_per_task", "dataset.skip")
 _BATCH = (
   "training.support_size",
@@ -403,6 +441,8 @@ RULES = (
   Rule((*_TASKS, "evaluation.train_tasks"), _train_tasks, spoils="evaluation.train_tasks"),
   Rule((*_TASKS, *_SUPPORTS), _supports, spoils="evaluation.support"),
   Rule((*_PART, *_SUPPORTS, "evaluation.support_size"), _support_sizes),
+  Rule((*_TASKS, *_SUPPORTS, "evaluation.support_size", "evaluation.quality"), _quality),
+  Rule((*_ALGORITHM, "evaluation.support", "evaluation.own_episodes"), _learning_goes_on),
   Rule((*_ALGORITHM, "evaluation.support"), _own_episodes),
   Rule((*_ALGORITHM, "retrieval.enabled", "retrieval.rows"), _retrieval),
   Rule((*_DATA, "evaluation.engine"), engine_that_steps),
@@ -477,6 +517,18 @@ def load_split(examined: Examined, name: str, indices: Sequence[int]) -> Split:
   return _split(examined, name, indices, data)
 
 
+def load_supports(examined: Examined, name: str, indices: Sequence[int]) -> Split:
+  """Tasks of the dataset with the part of their own data that evaluation adapts to."""
+  evaluation = examined.config.evaluation
+  data = load_dataset(
+    examined.config.dataset.directory,
+    tasks=indices,
+    quality=evaluation.quality,
+    transitions_per_task=SUPPORTS_OF_QUALITY * evaluation.support_size,
+  )
+  return _split(examined, name, indices, data)
+
+
 def _split(examined: Examined, name: str, indices: Sequence[int], data: Dataset | None) -> Split:
   return recorded_split(examined.manifest, examined.family, name, indices, data)
 
@@ -500,6 +552,8 @@ def evaluated_splits(examined: Examined, train: Split | None = None) -> tuple[Sp
 
 def _with_support(examined: Examined, name: str, indices: Sequence[int], train: Split | None) -> Split:
   evaluation = examined.config.evaluation
+  if evaluation.support == "own" and evaluation.quality != "all":
+    return load_supports(examined, name, indices)
   if evaluation.support == "own":
     if train is not None and set(indices) <= set(train.indices):  # One copy in memory, where tasks are shared.
       return _some_tasks(train, name, indices)
@@ -533,6 +587,18 @@ def _some_tasks(split: Split, name: str, indices: Sequence[int]) -> Split:
 def make_evaluate(examined: Examined, acting: Algorithm, splits: Sequence[Split]) -> Evaluate:
   """The configured protocol on the evaluated splits."""
   evaluation = examined.config.evaluation
+  if evaluation.own_episodes:
+    return fine_tuning(
+      acting,
+      examined.family,
+      splits,
+      support=evaluation.support,
+      support_size=evaluation.support_size,
+      discount=examined.manifest.discount,
+      repetitions=evaluation.episodes,
+      own_episodes=evaluation.own_episodes,
+      engine=evaluation.engine,
+    )
   if evaluation.support == "online":
     return online(
       acting,

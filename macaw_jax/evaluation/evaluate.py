@@ -13,11 +13,14 @@ from macaw_jax.data.statistics import Statistics, normalise_dataset
 from macaw_jax.data.tasks import tasks_of
 from macaw_jax.envs.family import State, Task, TaskFamily
 from macaw_jax.envs.rollout import Engine
+from macaw_jax.evaluation.fine_tuning import fine_tuning_stages, make_fine_tuning_protocol
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol, on_policy_stages
 from macaw_jax.evaluation.online import NUM_EPISODES, OnlineProtocol, make_online_protocol, online_stages
-from macaw_jax.evaluation.protocols import PROTOCOLS, make_offline_protocol, offline_stages
+from macaw_jax.evaluation.protocols import PROTOCOLS, OfflineProtocol, make_offline_protocol, offline_stages
 from macaw_jax.evaluation.rows import Evaluation, Row, Stages, make_rows
 from macaw_jax.types import Algorithm, Key, Params
+
+THEN_OWN_EPISODES = "_then_own_episodes"  # ends the name of a protocol of `fine_tuning`
 
 
 class Split(NamedTuple):
@@ -68,6 +71,49 @@ def offline(
   protocol = make_offline_protocol(
     algorithm, family, support_size=support_size, num_episodes=episodes, order=order, engine=engine
   )
+  return _on_data(splits, protocol, PROTOCOLS[support], offline_stages(support_size))
+
+
+def fine_tuning(
+  algorithm: Algorithm,
+  family: TaskFamily,
+  splits: Sequence[Split],
+  *,
+  support: str,
+  support_size: int,
+  discount: float,
+  repetitions: int,
+  own_episodes: int,
+  engine: Engine = "native",
+) -> Evaluate:
+  """Adaptation to recorded rows, then learning from own episodes: see `fine_tuning.make_fine_tuning_protocol`.
+
+  Args:
+    algorithm: adapts, acts and goes on learning.
+    family: where episodes are run.
+    splits: with their data.
+    support: whose episodes the data are, a name in `PROTOCOLS`.
+    support_size: transitions that the adaptation sees.
+    discount: gamma of the returns of own episodes.
+    repetitions: independent ones of the whole protocol in each task.
+    own_episodes: that the agent collects and learns from.
+    engine: that steps MuJoCo bodies.
+  """
+  protocol = make_fine_tuning_protocol(
+    algorithm,
+    family,
+    discount=discount,
+    support_size=support_size,
+    num_repetitions=repetitions,
+    num_episodes=own_episodes,
+    engine=engine,
+  )
+  stages = fine_tuning_stages(support_size, own_episodes)
+  return _on_data(splits, protocol, f"{PROTOCOLS[support]}{THEN_OWN_EPISODES}", stages)
+
+
+def _on_data(splits: Sequence[Split], protocol: OfflineProtocol, name: str, stages: Stages) -> Evaluate:
+  """A protocol whose supports are recorded, on each split."""
   scaled: dict[str, Any] = {"statistics": None, "data": []}
 
   def data_of(statistics: Statistics) -> list[Dataset]:
@@ -82,7 +128,7 @@ def offline(
       protocol(params, statistics, data, split.tasks, key)
       for split, data in zip(splits, data_of(statistics), strict=True)
     ]
-    return _evaluated(splits, evaluations, PROTOCOLS[support], offline_stages(support_size))
+    return _evaluated(splits, evaluations, name, stages)
 
   return evaluate
 
