@@ -12,6 +12,7 @@ COMMANDS = {
   "trajectories": "draw what point agents do before and after adaptation",
   "data": "list, inspect, validate, plot and convert datasets",
   "collect": "collect the dataset of a task family",
+  "study": "train, evaluate and report a whole comparison",
 }
 
 

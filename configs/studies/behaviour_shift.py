@@ -1,0 +1,24 @@
+"""Whose data an agent adapts to: all methods on all supports.
+
+python -m experiments.study --config=configs/studies/behaviour_shift.py
+"""
+
+import ml_collections
+
+from .study import study
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Every method on recorded data, adapted to the tasks' own data, to others' and to its own episodes."""
+  return study(
+    "behaviour_shift",
+    title="Whose data an agent adapts to",
+    question=(
+      "Agents are trained on data of policies that had learned their tasks. Do they read the task or the policy, when "
+      "others collected the support? With retrieval, recorded rows that explain the rewards take its place."
+    ),
+    methods=("macaw", "maml_awr", "multitask_awr", "pearl_offline", "focal", "unicorn", "csro", "corro", "bati"),
+    directories={"cheetah_dir": "data/cheetah_dir"},  # collected: the starter data have no episodes of others
+    evaluations={"plain": {"support": "all"}, "retrieval": {"support": "all", "retrieval": True}},
+    figures=("evaluations",),
+  )

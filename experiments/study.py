@@ -1,0 +1,271 @@
+"""Runs a study: methods by families by settings by seeds, trained, evaluated, and put into one table and a report.
+
+python -m experiments.study --config=configs/studies/baselines.py
+python -m experiments.study --config=configs/studies/baselines.py --config.seeds=2 --config.families="('cheetah_dir',)"
+python -m experiments.study --config=configs/studies/baselines.py --report_only
+
+The same command again continues: what is trained and evaluated is taken as it is, and a cell that is added is all that
+is done. Started twice at once, in two terminals, the commands share the work. The table, results.csv and results.json
+in the study's folder, holds all that the report's tables and figures are made of.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import filelock
+import ml_collections
+
+from macaw_jax.console import log
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.evaluation_file import is_made_of
+from macaw_jax.evaluation.results import RESULTS, FinishedRun, read_run
+from macaw_jax.json_files import flatten, read_json, write_json
+from macaw_jax.study.figures import FIGURES, Data
+from macaw_jax.study.report import write_report
+from macaw_jax.study.table import CURVES, TABLE, CurveRow, StudyRow, curve_of, read_table, rows_of, write_table
+from macaw_jax.training.interruption import Interruption
+from macaw_jax.training.run_directory import STARTS, describe_start
+
+from .command_line import Parser, add_config, given_config, launch, make_parser
+from .evaluate import evaluate_run, evaluate_shift
+from .evaluation_request import ALL, Plan, Request, plan
+from .run import run as run_population
+from .study_cells import Cell, Population, cells_of, populations_of, settings_by_name
+
+INDEX = "runs.json"  # the directories of the runs of each cell
+LOCK = ".lock"
+FIELDS = (
+  "name",
+  "title",
+  "question",
+  "output_directory",
+  "runs_directory",
+  "methods",
+  "families",
+  "directories",
+  "seed",
+  "seeds",
+)
+
+
+class Study(NamedTuple):
+  """A study that has been checked."""
+
+  config: ml_collections.ConfigDict
+  cells: list[Cell]
+
+  @property
+  def folder(self) -> Path:
+    """Where everything of it is."""
+    return Path(self.config.output_directory)
+
+  @property
+  def seeds(self) -> range:
+    """Of each cell."""
+    return range(self.config.seed, self.config.seed + self.config.seeds)
+
+  @property
+  def requests(self) -> dict[str, Request]:
+    """The evaluations of each run, by name; after the steps that it was trained with, if it does not name some."""
+    return {name: Request(**{"steps": (), **flags}) for name, flags in self.config.evaluations.to_dict().items()}
+
+  def runs(self) -> Iterator[tuple[Cell, int]]:
+    """Every cell with every seed."""
+    return ((cell, seed) for cell in self.cells for seed in self.seeds)
+
+
+def examine(config: ml_collections.ConfigDict) -> Study:
+  """Checks a study with all its cells. Raises `ConfigurationError`, with all that is wrong."""
+  problems = [f"config.{name} is missing" for name in FIELDS if name not in config]
+  if problems:
+    raise ConfigurationError(*problems)
+  for name in ("methods", "families"):
+    if not all(isinstance(each, str) for each in config[name]):
+      problems.append(f"config.{name} = {config[name]!r}: expected names, as ('macaw',)")
+  if bool(config.methods) != bool(config.families):
+    problems.append(
+      f"config.methods = {config.methods!r} and config.families = {config.families!r}: expected names in both, or in "
+      "neither, where a figure needs no run"
+    )
+  if config.seeds < 1:
+    problems.append(f"config.seeds = {config.seeds}: expected an integer of at least 1")
+  if unknown := [name for name in config.figures if name not in FIGURES]:
+    problems.append(f"config.figures has {', '.join(unknown)}: expected some of {', '.join(FIGURES)}")
+  for name, flags in config.evaluations.to_dict().items():
+    if unknown := flags.keys() - set(Request._fields):
+      problems.append(f"config.evaluations.{name}: {sorted(unknown)} are no flags of experiments.evaluate")
+  if problems:
+    raise ConfigurationError(*problems)
+  return Study(config, cells_of(config))
+
+
+def run_study(config: ml_collections.ConfigDict, interruption: Interruption | None = None) -> list[StudyRow]:
+  """Trains and evaluates what is missing, and writes the table; its rows.
+
+  Raises:
+    ConfigurationError, DatasetError: the study or its data cannot be used.
+    Interrupted, TrainingError: as of a run.
+  """
+  study = examine(config)
+  write_index(study)
+  interruption = interruption or Interruption()
+  # First the runs that nobody else is at, then those that another process may not have brought to their end.
+  for waits in (False, True):
+    for population in populations_of(pending(study)):
+      train(study, population, interruption, waits=waits)
+  for waits in (False, True):
+    for cell, seed in study.runs():
+      evaluate(study, cell.directory(seed), waits=waits)
+  return collect(study)
+
+
+def write_index(study: Study) -> None:
+  """Writes where the runs of each cell are."""
+  study.folder.mkdir(parents=True, exist_ok=True)
+  write_json(
+    study.folder / INDEX, {cell.name: [str(cell.directory(seed)) for seed in study.seeds] for cell in study.cells}
+  )
+
+
+def pending(study: Study) -> list[tuple[Cell, int]]:
+  """The runs that have not been trained to their end."""
+  return [(cell, seed) for cell, seed in study.runs() if not (cell.directory(seed) / RESULTS).is_file()]
+
+
+def train(study: Study, population: Population, interruption: Interruption, *, waits: bool) -> None:
+  """Trains a population, unless another process is at one of its runs; `waits` for it to come to its end."""
+  runs = [cell.directory(seed) for cell in population.cells for seed in population.seeds]
+  with claimed([run.with_name(f"{run.name}.lock") for run in runs], waits) as mine:
+    missing = set(runs) & {cell.directory(seed) for cell, seed in pending(study)}
+    if mine and missing:
+      names = "; ".join(cell.name for cell in population.cells)
+      log(f"\n{names}: seeds {population.seeds.start} to {population.seeds.stop - 1}")
+      run_population(population.config, interruption)
+
+
+def evaluate(study: Study, directory: Path, *, waits: bool) -> None:
+  """Makes the evaluations of a run that are not there yet."""
+  with claimed([directory / "evaluations.lock"], waits) as mine:
+    for request in study.requests.values() if mine else ():
+      planned = plan(directory, request)
+      if not is_made_of(planned.file, planned.made_of):
+        (evaluate_shift if request.support == ALL else evaluate_run)(planned)
+
+
+@contextmanager
+def claimed(paths: Sequence[Path], waits: bool) -> Iterator[bool]:
+  """Whether this process has all these locks; without `waits` they are not waited for."""
+  with ExitStack() as held:
+    for path in sorted(paths):  # All processes in one order, so that no two wait for each other.
+      path.parent.mkdir(parents=True, exist_ok=True)
+      try:
+        held.enter_context(filelock.FileLock(path).acquire(timeout=-1 if waits else 0))
+      except filelock.Timeout:
+        held.close()
+        yield False
+        return
+    yield True
+
+
+def evaluated(study: Study, cell: Cell, seed: int) -> Iterator[tuple[str, FinishedRun]]:
+  """The evaluations of a run, by name."""
+  directory = cell.directory(seed)
+  for name, request in study.requests.items():
+    planned: Plan = plan(directory, request)
+    yield name, read_run(directory, planned.file.name)
+
+
+def collect(study: Study) -> list[StudyRow]:
+  """Reads all evaluations, and writes the table of the study and that of its learning curves."""
+  rows: list[StudyRow] = []
+  curves: list[CurveRow] = []
+  for cell, seed in study.runs():
+    where = {"method": cell.method, "family": cell.family, "setting": cell.setting}
+    for name, found in evaluated(study, cell, seed):
+      rows += rows_of(found, **where, evaluation=name)
+    curves += curve_of(read_run(cell.directory(seed)), **where)
+  write_table(study.folder / TABLE, rows)
+  write_table(study.folder / CURVES, curves)
+  log(f"\n{len(rows)} rows in {study.folder / TABLE}.csv and .json")
+  return rows
+
+
+def record_start(study: Study, wall: float, processor: float) -> None:
+  """Notes the command that has just come to its end, and the seconds that it took."""
+  file = study.folder / STARTS
+  with filelock.FileLock(study.folder / LOCK):
+    starts = read_json(file, list) if file.is_file() else []
+    write_json(file, [*starts, describe_start() | {"seconds": round(wall), "processor_seconds": round(processor)}])
+
+
+def report(study: Study) -> Path:
+  """Writes the report from the tables of the study alone. Raises `ConfigurationError` where there are none."""
+  if not (study.folder / f"{TABLE}.json").is_file():
+    raise ConfigurationError(f"{study.folder}: no {TABLE}.json there; run the study first")
+  settings = settings_by_name(study.config)
+  data = Data(read_table(study.folder / TABLE, StudyRow), read_table(study.folder / CURVES, CurveRow), settings)
+  shown = {name: value for name, value in flatten(study.config.to_dict()).items() if value is not None}
+  return write_report(
+    study.folder,
+    data,
+    title=study.config.title,
+    question=study.config.question,
+    figures=study.config.figures,
+    settings={name: value for name, value in shown.items() if name not in ("title", "question")},
+    origin=origin(study),
+  )
+
+
+def origin(study: Study) -> dict[str, str]:
+  """Where the numbers come from: commands, machine, versions, commit and seconds, over all starts."""
+  file = study.folder / STARTS
+  starts = read_json(file, list) if file.is_file() else []
+  if not starts:
+    return {}
+  last = starts[-1]
+  return {
+    "command": " ".join(["python -m experiments.study", *last["command"][2:]]),
+    "machine": last["platform"],
+    "commit": last["git_commit"] or "not known",
+    "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items()),
+    "starts": str(len(starts)),
+    "seconds by the clock": f"{sum(start['seconds'] for start in starts):,}",
+    "seconds of the processor": f"{sum(start['processor_seconds'] for start in starts):,}",
+  }
+
+
+def parser() -> Parser:
+  """The flags of the command."""
+  flags = make_parser("study", __doc__)
+  add_config(flags)
+  flags.add_argument("--report_only", action="store_true", help="make the report again from the table of the study")
+  return flags
+
+
+def main(given: argparse.Namespace) -> None:
+  """Runs the study that the command line names."""
+  config = given_config(given, examine)
+  study = examine(config)
+  if not given.report_only:
+    interruption = Interruption()
+    interruption.listen()
+    begun = time.monotonic(), time.process_time()
+    run_study(config, interruption)
+    record_start(study, time.monotonic() - begun[0], time.process_time() - begun[1])
+  try:
+    log(f"report in {report(study)}")
+  except ImportError:
+    log('no report: matplotlib is not installed (pip install "macaw_jax[plot]")')
+
+
+def start() -> None:
+  """Starts the command."""
+  launch(main, parser())
+
+
+if __name__ == "__main__":
+  start()

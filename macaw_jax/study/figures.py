@@ -1,0 +1,262 @@
+"""The figures of a study as numbers: panels of lines with intervals, made of its table alone.
+
+`drawing.py` draws any of them, and their points are written as CSV beside each picture.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from macaw_jax.evaluation.statistics import (
+  Interval,
+  improvement_interval,
+  mean,
+  profile_interval,
+  stratified_bootstrap,
+)
+from macaw_jax.study.table import CurveRow, StudyRow, scores_of, values_of
+from macaw_jax.study.universality import decoding
+
+POLICIES = 10
+THRESHOLDS = np.linspace(-50.0, 125.0, 71)
+
+
+class Line(NamedTuple):
+  """Points with intervals."""
+
+  label: str
+  x: np.ndarray  # [N]
+  y: np.ndarray  # [N]
+  low: np.ndarray  # [N]
+  high: np.ndarray  # [N]
+
+
+class Panel(NamedTuple):
+  """The lines that share axes."""
+
+  title: str
+  xlabel: str
+  ylabel: str
+  lines: tuple[Line, ...]
+  categories: tuple[str, ...] = ()  # of the x axis, if it has no order: the points are then not joined
+  log_x: bool = False
+  even_x: bool = False  # whether points have the same distance from each other, whatever their values
+
+
+class Figure(NamedTuple):
+  """A picture, and what it shows."""
+
+  name: str
+  caption: str
+  panels: tuple[Panel, ...]
+
+
+class Data(NamedTuple):
+  """The tables of a study, and the values of its settings."""
+
+  rows: Sequence[StudyRow]
+  curves: Sequence[CurveRow]
+  setting_values: dict[str, dict[str, Any]]  # of each setting, its fields by dotted name
+
+
+def stages(data: Data) -> Figure:
+  """Scores over the stages of adaptation, a panel for each family and evaluation."""
+  panels = [
+    Panel(
+      title,
+      f"adaptation, in {rows[0].stage_unit}",
+      _quantity_label(rows),
+      tuple(_over(label, of_line, lambda row: row.stage) for label, of_line in lines_of(rows)),
+      even_x=True,
+    )
+    for title, rows in panels_of(data.rows)
+  ]
+  return Figure("stages", f"{_MEAN} over the stages of adaptation.", tuple(panels))
+
+
+def curves(data: Data) -> Figure:
+  """Scores after adaptation over the updates of training, a panel for each family."""
+  panels = []
+  for family, rows in _groups(data.curves, lambda row: row.family):
+    has_scores = all(row.score_after is not None for row in rows)
+    lines = []
+    for label, of_line in _groups(rows, _label):
+      by_update = _groups(of_line, lambda row: row.update)
+      values = [[row.score_after if has_scores else row.return_after for row in each] for _, each in by_update]
+      lines.append(
+        Line(
+          label,
+          np.array([update for update, _ in by_update]),
+          np.array([np.mean(each) for each in values]),
+          np.array([np.min(each) for each in values]),
+          np.array([np.max(each) for each in values]),
+        )
+      )
+    panels.append(Panel(family, "updates", "score" if has_scores else "return", tuple(lines)))
+  return Figure(
+    "curves", "After adaptation, while agents train: mean over seeds, and the range of the seeds.", tuple(panels)
+  )
+
+
+def profiles(data: Data) -> Figure:
+  """Performance profiles at the last stage: the share of seeds and tasks above a score."""
+  panels = []
+  for title, rows in panels_of(_scored(data.rows)):
+    lines = []
+    for label, of_line in lines_of(rows):
+      found = profile_interval(scores_of(last_stage(of_line)), list(THRESHOLDS))
+      lines.append(Line(label, THRESHOLDS, found.estimate, found.low, found.high))
+    panels.append(Panel(title, "score", "share of runs above it", tuple(lines)))
+  return Figure("profiles", "Performance profiles: share of seeds and tasks with more than a score.", tuple(panels))
+
+
+def settings(data: Data) -> Figure:
+  """Scores at the last stage over the settings: along an axis where they differ in one number."""
+  numbers, field = _numbers(data.setting_values)
+  places = numbers or {name: float(place) for place, name in enumerate(data.setting_values)}
+  categories = () if numbers else tuple(data.setting_values)
+  panels = [
+    Panel(
+      title,
+      field or "setting",
+      _quantity_label(rows),
+      tuple(
+        _over(method, last_stage(of_method), lambda row: places[row.setting])
+        for method, of_method in _groups(rows, lambda row: row.method)
+      ),
+      categories,
+      even_x=bool(numbers),
+    )
+    for title, rows in panels_of(data.rows)
+  ]
+  return Figure("settings", f"{_MEAN} after adaptation, by the setting.", tuple(panels))
+
+
+def evaluations(data: Data) -> Figure:
+  """Scores at the last stage by what the agents adapted to, along an axis where supports differ in size alone."""
+  panels = [_by_support(family, last_stage(rows)) for family, rows in _groups(data.rows, lambda row: row.family)]
+  return Figure("evaluations", f"{_MEAN} after adaptation, by the support.", tuple(panels))
+
+
+def _by_support(family: str, rows: Sequence[StudyRow]) -> Panel:
+  names = list(dict.fromkeys((row.evaluation, row.protocol) for row in rows))
+  sizes = {(row.evaluation, row.protocol, row.support) for row in rows}
+  by_size = len({protocol for _, protocol in names}) == 1 and len(names) == len({size for *_, size in sizes}) > 2
+
+  def place(row: StudyRow) -> float:
+    return row.support if by_size else names.index((row.evaluation, row.protocol))
+
+  lines = tuple(_over(label, of_line, place) for label, of_line in lines_of(rows))
+  label = f"support, in {rows[0].support_unit}" if by_size else "support"
+  categories = () if by_size else tuple(_support_name(*name, names) for name in names)
+  return Panel(family, label, _quantity_label(rows), lines, categories, log_x=by_size)
+
+
+def improvement(data: Data) -> Figure:
+  """The probability that the first method does better in a task than each other one, at the last stage."""
+  panels = []
+  for title, rows in panels_of(data.rows):
+    groups = [(label, values_of(last_stage(of_line))) for label, of_line in lines_of(rows)]
+    (first, ours), others = groups[0], groups[1:]
+    found = [improvement_interval(ours, theirs) for _, theirs in others]
+    x = np.arange(len(others), dtype=float)
+    line = _line(first, x, found)
+    panels.append(
+      Panel(title, f"{first} against", "probability of improvement", (line,), tuple(label for label, _ in others))
+    )
+  return Figure(
+    "improvement", "The probability that one run of the first does better than one of another.", tuple(panels)
+  )
+
+
+def universality(data: Data) -> Figure:
+  """What the inner gradient tells of an action and of its advantage, with the advantage head and without."""
+  lines = []
+  for label, head in (("with the advantage head", True), ("without", False)):
+    found = np.array([decoding(head=head, key=jax.random.key(seed)) for seed in range(POLICIES)])  # [S, 2]
+    lines.append(Line(label, np.arange(2.0), found.mean(axis=0), found.min(axis=0), found.max(axis=0)))
+  panel = Panel("read off the inner gradient", "", "R^2", tuple(lines), ("action", "advantage"))
+  return Figure("universality", f"Mean and range over {POLICIES} random policies.", (panel,))
+
+
+FIGURES: dict[str, Callable[[Data], Figure]] = {
+  "curves": curves,
+  "stages": stages,
+  "profiles": profiles,
+  "settings": settings,
+  "evaluations": evaluations,
+  "improvement": improvement,
+  "universality": universality,
+}
+
+_MEAN = "Mean over test tasks and seeds, with 95 % bootstrap intervals over seeds within tasks,"
+
+
+def _label(row: StudyRow | CurveRow) -> str:
+  return ", ".join(filter(None, (row.method, row.setting)))
+
+
+def _groups(rows: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, list[Any]]]:
+  found: dict[Any, list[Any]] = {}
+  for row in rows:
+    found.setdefault(key(row), []).append(row)
+  return list(found.items())
+
+
+def lines_of(rows: Iterable[StudyRow]) -> list[tuple[str, list[StudyRow]]]:
+  """The rows of each method and setting, with its label."""
+  return _groups(rows, _label)
+
+
+def panels_of(rows: Sequence[StudyRow]) -> list[tuple[str, list[StudyRow]]]:
+  """The rows of each family, evaluation and protocol, with a title as long as it has to be."""
+  places = list(dict.fromkeys((row.evaluation, row.protocol) for row in rows))
+  grouped = _groups(rows, lambda row: (row.family, row.evaluation, row.protocol))
+  return [
+    (family if len(places) == 1 else f"{family}, {_support_name(evaluation, protocol, places)}", of_panel)
+    for (family, evaluation, protocol), of_panel in grouped
+  ]
+
+
+def _support_name(evaluation: str, protocol: str, places: Sequence[tuple[str, str]]) -> str:
+  several = len([name for name, _ in places if name == evaluation]) > 1
+  return f"{evaluation}, {protocol}" if several else evaluation
+
+
+def last_stage(rows: Iterable[StudyRow]) -> list[StudyRow]:
+  """The rows at the last stage of each evaluation and protocol."""
+  grouped = _groups(rows, lambda row: (row.evaluation, row.protocol))
+  return [row for _, some in grouped for row in some if row.stage == max(each.stage for each in some)]
+
+
+def _scored(rows: Iterable[StudyRow]) -> list[StudyRow]:
+  return [row for row in rows if row.score is not None]
+
+
+def _quantity_label(rows: Sequence[StudyRow]) -> str:
+  return "score" if len(_scored(rows)) == len(rows) else "return"
+
+
+def _over(label: str, rows: Sequence[StudyRow], position: Callable[[StudyRow], float]) -> Line:
+  """A point for each position, with its interval."""
+  grouped = sorted(_groups(rows, position))
+  found = [stratified_bootstrap(values_of(some), mean) for _, some in grouped]
+  return _line(label, np.array([float(place) for place, _ in grouped]), found)
+
+
+def _line(label: str, x: np.ndarray, found: Sequence[Interval]) -> Line:
+  return Line(label, x, *(np.array([getattr(each, name) for each in found]) for name in Interval._fields))
+
+
+def _numbers(setting_values: dict[str, dict[str, Any]]) -> tuple[dict[str, float], str]:
+  """The number of each setting, and the field that it is of; none where settings do not differ in one number alone."""
+  fields = {name for values in setting_values.values() for name in values}
+  if len(fields) != 1:
+    return {}, ""
+  field = fields.pop()
+  numbers = {name: values.get(field) for name, values in setting_values.items()}
+  if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers.values()):
+    return {}, ""
+  return {name: float(value) for name, value in numbers.items() if value is not None}, field

@@ -1,0 +1,177 @@
+"""The table of a study: a typed row for each method, family, setting, protocol, seed, task and stage of adaptation.
+
+It holds all that tables and figures are made of. The same rows in the same order are written as CSV and as JSON.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from macaw_jax.durable import write_durably
+from macaw_jax.errors import ConfigurationError
+from macaw_jax.evaluation.results import METRICS, FinishedRun
+from macaw_jax.json_files import read_json, read_rows, write_json
+
+TABLE, CURVES = "results", "curves"  # files, as .csv and .json
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyRow:
+  """The return of one trained agent in one test task at one stage of adaptation.
+
+  Attributes:
+    method: as the study names it.
+    family: the data that it learned from.
+    setting: of the study.
+    evaluation: the study's name for how the agent adapted.
+    protocol: by which data it adapted, a name in `protocols.PROTOCOLS`.
+    seed: of the training.
+    task_index: of the test task.
+    task: its parameters, as JSON.
+    stage: what the agent had, in `stage_unit`; 0 is before adaptation.
+    stage_unit: "adaptations", "episodes" or "steps".
+    support: the size of what the last stage adapted to, in `support_unit`.
+    support_unit: "transitions" or "episodes".
+    episodes: from which the mean is taken.
+    return_mean: mean undiscounted return.
+    return_std: standard deviation over episodes.
+    score: normalised; None where the task has no scale.
+  """
+
+  method: str
+  family: str
+  setting: str
+  evaluation: str
+  protocol: str
+  seed: int
+  task_index: int
+  task: str
+  stage: int
+  stage_unit: str
+  support: int
+  support_unit: str
+  episodes: int
+  return_mean: float
+  return_std: float
+  score: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class CurveRow:
+  """The mean over test tasks while an agent trained, at one evaluation.
+
+  Attributes:
+    method: as the study names it.
+    family: the data that it learned from.
+    setting: of the study.
+    seed: of the training.
+    update: after which it was evaluated.
+    return_before: mean return before adaptation.
+    return_after: after it.
+    score_after: normalised; None where that is not known.
+  """
+
+  method: str
+  family: str
+  setting: str
+  seed: int
+  update: int
+  return_before: float
+  return_after: float
+  score_after: float | None
+
+
+def rows_of(run: FinishedRun, **where: str) -> list[StudyRow]:
+  """The rows of an evaluated run, test tasks alone; `where` are method, family, setting and evaluation."""
+  return [
+    StudyRow(
+      **where,
+      protocol=row.protocol,
+      seed=run.seed,
+      task_index=row.task_index,
+      task=json.dumps(row.task, sort_keys=True),
+      stage=stage,
+      stage_unit=row.stage_unit,
+      support=row.support,
+      support_unit=row.support_unit,
+      episodes=row.episodes,
+      return_mean=row.returns[place],
+      return_std=row.stds[place],
+      score=None if row.scores is None else row.scores[place],
+    )
+    for row in sorted(run.test_rows, key=lambda row: (row.protocol, row.task_index))
+    for place, stage in enumerate(row.stages)
+  ]
+
+
+def curve_of(run: FinishedRun, **where: str) -> list[CurveRow]:
+  """The evaluations of a run while it trained; `where` are method, family and setting."""
+  return [
+    CurveRow(
+      **where,
+      seed=run.seed,
+      update=row["step"],
+      return_before=row["test/return_before"],
+      return_after=row["test/return_after"],
+      score_after=row.get("test/score_after"),
+    )
+    for row in read_rows(run.directory / METRICS)
+    if "test/return_after" in row
+  ]
+
+
+def write_table(path: Path, rows: Sequence[StudyRow] | Sequence[CurveRow]) -> None:
+  """Writes `<path>.csv` and `<path>.json`; one that is there is replaced as a whole."""
+  records = [dataclasses.asdict(row) for row in rows]
+  text = io.StringIO()
+  writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
+  writer.writeheader()
+  writer.writerows(records)
+  write_durably(path.with_suffix(".csv"), text.getvalue().encode())
+  write_json(path.with_suffix(".json"), {"rows": records})
+
+
+def read_table(path: Path, kind: type[Any]) -> list[Any]:
+  """The rows of `<path>.json`, of a kind that is `StudyRow` or `CurveRow`.
+
+  Raises:
+    ConfigurationError: the file is not as `write_table` writes it.
+    OSError: it cannot be read.
+  """
+  file = path.with_suffix(".json")
+  records = read_json(file, dict).get("rows")
+  names = get_type_hints(kind).keys()
+  if not isinstance(records, list) or any(not isinstance(each, dict) or each.keys() != names for each in records):
+    raise ConfigurationError(f"{file}: expected the key 'rows' with objects of the keys {', '.join(names)}")
+  return [kind(**record) for record in records]
+
+
+def scores_of(rows: Sequence[StudyRow]) -> np.ndarray:
+  """The scores of some rows, seeds by tasks: `[S, T]`. Every seed must have each task once.
+
+  Raises:
+    ValueError: it has not.
+  """
+  return _by_seed_and_task(rows, [row.score for row in rows])
+
+
+def values_of(rows: Sequence[StudyRow]) -> np.ndarray:
+  """The scores of some rows, or their returns where not all have a score: `[S, T]`. Raises as `scores_of`."""
+  if any(row.score is None for row in rows):
+    return _by_seed_and_task(rows, [row.return_mean for row in rows])
+  return scores_of(rows)
+
+
+def _by_seed_and_task(rows: Sequence[StudyRow], values: Sequence[float | None]) -> np.ndarray:
+  by_place = {(row.seed, row.task_index): value for row, value in zip(rows, values, strict=True)}
+  seeds = sorted({seed for seed, _ in by_place})
+  tasks = sorted({task for _, task in by_place})
+  if not len(rows) == len(by_place) == len(seeds) * len(tasks):
+    raise ValueError(f"expected one row for each of {len(seeds)} seeds in each of {len(tasks)} tasks, got {len(rows)}")
+  return np.array([[by_place[seed, task] for task in tasks] for seed in seeds], float)

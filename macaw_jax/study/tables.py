@@ -1,0 +1,87 @@
+"""The tables of a study: aggregate scores with intervals, and who is better than whom."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from macaw_jax.evaluation.statistics import (
+  Statistic,
+  improvement_interval,
+  interquartile_mean,
+  mean,
+  median,
+  optimality_gap,
+  stratified_bootstrap,
+)
+from macaw_jax.study.figures import Data, last_stage, lines_of, panels_of
+from macaw_jax.study.sequential_test import compare_sequentially
+from macaw_jax.study.table import StudyRow, values_of
+
+STATISTICS: dict[str, Statistic] = {
+  "mean": mean,
+  "median": median,
+  "IQM": interquartile_mean,
+  "optimality gap": optimality_gap,
+}
+LEVEL = 0.05
+SEEDS_OF_A_LOOK = 5  # of fewer than four, no exchange of seeds is rare enough
+
+
+class Table(NamedTuple):
+  """Cells of text."""
+
+  title: str
+  headings: tuple[str, ...]
+  lines: tuple[tuple[str, ...], ...]
+
+
+def aggregate_tables(data: Data) -> list[Table]:
+  """A table for each family and evaluation: every statistic of every method and setting at the last stage."""
+  return [
+    Table(
+      title,
+      ("", *STATISTICS, "seeds", "tasks"),
+      tuple((label, *_statistics(last_stage(rows))) for label, rows in lines_of(of_panel)),
+    )
+    for title, of_panel in panels_of(data.rows)
+  ]
+
+
+def _statistics(rows: Sequence[StudyRow]) -> tuple[str, ...]:
+  values = values_of(rows)
+  has_scores = all(row.score is not None for row in rows)
+  texts = [
+    _interval(*stratified_bootstrap(values, statistic)) if has_scores or statistic is not optimality_gap else "-"
+    for statistic in STATISTICS.values()
+  ]
+  return (*texts, *map(str, values.shape))
+
+
+def comparison_tables(data: Data) -> list[Table]:
+  """A table for each family and evaluation: for each pair the probability of improvement, and the sequential test."""
+  tables = []
+  for title, of_panel in panels_of(data.rows):
+    values = {label: values_of(last_stage(rows)) for label, rows in lines_of(of_panel)}
+    if len(values) < 2:
+      continue
+    num_seeds = min(map(len, values.values()))
+    means = {label: of_line.mean(axis=1)[:num_seeds] for label, of_line in values.items()}  # one number a seed
+    verdicts = compare_sequentially(means, block_size=num_seeds // looks(num_seeds), level=LEVEL)
+    lines = []
+    for (one, other), verdict in verdicts.items():
+      improvement = improvement_interval(values[one], values[other])
+      answer = f"{verdict.better} is better" if verdict.better else "no difference shown"
+      lines.append((one, other, _interval(*improvement, digits=2), f"{answer}, with {verdict.seeds} seeds"))
+    tables.append(
+      Table(title, ("A", "B", "P(A better than B)", f"permutation test, error at most {LEVEL:g}"), tuple(lines))
+    )
+  return tables
+
+
+def looks(num_seeds: int) -> int:
+  """How often the sequential test looks: after five seeds or a few more, and again after as many."""
+  return max(num_seeds // SEEDS_OF_A_LOOK, 1)
+
+
+def _interval(estimate: float, low: float, high: float, digits: int = 1) -> str:
+  text = f"{estimate:.{digits}f}"
+  return text if low == high else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -1,0 +1,178 @@
+"""The report of a study: its numbers by hand, and the page in a browser where there is one."""
+
+import dataclasses
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from macaw_jax.study.drawing import COLOURS, points
+from macaw_jax.study.figures import FIGURES, Data
+from macaw_jax.study.report import write_report
+from macaw_jax.study.table import CurveRow, StudyRow, read_table, scores_of, values_of, write_table
+from macaw_jax.study.tables import aggregate_tables, comparison_tables
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SEEDS, TASKS, STAGES = 5, (2, 7), (0, 1, 5)
+LEVELS = {"good": 80.0, "poor": 20.0}
+
+
+def row(method, setting, seed, task, stage, **changes):
+  score = LEVELS[method] * (stage > 0) + seed + task
+  values = {
+    "method": method,
+    "family": "somewhere",
+    "setting": setting,
+    "evaluation": "own",
+    "protocol": "offline",
+    "seed": seed,
+    "task_index": task,
+    "task": "{}",
+    "stage": stage,
+    "stage_unit": "steps",
+    "support": 256,
+    "support_unit": "transitions",
+    "episodes": 3,
+    "return_mean": 10.0 * score,
+    "return_std": 1.0,
+    "score": score,
+  }
+  return StudyRow(**values | changes)
+
+
+def data(**changes):
+  rows = [
+    row(method, "", seed, task, stage, **changes)
+    for method in LEVELS
+    for seed in range(SEEDS)
+    for task in TASKS
+    for stage in STAGES
+  ]
+  curves = [
+    CurveRow(method, "somewhere", "", seed, update, 0.0, level * update, level * update / 10)
+    for method, level in LEVELS.items()
+    for seed in range(SEEDS)
+    for update in (0, 5, 10)
+  ]
+  return Data(rows, curves, {"": {}})
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+  rows = [*data().rows, row("good", "", 0, 2, 0, score=None)]
+  write_table(tmp_path / "table", rows)
+  assert read_table(tmp_path / "table", StudyRow) == rows
+  with pytest.raises(ValueError, match="expected the key 'rows' with objects of the keys method, family"):
+    read_table(tmp_path / "table", CurveRow)
+
+
+def test_scores_are_seeds_by_tasks_and_none_may_lack():
+  last = [each for each in data().rows if each.method == "good" and each.stage == 5]
+  np.testing.assert_array_equal(scores_of(last), 80.0 + np.arange(5.0)[:, None] + np.array([2.0, 7.0]))
+  with pytest.raises(ValueError, match="one row for each of 5 seeds in each of 2 tasks, got 9"):
+    scores_of(last[1:])
+  without = [dataclasses.replace(last[0], score=None), *last[1:]]
+  np.testing.assert_array_equal(values_of(without), 10.0 * scores_of(last))
+
+
+def test_a_line_over_stages_has_the_means_and_their_intervals():
+  figure = FIGURES["stages"](data())
+  (panel,) = figure.panels
+  assert (panel.title, panel.xlabel, panel.ylabel) == ("somewhere", "adaptation, in steps", "score")
+  good, poor = panel.lines
+  np.testing.assert_array_equal(good.x, STAGES)
+  np.testing.assert_allclose(good.y, [6.5, 86.5, 86.5])  # 2 is the mean seed, 4.5 the mean task
+  np.testing.assert_allclose(poor.y, [6.5, 26.5, 26.5])
+  assert np.all(good.low < good.y)
+  assert np.all(good.y < good.high)
+  written = points(figure).splitlines()
+  assert written[0] == "panel,line,category,x,y,low,high"
+  assert written[2].startswith("somewhere,good,,1.0,86.5,")
+  assert len(written) == 1 + 2 * len(STAGES)
+
+
+def test_settings_of_one_number_lie_along_its_axis():
+  rows = [
+    dataclasses.replace(each, setting=setting, score=each.score + shift)
+    for each in data().rows
+    for setting, shift in (("few", 0.0), ("many", 5.0))
+  ]
+  by_number = FIGURES["settings"](data()._replace(rows=rows, setting_values={"few": {"n": 3}, "many": {"n": 35}}))
+  (panel,) = by_number.panels
+  assert panel.xlabel == "n"
+  assert not panel.categories
+  np.testing.assert_array_equal(panel.lines[0].x, [3.0, 35.0])
+  np.testing.assert_allclose(panel.lines[0].y, [86.5, 91.5])
+  named = FIGURES["settings"](data()._replace(rows=rows, setting_values={"few": {"n": "x"}, "many": {"n": "y"}}))
+  assert named.panels[0].categories == ("few", "many")
+
+
+def test_supports_of_other_sizes_lie_along_an_axis_and_others_beside_each_other():
+  def figure(supports):
+    rows = [
+      dataclasses.replace(each, evaluation=name, support=size)
+      for each in data().rows
+      for name, size in supports.items()
+    ]
+    return FIGURES["evaluations"](data()._replace(rows=rows)).panels[0]
+
+  sizes = figure({"a": 8, "b": 64, "c": 1_024})
+  np.testing.assert_array_equal(sizes.lines[0].x, [8.0, 64.0, 1_024.0])
+  assert sizes.log_x
+  names = figure({"start": 256, "middle": 256, "end": 256})
+  assert names.categories == ("start", "middle", "end")
+
+
+def test_tables_have_every_statistic_and_say_who_is_better():
+  (aggregate,) = aggregate_tables(data())
+  assert aggregate.headings == ("", "mean", "median", "IQM", "optimality gap", "seeds", "tasks")
+  assert [line[0] for line in aggregate.lines] == ["good", "poor"]
+  assert aggregate.lines[0][1].startswith("86.5 [")
+  assert aggregate.lines[1][4].startswith("73.5 [")
+  assert aggregate.lines[0][5:] == ("5", "2")
+  (comparison,) = comparison_tables(data())
+  assert comparison.lines == (("good", "poor", "1.00", "good is better, with 5 seeds"),)
+
+
+def test_where_tasks_have_no_scale_returns_are_shown():
+  without = data(score=None)
+  assert FIGURES["stages"](without).panels[0].ylabel == "return"
+  assert aggregate_tables(without)[0].lines[0][4] == "-"
+
+
+@pytest.fixture
+def page(tmp_path):
+  return write_report(
+    tmp_path,
+    data(),
+    title="Good & poor",
+    question="Which is <better>?",
+    figures=("curves", "stages", "profiles", "evaluations", "improvement"),
+    settings={"seeds": 5},
+    origin={"command": "python -m experiments.study"},
+  )
+
+
+def test_texts_are_no_markup(page):
+  text = page.read_text()
+  assert "Good &amp; poor" in text
+  assert "Which is &lt;better&gt;?" in text
+  assert "<script" not in text
+  assert "src=" not in text, "nothing beside it is needed"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser is installed")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_draws_every_figure_and_complains_of_nothing(page, tmp_path, width):
+  from matplotlib.colors import to_rgb
+  from matplotlib.image import imread
+
+  picture = tmp_path / "page.png"
+  flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
+  flags += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},4000", f"--screenshot={picture}"]
+  done = subprocess.run([BROWSER, *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+  assert "CONSOLE" not in done.stderr
+  pixels = imread(picture)[..., :3]
+  for colour in COLOURS[:2]:  # those of the two methods, in the lines of each figure that has both
+    rows = np.any(np.all(np.abs(pixels - to_rgb(colour)) < 0.02, axis=-1), axis=1)
+    assert np.count_nonzero(np.diff(rows.astype(int)) == 1) >= 4
