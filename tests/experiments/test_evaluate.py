@@ -54,6 +54,25 @@ def again(directory, **asked):
   return evaluate_run(plan(directory, Request(**asked)))
 
 
+def test_an_agent_goes_on_learning_from_its_own_episodes(run_of):
+  directory = run_of("recorded")
+  rows = again(directory, own_episodes=3, episodes=2, support_size=8)
+  assert {row.protocol for row in rows} == {"offline_then_own_episodes"}
+  assert {row.stages for row in rows} == {(0, 1, 2, 3)}
+  assert {(row.stage_unit, row.support, row.episodes) for row in rows} == {("episodes", 8, 2)}
+  (name,) = files_of(directory, "evaluation")
+  assert document(directory, name)["evaluation"]["own_episodes"] == 3
+
+
+def test_supports_of_a_part_of_the_collection_are_an_evaluation_of_their_own(run_of):
+  directory = run_of("recorded")
+  rows = {quality: again(directory, quality=quality, support_size=4, episodes=2) for quality in ("start", "end", "all")}
+  assert len(files_of(directory, "evaluation")) == 3
+  after = [[row.returns[1] for row in each] for each in rows.values()]
+  assert after[0] != after[1]
+  assert after[1] != after[2]
+
+
 def on_all_supports(directory, *, reuse=False, **asked):
   """The run evaluated on all supports that it can have."""
   return evaluate_shift(plan(directory, Request(support="all", **asked)), reuse=reuse)

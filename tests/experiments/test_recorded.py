@@ -101,6 +101,23 @@ def test_a_part_of_the_data_is_measured_when_it_is_loaded(miniature):
     assemble(examined)
 
 
+def test_supports_of_the_start_are_the_first_rows_of_the_collection(miniature):
+  """Ten supports of 4 rows are two whole episodes of 20."""
+  parts = parts_of(changed(miniature(), evaluation__quality="start", evaluation__support_size=4))
+  every = parts_of(changed(miniature(), evaluation__support_size=4))
+  (start, _), (whole, _) = parts.splits, every.splits
+  assert start.data.size.tolist() == [40, 40]
+  assert whole.data.size.tolist() == [200, 200]
+  np.testing.assert_array_equal(start.data.reward, whole.data.reward[:, :40])
+  assert parts.train.data.size.tolist() == [200, 200, 200], "the agent is trained on all of it"
+
+
+def test_some_of_the_training_tasks_are_evenly_spaced(miniature):
+  parts = parts_of(changed(miniature(), dataset__train_tasks=2, training__tasks_per_update=2))
+  assert parts.train.indices == (0, 2)
+  assert parts.splits[0].indices == (3, 4), "tests are the same"
+
+
 def test_a_part_that_is_too_small_for_supports(miniature):
   part = changed(miniature(), dataset__quality="end", dataset__transitions_per_task=25, evaluation__support_size=41)
   with pytest.raises(ConfigurationError, match=r"config\.evaluation\.support_size = 41: task 3 \(test\) has 40"):

@@ -255,6 +255,27 @@ CASES = [
     "--config.dataset.quality=end --config.dataset.transitions_per_task=30000",
     "config.dataset.transitions_per_task",
   ),
+  Case("more training tasks than there are", "--config.dataset.train_tasks=3", "config.dataset.train_tasks"),
+  Case(
+    "supports of a part of other policies' data",
+    "--config.evaluation.quality=start --config.evaluation.support=random",
+    "config.evaluation.quality",
+  ),
+  Case(
+    "a part that is too small for ten supports",
+    "--config.evaluation.quality=start --config.evaluation.support_size=2001",
+    "config.evaluation.quality",
+  ),
+  Case(
+    "own episodes to learn from after none that are recorded",
+    "--config.evaluation.own_episodes=5 --config.evaluation.support=online",
+    "config.evaluation.own_episodes",
+  ),
+  Case(
+    "own episodes for an agent that does not learn from them",
+    "--config=configs/focal.py --config.evaluation.own_episodes=5",
+    "config.evaluation.own_episodes",
+  ),
   Case("an unknown scaling", "--config.dataset.scaling=raw", "config.dataset.scaling"),
   Case(
     "released code that there is none of", "--config=configs/released.py:macow", "--config=configs/released.py:macow"
