@@ -33,15 +33,16 @@ def test_every_family_with_data_has_the_settings_that_its_results_were_made_with
   target, temperature, rate = CHOICES[name]
   problem = problem_of(envs.make(name))
   targets = dict.fromkeys(("inner_value_target", "outer_value_target", "advantage_target"), target)
-  assert chosen_by_data("macaw", problem, {}) == targets | {"temperature": temperature}
-  assert chosen_by_data("maml_awr", problem, {}) == targets | {"temperature": temperature}
+  rates = dict.fromkeys(("fine_tune_value_learning_rate", "fine_tune_policy_learning_rate"), rate)
+  assert chosen_by_data("macaw", problem, {}) == targets | {"temperature": temperature} | rates
+  assert chosen_by_data("maml_awr", problem, {}) == targets | {"temperature": temperature} | rates
   assert chosen_by_data("multitask_awr", problem, {}) == {
     "value_target": target,
     "advantage_target": target,
     "temperature": temperature,
-    "fine_tune_value_learning_rate": rate,
-    "fine_tune_policy_learning_rate": rate,
+    **rates,
   }
+  assert chosen_by_data("single_task_awr", problem, {}) == {"temperature": temperature}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,8 @@ def test_targets_bootstrap_where_little_of_a_return_is_the_bootstrap_and_tasks_a
 def test_a_setting_with_a_value_is_not_chosen():
   problem = Problem(3, 2, 35, 0.99, 200)
   found = chosen_by_data("macaw", problem, {"temperature": 2.0, "ema_decay": None})
-  assert found == dict.fromkeys(("inner_value_target", "outer_value_target", "advantage_target"), "bootstrapped")
+  targets = dict.fromkeys(("inner_value_target", "outer_value_target", "advantage_target"), "bootstrapped")
+  assert found == targets | {"fine_tune_value_learning_rate": 1e-4, "fine_tune_policy_learning_rate": 1e-4}
   assert chosen_by_data("focal", problem, {}) == {}
 
 
@@ -87,17 +89,20 @@ def draw(seed):
 @pytest.mark.parametrize("name", ["macaw", "multitask_awr"])
 @pytest.mark.parametrize(("num_tasks", "horizon"), [(2, 200), (35, 200), (35, 20)])
 def test_a_factory_makes_the_algorithm_of_the_chosen_settings(name, num_tasks, horizon):
-  """By the program of an update and an adaptation, which read all of these settings; nothing is computed."""
+  """By the program of an update, an adaptation and a step after it, which read these settings; nothing is computed."""
   problem = Problem(3, 2, num_tasks, 0.99, horizon)
   batch = TaskBatch(draw(1), draw(2), np.arange(2))
 
   def program(settings):
-    def update_and_adapt(key):
+    def learn_adapt_and_go_on(key):
       algorithm = small_agent(problem, name, **settings)
       state, _ = algorithm.update(algorithm.init(key), batch, key)
-      return state.params, algorithm.adapt(state.params, jax.tree.map(lambda leaf: leaf[0], batch.support), key)
+      support = jax.tree.map(lambda leaf: leaf[0], batch.support)
+      adapted = algorithm.adapt(state.params, support, key)
+      net = state.params.net | adapted
+      return state.params, algorithm.tuning.step(net, algorithm.tuning.init(net), support, key)
 
-    return re.sub(r" at 0x[0-9a-f]+", "", str(jax.make_jaxpr(update_and_adapt)(jax.random.key(0))))
+    return re.sub(r" at 0x[0-9a-f]+", "", str(jax.make_jaxpr(learn_adapt_and_go_on)(jax.random.key(0))))
 
   chosen = chosen_by_data(name, problem, {})
   left_open = program({})

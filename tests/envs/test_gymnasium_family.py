@@ -1,6 +1,7 @@
 """Environments of Gymnasium as a family: tasks, spaces, ends and seeds, alone and side by side."""
 
 import functools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv  # noq
 from gymnasium.wrappers import FlattenObservation  # noqa: E402
 from small_gymnasium import TASKS, Countdown, Countdowns  # noqa: E402
 
-from macaw_jax import envs, gymnasium_family  # noqa: E402
+from macaw_jax import gymnasium_family  # noqa: E402
 from macaw_jax.envs.brax_env import as_brax_env  # noqa: E402
 from macaw_jax.envs.check import check_family  # noqa: E402
 from macaw_jax.envs.rollout import make_rollout  # noqa: E402
@@ -195,6 +196,6 @@ def test_the_functions_of_the_family_refuse_to_be_called():
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
-  monkeypatch.setitem(envs.lookup.sys.modules, "gymnasium", None)
+  monkeypatch.setitem(sys.modules, "gymnasium", None)
   with pytest.raises(ConfigurationError, match=r'pip install "macaw_jax\[gymnasium\]"'):
     family_of()
