@@ -114,6 +114,7 @@ def plan(directory: Path, request: Request) -> Plan:
   if request.dataset is not None and "rollouts" in of_run:
     raise ConfigurationError(f"{directory}: --dataset={request.dataset}: an on-policy run reads no data")
   _check_retrieval(directory, of_run, request)
+  _check_recorded(directory, of_run, request)
   supports = _all_supports(directory, of_run, request) if shift else (_one_support(directory, of_run, request),)
   _check_rows(directory, supports, request)
   for support in supports:
@@ -240,6 +241,23 @@ def _check_rows(directory: Path, supports: Sequence[str], request: Request) -> N
         f"{directory}: --{flag}={value}: the protocol {PROTOCOLS[supports[0]]} adapts to the agent's own episodes; "
         f"expected a support of recorded rows, one of {', '.join(OFFLINE)}"
       )
+
+
+def _check_recorded(directory: Path, config: ml_collections.ConfigDict, request: Request) -> None:
+  """Raises `ConfigurationError` for a flag that only a run on recorded data has a meaning for, or not beside others."""
+  for flag in ("quality", "own_episodes"):
+    value = getattr(request, flag)
+    if value is None:
+      continue
+    if "dataset" not in config:
+      raise ConfigurationError(f"{directory}: --{flag}={value}: expected a run on recorded data")
+    if request.support == ALL:
+      raise ConfigurationError(f"{directory}: --{flag}={value}: expected one kind of support, found --support={ALL}")
+  if request.own_episodes and request.steps:
+    raise ConfigurationError(
+      f"{directory}: --own_episodes={request.own_episodes}: the agent is evaluated after numbers of episodes, and "
+      "--steps asks for numbers of adaptation steps"
+    )
 
 
 def _check_data(directory: Path, config: ml_collections.ConfigDict, support: str, request: Request) -> None:

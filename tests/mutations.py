@@ -555,8 +555,8 @@ MUTATIONS = (
   Mutation(
     "tasks_resampled_for_seeds",
     "macaw_jax/evaluation/statistics.py",
-    "tuple(scores.T)",
-    "tuple(scores)",
+    "for column in group.T)",
+    "for column in group)",
     "evaluation/test_statistics.py::test_interval_of_equal_seeds_is_a_point",
   ),
   Mutation(

@@ -191,9 +191,10 @@ def test_the_flags_of_each_command():
     "data": set(),
     "evaluate": evaluation
     | {"--run", "--steps", "--support", "--support_size", "--order", "--engine", "--checkpoint", "--dataset", "--reuse"}
-    | {"--picture", "--retrieval", "--rows_per_task", "--draw"},
+    | {"--quality", "--own_episodes", "--picture", "--retrieval", "--rows_per_task", "--draw"},
     "probe": evaluation | {"--retrieval"},
     "run": {"--config", "--continue_changed", "--debug_nans"},
+    "study": {"--config", "--report_only"},
     "trajectories": evaluation | {"--picture", "--tasks"},
   }
 

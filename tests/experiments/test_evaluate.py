@@ -116,6 +116,7 @@ def test_gradient_based_agents_are_evaluated_after_several_numbers_of_steps(run_
   assert found["step"] == made_of.pop("update") == STEPS
   assert len(made_of.pop("checkpoint")) == len(made_of.pop("data")["config.dataset"]) == 64
   settings = {"support_size": 16, "order": "uniform", "steps": [0, 1, 2], "episodes": 3, "engine": "native", "seed": 5}
+  settings |= {"quality": None, "own_episodes": None}
   assert made_of == settings | {"dataset": None, "retrieval": None, "protocols": ["offline"]}
   assert read_run(directory, name).rows == tuple(rows)
   said = capsys.readouterr().out
@@ -245,6 +246,10 @@ def test_the_size_and_the_order_of_a_support_of_a_run_that_collected_its_own_dat
     ("on_policy", {"support": "all"}, r"--support=all: an on-policy run adapts to its own episodes alone"),
     ("recorded", {"dataset": "nowhere"}, r"config.dataset.directory = 'nowhere': no dataset there"),
     ("on_policy", {"dataset": "data"}, r"--dataset=data: an on-policy run reads no data"),
+    ("replayed", {"quality": "start"}, r"--quality=start: expected a run on recorded data"),
+    ("on_policy", {"own_episodes": 5}, r"--own_episodes=5: expected a run on recorded data"),
+    ("recorded", {"quality": "end", "support": "all"}, r"--quality=end: expected one kind of support"),
+    ("recorded", {"own_episodes": 5, "steps": (0, 1)}, r"--own_episodes=5: the agent is evaluated after numbers of ep"),
     ("on_policy", {"retrieval": True}, r"copy: --retrieval: expected a run on recorded data, to retrieve from"),
     ("replayed", {"retrieval": True}, r"copy: --retrieval: expected a run on recorded data, to retrieve from"),
   ],
