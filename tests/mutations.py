@@ -42,6 +42,7 @@ MEMBER_ALONE = f"{POPULATIONS}::test_a_member_of_a_population_is_the_run_alone"
 WRONG_CONFIGURATION = "experiments/test_validation.py::test_each_line_names_what_is_wrong"
 
 EVALUATION = "experiments/test_evaluate.py"
+STUDY = "experiments/test_study.py"
 REWARD_MODEL, RETRIEVAL_RUNS = "macaw_jax/data/reward_model.py", "experiments/test_retrieval_runs.py"
 
 MUTATIONS = (
@@ -558,6 +559,77 @@ MUTATIONS = (
     "for column in group.T)",
     "for column in group)",
     "evaluation/test_statistics.py::test_interval_of_equal_seeds_is_a_point",
+  ),
+  Mutation(
+    "scores_above_the_target_make_up",
+    "macaw_jax/evaluation/statistics.py",
+    "np.maximum(target - scores, 0.0)",
+    "target - scores",
+    "evaluation/test_statistics.py::test_scores_above_the_target_make_up_for_nothing",
+  ),
+  Mutation(
+    "ties_count_for_nobody",
+    "macaw_jax/evaluation/statistics.py",
+    "(x > y) + 0.5 * (x == y)",
+    "1.0 * (x > y)",
+    "evaluation/test_statistics.py::test_probability_of_improvement_is_that_of_the_rank_sum_test",
+  ),
+  # Studies, and learning that goes on
+  Mutation(
+    "thresholds_of_single_pairs",
+    "macaw_jax/study/sequential_test.py",
+    "np.max([np.abs(differences[pair][:, look])",
+    "np.min([np.abs(differences[pair][:, look])",
+    "study/test_sequential_test.py::test_errors_of_all_pairs_and_looks_together_are_as_rare_as_asked_for",
+  ),
+  Mutation(
+    "cells_of_other_numbers_share_a_run",
+    "experiments/study_cells.py",
+    "json.dumps([shared, sorted(self.of_member.items())], default=list)",
+    "json.dumps([shared], default=list)",
+    f"{STUDY}::test_seeds_and_settings_that_are_added_are_all_that_is_trained",
+  ),
+  Mutation(
+    "finished_runs_are_trained_again",
+    "experiments/study.py",
+    "return [(cell, seed) for cell, seed in study.runs() if not (cell.directory(seed) / RESULTS).is_file()]",
+    "return [(cell, seed) for cell, seed in study.runs()]",
+    f"{STUDY}::test_studies_share_the_runs_that_both_ask_for",
+  ),
+  Mutation(
+    "runs_of_another_process_are_trained",
+    "experiments/study.py",
+    "if mine and missing:",
+    "if missing:",
+    f"{STUDY}::test_a_population_that_another_process_is_at_is_left_to_it",
+  ),
+  Mutation(
+    "own_episodes_over_the_support",
+    "macaw_jax/evaluation/fine_tuning.py",
+    "filled = np.full(len(task_index), support_size)",
+    "filled = np.zeros(len(task_index), int)",
+    "evaluation/test_fine_tuning.py::test_the_support_stays_among_the_rows",
+  ),
+  Mutation(
+    "supports_of_the_whole_collection",
+    "experiments/recorded.py",
+    "quality=evaluation.quality,",
+    'quality="end",',
+    "experiments/test_recorded.py::test_supports_of_the_start_are_the_first_rows_of_the_collection",
+  ),
+  Mutation(
+    "the_first_training_tasks",
+    "experiments/recorded.py",
+    "split._replace(train=evenly_spaced(split.train, wanted))",
+    "split._replace(train=split.train[:wanted])",
+    "experiments/test_recorded.py::test_some_of_the_training_tasks_are_evenly_spaced",
+  ),
+  Mutation(
+    "training_from_scratch_is_trained",
+    "macaw_jax/algorithms/single_task_awr.py",
+    "optimizer=optax.set_to_zero()",
+    "optimizer=optax.sgd(0.1)",
+    "algorithms/test_single_task_awr.py::test_training_learns_nothing",
   ),
   Mutation(
     "old_results_accepted",

@@ -12,6 +12,7 @@ from macaw_jax.adaptation import tuning
 from macaw_jax.algorithms import focal, macaw, multitask_bc, single_task_awr
 from macaw_jax.data.dataset import load_dataset
 from macaw_jax.data.statistics import fit_statistics, normalise_dataset
+from macaw_jax.evaluation import fine_tuning
 from macaw_jax.evaluation.fine_tuning import (
   SCORED,
   STEPS_PER_EPISODE,
@@ -78,6 +79,24 @@ def test_without_steps_of_its_optimisers_an_agent_stays_as_it_has_adapted(data):
   rates = {"value_learning_rate": 0.0, "policy_learning_rate": 0.0}
   returns = evaluated(single_task_awr(PROBLEM, hidden_sizes=(8,), adaptation_steps=1, **rates), data)
   np.testing.assert_array_equal(returns, returns[..., :1].repeat(4, axis=-1))
+
+
+def test_the_support_stays_among_the_rows(data, monkeypatch):
+  """Every step sees rows of the support first, and then those of each episode, in the order of their collection."""
+  drawn = []
+
+  def record(tuning, params, adapted, opt_state, rows, filled, key):
+    jax.debug.callback(lambda reward, filled: drawn.append((reward, int(filled))), rows.reward, filled)
+    return adapted, opt_state
+
+  monkeypatch.setattr(fine_tuning, "_learn", record)
+  evaluated(single_task_awr(PROBLEM, hidden_sizes=(8,), adaptation_steps=1), data, num_repetitions=1, num_episodes=2)
+  jax.effects_barrier()
+  horizon = FAMILY.horizon
+  assert sorted(filled for _, filled in drawn) == [16 + horizon] * 2 + [16 + 2 * horizon] * 2
+  for rewards, filled in drawn:
+    assert np.all(rewards[:filled] != 0.0)
+    assert np.all(rewards[filled:] == 0.0), "room that is not filled yet"
 
 
 def test_from_nothing_an_agent_learns_where_the_goal_is(data):
