@@ -155,7 +155,12 @@ def macaw(
   check_counts(adaptation_steps=adaptation_steps, decay_steps=decay_steps)
   check_positive(inner_value_step_size=inner_value_step_size, inner_policy_step_size=inner_policy_step_size)
   rates = {"value": value_learning_rate, "policy": policy_learning_rate, RULE: rule_learning_rate}
+  fine_tuning_rates = {
+    "value": chosen(problem, "fine_tune_value_learning_rate", fine_tune_value_learning_rate),
+    "policy": chosen(problem, "fine_tune_policy_learning_rate", fine_tune_policy_learning_rate),
+  }
   check_not_negative(**{f"{part}_learning_rate": rate for part, rate in rates.items()})
+  check_not_negative(**{f"fine_tune_{part}_learning_rate": rate for part, rate in fine_tuning_rates.items()})
   check_sizes(hidden_sizes=hidden_sizes)
   check_shares(lambda_=lambda_, ema_decay=0.0 if ema_decay is None else ema_decay)
   inner_value_target = chosen(problem, "inner_value_target", inner_value_target)
@@ -208,10 +213,6 @@ def macaw(
     "value": outer_value_loss(value, target(outer_value_target, bootstrap_part)),
     "policy": outer_policy_loss(policy, advantages, **weighting),
   }
-  fine_tuning = {
-    "value": optimizer(chosen(problem, "fine_tune_value_learning_rate", fine_tune_value_learning_rate)),
-    "policy": optimizer(chosen(problem, "fine_tune_policy_learning_rate", fine_tune_policy_learning_rate)),
-  }
   algorithm = meta_learner(
     init_net=init_parts({"policy": policy.init, "value": value.init}),
     adaptation=adaptation,
@@ -223,5 +224,5 @@ def macaw(
     support_parts=adaptation_steps,
     consecutive_rows="td_lambda" in (inner_value_target, outer_value_target, advantage_target),
     value_losses={"value_loss": 1.0},
-    tuning=tuning(outer_losses, fine_tuning),
+    tuning=tuning(outer_losses, {part: optimizer(rate) for part, rate in fine_tuning_rates.items()}),
   )
