@@ -13,7 +13,7 @@ WIDE = 1_099
 
 def get_config() -> ml_collections.ConfigDict:
   """MACAW with layers whose weights are generated from a latent vector, and with plain layers of two widths."""
-  config = study(
+  return study(
     "layers",
     title="Weight-transform layers and plain ones",
     question=(
@@ -27,9 +27,8 @@ def get_config() -> ml_collections.ConfigDict:
       "plain": {"algorithm": {"layer": "dense"}},
       "plain_wide": {"algorithm": {"layer": "dense", "hidden_sizes": (WIDE,) * 3}},
     },
+    # The wide networks take a hundred times as long: a night for two cores allows no more, and learning is fast or slow
+    # well before.
+    training={"steps": 2_000, "evaluate_every": 200},
     figures=("curves", "settings", "improvement"),
   )
-  # The wide networks take a hundred times as long: a night for two cores allows no more, and learning is fast or slow
-  # well before.
-  config.changes.training.update(steps=2_000, evaluate_every=200)
-  return config

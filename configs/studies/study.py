@@ -16,6 +16,7 @@ def study(
   families: Sequence[str] = ("cheetah_dir", "cheetah_vel"),
   directories: Mapping[str, str] | None = None,
   settings: Mapping[str, Any] | None = None,
+  training: Mapping[str, int] | None = None,
   evaluations: Mapping[str, Any] | None = None,
   figures: Sequence[str] = ("curves", "stages"),
   seeds: int = 3,
@@ -30,6 +31,7 @@ def study(
     families: of the data; each is the argument of a method's configuration.
     directories: by family, the dataset that takes the place of the one in a method's configuration.
     settings: by name, fields of a configuration as sections that replace those of the method's.
+    training: fields of `config.training` of all cells, as `steps`, in place of the methods' own.
     evaluations: by name, flags of `experiments.evaluate`.
     figures: of the report, names in `macaw_jax.study.figures.FIGURES`.
     seeds: of each cell.
@@ -42,13 +44,14 @@ def study(
   config.directories = in_order(directories or {})
   config.seed, config.seeds = 0, seeds
   config.settings = in_order(settings or {})
-  # Of all cells, in place of the methods' own: none of them here leaves a field as it is.
+  # Of all cells, in place of the methods' own; without a value a field is as the method has it.
   config.changes = ml_collections.ConfigDict()
   config.changes.training = ml_collections.ConfigDict()
   config.changes.training.steps = config_dict.placeholder(int)
   config.changes.training.evaluate_every = config_dict.placeholder(int)
   config.changes.training.checkpoint_every = config_dict.placeholder(int)
   config.changes.training.log_every = config_dict.placeholder(int)
+  config.changes.training.update(training or {})
   config.changes.evaluation = ml_collections.ConfigDict()
   config.changes.evaluation.episodes = config_dict.placeholder(int)
   config.evaluations = in_order(evaluations or {"own": {}})

@@ -27,5 +27,6 @@ def get_config() -> ml_collections.ConfigDict:
     ),
     methods=("macaw",),
     settings={"as_configured": {}, "monte_carlo": {"algorithm": monte_carlo}, **settings},
-    figures=("curves", "settings", "stages"),
+    training={"steps": 4_000},
+    figures=("curves", "settings"),
   )

@@ -22,5 +22,6 @@ def get_config() -> ml_collections.ConfigDict:
     methods=("macaw", "multitask_awr"),
     families=("cheetah_vel",),
     settings={f"tasks_{number}": {"dataset": {"train_tasks": number}} for number in NUMBERS},
+    training={"steps": 4_000},
     figures=("settings", "curves"),
   )
