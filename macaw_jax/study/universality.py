@@ -25,7 +25,7 @@ from macaw_jax.objectives.policies import advantage_weighted_regression, macaw_p
 from macaw_jax.types import Array, Key, Params, Transition
 
 OBSERVATION_SIZE, ACTION_SIZE = 4, 1
-HIDDEN_SIZES = (32, 32)
+HIDDEN_SIZES = (16, 16)
 COEFFICIENT = 1.0  # of the advantage regression, so that neither part of the gradient is lost beside the other
 NEIGHBOURS = 5
 
