@@ -26,7 +26,19 @@ from macaw_jax.evaluation.results import RESULTS, FinishedRun, read_run
 from macaw_jax.json_files import flatten, read_json, write_json
 from macaw_jax.study.figures import FIGURES, Data
 from macaw_jax.study.report import write_report
-from macaw_jax.study.table import CURVES, TABLE, CurveRow, StudyRow, curve_of, read_table, rows_of, write_table
+from macaw_jax.study.table import (
+  CURVES,
+  RUNS,
+  TABLE,
+  CurveRow,
+  RunRow,
+  StudyRow,
+  curve_of,
+  read_table,
+  rows_of,
+  run_of,
+  write_table,
+)
 from macaw_jax.training.interruption import Interruption
 from macaw_jax.training.run_directory import STARTS, describe_start
 
@@ -36,7 +48,6 @@ from .evaluation_request import ALL, Plan, Request, plan
 from .run import run as run_population
 from .study_cells import Cell, Population, cells_of, populations_of, settings_by_name
 
-INDEX = "runs.json"  # the directories of the runs of each cell
 LOCK = ".lock"
 FIELDS = (
   "name",
@@ -111,7 +122,6 @@ def run_study(config: ml_collections.ConfigDict, interruption: Interruption | No
     Interrupted, TrainingError: as of a run.
   """
   study = examine(config)
-  write_index(study)
   interruption = interruption or Interruption()
   # First the runs that nobody else is at, then those that another process may not have brought to their end.
   for waits in (False, True):
@@ -121,14 +131,6 @@ def run_study(config: ml_collections.ConfigDict, interruption: Interruption | No
     for cell, seed in study.runs():
       evaluate(study, cell.directory(seed), waits=waits)
   return collect(study)
-
-
-def write_index(study: Study) -> None:
-  """Writes where the runs of each cell are."""
-  study.folder.mkdir(parents=True, exist_ok=True)
-  write_json(
-    study.folder / INDEX, {cell.name: [str(cell.directory(seed)) for seed in study.seeds] for cell in study.cells}
-  )
 
 
 def pending(study: Study) -> list[tuple[Cell, int]]:
@@ -180,16 +182,21 @@ def evaluated(study: Study, cell: Cell, seed: int) -> Iterator[tuple[str, Finish
 
 
 def collect(study: Study) -> list[StudyRow]:
-  """Reads all evaluations, and writes the table of the study and that of its learning curves."""
+  """Reads all evaluations, and writes the table of the study, that of its learning curves and that of its runs."""
+  study.folder.mkdir(parents=True, exist_ok=True)
   rows: list[StudyRow] = []
   curves: list[CurveRow] = []
+  runs: list[RunRow] = []
   for cell, seed in study.runs():
     where = {"method": cell.method, "family": cell.family, "setting": cell.setting}
     for name, found in evaluated(study, cell, seed):
       rows += rows_of(found, **where, evaluation=name)
-    curves += curve_of(read_run(cell.directory(seed)), **where)
+    trained = read_run(cell.directory(seed))
+    curves += curve_of(trained, **where)
+    runs.append(run_of(trained, **where))
   write_table(study.folder / TABLE, rows)
   write_table(study.folder / CURVES, curves)
+  write_table(study.folder / RUNS, runs)
   log(f"\n{len(rows)} rows in {study.folder / TABLE}.csv and .json")
   return rows
 
@@ -206,8 +213,12 @@ def report(study: Study) -> Path:
   """Writes the report from the tables of the study alone. Raises `ConfigurationError` where there are none."""
   if not (study.folder / f"{TABLE}.json").is_file():
     raise ConfigurationError(f"{study.folder}: no {TABLE}.json there; run the study first")
-  settings = settings_by_name(study.config)
-  data = Data(read_table(study.folder / TABLE, StudyRow), read_table(study.folder / CURVES, CurveRow), settings)
+  data = Data(
+    rows=read_table(study.folder / TABLE, StudyRow),
+    curves=read_table(study.folder / CURVES, CurveRow),
+    runs=read_table(study.folder / RUNS, RunRow),
+    setting_values=settings_by_name(study.config),
+  )
   shown = {name: value for name, value in flatten(study.config.to_dict()).items() if value is not None}
   return write_report(
     study.folder,

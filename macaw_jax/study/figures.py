@@ -16,7 +16,7 @@ from macaw_jax.evaluation.statistics import (
   profile_interval,
   stratified_bootstrap,
 )
-from macaw_jax.study.table import CurveRow, StudyRow, scores_of, values_of
+from macaw_jax.study.table import CurveRow, RunRow, StudyRow, scores_of, values_of
 from macaw_jax.study.universality import decoding
 
 POLICIES = 10
@@ -58,6 +58,7 @@ class Data(NamedTuple):
 
   rows: Sequence[StudyRow]
   curves: Sequence[CurveRow]
+  runs: Sequence[RunRow]
   setting_values: dict[str, dict[str, Any]]  # of each setting, its fields by dotted name
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from macaw_jax.durable import write_durably
 from macaw_jax.study.drawing import draw, points
 from macaw_jax.study.figures import FIGURES, Data, Figure
-from macaw_jax.study.tables import Table, aggregate_tables, comparison_tables
+from macaw_jax.study.tables import Table, aggregate_tables, comparison_tables, run_table
 
 STYLE = """
 :root { color-scheme: light; }
@@ -53,6 +53,8 @@ def write_report(
   parts += ["<h2>Scores</h2>", *map(_table, aggregate_tables(data))]
   if comparisons := comparison_tables(data):
     parts += ["<h2>Comparisons</h2>", *map(_table, comparisons)]
+  if data.runs:
+    parts += ["<h2>Runs</h2>", _table(run_table(data))]
   parts += ["<h2>Settings</h2>", _table(_pairs("", settings)), "<h2>How it was made</h2>", _table(_pairs("", origin))]
   document = "\n".join(
     [

@@ -15,10 +15,10 @@ import numpy as np
 
 from macaw_jax.durable import write_durably
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.evaluation.results import METRICS, FinishedRun
+from macaw_jax.evaluation.results import METRICS, RESULTS, FinishedRun
 from macaw_jax.json_files import read_json, read_rows, write_json
 
-TABLE, CURVES = "results", "curves"  # files, as .csv and .json
+TABLE, CURVES, RUNS = "results", "curves", "runs"  # files, as .csv and .json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +87,29 @@ class CurveRow:
   score_after: float | None
 
 
+@dataclasses.dataclass(frozen=True)
+class RunRow:
+  """A trained agent: where it is, and what it took.
+
+  Attributes:
+    method: as the study names it.
+    family: the data that it learned from.
+    setting: of the study.
+    seed: of the training.
+    directory: of the run, which other studies may share.
+    updates: of the training.
+    seconds: of the training, by the clock; of all members together where it was one of a population.
+  """
+
+  method: str
+  family: str
+  setting: str
+  seed: int
+  directory: str
+  updates: int
+  seconds: float
+
+
 def rows_of(run: FinishedRun, **where: str) -> list[StudyRow]:
   """The rows of an evaluated run, test tasks alone; `where` are method, family, setting and evaluation."""
   return [
@@ -126,7 +149,13 @@ def curve_of(run: FinishedRun, **where: str) -> list[CurveRow]:
   ]
 
 
-def write_table(path: Path, rows: Sequence[StudyRow] | Sequence[CurveRow]) -> None:
+def run_of(run: FinishedRun, **where: str) -> RunRow:
+  """The row of a run; `where` are method, family and setting."""
+  found = read_json(run.directory / RESULTS, dict)
+  return RunRow(**where, seed=run.seed, directory=str(run.directory), updates=found["step"], seconds=found["seconds"])
+
+
+def write_table(path: Path, rows: Sequence[StudyRow] | Sequence[CurveRow] | Sequence[RunRow]) -> None:
   """Writes `<path>.csv` and `<path>.json`; one that is there is replaced as a whole."""
   records = [dataclasses.asdict(row) for row in rows]
   text = io.StringIO()
@@ -138,7 +167,7 @@ def write_table(path: Path, rows: Sequence[StudyRow] | Sequence[CurveRow]) -> No
 
 
 def read_table(path: Path, kind: type[Any]) -> list[Any]:
-  """The rows of `<path>.json`, of a kind that is `StudyRow` or `CurveRow`.
+  """The rows of `<path>.json`, of a kind that is `StudyRow`, `CurveRow` or `RunRow`.
 
   Raises:
     ConfigurationError: the file is not as `write_table` writes it.

@@ -14,7 +14,7 @@ from macaw_jax.evaluation.statistics import (
 )
 from macaw_jax.study.figures import Data, last_stage, lines_of, panels_of
 from macaw_jax.study.sequential_test import compare_sequentially
-from macaw_jax.study.table import StudyRow, values_of
+from macaw_jax.study.table import RunRow, StudyRow, values_of
 
 STATISTICS: dict[str, Statistic] = {
   "mean": mean,
@@ -75,6 +75,26 @@ def comparison_tables(data: Data) -> list[Table]:
       Table(title, ("A", "B", "P(A better than B)", f"permutation test, error at most {LEVEL:g}"), tuple(lines))
     )
   return tables
+
+
+def run_table(data: Data) -> Table:
+  """A line for each cell: its seeds, and the updates and seconds of their training."""
+  cells: dict[tuple[str, ...], list[RunRow]] = {}
+  for run in data.runs:
+    cells.setdefault((run.family, run.method, run.setting), []).append(run)
+  return Table(
+    "",
+    ("family", "method", "setting", "seeds", "updates", "seconds of training"),
+    tuple(
+      (*cell, ", ".join(str(run.seed) for run in runs), f"{runs[0].updates:,}", _seconds(runs))
+      for cell, runs in cells.items()
+    ),
+  )
+
+
+def _seconds(runs: Sequence[RunRow]) -> str:
+  """Seconds of each program that trained some of the runs."""
+  return ", ".join(f"{seconds:,.0f}" for seconds in dict.fromkeys(run.seconds for run in runs))
 
 
 def looks(num_seeds: int) -> int:

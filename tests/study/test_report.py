@@ -10,8 +10,8 @@ import pytest
 from macaw_jax.study.drawing import COLOURS, points
 from macaw_jax.study.figures import FIGURES, Data
 from macaw_jax.study.report import write_report
-from macaw_jax.study.table import CurveRow, StudyRow, read_table, scores_of, values_of, write_table
-from macaw_jax.study.tables import aggregate_tables, comparison_tables
+from macaw_jax.study.table import CurveRow, RunRow, StudyRow, read_table, scores_of, values_of, write_table
+from macaw_jax.study.tables import aggregate_tables, comparison_tables, run_table
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SEEDS, TASKS, STAGES = 5, (2, 7), (0, 1, 5)
@@ -55,7 +55,12 @@ def data(**changes):
     for seed in range(SEEDS)
     for update in (0, 5, 10)
   ]
-  return Data(rows, curves, {"": {}})
+  runs = [
+    RunRow(method, "somewhere", "", seed, f"runs/{method}-{seed}", 10, 61.4)
+    for method in LEVELS
+    for seed in range(SEEDS)
+  ]
+  return Data(rows, curves, runs, {"": {}})
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
@@ -132,6 +137,12 @@ def test_tables_have_every_statistic_and_say_who_is_better():
   assert aggregate.lines[0][5:] == ("5", "2")
   (comparison,) = comparison_tables(data())
   assert comparison.lines == (("good", "poor", "1.00", "good is better, with 5 seeds"),)
+
+
+def test_cells_are_listed_with_what_their_training_took():
+  assert run_table(data()).lines[1] == ("somewhere", "poor", "", "0, 1, 2, 3, 4", "10", "61")
+  other = [*data().runs[:-1], dataclasses.replace(data().runs[-1], seconds=1_000.0)]
+  assert run_table(data()._replace(runs=other)).lines[1][-1] == "61, 1,000", "a seed that was trained later"
 
 
 def test_where_tasks_have_no_scale_returns_are_shown():
