@@ -123,19 +123,24 @@ def run_study(config: ml_collections.ConfigDict, interruption: Interruption | No
   """
   study = examine(config)
   interruption = interruption or Interruption()
-  # First the runs that nobody else is at, then those that another process may not have brought to their end.
+  # First all that nobody else is at, then what another process may not have brought to its end.
   for waits in (False, True):
     for population in populations_of(pending(study)):
       train(study, population, interruption, waits=waits)
-  for waits in (False, True):
     for cell, seed in study.runs():
-      evaluate(study, cell.directory(seed), waits=waits)
+      if is_trained(cell.directory(seed)):
+        evaluate(study, cell.directory(seed), waits=waits)
   return collect(study)
 
 
 def pending(study: Study) -> list[tuple[Cell, int]]:
   """The runs that have not been trained to their end."""
-  return [(cell, seed) for cell, seed in study.runs() if not (cell.directory(seed) / RESULTS).is_file()]
+  return [(cell, seed) for cell, seed in study.runs() if not is_trained(cell.directory(seed))]
+
+
+def is_trained(directory: Path) -> bool:
+  """Whether a run has come to its end."""
+  return (directory / RESULTS).is_file()
 
 
 def train(study: Study, population: Population, interruption: Interruption, *, waits: bool) -> None:

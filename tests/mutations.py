@@ -592,7 +592,7 @@ MUTATIONS = (
   Mutation(
     "finished_runs_are_trained_again",
     "experiments/study.py",
-    "return [(cell, seed) for cell, seed in study.runs() if not (cell.directory(seed) / RESULTS).is_file()]",
+    "return [(cell, seed) for cell, seed in study.runs() if not is_trained(cell.directory(seed))]",
     "return [(cell, seed) for cell, seed in study.runs()]",
     f"{STUDY}::test_studies_share_the_runs_that_both_ask_for",
   ),
