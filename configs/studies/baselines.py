@@ -20,6 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
       "multi-task agents that are fine-tuned, and of training from scratch."
     ),
     methods=METHODS,
-    evaluations={"own": {"support": "own", "steps": (0, 1, 2, 5, 20)}},
+    evaluations={"as_trained": {"support": "own"}, "steps": {"support": "own", "steps": (0, 1, 2, 5, 20)}},
     seeds=5,
   )

@@ -23,14 +23,22 @@ COLUMNS = 2  # of panels
 FORMATS = ("svg", "pdf", "png")
 
 
-def draw(figure: Figure, folder: Path) -> str:
-  """Writes `<name>.svg`, `.pdf`, `.png` and `.csv` into a folder; the SVG as text."""
+def draw(figure: Figure, folder: Path) -> list[str]:
+  """Writes `<name>.svg`, `.pdf`, `.png` and `.csv` into a folder; an SVG of each panel as text, for a page to wrap."""
+  for ending in FORMATS:
+    write_durably(folder / f"{figure.name}.{ending}", picture(figure, ending))
+  write_durably(folder / f"{figure.name}.csv", points(figure).encode())
+  return [picture(figure._replace(panels=(panel,)), "svg").decode() for panel in figure.panels]
+
+
+def picture(figure: Figure, ending: str) -> bytes:
+  """The panels of a figure with one legend, in one of `FORMATS`; the same bytes each time."""
   import matplotlib
   from matplotlib.figure import Figure as Canvas
 
   columns = min(COLUMNS, len(figure.panels))
   lines = -(-len(figure.panels) // columns)
-  with matplotlib.rc_context({"svg.hashsalt": figure.name, "svg.fonttype": "path"}):  # the same bytes each time
+  with matplotlib.rc_context({"svg.hashsalt": figure.name, "svg.fonttype": "path"}):
     canvas = Canvas(figsize=(PANEL_SIZE[0] * columns, PANEL_SIZE[1] * lines), layout="constrained")
     axes = canvas.subplots(lines, columns, squeeze=False).ravel()
     for each, panel in zip(axes, figure.panels, strict=False):
@@ -40,11 +48,10 @@ def draw(figure: Figure, folder: Path) -> str:
     labels = {text: handle for each in axes for handle, text in zip(*each.get_legend_handles_labels(), strict=True)}
     if len(labels) > 1:
       canvas.legend(labels.values(), labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize="small")
-    for ending in FORMATS:
-      metadata = {"Date": None} if ending == "svg" else {"CreationDate": None} if ending == "pdf" else {}
-      canvas.savefig(folder / f"{figure.name}.{ending}", dpi=150, metadata=metadata)
-  write_durably(folder / f"{figure.name}.csv", points(figure).encode())
-  return (folder / f"{figure.name}.svg").read_text()
+    dated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+    written = io.BytesIO()
+    canvas.savefig(written, format=ending, dpi=150, metadata=dated[ending])
+  return written.getvalue()
 
 
 def draw_panel(axes: Any, panel: Panel) -> None:

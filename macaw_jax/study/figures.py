@@ -16,7 +16,7 @@ from macaw_jax.evaluation.statistics import (
   profile_interval,
   stratified_bootstrap,
 )
-from macaw_jax.study.table import CurveRow, RunRow, StudyRow, scores_of, values_of
+from macaw_jax.study.table import CurveRow, RunRow, StudyRow, quantity_of, values_of
 from macaw_jax.study.universality import decoding
 
 POLICIES = 10
@@ -69,7 +69,7 @@ def stages(data: Data) -> Figure:
       title,
       f"adaptation, in {rows[0].stage_unit}",
       _quantity_label(rows),
-      tuple(_over(label, of_line, lambda row: row.stage) for label, of_line in lines_of(rows)),
+      tuple(_over(label, of_line, lambda row: row.stage, quantity_of(rows)) for label, of_line in lines_of(rows)),
       even_x=True,
     )
     for title, rows in panels_of(data.rows)
@@ -81,7 +81,7 @@ def curves(data: Data) -> Figure:
   """Scores after adaptation over the updates of training, a panel for each family."""
   panels = []
   for family, rows in _groups(data.curves, lambda row: row.family):
-    has_scores = all(row.score_after is not None for row in rows)
+    has_scores = bool(np.any(np.isfinite([row.score_after for row in rows])))
     lines = []
     for label, of_line in _groups(rows, _label):
       by_update = _groups(of_line, lambda row: row.update)
@@ -104,10 +104,12 @@ def curves(data: Data) -> Figure:
 def profiles(data: Data) -> Figure:
   """Performance profiles at the last stage: the share of seeds and tasks above a score."""
   panels = []
-  for title, rows in panels_of(_scored(data.rows)):
+  for title, rows in panels_of(data.rows):
+    if quantity_of(rows) != "score":
+      continue
     lines = []
     for label, of_line in lines_of(rows):
-      found = profile_interval(scores_of(last_stage(of_line)), list(THRESHOLDS))
+      found = profile_interval(values_of(last_stage(of_line), "score"), list(THRESHOLDS))
       lines.append(Line(label, THRESHOLDS, found.estimate, found.low, found.high))
     panels.append(Panel(title, "score", "share of runs above it", tuple(lines)))
   return Figure("profiles", "Performance profiles: share of seeds and tasks with more than a score.", tuple(panels))
@@ -124,7 +126,7 @@ def settings(data: Data) -> Figure:
       field or "setting",
       _quantity_label(rows),
       tuple(
-        _over(method, last_stage(of_method), lambda row: places[row.setting])
+        _over(method, last_stage(of_method), lambda row: places[row.setting], quantity_of(rows))
         for method, of_method in _groups(rows, lambda row: row.method)
       ),
       categories,
@@ -149,7 +151,7 @@ def _by_support(family: str, rows: Sequence[StudyRow]) -> Panel:
   def place(row: StudyRow) -> float:
     return row.support if by_size else names.index((row.evaluation, row.protocol))
 
-  lines = tuple(_over(label, of_line, place) for label, of_line in lines_of(rows))
+  lines = tuple(_over(label, of_line, place, quantity_of(rows)) for label, of_line in lines_of(rows))
   label = f"support, in {rows[0].support_unit}" if by_size else "support"
   categories = () if by_size else tuple(_support_name(*name, names) for name in names)
   return Panel(family, label, _quantity_label(rows), lines, categories, log_x=by_size)
@@ -159,14 +161,11 @@ def improvement(data: Data) -> Figure:
   """The probability that the first method does better in a task than each other one, at the last stage."""
   panels = []
   for title, rows in panels_of(data.rows):
-    groups = [(label, values_of(last_stage(of_line))) for label, of_line in lines_of(rows)]
-    (first, ours), others = groups[0], groups[1:]
-    found = [improvement_interval(ours, theirs) for _, theirs in others]
-    x = np.arange(len(others), dtype=float)
-    line = _line(first, x, found)
-    panels.append(
-      Panel(title, f"{first} against", "probability of improvement", (line,), tuple(label for label, _ in others))
-    )
+    found = finite_values(rows)
+    first, *others = found
+    intervals = [improvement_interval(found[first], found[other]) for other in others]
+    line = _line(first, np.arange(len(others), dtype=float), intervals)
+    panels.append(Panel(title, f"{first} against", "probability of improvement", (line,), tuple(others)))
   return Figure(
     "improvement", "The probability that one run of the first does better than one of another.", tuple(panels)
   )
@@ -232,18 +231,20 @@ def last_stage(rows: Iterable[StudyRow]) -> list[StudyRow]:
   return [row for _, some in grouped for row in some if row.stage == max(each.stage for each in some)]
 
 
-def _scored(rows: Iterable[StudyRow]) -> list[StudyRow]:
-  return [row for row in rows if row.score is not None]
+def finite_values(of_panel: Sequence[StudyRow]) -> dict[str, np.ndarray]:
+  """Scores or returns `[S, T]` at the last stage, by method and setting; without those of which one is not finite."""
+  values = {label: values_of(last_stage(rows), quantity_of(of_panel)) for label, rows in lines_of(of_panel)}
+  return {label: found for label, found in values.items() if np.all(np.isfinite(found))}
 
 
 def _quantity_label(rows: Sequence[StudyRow]) -> str:
-  return "score" if len(_scored(rows)) == len(rows) else "return"
+  return {"score": "score", "return_mean": "return"}[quantity_of(rows)]
 
 
-def _over(label: str, rows: Sequence[StudyRow], position: Callable[[StudyRow], float]) -> Line:
+def _over(label: str, rows: Sequence[StudyRow], position: Callable[[StudyRow], float], quantity: str) -> Line:
   """A point for each position, with its interval."""
   grouped = sorted(_groups(rows, position))
-  found = [stratified_bootstrap(values_of(some), mean) for _, some in grouped]
+  found = [stratified_bootstrap(values_of(some, quantity), mean) for _, some in grouped]
   return _line(label, np.array([float(place) for place, _ in grouped]), found)
 
 

@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -41,7 +42,7 @@ class StudyRow:
     episodes: from which the mean is taken.
     return_mean: mean undiscounted return.
     return_std: standard deviation over episodes.
-    score: normalised; None where the task has no scale.
+    score: normalised; NaN where the task has no scale. A return that is not finite, and its score, are NaN.
   """
 
   method: str
@@ -59,7 +60,7 @@ class StudyRow:
   episodes: int
   return_mean: float
   return_std: float
-  score: float | None
+  score: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ class CurveRow:
     update: after which it was evaluated.
     return_before: mean return before adaptation.
     return_after: after it.
-    score_after: normalised; None where that is not known.
+    score_after: normalised; NaN where that is not known.
   """
 
   method: str
@@ -84,7 +85,7 @@ class CurveRow:
   update: int
   return_before: float
   return_after: float
-  score_after: float | None
+  score_after: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,7 @@ def rows_of(run: FinishedRun, **where: str) -> list[StudyRow]:
       episodes=row.episodes,
       return_mean=row.returns[place],
       return_std=row.stds[place],
-      score=None if row.scores is None else row.scores[place],
+      score=math.nan if row.scores is None else row.scores[place],
     )
     for row in sorted(run.test_rows, key=lambda row: (row.protocol, row.task_index))
     for place, stage in enumerate(row.stages)
@@ -142,7 +143,7 @@ def curve_of(run: FinishedRun, **where: str) -> list[CurveRow]:
       update=row["step"],
       return_before=row["test/return_before"],
       return_after=row["test/return_after"],
-      score_after=row.get("test/score_after"),
+      score_after=row.get("test/score_after", math.nan),
     )
     for row in read_rows(run.directory / METRICS)
     if "test/return_after" in row
@@ -175,30 +176,30 @@ def read_table(path: Path, kind: type[Any]) -> list[Any]:
   """
   file = path.with_suffix(".json")
   records = read_json(file, dict).get("rows")
-  names = get_type_hints(kind).keys()
-  if not isinstance(records, list) or any(not isinstance(each, dict) or each.keys() != names for each in records):
-    raise ConfigurationError(f"{file}: expected the key 'rows' with objects of the keys {', '.join(names)}")
-  return [kind(**record) for record in records]
+  types = get_type_hints(kind)
+  if not isinstance(records, list) or any(
+    not isinstance(each, dict) or each.keys() != types.keys() for each in records
+  ):
+    raise ConfigurationError(f"{file}: expected the key 'rows' with objects of the keys {', '.join(types)}")
+  return [kind(**{name: _value(types[name], value) for name, value in record.items()}) for record in records]
 
 
-def scores_of(rows: Sequence[StudyRow]) -> np.ndarray:
-  """The scores of some rows, seeds by tasks: `[S, T]`. Every seed must have each task once.
+def _value(kind: type, value: Any) -> Any:
+  return math.nan if value is None and kind is float else value
+
+
+def quantity_of(rows: Sequence[StudyRow]) -> str:
+  """The field that rows are compared by: `score`, or `return_mean` where none has a scale."""
+  return "score" if np.any(np.isfinite([row.score for row in rows])) else "return_mean"
+
+
+def values_of(rows: Sequence[StudyRow], quantity: str) -> np.ndarray:
+  """A quantity of some rows, seeds by tasks: `[S, T]`. Every seed must have each task once.
 
   Raises:
     ValueError: it has not.
   """
-  return _by_seed_and_task(rows, [row.score for row in rows])
-
-
-def values_of(rows: Sequence[StudyRow]) -> np.ndarray:
-  """The scores of some rows, or their returns where not all have a score: `[S, T]`. Raises as `scores_of`."""
-  if any(row.score is None for row in rows):
-    return _by_seed_and_task(rows, [row.return_mean for row in rows])
-  return scores_of(rows)
-
-
-def _by_seed_and_task(rows: Sequence[StudyRow], values: Sequence[float | None]) -> np.ndarray:
-  by_place = {(row.seed, row.task_index): value for row, value in zip(rows, values, strict=True)}
+  by_place = {(row.seed, row.task_index): getattr(row, quantity) for row in rows}
   seeds = sorted({seed for seed, _ in by_place})
   tasks = sorted({task for _, task in by_place})
   if not len(rows) == len(by_place) == len(seeds) * len(tasks):

@@ -1,5 +1,6 @@
 """The tables of a study: aggregate scores with intervals, and who is better than whom."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,9 +13,9 @@ from macaw_jax.evaluation.statistics import (
   optimality_gap,
   stratified_bootstrap,
 )
-from macaw_jax.study.figures import Data, last_stage, lines_of, panels_of
+from macaw_jax.study.figures import Data, finite_values, last_stage, lines_of, panels_of
 from macaw_jax.study.sequential_test import compare_sequentially
-from macaw_jax.study.table import RunRow, StudyRow, values_of
+from macaw_jax.study.table import RunRow, StudyRow, quantity_of, values_of
 
 STATISTICS: dict[str, Statistic] = {
   "mean": mean,
@@ -38,29 +39,48 @@ def aggregate_tables(data: Data) -> list[Table]:
   """A table for each family and evaluation: every statistic of every method and setting at the last stage."""
   return [
     Table(
-      title,
+      f"{title}{_last_stage_text(of_panel)}",
       ("", *STATISTICS, "seeds", "tasks"),
-      tuple((label, *_statistics(last_stage(rows))) for label, rows in lines_of(of_panel)),
+      tuple((label, *_statistics(last_stage(rows), quantity_of(of_panel))) for label, rows in lines_of(of_panel)),
     )
     for title, of_panel in panels_of(data.rows)
   ]
 
 
-def _statistics(rows: Sequence[StudyRow]) -> tuple[str, ...]:
-  values = values_of(rows)
-  has_scores = all(row.score is not None for row in rows)
+def _statistics(rows: Sequence[StudyRow], quantity: str) -> tuple[str, ...]:
+  values = values_of(rows, quantity)
   texts = [
-    _interval(*stratified_bootstrap(values, statistic)) if has_scores or statistic is not optimality_gap else "-"
+    "-" if statistic is optimality_gap and quantity != "score" else _interval(*stratified_bootstrap(values, statistic))
     for statistic in STATISTICS.values()
   ]
   return (*texts, *map(str, values.shape))
 
 
-def comparison_tables(data: Data) -> list[Table]:
-  """A table for each family and evaluation: for each pair the probability of improvement, and the sequential test."""
+def stage_tables(data: Data) -> list[Table]:
+  """The mean at every stage, for each family and evaluation with more stages than before and after."""
   tables = []
   for title, of_panel in panels_of(data.rows):
-    values = {label: values_of(last_stage(rows)) for label, rows in lines_of(of_panel)}
+    stages = sorted({row.stage for row in of_panel})
+    if len(stages) < 3:
+      continue
+    lines = []
+    for label, rows in lines_of(of_panel):
+      by_stage = [[row for row in rows if row.stage == stage] for stage in stages]
+      means = [stratified_bootstrap(values_of(some, quantity_of(of_panel)), mean) for some in by_stage]
+      lines.append((label, *(_interval(*each) for each in means)))
+    unit = of_panel[0].stage_unit
+    tables.append(Table(f"{title}: mean after so many {unit}", ("", *map(str, stages)), tuple(lines)))
+  return tables
+
+
+def comparison_tables(data: Data) -> list[Table]:
+  """A table for each family and evaluation: for each pair the probability of improvement, and the sequential test.
+
+  A method or setting of which a run has failed is in none.
+  """
+  tables = []
+  for title, of_panel in panels_of(data.rows):
+    values = finite_values(of_panel)
     if len(values) < 2:
       continue
     num_seeds = min(map(len, values.values()))
@@ -71,10 +91,15 @@ def comparison_tables(data: Data) -> list[Table]:
       improvement = improvement_interval(values[one], values[other])
       answer = f"{verdict.better} is better" if verdict.better else "no difference shown"
       lines.append((one, other, _interval(*improvement, digits=2), f"{answer}, with {verdict.seeds} seeds"))
-    tables.append(
-      Table(title, ("A", "B", "P(A better than B)", f"permutation test, error at most {LEVEL:g}"), tuple(lines))
-    )
+    headings = ("A", "B", "P(A better than B)", f"permutation test, error at most {LEVEL:g}")
+    tables.append(Table(f"{title}{_last_stage_text(of_panel)}", headings, tuple(lines)))
   return tables
+
+
+def _last_stage_text(of_panel: Sequence[StudyRow]) -> str:
+  """The last stage, for a title, where there are more than before and after."""
+  last = max(of_panel, key=lambda row: row.stage)
+  return f", after {last.stage} {last.stage_unit}" if last.stage > 1 else ""
 
 
 def run_table(data: Data) -> Table:
@@ -94,7 +119,7 @@ def run_table(data: Data) -> Table:
 
 def _seconds(runs: Sequence[RunRow]) -> str:
   """Seconds of each program that trained some of the runs."""
-  return ", ".join(f"{seconds:,.0f}" for seconds in dict.fromkeys(run.seconds for run in runs))
+  return ", ".join(f"{seconds:,.0f}" for seconds in dict.fromkeys(round(run.seconds) for run in runs))
 
 
 def looks(num_seeds: int) -> int:
@@ -103,5 +128,7 @@ def looks(num_seeds: int) -> int:
 
 
 def _interval(estimate: float, low: float, high: float, digits: int = 1) -> str:
+  if not math.isfinite(estimate):
+    return "not finite"
   text = f"{estimate:.{digits}f}"
   return text if low == high else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"

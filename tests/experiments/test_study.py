@@ -215,7 +215,7 @@ def test_the_report_needs_no_training(place, monkeypatch):
   study.record_start(study.examine(config), 3.0, 2.0)
   path = study.report(study.examine(config))
   page = path.read_text()
-  assert page.count("<svg") == page.count("</svg>") == 5
+  assert page.count("<figure") == page.count("<svg") == page.count("</svg>") == 5
   assert "own_methods:cloning" in page
   assert "seconds of the processor" in page
   for ending in ("svg", "pdf", "png", "csv"):

@@ -10,8 +10,8 @@ import pytest
 from macaw_jax.study.drawing import COLOURS, points
 from macaw_jax.study.figures import FIGURES, Data
 from macaw_jax.study.report import write_report
-from macaw_jax.study.table import CurveRow, RunRow, StudyRow, read_table, scores_of, values_of, write_table
-from macaw_jax.study.tables import aggregate_tables, comparison_tables, run_table
+from macaw_jax.study.table import CurveRow, RunRow, StudyRow, quantity_of, read_table, values_of, write_table
+from macaw_jax.study.tables import aggregate_tables, comparison_tables, run_table, stage_tables
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SEEDS, TASKS, STAGES = 5, (2, 7), (0, 1, 5)
@@ -64,20 +64,37 @@ def data(**changes):
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
-  rows = [*data().rows, row("good", "", 0, 2, 0, score=None)]
+  rows = [*data().rows, row("good", "", 0, 2, 0, score=np.nan)]
   write_table(tmp_path / "table", rows)
-  assert read_table(tmp_path / "table", StudyRow) == rows
+  assert list(map(repr, read_table(tmp_path / "table", StudyRow))) == list(map(repr, rows))
   with pytest.raises(ValueError, match="expected the key 'rows' with objects of the keys method, family"):
     read_table(tmp_path / "table", CurveRow)
 
 
-def test_scores_are_seeds_by_tasks_and_none_may_lack():
+def test_values_are_seeds_by_tasks_and_none_may_lack():
   last = [each for each in data().rows if each.method == "good" and each.stage == 5]
-  np.testing.assert_array_equal(scores_of(last), 80.0 + np.arange(5.0)[:, None] + np.array([2.0, 7.0]))
+  scores = 80.0 + np.arange(5.0)[:, None] + np.array([2.0, 7.0])
+  np.testing.assert_array_equal(values_of(last, "score"), scores)
+  np.testing.assert_array_equal(values_of(last, "return_mean"), 10.0 * scores)
   with pytest.raises(ValueError, match="one row for each of 5 seeds in each of 2 tasks, got 9"):
-    scores_of(last[1:])
-  without = [dataclasses.replace(last[0], score=None), *last[1:]]
-  np.testing.assert_array_equal(values_of(without), 10.0 * scores_of(last))
+    values_of(last[1:], "score")
+
+
+def test_a_run_that_failed_is_shown_as_one_and_compared_with_nobody():
+  failed = [
+    dataclasses.replace(each, score=np.nan, return_mean=np.nan)
+    if (each.method, each.seed, each.stage) == ("poor", 3, 5)
+    else each
+    for each in [*data().rows, *(dataclasses.replace(each, method="fair") for each in data().rows[:30])]
+  ]
+  found = data()._replace(rows=failed)
+  assert quantity_of(failed) == "score"
+  (aggregate,) = aggregate_tables(found)
+  assert aggregate.lines[1] == ("poor", *["not finite"] * 4, "5", "2")
+  (comparison,) = comparison_tables(found)
+  assert [line[:2] for line in comparison.lines] == [("good", "fair")]
+  assert FIGURES["improvement"](found).panels[0].categories == ("fair",)
+  assert np.isnan(FIGURES["stages"](found).panels[0].lines[1].y).tolist() == [False, False, True]
 
 
 def test_a_line_over_stages_has_the_means_and_their_intervals():
@@ -130,6 +147,7 @@ def test_supports_of_other_sizes_lie_along_an_axis_and_others_beside_each_other(
 
 def test_tables_have_every_statistic_and_say_who_is_better():
   (aggregate,) = aggregate_tables(data())
+  assert aggregate.title == "somewhere, after 5 steps"
   assert aggregate.headings == ("", "mean", "median", "IQM", "optimality gap", "seeds", "tasks")
   assert [line[0] for line in aggregate.lines] == ["good", "poor"]
   assert aggregate.lines[0][1].startswith("86.5 [")
@@ -139,6 +157,14 @@ def test_tables_have_every_statistic_and_say_who_is_better():
   assert comparison.lines == (("good", "poor", "1.00", "good is better, with 5 seeds"),)
 
 
+def test_every_stage_has_its_mean():
+  (table,) = stage_tables(data())
+  assert table.headings == ("", "0", "1", "5")
+  assert [text.partition(" ")[0] for text in table.lines[1]] == ["poor", "6.5", "26.5", "26.5"]
+  two = [each for each in data().rows if each.stage < 5]
+  assert not stage_tables(data()._replace(rows=two)), "before and after stand in the tables already"
+
+
 def test_cells_are_listed_with_what_their_training_took():
   assert run_table(data()).lines[1] == ("somewhere", "poor", "", "0, 1, 2, 3, 4", "10", "61")
   other = [*data().runs[:-1], dataclasses.replace(data().runs[-1], seconds=1_000.0)]
@@ -146,7 +172,7 @@ def test_cells_are_listed_with_what_their_training_took():
 
 
 def test_where_tasks_have_no_scale_returns_are_shown():
-  without = data(score=None)
+  without = data(score=np.nan)
   assert FIGURES["stages"](without).panels[0].ylabel == "return"
   assert aggregate_tables(without)[0].lines[0][4] == "-"
 
