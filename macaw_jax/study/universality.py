@@ -13,6 +13,7 @@ read them.
 off the gradients of random transitions, by their nearest neighbours.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -37,13 +38,15 @@ class Decoded(NamedTuple):
   advantage: float
 
 
+@functools.cache
 def make_policy(*, head: bool) -> Policy:
-  """A small policy with plain layers, with the advantage head or without."""
+  """A small policy with plain layers, with the advantage head or without; the same object each time: compiled once."""
   return gaussian_policy(
     OBSERVATION_SIZE, ACTION_SIZE, HIDDEN_SIZES, layer="dense", advantage_head=head, relu_action=False
   )
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def inner_gradients(policy: Policy, params: Params, observation: Array, actions: Array, advantages: Array) -> Array:
   """The gradient of the inner policy loss at each of N transitions from one state.
 
@@ -74,7 +77,7 @@ def inner_gradients(policy: Policy, params: Params, observation: Array, actions:
     found = jax.grad(lambda params: loss({"policy": params}, row, jax.random.key(0))[0])(params)
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(found)])
 
-  return jax.jit(jax.vmap(gradient))(actions, advantages)
+  return jax.vmap(gradient)(actions, advantages)
 
 
 def collision(policy: Policy, params: Params, observation: Array) -> tuple[Array, Array]:
