@@ -16,7 +16,7 @@ from macaw_jax.evaluation.protocols import PROTOCOLS, RECORDED
 from macaw_jax.json_files import flatten
 from macaw_jax.training.trained import NEWEST, find_checkpoint
 
-from .build import check_writable, kind_of, saved_config
+from .build import check_writable, examine, kind_of, saved_config
 from .recorded import Examined, data_digests, manifest_with, missing_rows
 
 ALL = "all"
@@ -52,7 +52,11 @@ class Request(NamedTuple):
     Raises:
       ConfigurationError: there is no run, or it cannot be evaluated so.
     """
-    changes = {
+    return saved_config(directory, self.changes(support) | dict(more or {}))
+
+  def changes(self, support: str | None) -> dict[str, Any]:
+    """Fields of a configuration with what is asked for and one kind of support; None where a field stays as it is."""
+    return {
       "evaluation.support": support,
       "evaluation.support_size": self.support_size,
       "evaluation.quality": self.quality,
@@ -67,7 +71,6 @@ class Request(NamedTuple):
       "retrieval.rows_per_task": self.rows_per_task,
       "retrieval.draw": self.draw,
     }
-    return saved_config(directory, changes | dict(more or {}))
 
 
 class Plan(NamedTuple):
@@ -137,6 +140,37 @@ def plan(directory: Path, request: Request) -> Plan:
   file = evaluation_file(directory, kind, made_of, _settings(of_run, supports, usual_steps, Request()))
   check_writable(file)
   return Plan(directory, config, supports, field, steps, step, made_of, file, request)
+
+
+def check_request(place: Path, config: ml_collections.ConfigDict, request: Request) -> None:
+  """Raises `ConfigurationError` for what a run of this configuration could not be asked for, before it is trained.
+
+  Args:
+    place: that problems name.
+    config: of the run.
+    request: as it is to be asked; that its supports suffice for so many steps is seen when it is.
+  """
+  steps = request.steps or ()
+  if not all(isinstance(number, int) and number >= 0 for number in steps):
+    raise ConfigurationError(f"{place}: --steps={steps}: expected integers of at least 0, separated by commas")
+  shift = request.support == ALL
+  _check_retrieval(place, config, request)
+  _check_recorded(place, config, request)
+  if shift and "rollouts" in config:
+    raise ConfigurationError(f"{place}: --support=all: an on-policy run adapts to its own episodes alone")
+  supports = supports_of(config, request.dataset) if shift else (_one_support(place, config, request),)
+  _check_rows(place, supports, request)
+  if steps and not any(name in flatten(config.to_dict()) for name in STEPS_FIELDS):
+    raise ConfigurationError(f"{place}: --steps={steps}: adaptation of {config.algorithm.name} has no number of steps")
+  changed, kind = config.copy_and_resolve_references(), kind_of(config)
+  with changed.unlocked():
+    for name, value in request.changes(None if shift else supports[0]).items():
+      if value is not None and name in kind.fields:
+        changed.update_from_flattened_dict({name: value})
+  try:
+    examine(changed, starts=False)
+  except ConfigurationError as error:
+    raise ConfigurationError(*(f"{place}: {problem}" for problem in error.problems)) from error
 
 
 def support_dataset(dataset: str, support: str) -> str:

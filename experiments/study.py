@@ -10,11 +10,14 @@ in the study's folder, holds all that the report's tables and figures are made o
 """
 
 import argparse
+import json
+import os
+import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import filelock
 import ml_collections
@@ -43,12 +46,15 @@ from macaw_jax.training.interruption import Interruption
 from macaw_jax.training.run_directory import STARTS, describe_start
 
 from .command_line import Parser, add_config, given_config, launch, make_parser
+from .configuration import MAX_SEED
 from .evaluate import evaluate_run, evaluate_shift
-from .evaluation_request import ALL, Plan, Request, plan
+from .evaluation_request import ALL, Plan, Request, check_request, plan
 from .run import run as run_population
 from .study_cells import Cell, Population, cells_of, populations_of, settings_by_name
 
 LOCK = ".lock"
+CONFIG = "config.json"  # of the study that the tables were made with
+OF_THE_REPORT = ("title", "question", "figures", "output_directory", "runs_directory")
 FIELDS = (
   "name",
   "title",
@@ -95,8 +101,8 @@ def examine(config: ml_collections.ConfigDict) -> Study:
   if problems:
     raise ConfigurationError(*problems)
   for name in ("methods", "families"):
-    if not all(isinstance(each, str) for each in config[name]):
-      problems.append(f"config.{name} = {config[name]!r}: expected names, as ('macaw',)")
+    if not all(isinstance(each, str) for each in config[name]) or len(set(config[name])) < len(config[name]):
+      problems.append(f"config.{name} = {config[name]!r}: expected names, each once, as ('macaw',)")
   if bool(config.methods) != bool(config.families):
     problems.append(
       f"config.methods = {config.methods!r} and config.families = {config.families!r}: expected names in both, or in "
@@ -104,14 +110,28 @@ def examine(config: ml_collections.ConfigDict) -> Study:
     )
   if config.seeds < 1:
     problems.append(f"config.seeds = {config.seeds}: expected an integer of at least 1")
+  if not 0 <= config.seed <= MAX_SEED - config.seeds:
+    problems.append(f"config.seed = {config.seed}: expected an integer of at least 0, and seeds below 2^32")
   if unknown := [name for name in config.figures if name not in FIGURES]:
     problems.append(f"config.figures has {', '.join(unknown)}: expected some of {', '.join(FIGURES)}")
-  for name, flags in config.evaluations.to_dict().items():
-    if unknown := flags.keys() - set(Request._fields):
-      problems.append(f"config.evaluations.{name}: {sorted(unknown)} are no flags of experiments.evaluate")
+  for section in ("settings", "evaluations"):
+    for name, fields in config[section].to_dict().items():
+      if not isinstance(fields, Mapping):
+        problems.append(f"config.{section}.{name} = {fields!r}: expected fields by name")
+      elif section == "evaluations" and (flags := sorted(fields.keys() - set(Request._fields))):
+        problems.append(f"config.evaluations.{name}: {flags} are no flags of experiments.evaluate")
   if problems:
     raise ConfigurationError(*problems)
-  return Study(config, cells_of(config))
+  study = Study(config, cells_of(config))
+  for cell in study.cells:
+    for name, request in study.requests.items():
+      try:
+        check_request(Path(f"{cell.name}, config.evaluations.{name}"), cell.checked, request)
+      except ConfigurationError as error:
+        problems += error.problems
+  if problems:
+    raise ConfigurationError(*dict.fromkeys(problems))
+  return study
 
 
 def run_study(config: ml_collections.ConfigDict, interruption: Interruption | None = None) -> list[StudyRow]:
@@ -202,22 +222,58 @@ def collect(study: Study) -> list[StudyRow]:
   write_table(study.folder / TABLE, rows)
   write_table(study.folder / CURVES, curves)
   write_table(study.folder / RUNS, runs)
+  write_json(study.folder / CONFIG, recorded(study.config))
   log(f"\n{len(rows)} rows in {study.folder / TABLE}.csv and .json")
   return rows
 
 
-def record_start(study: Study, wall: float, processor: float) -> None:
-  """Notes the command that has just come to its end, and the seconds that it took."""
-  file = study.folder / STARTS
+def recorded(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The configuration of a study by dotted name, as JSON has it."""
+  found: dict[str, Any] = json.loads(json.dumps(flatten(config.to_dict())))
+  return found
+
+
+@contextmanager
+def timed(study: Study) -> Iterator[None]:
+  """Notes this start of the command, and at its end, whatever that is, the seconds that it took."""
+  study.folder.mkdir(parents=True, exist_ok=True)
+  begun, own = (time.monotonic(), time.process_time()), os.getpid()
+  start = describe_start() | {"pid": own, "cores": os.cpu_count(), "seconds": None, "processor_seconds": None}
+  _change_starts(study, lambda starts: [*starts, start])
+  try:
+    yield
+  finally:
+    took = {"seconds": round(time.monotonic() - begun[0]), "processor_seconds": round(time.process_time() - begun[1])}
+    _change_starts(study, lambda starts: [each | took if _is_start(each, start) else each for each in starts])
+
+
+def _is_start(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+  return all(one[name] == other[name] for name in ("time", "pid"))
+
+
+def _change_starts(study: Study, change: Callable[[list[Any]], list[Any]]) -> None:
   with filelock.FileLock(study.folder / LOCK):
-    starts = read_json(file, list) if file.is_file() else []
-    write_json(file, [*starts, describe_start() | {"seconds": round(wall), "processor_seconds": round(processor)}])
+    file = study.folder / STARTS
+    write_json(file, change(read_json(file, list) if file.is_file() else []))
 
 
 def report(study: Study) -> Path:
-  """Writes the report from the tables of the study alone. Raises `ConfigurationError` where there are none."""
-  if not (study.folder / f"{TABLE}.json").is_file():
-    raise ConfigurationError(f"{study.folder}: no {TABLE}.json there; run the study first")
+  """Writes the report from the tables of the study alone.
+
+  Raises:
+    ConfigurationError: there are none, or they are of another configuration but for the report's own fields.
+  """
+  files = [study.folder / name for name in (*(f"{name}.json" for name in (TABLE, CURVES, RUNS)), CONFIG)]
+  if missing := [file.name for file in files if not file.is_file()]:
+    raise ConfigurationError(f"{study.folder}: no {', '.join(missing)} there; run the study first")
+  made_with, asked = read_json(study.folder / CONFIG, dict), recorded(study.config)
+  differing = [name for name in sorted(made_with.keys() | asked.keys()) if made_with.get(name) != asked.get(name)]
+  if problems := [
+    f"config.{name} = {asked.get(name)!r}: the tables in {study.folder} were made with {made_with.get(name)!r}"
+    for name in differing
+    if name not in OF_THE_REPORT
+  ]:
+    raise ConfigurationError(*problems)
   data = Data(
     rows=read_table(study.folder / TABLE, StudyRow),
     curves=read_table(study.folder / CURVES, CurveRow),
@@ -244,14 +300,20 @@ def origin(study: Study) -> dict[str, str]:
     return {}
   last = starts[-1]
   return {
-    "command": " ".join(["python -m experiments.study", *last["command"][2:]]),
-    "machine": last["platform"],
+    "command": shlex.join(["python", "-m", "experiments.study", *last["command"][2:]]),
+    "machine": f"{last['platform']}, {last['cores']} cores",
     "commit": last["git_commit"] or "not known",
     "versions": ", ".join(f"{name} {version}" for name, version in last["versions"].items()),
     "starts": str(len(starts)),
-    "seconds by the clock": f"{sum(start['seconds'] for start in starts):,}",
-    "seconds of the processor": f"{sum(start['processor_seconds'] for start in starts):,}",
+    "seconds by the clock": _total(starts, "seconds"),
+    "seconds of the processor": _total(starts, "processor_seconds"),
   }
+
+
+def _total(starts: Sequence[Mapping[str, Any]], name: str) -> str:
+  known = [start[name] for start in starts if start[name] is not None]
+  unknown = len(starts) - len(known)
+  return f"{sum(known):,}" + (f", without those of {unknown} that did not end" if unknown else "")
 
 
 def parser() -> Parser:
@@ -269,9 +331,8 @@ def main(given: argparse.Namespace) -> None:
   if not given.report_only:
     interruption = Interruption()
     interruption.listen()
-    begun = time.monotonic(), time.process_time()
-    run_study(config, interruption)
-    record_start(study, time.monotonic() - begun[0], time.process_time() - begun[1])
+    with timed(study):
+      run_study(config, interruption)
   try:
     log(f"report in {report(study)}")
   except ImportError:

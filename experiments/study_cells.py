@@ -22,6 +22,7 @@ from .build import examine
 from .config_file import make_config
 
 ALGORITHM = "algorithm."
+OF_STUDIES = ("seed", "output_directory", "population", "variants")  # fields of a run that its study decides
 
 
 class Cell(NamedTuple):
@@ -31,6 +32,7 @@ class Cell(NamedTuple):
   family: str
   setting: str
   config: ml_collections.ConfigDict  # of one seed, without the settings in `of_member`
+  checked: ml_collections.ConfigDict  # the same with them
   of_member: Mapping[str, float | bool]  # settings of the algorithm that members of a population may differ in
   folder: Path  # of the runs of the method on the family, of all studies
 
@@ -116,12 +118,31 @@ def make_cell(
   }
   shared = {name: value for name, value in changes.items() if name.removeprefix(ALGORITHM) not in of_member}
   checked = copy.deepcopy(config)
-  for each, values in ((config, shared), (checked, changes)):
-    with each.unlocked():
-      each.update_from_flattened_dict(dict(values))
+  change(checked, changes)
+  change(config, shared)
   examine(checked, starts=False)
   folder = Path(study.runs_directory) / family.rpartition("/")[2] / short_name(method)
-  return Cell(method, family, setting, config, of_member, folder)
+  return Cell(method, family, setting, config, checked, of_member, folder)
+
+
+def change(config: ml_collections.ConfigDict, changes: Mapping[str, Any]) -> None:
+  """Sets fields by dotted name. Raises `ConfigurationError` for those that are not there, or are the study's."""
+  known, problems = flatten(config.to_dict()), []
+  with config.unlocked():
+    for name, value in changes.items():
+      if name.partition(".")[0] in OF_STUDIES:
+        problems.append(
+          f"config.{name} = {value!r}: the study decides it; see config.seed and config.seeds of the study"
+        )
+      elif name not in known and not name.startswith(ALGORITHM):  # whose section is checked by the algorithm
+        problems.append(f"config.{name} = {value!r}: the configuration has no such field")
+      else:
+        try:
+          config.update_from_flattened_dict({name: value})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+          problems.append(f"config.{name} = {value!r}: {' '.join(str(error).split())}")
+  if problems:
+    raise ConfigurationError(*problems)
 
 
 def populations_of(pending: Iterable[tuple[Cell, int]]) -> list[Population]:

@@ -16,11 +16,15 @@ from macaw_jax.envs.rollout import Engine
 from macaw_jax.evaluation.fine_tuning import fine_tuning_stages, make_fine_tuning_protocol
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol, on_policy_stages
 from macaw_jax.evaluation.online import NUM_EPISODES, OnlineProtocol, make_online_protocol, online_stages
-from macaw_jax.evaluation.protocols import PROTOCOLS, OfflineProtocol, make_offline_protocol, offline_stages
+from macaw_jax.evaluation.protocols import (
+  PROTOCOLS,
+  THEN_OWN_EPISODES,
+  OfflineProtocol,
+  make_offline_protocol,
+  offline_stages,
+)
 from macaw_jax.evaluation.rows import Evaluation, Row, Stages, make_rows
 from macaw_jax.types import Algorithm, Key, Params
-
-THEN_OWN_EPISODES = "_then_own_episodes"  # ends the name of a protocol of `fine_tuning`
 
 
 class Split(NamedTuple):

@@ -21,7 +21,7 @@ from macaw_jax.envs.family import Task, TaskFamily
 from macaw_jax.envs.rollout import Engine, episode_return, make_rollout
 from macaw_jax.evaluation.online import transitions_of
 from macaw_jax.evaluation.protocols import OfflineProtocol, evaluation_of
-from macaw_jax.evaluation.rows import Evaluation, Stages
+from macaw_jax.evaluation.rows import OWN_EPISODES, Evaluation, Stages
 from macaw_jax.types import Algorithm, Array, Key, Params, Transition, Tuning
 
 EPISODES = 500  # that the agent collects
@@ -37,7 +37,7 @@ def scored_after(num_episodes: int) -> tuple[int, ...]:
 
 def fine_tuning_stages(support_size: int, num_episodes: int = EPISODES) -> Stages:
   """The adapted agent after so many own episodes."""
-  return Stages(support_size, "transitions", scored_after(num_episodes), "episodes")
+  return Stages(support_size, "transitions", scored_after(num_episodes), OWN_EPISODES)
 
 
 def make_fine_tuning_protocol(

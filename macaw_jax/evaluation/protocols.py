@@ -46,6 +46,7 @@ PROTOCOLS = {
   "online": "online",
   "on_policy": "on_policy",
 }
+THEN_OWN_EPISODES = "_then_own_episodes"  # ends the name where the agent goes on learning (`fine_tuning`)
 RECORDED = ("own", *OTHER_POLICIES)  # episodes that are read from data
 
 

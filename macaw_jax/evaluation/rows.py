@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 from macaw_jax.envs.family import State
 
+OWN_EPISODES = "own episodes"  # the unit of stages of an agent that goes on learning after it has adapted
+
 
 class Evaluation(NamedTuple):
   """Undiscounted returns of E episodes on each of T tasks, at K + 1 stages of adaptation; stage 0 is the prior."""
@@ -38,7 +40,8 @@ class Row:
     support: data that the last stage adapted to, in `support_unit`.
     support_unit: "transitions" or "episodes".
     stages: what each stage had, in `stage_unit`, beginning with 0: `(0, 1)` is before and after adaptation.
-    stage_unit: "adaptations", "episodes" of the agent's own, or gradient "steps".
+    stage_unit: "adaptations", "episodes" of the agent's own that it adapts to, gradient "steps", or "own episodes" from
+      which it goes on learning; then stage 0 has adapted already.
     episodes: E, from which means and deviations are taken at each stage.
     returns: mean undiscounted return at each stage.
     stds: standard deviation of the returns over episodes.

@@ -9,7 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from macaw_jax.evaluation.rows import Row
+from macaw_jax.evaluation.protocols import THEN_OWN_EPISODES
+from macaw_jax.evaluation.rows import OWN_EPISODES, Row
 from macaw_jax.evaluation.scales import scales_of, scored, unscored_text
 
 MOST_TASKS_SHOWN = 5  # in a line
@@ -50,7 +51,9 @@ def results_table(rows: Sequence[Row]) -> str:
       means = _means(averaged)
       cells.append([label, *(cell for name in names for cell in _cells(means.get(name), len(stages)))])
   notes = [f"protocol {first.protocol}: {support_text(first)} to adapt to; mean of {first.episodes} episodes"]
-  if first.stage_unit != "adaptations":
+  if first.stage_unit == OWN_EPISODES:
+    notes.append("columns: adapted, then by the number of own episodes that it has learned from since")
+  elif first.stage_unit != "adaptations":
     notes.append(f"columns: before adaptation, then by the number of {first.stage_unit}")
   notes += [*scales_of(rows), *filter(None, map(unscored_text, by_split(rows).values()))]
   return "\n".join([*notes, plain_table(["\ntask", *headings], cells, longest=LONGEST_LABEL)])
@@ -100,7 +103,7 @@ def by_split(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def support_text(row: Row) -> str:
   """The data that the agent of a row adapted to."""
-  whose = _SUPPORTS.get(row.protocol)
+  whose = _SUPPORTS.get(row.protocol.removesuffix(THEN_OWN_EPISODES))
   if whose is None or row.support_unit == "episodes":
     whose = "of the agent's own in each task"
   return f"{_count(row.support, row.support_unit)} {whose}"
@@ -109,7 +112,7 @@ def support_text(row: Row) -> str:
 def stage_text(stage: int, unit: str) -> str:
   """`before`, `after`, `1 episode`, `5 steps`: a stage in the heading of a column."""
   if stage == 0:
-    return "before"
+    return "adapted" if unit == OWN_EPISODES else "before"
   return "after" if unit == "adaptations" else _count(stage, unit)
 
 

@@ -35,8 +35,8 @@ class StudyRow:
     seed: of the training.
     task_index: of the test task.
     task: its parameters, as JSON.
-    stage: what the agent had, in `stage_unit`; 0 is before adaptation.
-    stage_unit: "adaptations", "episodes" or "steps".
+    stage: what the agent had, in `stage_unit`; 0 is before adaptation, or before own episodes.
+    stage_unit: "adaptations", "episodes", "steps" or "own episodes".
     support: the size of what the last stage adapted to, in `support_unit`.
     support_unit: "transitions" or "episodes".
     episodes: from which the mean is taken.

@@ -62,7 +62,7 @@ def test_stages_are_numbers_of_own_episodes():
   assert scored_after(500) == SCORED
   assert scored_after(7) == (0, 1, 2, 5, 7)
   stages = fine_tuning_stages(16, 2)
-  assert (stages.stages, stages.stage_unit, stages.support) == ((0, 1, 2), "episodes", 16)
+  assert (stages.stages, stages.stage_unit, stages.support) == ((0, 1, 2), "own episodes", 16)
 
 
 @pytest.mark.parametrize("make", [macaw, multitask_bc, single_task_awr])

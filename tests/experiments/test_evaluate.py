@@ -54,12 +54,12 @@ def again(directory, **asked):
   return evaluate_run(plan(directory, Request(**asked)))
 
 
-def test_an_agent_goes_on_learning_from_its_own_episodes(run_of):
+def test_an_agent_goes_on_learning_from_its_own_episodes(run_of, capsys):
   directory = run_of("recorded")
   rows = again(directory, own_episodes=3, episodes=2, support_size=8)
   assert {row.protocol for row in rows} == {"offline_then_own_episodes"}
   assert {row.stages for row in rows} == {(0, 1, 2, 3)}
-  assert {(row.stage_unit, row.support, row.episodes) for row in rows} == {("episodes", 8, 2)}
+  assert {(row.stage_unit, row.support, row.episodes) for row in rows} == {("own episodes", 8, 2)}
   (name,) = files_of(directory, "evaluation")
   assert document(directory, name)["evaluation"]["own_episodes"] == 3
 

@@ -188,10 +188,22 @@ def test_a_population_that_another_process_is_at_is_left_to_it(place):
     ({"methods": ("own_methods:clone",)}, "has no 'clone'; expected cloning"),
     ({"methods": ("nowhere:method",)}, "there is no module 'nowhere'"),
     ({"methods": ()}, r"config.methods = \(\) and config.families = \('point_robot',\): expected names in both"),
-    ({"methods": (5,)}, r"config.methods = \(5,\): expected names, as"),
+    ({"methods": (5,)}, r"config.methods = \(5,\): expected names, each once, as"),
+    ({"methods": ("multitask_bc", "multitask_bc")}, r"config.methods = .*: expected names, each once"),
     ({"families": ("point_robots",)}, "expected a task family or a dataset"),
     ({"directories": {"point_robot": "data/ants"}}, "config.dataset.directory = 'data/ants': no dataset there"),
     ({"seeds": 0}, "config.seeds = 0: expected an integer of at least 1"),
+    ({"settings": {"s": 3}}, "config.settings.s = 3: expected fields by name"),
+    ({"settings": {"s": {"seed": 1}}}, "multitask_bc, point_robot, s: config.seed = 1: the study decides it"),
+    (
+      {"settings": {"s": {"algorithmm": {"layer": "dense"}}}},
+      "config.algorithmm.layer = 'dense': the configuration has",
+    ),
+    ({"settings": {"s": {"training": {"steps": "ten"}}}}, "s: config.training.steps = 'ten': "),
+    ({"evaluations": {"own": {"support": "nobody"}}}, "config.evaluations.own: --support=nobody: expected one of own"),
+    ({"evaluations": {"own": {"steps": (-1,)}}}, r"config.evaluations.own: --steps=\(-1,\): expected integers"),
+    ({"evaluations": {"own": {"support_size": 10_000}}}, "config.evaluation.support_size = 10000: task 3"),
+    ({"evaluations": {"own": {"own_episodes": 5, "steps": (1,)}}}, "--own_episodes=5: the agent is evaluated after"),
     ({"figures": ("pie",)}, "config.figures has pie: expected some of curves"),
     ({"evaluations": {"own": {"stepz": (0, 1)}}}, r"config.evaluations.own: \['stepz'\] are no flags"),
     (
@@ -208,11 +220,14 @@ def test_a_study_that_cannot_be_run_says_why_before_anything_is_trained(place, c
 
 def test_the_report_needs_no_training(place, monkeypatch):
   config = miniature(figures=("curves", "stages", "profiles", "evaluations", "improvement"))
-  with pytest.raises(ConfigurationError, match=r"no results.json there; run the study first"):
+  with pytest.raises(
+    ConfigurationError, match=r"no results.json, curves.json, runs.json, config.json there; run the study"
+  ):
     study.report(study.examine(config))
   run(config)
   monkeypatch.setattr(study, "run_population", lambda *_: pytest.fail("trains"))
-  study.record_start(study.examine(config), 3.0, 2.0)
+  with study.timed(study.examine(config)):
+    pass
   path = study.report(study.examine(config))
   page = path.read_text()
   assert page.count("<figure") == page.count("<svg") == page.count("</svg>") == 5
@@ -223,6 +238,26 @@ def test_the_report_needs_no_training(place, monkeypatch):
   first = {file.name: file.read_bytes() for file in (path.parent / "figures").iterdir()}
   study.report(study.examine(config))
   assert {file.name: file.read_bytes() for file in (path.parent / "figures").iterdir()} == first
+
+
+def test_a_report_of_another_study_than_the_tables_is_refused(place):
+  run(miniature(seeds=1))
+  study.report(study.examine(miniature(seeds=1, figures=("profiles",), title="Another title")))
+  with pytest.raises(ConfigurationError, match=r"config.seeds = 2: the tables in runs/studies/mini were made with 1"):
+    study.report(study.examine(miniature(seeds=2)))
+
+
+def test_starts_that_are_killed_are_counted(place):
+  config = miniature(methods=("own_methods:cloning",), seeds=1)
+  run(config)
+  examined = study.examine(config)
+  with pytest.raises(KeyboardInterrupt), study.timed(examined):
+    raise KeyboardInterrupt
+  with study.timed(examined):
+    found = study.origin(examined)
+  assert found["starts"] == "2"
+  assert found["seconds by the clock"].endswith(", without those of 1 that did not end")
+  assert study.origin(examined)["seconds by the clock"] == "0"
 
 
 def test_every_study_that_is_shipped_is_right(monkeypatch):
