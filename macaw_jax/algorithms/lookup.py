@@ -5,12 +5,15 @@ my_file:my_method      `my_method` in the module `my_file`: `(problem, *, settin
                        recorded data
 """
 
+import functools
 import inspect
 from types import ModuleType
+from typing import Any
 
 from macaw_jax.algorithms import ALGORITHMS, RECORDED, MakeAlgorithm
-from macaw_jax.errors import ConfigurationError
+from macaw_jax.errors import ConfigurationError, error_in
 from macaw_jax.own_modules import attribute_of, import_own, is_own
+from macaw_jax.types import Algorithm, Problem
 
 EXPECTED = "or <module>:<factory> of your own"
 
@@ -34,7 +37,7 @@ def factory_of(name: str) -> MakeAlgorithm:
       f"{what}: {attribute} of {module.__file__} must be a function whose one positional argument is the problem; its "
       "settings are keyword-only"
     )
-  return found
+  return _checked(what, found, module.__file__ or module_name)
 
 
 def learns_from_recorded_data(name: str) -> bool:
@@ -45,6 +48,24 @@ def learns_from_recorded_data(name: str) -> bool:
 def short_name(name: str) -> str:
   """The name of an algorithm in those of files and folders: `my_file:my_method` gives `my_method`."""
   return name.rpartition(":")[2]
+
+
+def _checked(what: str, factory: MakeAlgorithm, file: str) -> MakeAlgorithm:
+  """The factory, whose errors are `ConfigurationError`s; TypeError and ValueError are what it says of its settings."""
+
+  @functools.wraps(factory)
+  def make(problem: Problem, **settings: Any) -> Algorithm:
+    try:
+      found = factory(problem, **settings)
+    except (TypeError, ValueError):
+      raise
+    except Exception as error:
+      raise ConfigurationError(f"{what}: {file}: {error_in(file, error)}") from error
+    if not isinstance(found, Algorithm):
+      raise ConfigurationError(f"{what}: expected an Algorithm, {file} returns {found!r}")
+    return found
+
+  return make
 
 
 def _is_factory(value: object) -> bool:

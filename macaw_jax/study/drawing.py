@@ -69,18 +69,25 @@ def draw_panel(axes: Any, panel: Panel) -> None:
     axes.minorticks_off()
   if panel.even_x:
     axes.set_xticks(range(len(places)), [f"{place:g}" for place in places])
+  if panel.y_range:
+    axes.set_ylim(*panel.y_range)
+  if panel.reference is not None:
+    axes.axhline(panel.reference, color="grey", linewidth=1)
   axes.grid(alpha=0.3)
 
 
 def draw_line(axes: Any, panel: Panel, line: Line, number: int) -> None:
   """A line with a band; points with bars where the axis has no order."""
-  style = {"color": COLOURS[number % len(COLOURS)], "label": line.label}
-  marker = MARKERS[number % len(MARKERS)]
+  # A ninth line has the first colour again, another marker, and dashes.
+  turn, place = divmod(number, len(COLOURS))
+  style = {"color": COLOURS[place], "label": line.label, "markerfacecolor": None if turn == 0 else "white"}
+  marker = MARKERS[(place + 3 * turn) % len(MARKERS)]
   if panel.categories:
     offset = 0.08 * (number - (len(panel.lines) - 1) / 2)  # beside each other, so that no interval hides another
     bars = (line.y - line.low, line.high - line.y)
     axes.errorbar(line.x + offset, line.y, bars, fmt=marker, capsize=3, **style)
     return
+  style["linestyle"] = ("-", "--", ":")[min(turn, 2)]
   axes.plot(line.x, line.y, marker=marker if len(line.x) <= MOST_MARKED else None, markersize=5, **style)
   axes.fill_between(line.x, line.low, line.high, color=style["color"], alpha=0.18, linewidth=0)
 

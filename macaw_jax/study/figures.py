@@ -43,6 +43,8 @@ class Panel(NamedTuple):
   categories: tuple[str, ...] = ()  # of the x axis, if it has no order: the points are then not joined
   log_x: bool = False
   even_x: bool = False  # whether points have the same distance from each other, whatever their values
+  y_range: tuple[float, float] | None = None
+  reference: float | None = None  # a y to compare with
 
 
 class Figure(NamedTuple):
@@ -67,7 +69,7 @@ def stages(data: Data) -> Figure:
   panels = [
     Panel(
       title,
-      f"adaptation, in {rows[0].stage_unit}",
+      f"adaptation, in {' or '.join(dict.fromkeys(row.stage_unit for row in rows))}",
       _quantity_label(rows),
       tuple(_over(label, of_line, lambda row: row.stage, quantity_of(rows)) for label, of_line in lines_of(rows)),
       even_x=True,
@@ -162,10 +164,22 @@ def improvement(data: Data) -> Figure:
   panels = []
   for title, rows in panels_of(data.rows):
     found = finite_values(rows)
+    if len(found) < 2:
+      continue
     first, *others = found
     intervals = [improvement_interval(found[first], found[other]) for other in others]
     line = _line(first, np.arange(len(others), dtype=float), intervals)
-    panels.append(Panel(title, f"{first} against", "probability of improvement", (line,), tuple(others)))
+    panels.append(
+      Panel(
+        title,
+        f"{first} against",
+        "probability of improvement",
+        (line,),
+        tuple(others),
+        y_range=(-0.05, 1.05),
+        reference=0.5,
+      )
+    )
   return Figure(
     "improvement", "The probability that one run of the first does better than one of another.", tuple(panels)
   )
@@ -226,9 +240,10 @@ def _support_name(evaluation: str, protocol: str, places: Sequence[tuple[str, st
 
 
 def last_stage(rows: Iterable[StudyRow]) -> list[StudyRow]:
-  """The rows at the last stage of each evaluation and protocol."""
-  grouped = _groups(rows, lambda row: (row.evaluation, row.protocol))
-  return [row for _, some in grouped for row in some if row.stage == max(each.stage for each in some)]
+  """The rows at the last stage of each method and setting, in each evaluation and protocol."""
+  grouped = _groups(rows, lambda row: (row.family, row.method, row.setting, row.evaluation, row.protocol))
+  last = {key: max(row.stage for row in some) for key, some in grouped}
+  return [row for key, some in grouped for row in some if row.stage == last[key]]
 
 
 def finite_values(of_panel: Sequence[StudyRow]) -> dict[str, np.ndarray]:
@@ -261,4 +276,6 @@ def _numbers(setting_values: dict[str, dict[str, Any]]) -> tuple[dict[str, float
   numbers = {name: values.get(field) for name, values in setting_values.items()}
   if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers.values()):
     return {}, ""
+  if len(set(numbers.values())) < len(numbers):
+    return {}, ""  # Two settings would lie on one place.
   return {name: float(value) for name, value in numbers.items() if value is not None}, field

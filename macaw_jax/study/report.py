@@ -10,6 +10,11 @@ from macaw_jax.study.drawing import draw, points
 from macaw_jax.study.figures import FIGURES, Data, Figure
 from macaw_jax.study.tables import Table, aggregate_tables, comparison_tables, run_table, stage_tables
 
+SCORES = (
+  "Over seeds and test tasks: the mean; the median over tasks of the mean over seeds; the interquartile mean; and by "
+  "how much scores miss 100. Brackets are 95 % bootstrap intervals, seeds drawn anew within each task. Where tasks have no "
+  "scale, the numbers are returns."
+)
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.55 system-ui, sans-serif; color: #1b1b1b; background: #fff; max-width: 62rem; margin: 0 auto;
@@ -50,11 +55,11 @@ def write_report(
     origin: command, hardware, versions, commit, times: what a reader needs to repeat it.
   """
   (folder / "figures").mkdir(exist_ok=True)
-  drawn = [FIGURES[name](data) for name in figures]
+  made = [FIGURES[name](data) for name in figures]
   parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(question)}</p>"]
-  parts += ["<h2>Figures</h2>", *(_figure(each, draw(each, folder / "figures")) for each in drawn)]
+  parts += ["<h2>Figures</h2>", *(_figure(each, folder / "figures") for each in made)]
   if data.rows:
-    parts += ["<h2>Scores</h2>", *map(_table, [*aggregate_tables(data), *stage_tables(data)])]
+    parts += ["<h2>Scores</h2>", f"<p>{SCORES}</p>", *map(_table, [*aggregate_tables(data), *stage_tables(data)])]
   if comparisons := comparison_tables(data):
     parts += ["<h2>Comparisons</h2>", *map(_table, comparisons)]
   if data.runs:
@@ -74,8 +79,10 @@ def write_report(
   return folder / "report.html"
 
 
-def _figure(figure: Figure, panels: Sequence[str]) -> str:
-  inline = "".join(svg[svg.index("<svg") :] for svg in panels)
+def _figure(figure: Figure, folder: Path) -> str:
+  if not figure.panels:
+    return f"<p>The figure {html.escape(figure.name)} has nothing to show: the tables hold too little for it.</p>"
+  inline = "".join(svg[svg.index("<svg") :] for svg in draw(figure, folder))
   return (
     f'<figure id="{html.escape(figure.name)}"><div class="panels">{inline}</div>'
     f"<figcaption>{html.escape(figure.caption)}</figcaption>"

@@ -28,6 +28,12 @@ def cloning(problem, *, policy_learning_rate: float = 1e-3, adaptation_steps: in
     problem, hidden_sizes=(8,), policy_learning_rate=policy_learning_rate, adaptation_steps=adaptation_steps
   )
 
+def raising(problem):
+  raise KeyError("lost")
+
+def forgetting(problem):
+  cloning(problem)
+
 number = 5
 """
 CHANGES = {
@@ -185,7 +191,12 @@ def test_a_population_that_another_process_is_at_is_left_to_it(place):
   [
     ({"methods": ("macaws",)}, r"--config=macaws: no such file; did you mean --config=macaw\?"),
     ({"methods": ("own_methods:number",)}, "number of .*own_methods.py must be a function"),
-    ({"methods": ("own_methods:clone",)}, "has no 'clone'; expected cloning"),
+    ({"methods": ("own_methods:clone",)}, "has no 'clone'; expected cloning, raising, forgetting"),
+    (
+      {"methods": ("own_methods:raising",)},
+      "algorithm 'own_methods:raising': .*own_methods.py: line 10: KeyError: 'lost'",
+    ),
+    ({"methods": ("own_methods:forgetting",)}, "expected an Algorithm, .*own_methods.py returns None"),
     ({"methods": ("nowhere:method",)}, "there is no module 'nowhere'"),
     ({"methods": ()}, r"config.methods = \(\) and config.families = \('point_robot',\): expected names in both"),
     ({"methods": (5,)}, r"config.methods = \(5,\): expected names, each once, as"),

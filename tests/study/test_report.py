@@ -7,8 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from macaw_jax.study.drawing import COLOURS, points
-from macaw_jax.study.figures import FIGURES, Data
+from macaw_jax.study.drawing import COLOURS, draw_panel, points
+from macaw_jax.study.figures import FIGURES, Data, Line, Panel
 from macaw_jax.study.report import write_report
 from macaw_jax.study.table import CurveRow, RunRow, StudyRow, quantity_of, read_table, values_of, write_table
 from macaw_jax.study.tables import aggregate_tables, comparison_tables, run_table, stage_tables
@@ -155,6 +155,39 @@ def test_tables_have_every_statistic_and_say_who_is_better():
   assert aggregate.lines[0][5:] == ("5", "2")
   (comparison,) = comparison_tables(data())
   assert comparison.lines == (("good", "poor", "1.00", "good is better, with 5 seeds"),)
+
+
+def test_of_three_seeds_no_difference_could_be_shown():
+  few = [each for each in data().rows if each.seed < 3]
+  (comparison,) = comparison_tables(data()._replace(rows=few))
+  assert comparison.lines[0][-1] == "too few seeds to show one"
+
+
+def test_methods_with_other_stages_are_all_shown_at_their_last():
+  rows = [each for each in data().rows if each.method == "good" or each.stage < 5]
+  shown = FIGURES["evaluations"](data()._replace(rows=rows)).panels[0]
+  assert [line.label for line in shown.lines] == ["good", "poor"]
+  np.testing.assert_allclose([line.y[0] for line in shown.lines], [86.5, 26.5])
+
+
+def test_figures_without_anything_to_show_say_so(tmp_path):
+  alone = data(score=np.nan)._replace(rows=[each for each in data(score=np.nan).rows if each.method == "good"])
+  origin = {"command": "python"}
+  path = write_report(
+    tmp_path, alone, title="", question="", figures=("improvement", "profiles"), settings={}, origin=origin
+  )
+  assert path.read_text().count("has nothing to show") == 2
+  assert "<svg" not in path.read_text()
+
+
+def test_every_line_looks_unlike_each_other():
+  from matplotlib.figure import Figure as Canvas
+
+  axes = Canvas().subplots()
+  lines = tuple(Line(str(number), *[np.arange(3.0)] * 4) for number in range(2 * len(COLOURS)))
+  draw_panel(axes, Panel("", "", "", lines))
+  looks = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in axes.lines}
+  assert len(looks) == 2 * len(COLOURS)
 
 
 def test_every_stage_has_its_mean():
