@@ -12,8 +12,8 @@ from macaw_jax.study.tables import Table, aggregate_tables, comparison_tables, r
 
 SCORES = (
   "Over seeds and test tasks: the mean; the median over tasks of the mean over seeds; the interquartile mean; and by "
-  "how much scores miss 100. Brackets are 95 % bootstrap intervals, seeds drawn anew within each task. Where tasks have no "
-  "scale, the numbers are returns."
+  "how much scores miss 100. Brackets are 95 % bootstrap intervals, seeds drawn anew within each task. If tasks have "
+  "no scale, the numbers are returns."
 )
 STYLE = """
 :root { color-scheme: light; }
