@@ -19,6 +19,7 @@ from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.results import METRICS, RESULTS, FinishedRun
 from macaw_jax.json_files import read_json, read_rows, write_json
 
+MOST_PROBLEMS = 10  # that are said of one file
 TABLE, CURVES, RUNS = "results", "curves", "runs"  # files, as .csv and .json
 
 
@@ -181,11 +182,18 @@ def read_table(path: Path, kind: type[Any]) -> list[Any]:
     not isinstance(each, dict) or each.keys() != types.keys() for each in records
   ):
     raise ConfigurationError(f"{file}: expected the key 'rows' with objects of the keys {', '.join(types)}")
-  return [kind(**{name: _value(types[name], value) for name, value in record.items()}) for record in records]
+  wrong = [
+    f"{file}: row {place}: {name} = {value!r}: expected {types[name].__name__}"
+    for place, record in enumerate(records)
+    for name, value in record.items()
+    if not isinstance(value, _IN_JSON[types[name]])
+  ]
+  if wrong:
+    raise ConfigurationError(*wrong[:MOST_PROBLEMS])
+  return [kind(**{name: math.nan if value is None else value for name, value in record.items()}) for record in records]
 
 
-def _value(kind: type, value: Any) -> Any:
-  return math.nan if value is None and kind is float else value
+_IN_JSON: dict[type, tuple[type, ...]] = {str: (str,), int: (int,), float: (float, int, type(None))}  # None is NaN
 
 
 def quantity_of(rows: Sequence[StudyRow]) -> str:
@@ -197,11 +205,14 @@ def values_of(rows: Sequence[StudyRow], quantity: str) -> np.ndarray:
   """A quantity of some rows, seeds by tasks: `[S, T]`. Every seed must have each task once.
 
   Raises:
-    ValueError: it has not.
+    ConfigurationError: it has not.
   """
   by_place = {(row.seed, row.task_index): getattr(row, quantity) for row in rows}
   seeds = sorted({seed for seed, _ in by_place})
   tasks = sorted({task for _, task in by_place})
   if not len(rows) == len(by_place) == len(seeds) * len(tasks):
-    raise ValueError(f"expected one row for each of {len(seeds)} seeds in each of {len(tasks)} tasks, got {len(rows)}")
+    raise ConfigurationError(
+      f"{TABLE}.json: {rows[0].method}, {rows[0].family}, {rows[0].evaluation}: expected one row for each of "
+      f"{len(seeds)} seeds in each of {len(tasks)} tasks, got {len(rows)}"
+    )
   return np.array([[by_place[seed, task] for task in tasks] for seed in seeds], float)

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from macaw_jax.errors import ConfigurationError
 from macaw_jax.study.drawing import COLOURS, draw_panel, points
 from macaw_jax.study.figures import FIGURES, Data, Line, Panel
 from macaw_jax.study.report import write_report
@@ -69,6 +70,16 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
   assert list(map(repr, read_table(tmp_path / "table", StudyRow))) == list(map(repr, rows))
   with pytest.raises(ValueError, match="expected the key 'rows' with objects of the keys method, family"):
     read_table(tmp_path / "table", CurveRow)
+
+
+def test_a_value_of_another_kind_is_named(tmp_path):
+  write_table(tmp_path / "table", [row("good", "", 0, 2, 0, score="high"), row("good", "", 0.5, 2, 0)])
+  with pytest.raises(ConfigurationError) as raised:
+    read_table(tmp_path / "table", StudyRow)
+  assert [problem.partition(": ")[2] for problem in raised.value.problems] == [
+    "row 0: score = 'high': expected float",
+    "row 1: seed = 0.5: expected int",
+  ]
 
 
 def test_values_are_seeds_by_tasks_and_none_may_lack():
