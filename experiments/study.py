@@ -147,6 +147,7 @@ def run_study(config: ml_collections.ConfigDict, interruption: Interruption | No
   for waits in (False, True):
     for population in populations_of(pending(study)):
       train(study, population, interruption, waits=waits)
+    interruption.advice = "the same command continues with what is missing"
     for cell, seed in study.runs():
       if is_trained(cell.directory(seed)):
         evaluate(study, cell.directory(seed), waits=waits)
