@@ -147,9 +147,9 @@ def change(config: ml_collections.ConfigDict, changes: Mapping[str, Any]) -> Non
 
 def populations_of(pending: Iterable[tuple[Cell, int]]) -> list[Population]:
   """Cells and seeds that have to be trained, together where one program can train them."""
-  seeds_of: dict[str, tuple[Cell, list[int]]] = {}
+  seeds_of: dict[Path, tuple[Cell, set[int]]] = {}  # Equal cells have one place, and are trained once.
   for cell, seed in pending:
-    seeds_of.setdefault(cell.name, (cell, []))[1].append(seed)
+    seeds_of.setdefault(cell.folder / cell.label, (cell, set()))[1].add(seed)
   together: dict[str, list[tuple[Cell, range]]] = {}
   for cell, seeds in seeds_of.values():
     for run in _runs(seeds):
@@ -170,7 +170,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
   return sections
 
 
-def _runs(seeds: list[int]) -> list[range]:
+def _runs(seeds: Iterable[int]) -> list[range]:
   """Seeds in order as ranges without gaps."""
   found: list[range] = []
   for seed in sorted(seeds):

@@ -590,13 +590,6 @@ MUTATIONS = (
     f"{STUDY}::test_seeds_and_settings_that_are_added_are_all_that_is_trained",
   ),
   Mutation(
-    "finished_runs_are_trained_again",
-    "experiments/study.py",
-    "return [(cell, seed) for cell, seed in study.runs() if not is_trained(cell.directory(seed))]",
-    "return [(cell, seed) for cell, seed in study.runs()]",
-    f"{STUDY}::test_studies_share_the_runs_that_both_ask_for",
-  ),
-  Mutation(
     "runs_of_another_process_are_trained",
     "experiments/study.py",
     "if mine and missing:",

@@ -168,6 +168,19 @@ def test_studies_share_the_runs_that_both_ask_for(place):
   assert [dataclasses.replace(row, setting="") for row in same] == table()
 
 
+def test_settings_that_are_equal_are_trained_once_and_stand_twice_in_the_table(place):
+  rate = {"algorithm": {"policy_learning_rate": 1e-4}}
+  said = run(miniature(methods=("own_methods:cloning",), settings={"one": rate, "other": rate}, figures=("settings",)))
+  assert said.count("training to update") == 1
+  rows = table()
+  assert len(rows) == 2 * 2 * 2 * 3
+  assert [dataclasses.replace(row, setting="one") for row in rows if row.setting == "other"] == [
+    row for row in rows if row.setting == "one"
+  ]
+  panel = study.FIGURES["settings"](study.Data(rows, [], [], {"one": {"rate": 1.0}, "other": {"rate": 1.0}})).panels[0]
+  assert panel.categories == ("one", "other")
+
+
 def test_a_family_may_have_its_data_elsewhere(place):
   shutil.move("data/point_robot", "data/elsewhere")
   run(miniature(methods=("own_methods:cloning",), directories={"point_robot": "data/elsewhere"}, seeds=1))
