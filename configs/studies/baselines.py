@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     "baselines",
     title="MACAW and its baselines, over steps of adaptation",
     question=(
-      "Mitchell et al. 2021, figure 2: after a few gradient steps on offline data MACAW is ahead of MAML+AWR, of "
+      "Mitchell et al. 2021: after a few gradient steps on offline data MACAW is ahead of MAML+AWR, of "
       "multi-task agents that are fine-tuned, and of training from scratch."
     ),
     methods=METHODS,

@@ -14,7 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
     "fine_tuning",
     title="Learning that goes on from own episodes",
     question=(
-      "Mitchell et al. 2021, section 5.3: what an agent has learned from recorded data is a start from which it learns "
+      "Mitchell et al. 2021: what an agent has learned from recorded data is a start from which it learns "
       "on faster than from scratch, in a task that it has adapted to."
     ),
     methods=("macaw", "maml_awr", "single_task_awr"),

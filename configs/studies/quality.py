@@ -14,7 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
     "quality",
     title="The quality of the data that an agent adapts to",
     question=(
-      "Mitchell et al. 2021, figure 4: MACAW adapts to poor data almost as well as to good ones, and needs its "
+      "Mitchell et al. 2021: MACAW adapts to poor data almost as well as to good ones, and needs its "
       "advantage head for that."
     ),
     methods=("macaw", "maml_awr"),

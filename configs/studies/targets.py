@@ -22,8 +22,8 @@ def get_config() -> ml_collections.ConfigDict:
     "targets",
     title="Value targets: Monte-Carlo returns and TD(lambda)",
     question=(
-      "The released MACAW code regresses values on Monte-Carlo returns. Do bootstrapped targets, with lambda from 0 to "
-      "1 on consecutive rows, do better or worse, and how steady is training?"
+      "Mitchell et al. 2021 regress values on Monte-Carlo returns. Do bootstrapped targets, with lambda from 0 to 1 on "
+      "consecutive rows, do better or worse, and how steady is training?"
     ),
     methods=("macaw",),
     settings={"as_configured": {}, "monte_carlo": {"algorithm": monte_carlo}, **settings},

@@ -16,7 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     "train_tasks",
     title="The number of training tasks",
     question=(
-      "Mitchell et al. 2021, figure 6: with few training tasks MACAW still adapts, where a multi-task agent that is "
+      "Mitchell et al. 2021: with few training tasks MACAW still adapts, where a multi-task agent that is "
       "fine-tuned falls behind."
     ),
     methods=("macaw", "multitask_awr"),

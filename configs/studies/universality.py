@@ -14,7 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
     "universality",
     title="Universality of the inner update",
     question=(
-      "Mitchell et al. 2021, section 4.3: the gradient of advantage-weighted regression holds the product of an action "
+      "Mitchell et al. 2021: the gradient of advantage-weighted regression holds the product of an action "
       "and its weight alone; with the advantage head both can be read off it, and the inner update can use them."
     ),
     methods=(),

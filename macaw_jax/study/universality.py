@@ -1,6 +1,6 @@
 """Whether the inner gradient tells how good an action was apart from which action it was.
 
-Mitchell et al. 2021, section 4.3: the gradient of advantage-weighted regression at one transition is
+Mitchell et al. 2021: the gradient of advantage-weighted regression at one transition is
 
     w (mu(s) - a) / sigma^2 . d mu(s) / d theta,   w = exp(A / T)
 
