@@ -59,7 +59,9 @@ def test_what_a_run_says_and_writes(kind, trained):
   given = json.loads(json.dumps(config.to_dict()))
   if kind == "recorded":
     targets = ("inner_value_target", "outer_value_target", "advantage_target")
-    given["algorithm"] |= dict.fromkeys(targets, "monte_carlo") | {"temperature": 1.0}  # by the data
+    rates = ("fine_tune_value_learning_rate", "fine_tune_policy_learning_rate")
+    by_the_data = dict.fromkeys(targets, "monte_carlo") | {"temperature": 1.0} | dict.fromkeys(rates, 1e-3)
+    given["algorithm"] |= by_the_data
   assert document["config"] == given | {"variants": {}}  # Those that the run is not.
   (start,) = json.loads((directory / "starts.json").read_text())
   assert start["versions"]["jax"] == jax.__version__
