@@ -1,9 +1,9 @@
 """The protocol `fine_tuning`: an agent that has adapted to recorded rows goes on learning from episodes of its own.
 
-Mitchell et al. 2021 (arXiv:2008.06043), on fine-tuning online. After adaptation to a support the agent acts in the task, stochastically, and after
-each episode takes some optimiser steps (`Algorithm.tuning`) on batches drawn from all rows so far, the support among
-them. Now and then its policy is scored, by the mode. Stages count the episodes that it has collected: stage 0 is the
-adapted agent.
+Mitchell et al. 2021 (arXiv:2008.06043), on fine-tuning online. After adaptation to a support the agent acts in the
+task, stochastically, and after each episode takes some optimiser steps (`Algorithm.tuning`) on batches drawn from all
+rows so far, the support among them. Now and then its policy is scored, by the mode. Stages count the episodes that it
+has collected: stage 0 is the adapted agent.
 """
 
 from functools import partial
