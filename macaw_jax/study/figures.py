@@ -162,7 +162,7 @@ def _by_support(family: str, rows: Sequence[StudyRow]) -> Panel:
 def improvement(data: Data) -> Figure:
   """The probability that the first method does better in a task than each other one, at the last stage."""
   panels = []
-  for title, rows in panels_of(data.rows):
+  for title, rows in comparable_panels_of(data.rows):
     found = finite_values(rows)
     if len(found) < 2:
       continue
@@ -232,6 +232,19 @@ def panels_of(rows: Sequence[StudyRow]) -> list[tuple[str, list[StudyRow]]]:
     (family if len(places) == 1 else f"{family}, {_support_name(evaluation, protocol, places)}", of_panel)
     for (family, evaluation, protocol), of_panel in grouped
   ]
+
+
+def comparable_panels_of(rows: Sequence[StudyRow]) -> list[tuple[str, list[StudyRow]]]:
+  """`panels_of`, each in as many as there are sets of test tasks: settings may have other ones."""
+  panels = []
+  for title, of_panel in panels_of(rows):
+    by_tasks: dict[frozenset[int], list[StudyRow]] = {}
+    for _, of_line in lines_of(of_panel):
+      by_tasks.setdefault(frozenset(row.task_index for row in of_line), []).extend(of_line)
+    for some in by_tasks.values():
+      settings_of_some = ", ".join(dict.fromkeys(row.setting for row in some))
+      panels.append((title if len(by_tasks) == 1 else f"{title}, {settings_of_some}", some))
+  return panels
 
 
 def _support_name(evaluation: str, protocol: str, places: Sequence[tuple[str, str]]) -> str:

@@ -13,7 +13,7 @@ from macaw_jax.evaluation.statistics import (
   optimality_gap,
   stratified_bootstrap,
 )
-from macaw_jax.study.figures import Data, finite_values, last_stage, lines_of, panels_of
+from macaw_jax.study.figures import Data, comparable_panels_of, finite_values, last_stage, lines_of, panels_of
 from macaw_jax.study.sequential_test import compare_sequentially
 from macaw_jax.study.table import RunRow, StudyRow, quantity_of, values_of
 
@@ -80,7 +80,7 @@ def comparison_tables(data: Data) -> list[Table]:
   A method or setting of which a run has failed is in none.
   """
   tables = []
-  for title, of_panel in panels_of(data.rows):
+  for title, of_panel in comparable_panels_of(data.rows):
     values = finite_values(of_panel)
     if len(values) < 2:
       continue

@@ -181,6 +181,19 @@ def test_methods_with_other_stages_are_all_shown_at_their_last():
   np.testing.assert_allclose([line.y[0] for line in shown.lines], [86.5, 26.5])
 
 
+def test_settings_with_other_test_tasks_are_compared_among_themselves():
+  rows = [
+    dataclasses.replace(each, setting=setting, task_index=each.task_index + shift)
+    for each in data().rows
+    for setting, shift in (("within", 0), ("outside", 20))
+  ]
+  found = data()._replace(rows=rows)
+  tables = comparison_tables(found)
+  assert [table.title for table in tables] == ["somewhere, within, after 5 steps", "somewhere, outside, after 5 steps"]
+  assert [line[:2] for line in tables[1].lines] == [("good, outside", "poor, outside")]
+  assert [panel.categories for panel in FIGURES["improvement"](found).panels] == [("poor, within",), ("poor, outside",)]
+
+
 def test_figures_without_anything_to_show_say_so(tmp_path):
   alone = data(score=np.nan)._replace(rows=[each for each in data(score=np.nan).rows if each.method == "good"])
   origin = {"command": "python"}
