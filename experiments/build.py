@@ -241,13 +241,18 @@ def saved_config(directory: Path, changes: Mapping[str, Any] | None = None) -> m
   try:
     kind = kind_of(config)
     config = ml_collections.ConfigDict(with_added(document, kind.added))
-    for name, value in (changes or {}).items():
-      if value is not None and name in kind.fields:
-        config.update_from_flattened_dict({name: value})
+    set_fields(config, kind, changes or {})
     examine(config, starts=False)
   except ConfigurationError as error:
     raise ConfigurationError(*(f"{directory}: {problem}" for problem in error.problems)) from error
   return config
+
+
+def set_fields(config: ml_collections.ConfigDict, kind: Kind, changes: Mapping[str, Any]) -> None:
+  """Sets the fields, by dotted name, that a kind of run has, and whose value is not None."""
+  config.update_from_flattened_dict(
+    {name: value for name, value in changes.items() if value is not None and name in kind.fields}
+  )
 
 
 def with_added(document: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

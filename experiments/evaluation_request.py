@@ -16,7 +16,7 @@ from macaw_jax.evaluation.protocols import PROTOCOLS, RECORDED
 from macaw_jax.json_files import flatten
 from macaw_jax.training.trained import NEWEST, find_checkpoint
 
-from .build import check_writable, examine, kind_of, saved_config
+from .build import check_writable, examine, kind_of, saved_config, set_fields
 from .recorded import Examined, data_digests, manifest_with, missing_rows
 
 ALL = "all"
@@ -162,11 +162,9 @@ def check_request(place: Path, config: ml_collections.ConfigDict, request: Reque
   _check_rows(place, supports, request)
   if steps and not any(name in flatten(config.to_dict()) for name in STEPS_FIELDS):
     raise ConfigurationError(f"{place}: --steps={steps}: adaptation of {config.algorithm.name} has no number of steps")
-  changed, kind = config.copy_and_resolve_references(), kind_of(config)
+  changed = config.copy_and_resolve_references()
   with changed.unlocked():
-    for name, value in request.changes(None if shift else supports[0]).items():
-      if value is not None and name in kind.fields:
-        changed.update_from_flattened_dict({name: value})
+    set_fields(changed, kind_of(config), request.changes(None if shift else supports[0]))
   try:
     examine(changed, starts=False)
   except ConfigurationError as error:

@@ -25,7 +25,7 @@ import ml_collections
 from macaw_jax.console import log
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluation_file import is_made_of
-from macaw_jax.evaluation.results import RESULTS, FinishedRun, read_run
+from macaw_jax.evaluation.results import RESULTS, read_run
 from macaw_jax.json_files import flatten, read_json, write_json
 from macaw_jax.study.figures import FIGURES, Data
 from macaw_jax.study.report import write_report
@@ -48,7 +48,7 @@ from macaw_jax.training.run_directory import STARTS, describe_start
 from .command_line import Parser, add_config, given_config, launch, make_parser
 from .configuration import MAX_SEED
 from .evaluate import evaluate_run, evaluate_shift
-from .evaluation_request import ALL, Plan, Request, check_request, plan
+from .evaluation_request import ALL, Request, check_request, plan
 from .run import run as run_population
 from .study_cells import Cell, Population, cells_of, populations_of, settings_by_name
 
@@ -82,7 +82,7 @@ class Study(NamedTuple):
 
   @property
   def seeds(self) -> range:
-    """Of each cell."""
+    """The seeds of each cell."""
     return range(self.config.seed, self.config.seed + self.config.seeds)
 
   @property
@@ -144,14 +144,20 @@ def run_study(config: ml_collections.ConfigDict, interruption: Interruption | No
   study = examine(config)
   interruption = interruption or Interruption()
   # First all that nobody else is at, then what another process may not have brought to its end.
+  files: dict[Path, dict[str, str]] = {}
   for waits in (False, True):
     for population in populations_of(pending(study)):
       train(study, population, interruption, waits=waits)
     interruption.advice = "the same command continues with what is missing"
     for cell, seed in study.runs():
-      if is_trained(cell.directory(seed)):
-        evaluate(study, cell.directory(seed), waits=waits)
-  return collect(study)
+      directory = cell.directory(seed)
+      if (
+        directory not in files
+        and is_trained(directory)
+        and (made := evaluate(study, directory, waits=waits)) is not None
+      ):
+        files[directory] = made
+  return collect(study, files)
 
 
 def pending(study: Study) -> list[tuple[Cell, int]]:
@@ -175,13 +181,16 @@ def train(study: Study, population: Population, interruption: Interruption, *, w
       run_population(population.config, interruption)
 
 
-def evaluate(study: Study, directory: Path, *, waits: bool) -> None:
-  """Makes the evaluations of a run that are not there yet."""
+def evaluate(study: Study, directory: Path, *, waits: bool) -> dict[str, str] | None:
+  """Makes the evaluations of a run that are not there yet; their files by name, none where another process is at it."""
+  files = {}
   with claimed([directory / "evaluations.lock"], waits) as mine:
-    for request in study.requests.values() if mine else ():
+    for name, request in study.requests.items() if mine else ():
       planned = plan(directory, request)
       if not is_made_of(planned.file, planned.made_of):
         (evaluate_shift if request.support == ALL else evaluate_run)(planned)
+      files[name] = planned.file.name
+    return files if mine else None
 
 
 @contextmanager
@@ -199,15 +208,7 @@ def claimed(paths: Sequence[Path], waits: bool) -> Iterator[bool]:
     yield True
 
 
-def evaluated(study: Study, cell: Cell, seed: int) -> Iterator[tuple[str, FinishedRun]]:
-  """The evaluations of a run, by name."""
-  directory = cell.directory(seed)
-  for name, request in study.requests.items():
-    planned: Plan = plan(directory, request)
-    yield name, read_run(directory, planned.file.name)
-
-
-def collect(study: Study) -> list[StudyRow]:
+def collect(study: Study, files: Mapping[Path, Mapping[str, str]]) -> list[StudyRow]:
   """Reads all evaluations, and writes the table of the study, that of its learning curves and that of its runs."""
   study.folder.mkdir(parents=True, exist_ok=True)
   rows: list[StudyRow] = []
@@ -215,8 +216,8 @@ def collect(study: Study) -> list[StudyRow]:
   runs: list[RunRow] = []
   for cell, seed in study.runs():
     where = {"method": cell.method, "family": cell.family, "setting": cell.setting}
-    for name, found in evaluated(study, cell, seed):
-      rows += rows_of(found, **where, evaluation=name)
+    for name, file in files[cell.directory(seed)].items():
+      rows += rows_of(read_run(cell.directory(seed), file), **where, evaluation=name)
     trained = read_run(cell.directory(seed))
     curves += curve_of(trained, **where)
     runs.append(run_of(trained, **where))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from macaw_jax.algorithms.lookup import short_name
-from macaw_jax.algorithms.settings import types_of
+from macaw_jax.algorithms.settings import types_of, with_values
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.json_files import flatten
 from macaw_jax.own_modules import is_own
@@ -71,7 +71,7 @@ class Population(NamedTuple):
       config.output_directory = str(first.directory(self.seeds.start) if alone else first.folder)
       config.population.seeds = len(self.seeds)
       config.population.variants = ",".join(cell.label for cell in self.cells)
-      config.variants = ml_collections.ConfigDict({cell.label: nested(cell.of_member) for cell in self.cells})
+      config.variants = ml_collections.ConfigDict({cell.label: with_values({}, cell.of_member) for cell in self.cells})
     return config
 
 
@@ -156,18 +156,6 @@ def populations_of(pending: Iterable[tuple[Cell, int]]) -> list[Population]:
       shape = repr((cell.folder, sorted(flatten(cell.config.to_dict()).items()), sorted(cell.of_member), run))
       together.setdefault(shape, []).append((cell, run))
   return [Population(tuple(cell for cell, _ in members), members[0][1]) for members in together.values()]
-
-
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Values by dotted names as sections."""
-  sections: dict[str, Any] = {}
-  for name, value in values.items():
-    *path, last = name.split(".")
-    section = sections
-    for each in path:
-      section = section.setdefault(each, {})
-    section[last] = value
-  return sections
 
 
 def _runs(seeds: Iterable[int]) -> list[range]:

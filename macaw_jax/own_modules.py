@@ -1,4 +1,4 @@
-"""What a user has in a module of their own, named `module:attribute`: a task family, or an algorithm."""
+"""Task families and algorithms in a module of the user's own, named `module:attribute`."""
 
 import importlib
 import operator

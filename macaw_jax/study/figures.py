@@ -186,7 +186,7 @@ def improvement(data: Data) -> Figure:
 
 
 def universality(data: Data) -> Figure:
-  """What the inner gradient tells of an action and of its advantage, with the advantage head and without."""
+  """R^2 of action and advantage, read off the inner gradient with the advantage head and without."""
   lines = []
   for label, head in (("with the advantage head", True), ("without", False)):
     found = np.array([decoding(head=head, key=jax.random.key(seed)) for seed in range(POLICIES)])  # [S, 2]

@@ -72,7 +72,7 @@ def miniature(name="mini", **changes):
 
 
 def run(config):
-  """What a study says, whose table it makes."""
+  """The output of a study, whose table it makes."""
   with contextlib.redirect_stdout(io.StringIO()) as said:
     study.run_study(config)
   return said.getvalue()
