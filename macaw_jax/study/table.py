@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -19,18 +19,32 @@ from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.results import METRICS, RESULTS, FinishedRun
 from macaw_jax.json_files import read_json, read_rows, write_json
 
+Row = TypeVar("Row", bound="CellRow")
+
 MOST_PROBLEMS = 10  # that are said of one file
 TABLE, CURVES, RUNS = "results", "curves", "runs"  # files, as .csv and .json
 
 
 @dataclasses.dataclass(frozen=True)
-class StudyRow:
-  """The return of one trained agent in one test task at one stage of adaptation.
+class CellRow:
+  """A row that is of one cell of a study.
 
   Attributes:
     method: as the study names it.
     family: the data that it learned from.
     setting: of the study.
+  """
+
+  method: str
+  family: str
+  setting: str
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyRow(CellRow):
+  """The return of one trained agent in one test task at one stage of adaptation.
+
+  Attributes:
     evaluation: the study's name for how the agent adapted.
     protocol: by which data it adapted, a name in `protocols.PROTOCOLS`.
     seed: of the training.
@@ -46,9 +60,6 @@ class StudyRow:
     score: normalised; NaN where the task has no scale. A return that is not finite, and its score, are NaN.
   """
 
-  method: str
-  family: str
-  setting: str
   evaluation: str
   protocol: str
   seed: int
@@ -65,13 +76,10 @@ class StudyRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class CurveRow:
+class CurveRow(CellRow):
   """The mean over test tasks while an agent trained, at one evaluation.
 
   Attributes:
-    method: as the study names it.
-    family: the data that it learned from.
-    setting: of the study.
     seed: of the training.
     update: after which it was evaluated.
     return_before: mean return before adaptation.
@@ -79,9 +87,6 @@ class CurveRow:
     score_after: normalised; NaN where that is not known.
   """
 
-  method: str
-  family: str
-  setting: str
   seed: int
   update: int
   return_before: float
@@ -90,22 +95,16 @@ class CurveRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunRow:
+class RunRow(CellRow):
   """A trained agent: where it is, and what it took.
 
   Attributes:
-    method: as the study names it.
-    family: the data that it learned from.
-    setting: of the study.
     seed: of the training.
     directory: of the run, which other studies may share.
     updates: of the training.
     seconds: of the training, by the clock; of all members together where it was one of a population.
   """
 
-  method: str
-  family: str
-  setting: str
   seed: int
   directory: str
   updates: int
@@ -157,7 +156,7 @@ def run_of(run: FinishedRun, **where: str) -> RunRow:
   return RunRow(**where, seed=run.seed, directory=str(run.directory), updates=found["step"], seconds=found["seconds"])
 
 
-def write_table(path: Path, rows: Sequence[StudyRow] | Sequence[CurveRow] | Sequence[RunRow]) -> None:
+def write_table(path: Path, rows: Sequence[CellRow]) -> None:
   """Writes `<path>.csv` and `<path>.json`; one that is there is replaced as a whole."""
   records = [dataclasses.asdict(row) for row in rows]
   text = io.StringIO()
@@ -168,7 +167,7 @@ def write_table(path: Path, rows: Sequence[StudyRow] | Sequence[CurveRow] | Sequ
   write_json(path.with_suffix(".json"), {"rows": records})
 
 
-def read_table(path: Path, kind: type[Any]) -> list[Any]:
+def read_table(path: Path, kind: type[Row]) -> list[Row]:
   """The rows of `<path>.json`, of a kind that is `StudyRow`, `CurveRow` or `RunRow`.
 
   Raises:
@@ -190,7 +189,10 @@ def read_table(path: Path, kind: type[Any]) -> list[Any]:
   ]
   if wrong:
     raise ConfigurationError(*wrong[:MOST_PROBLEMS])
-  return [kind(**{name: math.nan if value is None else value for name, value in record.items()}) for record in records]
+  found: list[dict[str, Any]] = [
+    {name: math.nan if value is None else value for name, value in record.items()} for record in records
+  ]
+  return [kind(**record) for record in found]
 
 
 _IN_JSON: dict[type, tuple[type, ...]] = {str: (str,), int: (int,), float: (float, int, type(None))}  # None is NaN
