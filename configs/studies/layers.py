@@ -29,6 +29,6 @@ def get_config() -> ml_collections.ConfigDict:
     },
     # The wide networks take a hundred times as long: a night for two cores allows no more, and learning is fast or slow
     # well before.
-    training={"steps": 2_000, "evaluate_every": 200},
+    training={"steps": 2_000, "evaluate_every": 200, "checkpoint_every": 200},
     figures=("curves", "settings", "improvement"),
   )
