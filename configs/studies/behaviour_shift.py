@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     ),
     methods=("macaw", "maml_awr", "multitask_awr", "pearl_offline", "focal", "unicorn", "csro", "corro", "bati"),
     directories={"cheetah_dir": "data/cheetah_dir"},  # collected: the starter data have no episodes of others
+    training={"steps": 4_000, "evaluate_every": 1_000, "checkpoint_every": 1_000},
     evaluations={"plain": {"support": "all"}, "retrieval": {"support": "all", "retrieval": True}},
     figures=("evaluations",),
   )
