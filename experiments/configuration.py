@@ -138,7 +138,7 @@ ON_POLICY_FIELDS = COMMON | {
   "rollouts.family": FAMILY,
   "rollouts.discount": _DISCOUNT,
   "rollouts.episodes": at_least(1),
-  "rollouts.inner_steps": at_least(1),
+  "rollouts.inner_steps": at_least(0),
   "rollouts.tasks_per_update": at_least(1),
   "rollouts.horizon": at_least(1)._replace(optional=True),
   "rollouts.engine": _ENGINE,

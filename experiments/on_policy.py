@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.envs.engines import require_compiled_physics
 from macaw_jax.envs.names import directory_name
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
@@ -11,7 +12,7 @@ from macaw_jax.evaluation.evaluate import on_policy as evaluate_on_policy
 from macaw_jax.sources.on_policy import collecting, on_policy
 from macaw_jax.types import Algorithm
 
-from .configuration import ON_POLICY_FIELDS
+from .configuration import ON_POLICY_FIELDS, settings_of
 from .recorded import evenly_spaced
 from .replayed import InFamily, at_most, family_rule, num_train_tasks, split_of
 from .validation import Kind, Parts, Rule, member_rules, refused_by_algorithm
@@ -24,6 +25,19 @@ def _evaluated_episodes(examined: InFamily) -> Iterator[str]:
       f"config.evaluation.episodes = {evaluation.episodes}: expected at most config.evaluation.support_episodes = "
       f"{evaluation.support_episodes}, the episodes that the agent before adaptation is judged by"
     )
+
+
+def _episodes_of_trials(examined: InFamily) -> Iterator[str]:
+  """Faults of an agent that remembers, whose episodes follow each other, or of one that does not."""
+  config = examined.config
+  name, rollouts = config.algorithm.name, config.rollouts
+  remembers = make_algorithm(name, examined.problem, settings_of(config)).remembers
+  if not remembers and rollouts.inner_steps == 0:
+    yield f"config.rollouts.inner_steps = 0: expected at least 1, {name} learns a task by steps alone"
+  for field, value in (("rollouts", rollouts.episodes), ("evaluation.support", config.evaluation.support_episodes)):
+    if remembers and value != 1:
+      separator = "_" if field.startswith("evaluation") else "."
+      yield f"config.{field}{separator}episodes = {value}: expected 1, {name} remembers one episode after the other"
 
 
 _STEPS = "episodes of family {family!r} have at most {limit} steps"
@@ -43,7 +57,13 @@ RULES = (
     "rollouts", "evaluation.tasks", lambda family: len(family.test_tasks), "family {family!r} has {limit} test tasks"
   ),
   Rule(("evaluation.episodes", "evaluation.support_episodes"), _evaluated_episodes),
-  Rule(("rollouts.family", "rollouts.discount", "algorithm", "training.steps"), refused_by_algorithm),
+  Rule(
+    ("rollouts.family", "rollouts.discount", "algorithm", "training.steps"), refused_by_algorithm, spoils="algorithm"
+  ),
+  Rule(
+    ("rollouts.family", "rollouts.episodes", "rollouts.inner_steps", "evaluation.support_episodes", "algorithm"),
+    _episodes_of_trials,
+  ),
   *member_rules("rollouts.tasks_per_update", call="log_every"),
 )
 

@@ -90,6 +90,7 @@ class Problem(NamedTuple):
   num_tasks: int  # training tasks
   discount: float  # gamma of the stored returns
   horizon: int | None = None  # most steps of an episode; None: not known
+  discrete_actions: bool = False  # whether an action [A] is a choice, one where it is made and else zero
 
 
 class MetaParams(NamedTuple):
@@ -173,6 +174,8 @@ class Algorithm(NamedTuple):
   consecutive_rows: whether batches must hold consecutive rows of an episode, as TD(lambda) reads them.
   value_losses: the metrics that are mean squared errors of values, each with the mean square of returns in its units;
           returns of recorded data have a mean square of one, times the square of a factor on the rewards.
+  remembers: whether `act` itself carries what it has seen from step to step, in what adaptation changes. Such an agent
+          adapts to episodes in the order in which it acted in them, and needs no step of adaptation.
   tuning: how it goes on learning from its own episodes, where it can (`evaluation.fine_tuning`).
   """
 
@@ -185,4 +188,5 @@ class Algorithm(NamedTuple):
   support_parts: int = 1
   consecutive_rows: bool = False
   value_losses: Mapping[str, float | Array] = MappingProxyType({})
+  remembers: bool = False
   tuning: Tuning | None = None

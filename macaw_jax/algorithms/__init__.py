@@ -27,9 +27,11 @@ from macaw_jax.algorithms.pearl import pearl
 from macaw_jax.algorithms.pearl_offline import belief_encoder, pearl_offline
 from macaw_jax.algorithms.policy_gradient_inner import policy_gradient_inner
 from macaw_jax.algorithms.reptile import reptile
+from macaw_jax.algorithms.rl2 import rl2
 from macaw_jax.algorithms.single_task_awr import single_task_awr
 from macaw_jax.algorithms.unicorn import RELEASED as UNICORN_RELEASED
 from macaw_jax.algorithms.unicorn import noisy_encoder, unicorn
+from macaw_jax.algorithms.varibad import recurrent_belief, varibad
 from macaw_jax.types import Algorithm
 
 MakeAlgorithm = Callable[..., Algorithm]
@@ -64,6 +66,8 @@ ON_POLICY: dict[str, MakeAlgorithm] = {
   "maml_rl": maml_rl,
   "norml": norml,
   "reptile": reptile,
+  "rl2": rl2,
+  "varibad": varibad,
   "norml_released": functools.partial(norml, **NORML_RELEASED),
 }
 ALGORITHMS: dict[str, MakeAlgorithm] = {**RECORDED, **REPLAYED, **ON_POLICY}
@@ -83,4 +87,5 @@ __all__ = [
   "metric_encoder",
   "noisy_encoder",
   "policy_gradient_inner",
+  "recurrent_belief",
 ]

@@ -27,11 +27,12 @@ from macaw_jax.algorithms.by_data import RULES
 from macaw_jax.algorithms.lookup import factory_of
 from macaw_jax.hyperparameters import Part, check_choice
 from macaw_jax.json_files import flatten
+from macaw_jax.networks.cells import CELLS
 from macaw_jax.types import Algorithm, Array, Problem
 
 Settings = Mapping[str, Any]  # nested: a section is a Mapping too
 
-CHOICES: dict[str, Mapping[str, Callable[..., Any]]] = {"actor_critic": ACTOR_CRITICS}
+CHOICES: dict[str, Mapping[str, Callable[..., Any]]] = {"actor_critic": ACTOR_CRITICS, "cell": CELLS}
 """For the name of an argument, the factories of parts to choose from; every other part has one factory."""
 
 

@@ -29,12 +29,12 @@ actions and adaptation.
 
 
 def on_policy_stages(support_episodes: int, adaptation_steps: int = 1) -> Stages:
-  """After 0, 1, ..., K adaptation steps, each on so many episodes."""
+  """After 0, 1, ..., K adaptation steps, each on so many episodes; on one, they are counted as episodes."""
   return Stages(
     support=support_episodes * adaptation_steps,
     support_unit="episodes",
     stages=tuple(range(adaptation_steps + 1)),
-    stage_unit="steps",
+    stage_unit="episodes" if support_episodes == 1 else "steps",
   )
 
 

@@ -25,14 +25,17 @@ def initial_scale(size: int) -> RunningScale:
   return RunningScale(jnp.zeros(()), jnp.zeros(size), jnp.zeros(size))
 
 
-def update_scale(scale: RunningScale, rows: Array, max_count: float = 10_000.0) -> RunningScale:
+def update_scale(
+  scale: RunningScale, rows: Array, max_count: float = 10_000.0, mask: Array | None = None
+) -> RunningScale:
   """The scale after one more batch: m <- m + (batch mean - m) / n for both moments, n = min(count + 1, max_count).
 
   The mean of all batches up to `max_count` of them, then an exponential mean with rate 1 / max_count. Batches count
-  alike, whatever their number of rows; all leading axes of `[..., F]` are rows.
+  alike, whatever their number of rows; all leading axes of `[..., F]` are rows, but those where `mask` `[...]` is zero.
   """
   chex.assert_axis_dimension(rows, -1, scale.mean.shape[-1])
   count = jnp.minimum(scale.count + 1.0, max_count)
+  there = None if mask is None else mask.reshape(-1, 1) > 0
   rows = rows.reshape(-1, rows.shape[-1])
 
   def towards(moment: Array, batch_moment: Array) -> Array:
@@ -40,9 +43,15 @@ def update_scale(scale: RunningScale, rows: Array, max_count: float = 10_000.0) 
 
   return RunningScale(
     count,
-    towards(scale.mean, jnp.mean(rows, axis=0)),
-    towards(scale.mean_square, jnp.mean(jnp.square(rows), axis=0)),
+    towards(scale.mean, jnp.mean(rows, axis=0, where=there)),
+    towards(scale.mean_square, jnp.mean(jnp.square(rows), axis=0, where=there)),
   )
+
+
+def deviation(scale: RunningScale) -> Array:
+  """Standard deviation of each feature, `[F]`, as `standardise` divides by it; one before any update."""
+  variance = jnp.maximum(scale.mean_square - jnp.square(scale.mean), SMALLEST_RELATIVE_STD**2 * scale.mean_square)
+  return jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0))
 
 
 def standardise(scale: RunningScale, rows: Array) -> Array:
@@ -52,7 +61,5 @@ def standardise(scale: RunningScale, rows: Array) -> Array:
   zero, and one that was always zero is left unscaled.
   """
   chex.assert_axis_dimension(rows, -1, scale.mean.shape[-1])
-  variance = jnp.maximum(scale.mean_square - jnp.square(scale.mean), SMALLEST_RELATIVE_STD**2 * scale.mean_square)
-  std = jnp.sqrt(jnp.where(variance > 0.0, variance, 1.0))
-  standardised = jnp.clip((rows - scale.mean) / std, -LARGEST_FEATURE, LARGEST_FEATURE)
+  standardised = jnp.clip((rows - scale.mean) / deviation(scale), -LARGEST_FEATURE, LARGEST_FEATURE)
   return jnp.where(scale.count > 0.0, standardised, rows)

@@ -46,17 +46,19 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
   """The algorithm whose `update` takes tasks of a family, leaves `[T, ...]`, acts in them, and learns from that.
 
   In each task: `num_episodes` episodes before each of the `inner_steps` inner steps, the support, and as many with the
-  adapted policy, the query. Metrics get `return_before` and `return_after`, the mean undiscounted returns before the
-  first inner step and after the last, and `environment_steps_of_update`, summed over its tasks.
+  adapted policy, the query. Without inner steps the support is None, as for an agent that learns while it acts. Metrics
+  get `return_before` and `return_after`, the mean undiscounted returns before the first inner step and after the last,
+  and `environment_steps_of_update`, summed over its tasks.
   """
 
-  def act_in(params: object, task: Task, key: Key) -> tuple[Trajectory, Trajectory, Array]:
+  def act_in(params: object, task: Task, key: Key) -> tuple[Trajectory | None, Trajectory, Array]:
     key_experience, key_query = jax.random.split(key)
     experience = experience_task(
       algorithm, rollout, params, task, key_experience, num_episodes=num_episodes, adaptation_steps=inner_steps
     )
     query = rollout(params, experience.adapted, task, key_query, num_episodes)
-    return experience.support, query, experience.returns[0]
+    returns = jnp.concatenate([experience.returns, episode_return(query)[None]])
+    return experience.support, query, returns[0]
 
   def update(state: TrainState, tasks: Task, key: Key) -> tuple[TrainState, Metrics]:
     num_tasks = len(jax.tree.leaves(tasks)[0])
@@ -70,7 +72,7 @@ def collecting(algorithm: Algorithm, rollout: SampledRollout, *, num_episodes: i
     return state, metrics | {
       "return_before": jnp.mean(returns_before),
       "return_after": jnp.mean(episode_return(query)),
-      "environment_steps_of_update": jnp.sum(support.mask) + jnp.sum(query.mask),
+      "environment_steps_of_update": jnp.sum(query.mask) + (0.0 if support is None else jnp.sum(support.mask)),
     }
 
   return algorithm._replace(update=update)

@@ -1,0 +1,35 @@
+"""The shared part of configurations of agents that remember, trained on trials of several episodes."""
+
+from typing import Any
+
+import ml_collections
+
+from macaw_jax import envs
+
+from .on_policy import on_policy
+
+# Episodes of a trial and trials of an update, by the name of a family: a bandit has a trial of one long episode.
+TRIALS = {"bandit": (1, 512), "maze": (2, 256)}
+OTHERS = (3, 64)
+# Of choices; the spread of continuous actions would grow without end.
+ENTROPY_WEIGHT = 0.05
+
+
+def trials(algorithm: str, family: str, **departures: Any) -> ml_collections.ConfigDict:
+  """The configuration of `algorithm` on trials in the tasks of a family.
+
+  An agent acts in an episode, remembers it, and acts in the next; the last one is the query.
+  """
+  episodes, tasks = TRIALS.get(family.split("_")[0], OTHERS)
+  made = envs.make(family)
+  entropy_weight = ENTROPY_WEIGHT if getattr(made, "discrete_actions", False) else 0.0
+  config = on_policy(
+    algorithm,
+    family,
+    **{"tasks_per_update": min(tasks, len(made.train_tasks)), "entropy_weight": entropy_weight} | departures,
+  )
+  config.rollouts.episodes = 1
+  config.rollouts.inner_steps = episodes - 1
+  config.evaluation.episodes = 1
+  config.evaluation.support_episodes = 1
+  return config

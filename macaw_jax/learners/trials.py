@@ -1,0 +1,128 @@
+"""Agents that learn from whole trials: several episodes of one task, through which their memory is kept.
+
+An update acts in its tasks, judges these trials once, and takes several steps on parts of them. Trials are never cut:
+a memory is run over all of one, and its gradient goes back to the beginning (truncated at the borders of tasks alone).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from macaw_jax.adaptation.memory import Steps, trials_of
+from macaw_jax.learners.context import train_only
+from macaw_jax.learners.gradient import linear_decay
+from macaw_jax.objectives.ppo import Judged, TrialLoss, happened_first
+from macaw_jax.types import (
+  Algorithm,
+  Array,
+  Key,
+  MetaParams,
+  Metrics,
+  Params,
+  TaskBatch,
+  TimeStep,
+  TrainState,
+  Trajectory,
+  Transition,
+)
+
+Net = dict[str, Params]
+
+
+def clipped_adam(learning_rate: float, max_gradient_norm: float, steps: int | None) -> optax.GradientTransformation:
+  """Adam after a bound on the norm of the gradient; its rate falls to zero on a line over `steps`, where given."""
+  return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(linear_decay(learning_rate, steps)))
+
+
+def trial_learner(
+  *,
+  init_net: Callable[[Key], Net],
+  judge_trials: Callable[[Net, Steps, Array], Judged],
+  losses: Mapping[str, TrialLoss],
+  trains: Mapping[str, tuple[str, ...]],
+  follows: Mapping[str, Callable[[Net, Steps], Params]],
+  optimizers: Mapping[str, optax.GradientTransformation],
+  epochs: int,
+  minibatches: int,
+  decay_steps: int | None,
+  adapt: Callable[[Net, Transition | Trajectory, Key], Net],
+  act: Callable[[Net, TimeStep, Key | None], tuple[Array, Net]],
+  prior: Callable[[Net, Key], Net],
+) -> Algorithm:
+  """An on-policy algorithm whose update takes `epochs` times `minibatches` steps on the trials of its tasks.
+
+  In each epoch the tasks are dealt out anew to minibatches of equal size; tasks that are left over wait for the next
+  epoch. A step is one gradient of the sum of all losses at the same parameters. Metrics are means over all steps.
+
+  Args:
+    init_net: `(key) -> net`, the named parts.
+    judge_trials: `(net, steps [T, N], remaining []) -> Judged`, once an update, by the parameters that acted.
+    losses: by name.
+    trains: for each loss, the parts that it trains; no part is trained by two of them.
+    follows: for each part that moves without a gradient, `(net, steps [T, N]) -> params` before trials are judged.
+    optimizers: for each loss, that of its parts.
+    epochs: passes over the trials of an update.
+    minibatches: steps of a pass.
+    decay_steps: updates of training, after which none of it remains; None: all of it always does.
+    adapt: `(net, support, key) -> adapted`.
+    act: `(net with what adaptation changed, timestep, key) -> (action, parts that acting changes)`.
+    prior: `(net, key) -> adapted`.
+
+  Raises, when an update is traced:
+    ValueError: the tasks are fewer than the minibatches.
+  """
+  label = {part: name for name, parts in trains.items() for part in parts}
+  optimizer = optax.partition(dict(optimizers), lambda net: {part: label[part] for part in net})
+
+  def trained(net: Net) -> Net:
+    return {part: net[part] for part in label}
+
+  def init(key: Key) -> TrainState:
+    net = init_net(key)
+    return TrainState(MetaParams(net, {}), optimizer.init(trained(net)), jnp.zeros((), jnp.int32))
+
+  def total(net: Net, trials: Judged, key: Key) -> tuple[Array, Metrics]:
+    found = [loss(train_only(net, trains[name]), trials, key) for name, loss in losses.items()]
+    return sum((value for value, _ in found), jnp.zeros(())), {k: v for _, metrics in found for k, v in metrics.items()}
+
+  def step(carry: tuple[Net, Any], item: tuple[Judged, Key]) -> tuple[tuple[Net, Any], Metrics]:
+    net, opt_state = carry
+    parts = trained(net)
+    gradient, metrics = jax.grad(lambda parts: total(net | parts, *item), has_aux=True)(parts)
+    updates, opt_state = optimizer.update(gradient, opt_state, parts)
+    return (net | optax.apply_updates(parts, updates), opt_state), metrics
+
+  def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
+    num_tasks = len(tasks.task_index)
+    size = num_tasks // minibatches
+    if size < 1:
+      raise ValueError(f"minibatches={minibatches} must not exceed the tasks of an update, {num_tasks}")
+    remaining = jnp.ones(()) if decay_steps is None else jnp.clip(1.0 - state.step / decay_steps, 0.0, 1.0)
+    steps = jax.vmap(happened_first)(trials_of(tasks))
+    net = state.params.net | {part: follow(state.params.net, steps) for part, follow in follows.items()}
+    judged = judge_trials(net, steps, remaining)
+
+    def epoch(carry: tuple[Net, Any], key: Key) -> tuple[tuple[Net, Any], Metrics]:
+      key_order, key_steps = jax.random.split(key)
+      dealt = jax.random.permutation(key_order, num_tasks)[: size * minibatches].reshape(minibatches, size)
+      parts = jax.tree.map(lambda leaf: leaf[dealt], judged)
+      return jax.lax.scan(step, carry, (parts, jax.random.split(key_steps, minibatches)))
+
+    (net, opt_state), metrics = jax.lax.scan(epoch, (net, state.opt_state), jax.random.split(key, epochs))
+    return TrainState(MetaParams(net, {}), opt_state, state.step + 1), jax.tree.map(jnp.mean, metrics)
+
+  def act_in_task(params: MetaParams, adapted: Net, timestep: TimeStep, key: Key | None) -> tuple[Array, Net]:
+    action, changed = act(params.net | adapted, timestep, key)
+    return action, adapted | changed
+
+  return Algorithm(
+    init,
+    update,
+    adapt=lambda params, support, key: adapt(params.net, support, key),
+    act=act_in_task,
+    prior=lambda params, key: prior(params.net, key),
+    remembers=True,
+  )
