@@ -25,10 +25,8 @@ from macaw_jax.hyperparameters import (
 from macaw_jax.learners.gradient import init_parts
 from macaw_jax.learners.trials import clipped_adam, trial_learner
 from macaw_jax.networks.cells import MakeCell, gru
-from macaw_jax.networks.linen import as_network
-from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.networks.stochastic_policy import stochastic_policy
-from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss
+from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss, value_network
 from macaw_jax.types import Algorithm, Array, Problem
 
 # The parts that the loss trains: all of them, the memory through time.
@@ -82,7 +80,7 @@ def rl2(
   features = features_of(agent)
   size = problem.observation_size + agent.latent_size
   policy = stochastic_policy(problem, size, hidden_sizes, initial_log_std=initial_log_std)
-  value = as_network(small_weights_mlp((*hidden_sizes, 1), "tanh"), size)
+  value = value_network(size, hidden_sizes)
 
   def judge_trials(net: Net, steps: Steps, remaining: Array) -> Judged:
     return judge(policy, value, net, steps, features(net, steps), remaining, discount=problem.discount, lambda_=lambda_)

@@ -37,7 +37,7 @@ from macaw_jax.networks.running_scale import RunningScale, initial_scale, standa
 from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.beliefs import Beliefs, negative_elbo
-from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss
+from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss, value_network
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem
 
 # The parts that each loss trains; no gradient of the policy reaches the belief.
@@ -206,7 +206,7 @@ def varibad(
   agent, features = model.agent, features_of(model.agent)
   size = problem.observation_size + agent.latent_size
   policy = stochastic_policy(problem, size, hidden_sizes, initial_log_std=initial_log_std)
-  value = as_network(small_weights_mlp((*hidden_sizes, 1), "tanh"), size)
+  value = value_network(size, hidden_sizes)
 
   def judge_trials(net: Net, steps: Steps, remaining: Array) -> Judged:
     return judge(policy, value, net, steps, features(net, steps), remaining, discount=problem.discount, lambda_=lambda_)

@@ -5,7 +5,7 @@ across the ends of episodes, since what the first one explores pays in the later
 steps that happened.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import chex
@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from macaw_jax.adaptation.memory import Steps
 from macaw_jax.losses.policy_gradient import clipped_ratio_objective
 from macaw_jax.losses.returns import generalised_advantage, masked_mean, normalise_advantage, returns_to_go
+from macaw_jax.networks.linen import as_network
 from macaw_jax.networks.running_scale import RunningScale, deviation, initial_scale, update_scale
+from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.networks.stochastic_policy import StochasticPolicy
 from macaw_jax.types import Array, Key, Metrics, Network, Params
 
@@ -55,13 +57,22 @@ def initial_returns(key: Key) -> RunningScale:
   return initial_scale(1)
 
 
-def value_of(value: Network, net: Mapping[str, Params], features: Array) -> Array:
-  """V = mean + deviation * network, `[..., F] -> [...]`, with the moments of the returns, under a stop-gradient.
+def value_network(size: int, hidden_sizes: Sequence[int]) -> Network:
+  """The network of `value_of`, for features of this size."""
+  return as_network(small_weights_mlp((*hidden_sizes, 1), "tanh"), size + 1)
 
-  So that a value network learns as fast whatever the size of rewards and the length of trials.
+
+def value_of(value: Network, net: Mapping[str, Params], features: Array, mask: Array) -> Array:
+  """V at each step of trials, features `[T, N, F]` and mask `[T, N]` to `[T, N]`.
+
+  V = mean + deviation * network(features, share of the trial that is over), with the moments of the returns, under a
+  stop-gradient: so it learns as fast whatever the size of rewards and the length of trials. It alone sees the clock,
+  without which it could not tell a return of many steps from one of few; a policy need not wait for the end.
   """
   scale: RunningScale = jax.lax.stop_gradient(net[RETURNS])
-  return scale.mean[0] + deviation(scale)[0] * value.apply(net["value"], features)[..., 0]
+  over = jnp.cumsum(mask, axis=-1)[..., None] / mask.shape[-1]
+  outputs = value.apply(net["value"], jnp.concatenate([features, over], axis=-1))
+  return scale.mean[0] + deviation(scale)[0] * outputs[..., 0]
 
 
 def follow_returns(discount: float | Array) -> Callable[[Mapping[str, Params], Steps], RunningScale]:
@@ -99,7 +110,7 @@ def judge(
     lambda_: of the advantages.
   """
   chex.assert_equal_shape_prefix([steps.mask, features], 2)
-  values = value_of(value, net, features)
+  values = value_of(value, net, features, steps.mask)
   advantage = generalised_advantage(steps.reward, values, steps.mask, discount, lambda_)
   scale = jnp.sqrt(masked_mean(jnp.square(values), steps.mask))
   judged = Judged(
@@ -143,7 +154,7 @@ def ppo_loss(
     now = policy.log_prob(distribution, trials.steps.action)
     objective = masked_mean(clipped_ratio_objective(now, trials.log_prob, trials.advantage, clip), mask)
     entropy = masked_mean(policy.entropy(distribution), mask)
-    error = (value_of(value, net, features) - trials.target) / deviation(net[RETURNS])[0]
+    error = (value_of(value, net, features, mask) - trials.target) / deviation(net[RETURNS])[0]
     value_loss = masked_mean(jnp.square(error), mask)
     weight = entropy_weight * jnp.mean(trials.remaining)
     drift = masked_mean(trials.log_prob - now, mask)
