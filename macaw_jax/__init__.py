@@ -67,6 +67,7 @@ _HOMES = {
   "macaw_jax.adaptation": ("chain", "fine_tune", "gradient_step", "identity"),
   "macaw_jax.objectives": ("add", "over_tasks", "scale"),
   "macaw_jax.learners.gradient": ("init_parts", "learner", "meta_learner", "optimize_parts", "reptile_gradient"),
+  "macaw_jax.learners.gradient_surgery": ("GradientSurgery", "mean_gradient", "pcgrad"),
   "macaw_jax.learners.context": ("ContextLearner", "context_learner"),
   # Where batches come from, and the session.
   "macaw_jax.sources.source": ("Source",),

@@ -46,6 +46,35 @@ STUDY = "experiments/test_study.py"
 REWARD_MODEL, RETRIEVAL_RUNS = "macaw_jax/data/reward_model.py", "experiments/test_retrieval_runs.py"
 
 MUTATIONS = (
+  # Gradient surgery
+  Mutation(
+    "projects_where_gradients_agree",
+    "macaw_jax/learners/gradient_surgery.py",
+    "conflicting = (product < 0) & (other != task)",
+    "conflicting = (product > 0) & (other != task)",
+    "learners/test_gradient_surgery.py::test_coefficients_of_the_gram_matrix_are_the_direct_projections",
+  ),
+  Mutation(
+    "tests_conflict_of_the_original_gradient",
+    "macaw_jax/learners/gradient_surgery.py",
+    "product = coefficients @ gram[:, other]",
+    "product = gram[task, other]",
+    "learners/test_gradient_surgery.py::test_coefficients_of_the_gram_matrix_are_the_direct_projections",
+  ),
+  Mutation(
+    "one_order_for_all_tasks",
+    "macaw_jax/learners/gradient_surgery.py",
+    "jax.random.split(key, num_tasks), orders)",
+    "jnp.stack([key] * num_tasks), orders)",
+    "learners/test_gradient_surgery.py::test_each_task_has_a_random_order_of_its_own_and_all_orders_are_as_likely",
+  ),
+  Mutation(
+    "surgery_of_a_loss_that_compares_tasks",
+    "macaw_jax/algorithms/contextual.py",
+    "separable=tuple(name for name in agent.losses if name not in agent.own_gradients),",
+    "separable=tuple(all_of('losses', encoder.losses, agent_losses)),",
+    "algorithms/test_gradient_surgery_updates.py::test_an_update_of_focal_combines_each_loss_of_the_actor_critic_alone",
+  ),
   # Losses
   Mutation(
     "sign_of_awr",

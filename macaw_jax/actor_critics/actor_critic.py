@@ -39,6 +39,8 @@ class ActorCritic(NamedTuple):
   project: of a part, the function that brings it back into its range after every step
   learning_rates: of parts that follow their plain gradient at a rate of their own, as `optax.sgd` steps them; the
            others are stepped by the learner's optimiser
+  own_gradients: losses whose parts are numbers and no networks that tasks share, as a multiplier: gradient surgery
+           leaves their gradient as it is
   value_losses: as of `Algorithm`
   """
 
@@ -50,6 +52,7 @@ class ActorCritic(NamedTuple):
   tau: float | Array
   project: Mapping[str, Callable[[Params], Params]] = MappingProxyType({})
   learning_rates: Mapping[str, float | Array] = MappingProxyType({})
+  own_gradients: tuple[str, ...] = ()
   value_losses: Mapping[str, float | Array] = MappingProxyType({})
 
 

@@ -170,6 +170,7 @@ def brac(
       trains={**fixed.trains, **TRAINS_ADAPTIVE},
       project={"multiplier": lambda multiplier: jnp.clip(multiplier, 0.0, max_penalty)} if project_penalty else {},
       learning_rates={"multiplier": penalty_rate},
+      own_gradients=("multiplier_loss",),
     )
 
   return make

@@ -35,6 +35,7 @@ from macaw_jax.algorithms.contextual import (
 )
 from macaw_jax.hyperparameters import check_counts, check_not_negative, check_positive, check_sizes, part
 from macaw_jax.learners.context import Net, split_update_key
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.losses.embeddings import kl_to_standard_normal
 from macaw_jax.losses.likelihood import gaussian_surprise
 from macaw_jax.losses.returns import masked_mean
@@ -151,9 +152,10 @@ def bati(
   encoder: MakeEncoder = likelihood_encoder(),
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(encoder_learning_rate=3e-3),
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """BATI; arguments as of `contextual_agent`. The rate of the encoder is higher than of others.
 
   A row of the table learns only in updates whose batch has its task.
   """
-  return contextual_agent(problem, encoder(problem), actor_critic, optimizer)
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, gradient_surgery=gradient_surgery)

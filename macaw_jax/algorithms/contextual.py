@@ -29,6 +29,7 @@ from macaw_jax.learners.context import (
   read_from_support,
 )
 from macaw_jax.learners.gradient import MakeOptimizer, learning_rate
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.networks.running_scale import RunningScale, initial_scale, standardise, update_scale
 from macaw_jax.types import (
   LATENT,
@@ -291,6 +292,7 @@ def contextual_agent(
   optimizer: MakeContextOptimizers,
   steps: Sequence[Step] = (),
   stages: Sequence[int] = (),
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """An encoder beside an actor-critic: every context-based agent, with the arguments of them all.
 
@@ -302,6 +304,8 @@ def contextual_agent(
     steps: The steps of an update, one after the other; without any, all losses step their parts at once.
     stages: For each of the encoder's `stages`, the updates in which its part learns alone; all others learn after them.
       Without any, all parts learn side by side.
+    gradient_surgery: How, of each loss of the actor-critic, the gradients of tasks become one; None for that of the
+      batch. Losses of the encoder compare tasks, and keep theirs; so do those of the actor-critic's `own_gradients`.
 
   Raises:
     ValueError: for a part or a loss of the encoder that is called like one of the actor-critic, steps that do not have
@@ -324,6 +328,8 @@ def contextual_agent(
       act=agent.act,
       steps=tuple(steps),
       stages=_stages_of(encoder, stages, {name for names in table.values() for name in names}),
+      separable=tuple(name for name in agent.losses if name not in agent.own_gradients),
+      gradient_surgery=gradient_surgery,
     ),
     optimizer(encoder, sorted(trained_by_encoder), agent.init)
     | {name: optax.sgd(rate) for name, rate in agent.learning_rates.items()},

@@ -44,6 +44,7 @@ from macaw_jax.hyperparameters import (
   part,
 )
 from macaw_jax.learners.context import Net, Step, split_update_key
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.losses.embeddings import info_nce, kl_to_standard_normal
 from macaw_jax.networks.encoders import (
   Gaussian,
@@ -271,9 +272,12 @@ def corro(
   optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
   stages: Sequence[int] = (),
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """CORRO; arguments as of `contextual_agent`. The loss of the critic trains the aggregator too.
 
   The stages are that of the generator, where there is one, and that of the encoder.
   """
-  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps, stages)
+  return contextual_agent(
+    problem, encoder(problem), actor_critic, optimizer, steps, stages, gradient_surgery=gradient_surgery
+  )

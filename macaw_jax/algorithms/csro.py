@@ -24,6 +24,7 @@ from macaw_jax.algorithms.focal import RELEASED as FOCAL_RELEASED
 from macaw_jax.algorithms.focal import metric_encoder
 from macaw_jax.hyperparameters import check_not_negative, check_sizes
 from macaw_jax.learners.context import Net, Step
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.losses.embeddings import club_upper_bound, gaussian_negative_log_likelihood
 from macaw_jax.networks.encoders import transition_encoder
 from macaw_jax.networks.latent import released_hidden_layer
@@ -92,6 +93,7 @@ def csro(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """CSRO; arguments as of `contextual_agent`, and four of its own.
 
@@ -130,4 +132,4 @@ def csro(
     {"information_loss": information_loss, "behaviour_model_loss": behaviour_model_loss},
     TRAINS,
   )
-  return contextual_agent(problem, shift_free, actor_critic, optimizer, steps)
+  return contextual_agent(problem, shift_free, actor_critic, optimizer, steps, gradient_surgery=gradient_surgery)

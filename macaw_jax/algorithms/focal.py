@@ -33,6 +33,7 @@ from macaw_jax.algorithms.contextual import (
 )
 from macaw_jax.hyperparameters import check_counts, check_not_negative, check_positive, check_sizes, part
 from macaw_jax.learners.context import Net, Step
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.losses.embeddings import pairwise_metric, released_metric
 from macaw_jax.networks.encoders import mean_pool, transition_encoder
 from macaw_jax.networks.latent import MakeLayer, released_hidden_layer, released_networks
@@ -172,6 +173,7 @@ def focal(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """FOCAL; arguments as of `contextual_agent`. The published actor-critic is `brac()`."""
-  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps)
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps, gradient_surgery=gradient_surgery)

@@ -35,6 +35,7 @@ from macaw_jax.hyperparameters import (
   inverse_softplus,
 )
 from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.networks.policy import Policy, act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.objectives import add, advantage, advantage_weighted_regression, macaw_policy_loss, value_regression
@@ -107,6 +108,7 @@ def macaw(
   outer_value_loss: MakeValueLoss = value_regression,
   outer_policy_loss: MakePolicyLoss = advantage_weighted_regression,
   optimizer: MakeOptimizer = optax.adam,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """MACAW.
 
@@ -147,6 +149,7 @@ def macaw(
     outer_value_loss: As inner_value_loss, of meta-training.
     outer_policy_loss: As inner_policy_loss, of meta-training.
     optimizer: Makes a part's optimiser from its learning rate.
+    gradient_surgery: How the gradients of tasks become one (`learners.gradient_surgery`); None for the mean's.
 
   Raises:
     ValueError: for a setting outside its range; in `update` and `adapt`, for a support that adaptation_steps does not
@@ -219,6 +222,7 @@ def macaw(
     outer_loss=add(*outer_losses.values()),
     optimizer=optimize_parts({part: optimizer(learning_rate(rate, decay_steps)) for part, rate in rates.items()}),
     act=act_with(policy),
+    gradient_surgery=gradient_surgery,
   )
   return algorithm._replace(
     support_parts=adaptation_steps,

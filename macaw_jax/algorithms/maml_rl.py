@@ -27,6 +27,7 @@ import optax
 from macaw_jax.algorithms.policy_gradient_inner import MakeInner, policy_gradient_inner
 from macaw_jax.hyperparameters import check_counts, check_not_negative, check_positive, require
 from macaw_jax.learners.gradient import MakeOptimizer, gradient_of, init_parts, learner, linear_decay, meta_loss
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.learners.policy_gradient import divergence_from_behaviour, with_epochs
 from macaw_jax.losses.policy_gradient import sampling_credit as sampling_credit_loss
 from macaw_jax.losses.returns import normalise_advantage, reward_of
@@ -66,6 +67,7 @@ def maml_rl(
   decay_steps: int | None = None,
   outer_loss: Callable[..., LossFn] = policy_loss,
   optimizer: MakeOptimizer = optax.adam,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """MAML-RL; ProMP and E-MAML are variants of it in `configs/maml_rl.py`.
 
@@ -85,6 +87,7 @@ def maml_rl(
     decay_steps: Updates over which the learning rate falls to zero on a line; None keeps it.
     outer_loss: `(policy, advantage, clip=) -> loss` of the adapted policy.
     optimizer: Makes the optimiser from its learning rate.
+    gradient_surgery: How the gradients of tasks become one (`learners.gradient_surgery`); None for the mean's.
 
   Raises:
     ValueError: for a setting outside its range, or two that exclude each other.
@@ -101,6 +104,10 @@ def maml_rl(
   require(
     (sampling_credit == 0) | (surrogate == "log_prob"),
     f"sampling_credit=True with surrogate={surrogate!r}: it would credit the choice of data twice",
+  )
+  require(
+    (sampling_credit == 0) | (gradient_surgery is None),
+    "sampling_credit=True with gradient_surgery: the credit compares tasks, and no task has a gradient of it alone",
   )
   query_loss = meta_loss(adaptation, outer_loss(policy, advantage, clip=clip))
 
@@ -119,7 +126,7 @@ def maml_rl(
   algorithm = learner(
     init_net=init_parts({"policy": policy.init}),
     adaptation=adaptation,
-    meta_gradient=gradient_of(loss),
+    meta_gradient=gradient_of(loss, gradient_surgery),
     optimizer=optimizer(linear_decay(learning_rate, decay_steps and decay_steps * epochs)),
     act=act_with_gaussian(policy),
   )

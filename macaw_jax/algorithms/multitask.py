@@ -14,6 +14,7 @@ import optax
 from macaw_jax.adaptation import fine_tune, identity, tuning
 from macaw_jax.hyperparameters import check_counts, check_not_negative, require
 from macaw_jax.learners.gradient import RULE, MakeOptimizer, init_parts, learning_rate, meta_learner, optimize_parts
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.objectives import add
 from macaw_jax.types import (
   Algorithm,
@@ -99,6 +100,7 @@ def multitask_learner(
   task_dropout: float,
   decay_steps: int | None,
   optimizer: MakeOptimizer,
+  gradient_surgery: GradientSurgery | None,
 ) -> Algorithm:
   """Trains all parts jointly on the sum of `losses`, and fine-tunes each on its own loss.
 
@@ -113,6 +115,7 @@ def multitask_learner(
     task_dropout: See `with_task_vectors`.
     decay_steps: Updates over which the learning rates of training fall to zero; None keeps them.
     optimizer: Makes an optimiser from a learning rate.
+    gradient_surgery: How the gradients of tasks become one (`learners.gradient_surgery`); None for the mean's.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -134,5 +137,6 @@ def multitask_learner(
     ),
     act=act,
     test_adaptation=fine_tune(losses, fine_tuning, steps=adaptation_steps),
+    gradient_surgery=gradient_surgery,
   )
   return with_task_vectors(algorithm._replace(tuning=tuning(losses, fine_tuning)), problem.num_tasks, task_dropout)

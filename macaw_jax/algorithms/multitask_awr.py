@@ -16,6 +16,7 @@ from macaw_jax.algorithms.by_data import chosen
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
 from macaw_jax.hyperparameters import check_shares, check_sizes
 from macaw_jax.learners.gradient import MakeOptimizer
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.networks.policy import act_with, gaussian_policy
 from macaw_jax.networks.value import value_network
 from macaw_jax.objectives import advantage, advantage_weighted_regression, value_regression
@@ -45,6 +46,7 @@ def multitask_awr(
   value_loss: MakeValueLoss = value_regression,
   policy_loss: MakePolicyLoss = advantage_weighted_regression,
   optimizer: MakeOptimizer = optax.adam,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """Multi-task AWR with fine-tuning.
 
@@ -69,6 +71,7 @@ def multitask_awr(
     value_loss: `(value, target) -> loss`.
     policy_loss: `(policy, advantage, temperature=, max_weight=) -> loss`.
     optimizer: Makes an optimiser from a learning rate.
+    gradient_surgery: How the gradients of tasks become one (`learners.gradient_surgery`); None for the mean's.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -102,6 +105,7 @@ def multitask_awr(
     adaptation_steps=adaptation_steps,
     task_dropout=task_dropout,
     optimizer=optimizer,
+    gradient_surgery=gradient_surgery,
   )
   return algorithm._replace(
     consecutive_rows="td_lambda" in (value_target, advantage_target), value_losses={"value_loss": 1.0}

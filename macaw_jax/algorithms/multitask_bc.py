@@ -11,6 +11,7 @@ import optax
 from macaw_jax.algorithms.multitask import multitask_learner, observation_size
 from macaw_jax.hyperparameters import check_sizes
 from macaw_jax.learners.gradient import MakeOptimizer
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.networks.policy import Policy, act_with, gaussian_policy
 from macaw_jax.objectives import behaviour_cloning
 from macaw_jax.types import Algorithm, LossFn, Problem
@@ -29,6 +30,7 @@ def multitask_bc(
   fine_tune_policy_learning_rate: float = 1e-3,
   policy_loss: Callable[[Policy], LossFn] = behaviour_cloning,
   optimizer: MakeOptimizer = optax.adam,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """Multi-task behaviour cloning with fine-tuning.
 
@@ -44,6 +46,7 @@ def multitask_bc(
     fine_tune_policy_learning_rate: On a new task.
     policy_loss: `(policy) -> loss`.
     optimizer: Makes an optimiser from a learning rate.
+    gradient_surgery: How the gradients of tasks become one (`learners.gradient_surgery`); None for the mean's.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -63,4 +66,5 @@ def multitask_bc(
     adaptation_steps=adaptation_steps,
     task_dropout=task_dropout,
     optimizer=optimizer,
+    gradient_surgery=gradient_surgery,
   )

@@ -35,6 +35,7 @@ from macaw_jax.hyperparameters import (
   require,
 )
 from macaw_jax.learners.gradient import MakeOptimizer, init_parts, linear_decay, meta_learner
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.learners.policy_gradient import with_epochs
 from macaw_jax.losses.feature_baseline import cubic_features
 from macaw_jax.losses.policy_gradient import ratio_surrogate
@@ -140,6 +141,7 @@ def norml(
   inner_loss: Callable[..., LossFn] = advantage_weighted_likelihood,
   outer_loss: Callable[..., LossFn] = policy_loss,
   optimizer: MakeOptimizer = optax.adam,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """NoRML, and the methods that it is compared with.
 
@@ -169,6 +171,7 @@ def norml(
     inner_loss: `(policy, advantage network, advantage of rewards, learned_advantage=) -> loss` of adaptation.
     outer_loss: `(policy, advantage, clip=) -> loss` of the adapted policy.
     optimizer: Makes the optimiser from its learning rate.
+    gradient_surgery: How the gradients of tasks become one (`learners.gradient_surgery`); None for the mean's.
 
   Raises:
     ValueError: for a setting outside its range, or first order with a learned advantage.
@@ -208,6 +211,7 @@ def norml(
     outer_loss=judge,
     optimizer=optimizer(linear_decay(learning_rate, decay_steps and decay_steps * epochs)),
     act=act_with_gaussian(policy),
+    gradient_surgery=gradient_surgery,
   )
 
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:

@@ -11,6 +11,7 @@ from macaw_jax.actor_critics import MakeActorCritic, sac
 from macaw_jax.algorithms.contextual import MakeContextOptimizers, MakeEncoder, context_optimizers
 from macaw_jax.algorithms.pearl_offline import belief_encoder, pearl_offline
 from macaw_jax.learners.context import Step
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.networks.latent import released_hidden_layer, released_networks
 from macaw_jax.networks.soft_actor_critic import hard_bounds
 from macaw_jax.types import Algorithm, Problem
@@ -40,6 +41,14 @@ def pearl(
   actor_critic: MakeActorCritic = sac(),
   optimizer: MakeContextOptimizers = context_optimizers(),
   steps: Sequence[Step] = (),
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """`pearl_offline` with soft actor-critic, and the published weight of its divergence."""
-  return pearl_offline(problem, encoder=encoder, actor_critic=actor_critic, optimizer=optimizer, steps=steps)
+  return pearl_offline(
+    problem,
+    encoder=encoder,
+    actor_critic=actor_critic,
+    optimizer=optimizer,
+    steps=steps,
+    gradient_surgery=gradient_surgery,
+  )

@@ -31,6 +31,7 @@ from macaw_jax.algorithms.contextual import (
 )
 from macaw_jax.hyperparameters import check_choice, check_counts, check_not_negative, check_sizes, part
 from macaw_jax.learners.context import Net, Step, read_from_support
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.losses.embeddings import kl_to_standard_normal
 from macaw_jax.networks.encoders import (
   Gaussian,
@@ -123,6 +124,7 @@ def pearl_offline(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """PEARL on fixed data; arguments as of `contextual_agent`. The loss of the critic trains the encoder too."""
-  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps)
+  return contextual_agent(problem, encoder(problem), actor_critic, optimizer, steps, gradient_surgery=gradient_surgery)

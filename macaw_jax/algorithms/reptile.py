@@ -14,6 +14,7 @@ import optax
 from macaw_jax.algorithms.policy_gradient_inner import MakeInner, policy_gradient_inner
 from macaw_jax.hyperparameters import check_counts, check_not_negative
 from macaw_jax.learners.gradient import MakeOptimizer, init_parts, learner, linear_decay, reptile_gradient
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.networks.gaussian import act_with_gaussian
 from macaw_jax.types import Algorithm, Problem
 
@@ -25,6 +26,7 @@ def reptile(
   learning_rate: float = 1.0,
   decay_steps: int | None = None,
   optimizer: MakeOptimizer = optax.sgd,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """Reptile.
 
@@ -37,6 +39,7 @@ def reptile(
     learning_rate: beta; how much of the way to the mean adapted policy an update goes.
     decay_steps: Updates over which the learning rate falls to zero on a line; None keeps it.
     optimizer: Makes the optimiser from its learning rate.
+    gradient_surgery: How the pseudo-gradients of tasks become one (`learners.gradient_surgery`); None for their mean.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -47,7 +50,7 @@ def reptile(
   return learner(
     init_net=init_parts({"policy": policy.init}),
     adaptation=adaptation,
-    meta_gradient=reptile_gradient(adaptation),
+    meta_gradient=reptile_gradient(adaptation, gradient_surgery),
     optimizer=optimizer(linear_decay(learning_rate, decay_steps)),
     act=act_with_gaussian(policy),
   )

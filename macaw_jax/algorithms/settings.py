@@ -3,7 +3,8 @@
 A setting is a keyword argument of a factory that a configuration can hold: a number, a switch, text, sizes. Its type
 and its default are those of the signature, and nowhere else. An argument whose default is a `Part` is a section of
 settings, those of the part's own factory. Where there is a choice of parts (`CHOICES`), the section has a `name` beside
-them. All other arguments, such as losses and optimisers, are set in Python alone.
+them. A value that has a name among others (`NAMED`) is set by it. All other arguments, such as losses and
+optimisers, are set in Python alone.
 
 A section with a choice may hold settings of every choice, so that choosing another part is a change of `name` alone.
 Those that the chosen part does not take must have their default, and are passed over; with another value they are a
@@ -27,6 +28,7 @@ from macaw_jax.algorithms.by_data import RULES
 from macaw_jax.algorithms.lookup import factory_of
 from macaw_jax.hyperparameters import Part, check_choice
 from macaw_jax.json_files import flatten
+from macaw_jax.learners.gradient_surgery import GRADIENT_SURGERIES, GradientSurgery
 from macaw_jax.networks.cells import CELLS
 from macaw_jax.types import Algorithm, Array, Problem
 
@@ -34,6 +36,9 @@ Settings = Mapping[str, Any]  # nested: a section is a Mapping too
 
 CHOICES: dict[str, Mapping[str, Callable[..., Any]]] = {"actor_critic": ACTOR_CRITICS, "cell": CELLS}
 """For the name of an argument, the factories of parts to choose from; every other part has one factory."""
+
+NAMED: dict[type, Mapping[str, Callable[[], Any]]] = {GradientSurgery: GRADIENT_SURGERIES}
+"""For the type of an argument, what makes each value that a configuration has a name for."""
 
 
 def defaults_of(name: str) -> dict[str, Any]:
@@ -65,7 +70,7 @@ def make_algorithm(
   factory = factory_of(name)
   parts, known = _parts(factory), _known(name)
   arguments = {
-    setting: _make_part(setting, parts[setting], value, known) if setting in parts else _plain(value)
+    setting: _make_part(setting, parts[setting], value, known) if setting in parts else _named(setting, value, known)
     for setting, value in with_values(settings, overrides or {}).items()
   }
   return factory(problem, **arguments)
@@ -213,6 +218,15 @@ def _refusal(name: str, problem: Problem, settings: Settings, traced: Mapping[st
   return None
 
 
+def _named(setting: str, value: Any, known: Mapping[str, _Known]) -> Any:
+  """The value of a setting, where a configuration may have its name."""
+  kind = _alternatives(known[setting].annotation)[0] if setting in known else None
+  if kind not in NAMED or not isinstance(value, str):
+    return _plain(value)
+  check_choice(NAMED[kind], **{setting: value})
+  return NAMED[kind][value]()
+
+
 def _plain(value: Any) -> Any:
   return tuple(value) if isinstance(value, list) else value
 
@@ -240,6 +254,7 @@ _KINDS: dict[Any, tuple[type, Callable[[Any], bool], str]] = {
     "integers, as (100, 100)",
   ),
   types.NoneType: (types.NoneType, lambda value: value is None, "None"),
+  **{kind: (str, values.__contains__, f"one of {', '.join(values)}") for kind, values in NAMED.items()},
 }
 
 

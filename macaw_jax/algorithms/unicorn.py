@@ -51,6 +51,7 @@ from macaw_jax.hyperparameters import (
   require,
 )
 from macaw_jax.learners.context import Net, Step, split_update_key
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.losses.embeddings import released_metric, triplet_loss
 from macaw_jax.losses.returns import masked_mean
 from macaw_jax.networks.encoders import mean_pool, transition_encoder
@@ -186,6 +187,7 @@ def unicorn(
   actor_critic: MakeActorCritic = iql(),
   optimizer: MakeContextOptimizers = context_optimizers(agent_learning_rate=3e-3),
   steps: Sequence[Step] = (),
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """UNICORN; arguments as of `contextual_agent`, and those below.
 
@@ -204,6 +206,7 @@ def unicorn(
     actor_critic: Learns to act by the latent.
     optimizer: Makes the optimisers of all parts.
     steps: The steps of an update.
+    gradient_surgery: How the gradients of tasks become one (`contextual_agent`).
 
   Raises:
     ValueError: for a setting outside its range, or an encoder without embeddings of single transitions.
@@ -247,4 +250,4 @@ def unicorn(
   if may_weigh(triplet_weight):
     losses["triplet_loss"] = relabelled_loss
   predicting = metric.with_terms({"decoder": decode.init}, losses, {name: TRAINS[name] for name in losses})
-  return contextual_agent(problem, predicting, actor_critic, optimizer, steps)
+  return contextual_agent(problem, predicting, actor_critic, optimizer, steps, gradient_surgery=gradient_surgery)

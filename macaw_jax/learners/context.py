@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.learners.gradient import init_parts
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.types import (
   LATENT,
   Adaptation,
@@ -89,6 +90,9 @@ class ContextLearner(NamedTuple):
   act:     `(params, timestep, key) -> action [A]` by the part `LATENT`; the mode without a key
   steps:   the steps of an update in their order, in which each loss is named; without any, one step of all losses
   stages:  for each trained part that does not learn in all updates, those in which it does
+  separable: the losses that can be taken of each task alone, as a batch of one; others compare tasks
+  gradient_surgery: how the gradients of a separable loss, one for each task, become one. They are one vector of all
+           parts that the loss trains. None: all gradients are those of the batch
   """
 
   init: Mapping[str, Callable[[Key], Params]]
@@ -102,6 +106,8 @@ class ContextLearner(NamedTuple):
   act: Callable[[Net, TimeStep, Key | None], Array]
   steps: tuple[Step, ...] = ()
   stages: Mapping[str, Stage] = MappingProxyType({})
+  separable: tuple[str, ...] = ()
+  gradient_surgery: GradientSurgery | None = None
 
 
 LatentsOf = Callable[[Net, TaskBatch, Key], Array]
@@ -158,6 +164,34 @@ def total_loss(learner: ContextLearner, names: Sequence[str] | None = None) -> L
   return loss
 
 
+class SurgeryKeys(NamedTuple):
+  """The draws of an update with gradient surgery, beside the key of the losses of the whole batch."""
+
+  tasks: Key  # of losses of each task alone; all of them find the same
+  order: Key  # of the surgery, folded with the place of the loss
+
+
+def combined_gradient(
+  learner: ContextLearner, name: str, net: Net, tasks: TaskBatch, keys: SurgeryKeys
+) -> tuple[Net, Metrics]:
+  """The gradient of a separable loss by the parts that it trains, combined from those of each task alone.
+
+  Metrics are means over tasks; those of the surgery begin with the name of the loss.
+  """
+  assert learner.gradient_surgery is not None
+  loss = total_loss(learner, (name,))
+  trained = {part: net[part] for part in learner.trains[name]}
+
+  def gradient_of(task: TaskBatch, key: Key) -> tuple[Net, Metrics]:
+    return jax.grad(lambda parts: loss(net | parts, task, key), has_aux=True)(trained)
+
+  alone = jax.tree.map(lambda leaf: leaf[:, None], tasks)  # a batch of one for each task
+  gradients, metrics = jax.vmap(gradient_of)(alone, jax.random.split(keys.tasks, tasks.task_index.shape[0]))
+  key = jax.random.fold_in(keys.order, list(learner.losses).index(name))
+  gradient, found = learner.gradient_surgery.combine(gradients, key)
+  return gradient, jax.tree.map(jnp.mean, metrics) | {f"{name}_{metric}": found[metric] for metric in found}
+
+
 def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.GradientTransformation]) -> Algorithm:
   """The algorithm that steps all trained parts, and then the parts that follow them.
 
@@ -171,7 +205,8 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
 
   Raises:
     ValueError: losses and table, losses and steps, table and parts, or trained parts and optimisers do not name the
-      same. The update raises it for queries that cannot be cut into the shares of the steps.
+      same, or a separable loss is none of them. The update raises it for queries that cannot be cut into the shares of
+      the steps.
   """
   _check_names(learner, optimizers)
   steps = learner.steps or (Step(tuple(learner.losses)),)
@@ -183,16 +218,27 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
     net |= {target: jax.tree.map(jnp.copy, net[part]) for target, part in learner.targets.items()}
     return TrainState(MetaParams(net, {}), optimizer.init(_trained(net)), jnp.zeros((), jnp.int32))
 
-  def take(step: Step, net: Net, before: Net, opt_state: Any, tasks: TaskBatch, key: Key) -> tuple[Net, Any, Metrics]:
-    """Parameters and optimiser states after one step."""
-    loss = total_loss(learner, step.losses)
+  def take(
+    step: Step, net: Net, before: Net, opt_state: Any, tasks: TaskBatch, key: Key, keys: SurgeryKeys | None
+  ) -> tuple[Net, Any, Metrics]:
+    """Parameters and optimiser states after one step; with `keys` separable losses are subject to gradient surgery."""
+    apart = () if keys is None else tuple(name for name in step.losses if name in learner.separable)
+    loss = total_loss(learner, [name for name in step.losses if name not in apart])
     stepped = {part for name in step.losses for part in learner.trains[name]}
     read = net | {part: before[part] for part in step.before}
+    parts = {part: net[part] for part in stepped}
 
     def objective(trained: Net) -> tuple[Array, Metrics]:
       return loss(read | trained, tasks, key)
 
-    gradients, metrics = jax.grad(objective, has_aux=True)({part: net[part] for part in stepped})
+    gradients, metrics = jax.grad(objective, has_aux=True)(parts)
+    for name in apart:
+      assert keys is not None
+      combined, found = combined_gradient(learner, name, read | parts, tasks, keys)
+      if twice := metrics.keys() & found.keys():
+        raise ValueError(f"two losses report {sorted(twice)}")
+      gradients |= {part: jax.tree.map(jnp.add, gradients[part], combined[part]) for part in combined}
+      metrics |= found
     trained = _trained(net)
     with jax.named_scope("optimizer"):
       updates, moved = optimizer.update(jax.tree.map(jnp.zeros_like, trained) | gradients, opt_state, trained)
@@ -213,10 +259,14 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
     before = net = state.params.net
     opt_state = state.opt_state
+    keys = None
+    if learner.gradient_surgery is not None:
+      key, *of_surgery = jax.random.split(key, 1 + len(SurgeryKeys._fields))
+      keys = SurgeryKeys(*of_surgery)
     metrics: Metrics = {}
     for step in steps:
       read = tasks if num_shares == 1 else tasks._replace(query=share_of(tasks.query, step.share, num_shares))
-      after, moved, found = take(step, net, before, opt_state, read, key)
+      after, moved, found = take(step, net, before, opt_state, read, key, keys)
       net = in_stage(state.step, after, net)
       opt_state = moved._replace(inner_states=in_stage(state.step, moved.inner_states, opt_state.inner_states))
       metrics = found | metrics
@@ -259,6 +309,8 @@ def _check_names(learner: ContextLearner, optimizers: Mapping[str, optax.Gradien
   ):
     if different := set(some) ^ set(others):
       raise ValueError(f"{kind} differ in {sorted(different)}")
+  if unknown_losses := set(learner.separable) - learner.losses.keys():
+    raise ValueError(f"no loss is called {sorted(unknown_losses)}, which are separable")
   if untrained := learner.stages.keys() - trained:
     raise ValueError(f"no loss trains {sorted(untrained)}, which have a stage")
   known = learner.init.keys() | learner.targets.keys()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.generator_gradient import Tap, attach_taps, open_taps
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.objectives.combinators import over_tasks
 from macaw_jax.types import (
   Adaptation,
@@ -58,8 +59,14 @@ def meta_loss(adaptation: Adaptation, outer_loss: LossFn) -> MetaLoss:
   return loss
 
 
-def gradient_of(loss: MetaLoss) -> MetaGradient:
-  """The gradient of a loss of a batch of tasks."""
+def gradient_of(loss: MetaLoss, gradient_surgery: GradientSurgery | None = None) -> MetaGradient:
+  """The gradient of a loss of a batch of tasks.
+
+  With gradient surgery it is combined from those of the loss of each task alone, a batch of one; all that is learned is
+  shared by the tasks, and one vector. The loss is then to be a mean over tasks of a loss of one.
+  """
+  if gradient_surgery is not None:
+    return _combined_gradient(loss, gradient_surgery)
 
   def meta_gradient(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[MetaParams, Metrics]:
     (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(params, tasks, key)
@@ -68,28 +75,45 @@ def gradient_of(loss: MetaLoss) -> MetaGradient:
   return meta_gradient
 
 
-def reptile_gradient(adaptation: Adaptation) -> MetaGradient:
+def _combined_gradient(loss: MetaLoss, gradient_surgery: GradientSurgery) -> MetaGradient:
+  def meta_gradient(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[MetaParams, Metrics]:
+    key_tasks, key_surgery = jax.random.split(key)
+    keys = jax.random.split(key_tasks, tasks.task_index.shape[0])
+    of_task = jax.vmap(jax.grad(loss, has_aux=True), in_axes=(None, 0, 0))
+    gradients, metrics = of_task(params, jax.tree.map(lambda leaf: leaf[:, None], tasks), keys)
+    gradient, found = gradient_surgery.combine(gradients, key_surgery)
+    return gradient, jax.tree.map(jnp.mean, metrics) | found
+
+  return meta_gradient
+
+
+def reptile_gradient(adaptation: Adaptation, gradient_surgery: GradientSurgery | None = None) -> MetaGradient:
   """Reptile's pseudo-gradient, theta - mean over tasks i of adapted_i, of every part that `adaptation` changes.
 
   Nichol et al. 2018, "On First-Order Meta-Learning Algorithms", algorithm 1. Nothing differentiates through
-  adaptation; the query is not read, and the rule's own parameters have a gradient of zero. Raises AssertionError, when
-  called, if an adapted part has other arrays than the part itself, as the effective weights of weight-transform layers.
+  adaptation; the query is not read, and the rule's own parameters have a gradient of zero. With gradient surgery, the
+  theta - adapted_i of tasks are combined by it in place of their mean. Raises AssertionError, when called, if an
+  adapted part has other arrays than the part itself, as the effective weights of weight-transform layers.
   """
 
   def pseudo_gradient(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[MetaParams, Metrics]:
     def adapted(support: Any, key: Key) -> tuple[dict[str, Params], Metrics]:
       return adaptation.apply(params.net, params.rule, support, key)
 
-    changes, metrics = jax.vmap(adapted)(tasks.support, jax.random.split(key, tasks.task_index.shape[0]))
-
-    def difference(part: str) -> Params:
-      if part not in changes:
-        return jax.tree.map(jnp.zeros_like, params.net[part])
-      chex.assert_trees_all_equal_structs(params.net[part], changes[part])
-      return jax.tree.map(lambda now, then: now - jnp.mean(then, axis=0), params.net[part], changes[part])
-
-    gradient = MetaParams({part: difference(part) for part in params.net}, jax.tree.map(jnp.zeros_like, params.rule))
-    return gradient, jax.tree.map(jnp.mean, metrics)
+    key_adapt, key_surgery = (key, key) if gradient_surgery is None else jax.random.split(key)
+    changes, metrics = jax.vmap(adapted)(tasks.support, jax.random.split(key_adapt, tasks.task_index.shape[0]))
+    metrics = jax.tree.map(jnp.mean, metrics)
+    before = {part: params.net[part] for part in changes}
+    chex.assert_trees_all_equal_structs(before, changes)
+    if gradient_surgery is None:
+      differences = jax.tree.map(lambda now, then: now - jnp.mean(then, axis=0), before, changes)
+    else:
+      differences, found = gradient_surgery.combine(jax.tree.map(jnp.subtract, before, changes), key_surgery)
+      metrics |= found
+    gradient = MetaParams(
+      jax.tree.map(jnp.zeros_like, params.net) | differences, jax.tree.map(jnp.zeros_like, params.rule)
+    )
+    return gradient, metrics
 
   return pseudo_gradient
 
@@ -140,6 +164,7 @@ def meta_learner(
   optimizer: optax.GradientTransformation,
   act: Callable[[dict[str, Params], TimeStep, Key | None], Array],
   test_adaptation: Adaptation | None = None,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """An algorithm that learns parameters from which adaptation does well.
 
@@ -150,11 +175,12 @@ def meta_learner(
     optimizer: Steps `MetaParams` (see `optimize_parts`).
     act: `(params, timestep, key) -> action`, with `params` the named parts after adaptation.
     test_adaptation: How a new task's support changes the parts, if not by `adaptation`; its rule is as initialised.
+    gradient_surgery: How the meta-gradients of tasks become one; None for that of the mean loss.
   """
   algorithm = learner(
     init_net=init_net,
     adaptation=adaptation,
-    meta_gradient=gradient_of(meta_loss(adaptation, outer_loss)),
+    meta_gradient=gradient_of(meta_loss(adaptation, outer_loss), gradient_surgery),
     optimizer=optimizer,
     act=act,
   )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from macaw_jax.evaluation.statistics import (
@@ -16,10 +17,13 @@ from macaw_jax.evaluation.statistics import (
   profile_interval,
   stratified_bootstrap,
 )
+from macaw_jax.study.landscape import STARTS, STEPS, descend, losses, medians
 from macaw_jax.study.table import CurveRow, RunRow, StudyRow, quantity_of, values_of
 from macaw_jax.study.universality import decoding
 
 POLICIES = 10
+PATH_POINTS, WINDOWS = 1_000, 50  # of the paths over a landscape, and of their medians
+PLANE = ((-4.5, 3.0), (-3.6, 6.4))  # theta_1 and theta_2
 THRESHOLDS = np.linspace(-50.0, 125.0, 71)
 
 
@@ -31,6 +35,15 @@ class Line(NamedTuple):
   y: np.ndarray  # [N]
   low: np.ndarray  # [N]
   high: np.ndarray  # [N]
+
+
+class Contour(NamedTuple):
+  """A function of two variables, behind lines in their plane."""
+
+  label: str
+  x: np.ndarray  # [N]
+  y: np.ndarray  # [M]
+  values: np.ndarray  # [M, N]
 
 
 class Panel(NamedTuple):
@@ -45,6 +58,7 @@ class Panel(NamedTuple):
   even_x: bool = False  # whether points have the same distance from each other, whatever their values
   y_range: tuple[float, float] | None = None
   reference: float | None = None  # a y to compare with
+  contour: Contour | None = None
 
 
 class Figure(NamedTuple):
@@ -195,6 +209,29 @@ def universality(data: Data) -> Figure:
   return Figure("universality", f"Mean and range over {POLICIES} random policies.", (panel,))
 
 
+def landscape(data: Data) -> Figure:
+  """The paths of Adam over two losses in conflict, by their sum and by PCGrad; and the larger loss on the way."""
+  paths = {
+    label: [descend(start, surgery=surgery) for start in STARTS]
+    for label, surgery in (("sum of the gradients", False), ("PCGrad", True))
+  }
+  panels = []
+  for number, start in enumerate(STARTS):
+    lines = [_path(label, found[number].theta[:: STEPS // PATH_POINTS]) for label, found in paths.items()]
+    lines.append(_path("start", np.array([start])))
+    title = f"from ({start[0]:g}, {start[1]:g})"
+    panels.append(Panel(title, "theta_1", "theta_2", tuple(lines), contour=_sum_of_losses()))
+  window = STEPS // WINDOWS
+  lines = []
+  for label, found in paths.items():
+    larger = np.stack([medians(path, window).max(axis=-1) for path in found])  # [S, WINDOWS]
+    updates = window * np.arange(1.0, WINDOWS + 1.0)
+    lines.append(Line(label, updates, larger.mean(axis=0), larger.min(axis=0), larger.max(axis=0)))
+  panels.append(Panel("larger of both losses", "updates", "max(L1, L2), median", tuple(lines), reference=0.0))
+  caption = f"Paths from three starts over L1 + L2, {STEPS} updates of Adam; mean and range over the starts."
+  return Figure("landscape", caption, tuple(panels))
+
+
 FIGURES: dict[str, Callable[[Data], Figure]] = {
   "curves": curves,
   "stages": stages,
@@ -203,9 +240,22 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
   "evaluations": evaluations,
   "improvement": improvement,
   "universality": universality,
+  "landscape": landscape,
 }
 
 _MEAN = "Mean over test tasks and seeds, with 95 % bootstrap intervals over seeds within tasks,"
+
+
+def _path(label: str, points: np.ndarray) -> Line:
+  """Points `[N, 2]` in a plane, joined in their order."""
+  x, y = points.T
+  return Line(label, x, y, y, y)
+
+
+def _sum_of_losses() -> Contour:
+  x, y = np.linspace(*PLANE[0], 181), np.linspace(*PLANE[1], 201)
+  grid = jnp.stack(jnp.meshgrid(jnp.asarray(x), jnp.asarray(y)), axis=-1)  # [M, N, 2]
+  return Contour("L1 + L2", x, y, np.asarray(jnp.sum(jax.vmap(jax.vmap(losses))(grid), axis=-1)))
 
 
 def _label(row: StudyRow | CurveRow) -> str:

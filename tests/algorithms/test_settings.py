@@ -33,6 +33,7 @@ NONSENSE = {
   **dict.fromkeys(("inner_value_target", "outer_value_target", "value_target", "advantage_target"), ("best",)),
   "latents": ("best",),
   "stages": ((0,), (3, 4, 5)),
+  "gradient_surgery": ("best",),
   **dict.fromkeys(("layer", "matmul_precision", "remat", "name", "kl_reduction", "negatives", "inputs"), ("best",)),
   "predicts": ["best"],
   **dict.fromkeys(("activation", "advantage_activation", "surrogate"), ("best",)),
@@ -197,6 +198,18 @@ def test_settings_that_exclude_each_other_are_refused_together_alone():
   assert setting_faults("norml", PROBLEM, changed).keys() == {"first_order"}  # the default is a learned advantage
   assert "learned_advantage" in refusal_of("norml", PROBLEM, changed)
   assert refusal_of("norml", PROBLEM, {"first_order": True, "learned_advantage": False}) is None
+
+
+# Values that have a name
+
+
+def test_gradient_surgery_is_set_by_its_name():
+  assert defaults_of("macaw")["gradient_surgery"] is None
+  assert types_of("focal")["gradient_surgery"] is str
+  (line,) = setting_faults("focal", PROBLEM, {"gradient_surgery": "best"}, "here").values()
+  assert line == "here.gradient_surgery = 'best': expected one of pcgrad, mean or None"
+  assert all("gradient_surgery" in defaults_of(name) for name in OURS if name != "single_task_awr")
+  assert "gradient_surgery" not in defaults_of("single_task_awr")
 
 
 # Values
