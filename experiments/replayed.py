@@ -51,7 +51,15 @@ class InFamily:
     """The sizes of the family and the length of its episodes, and the discount."""
     family = self.family
     discount = self.config[self._section].discount
-    return Problem(family.observation_size, family.action_size, len(family.train_tasks), discount, family.horizon)
+    return Problem(
+      family.observation_size,
+      family.action_size,
+      len(family.train_tasks),
+      discount,
+      family.horizon,
+      family.discrete_actions,
+      family.task_entries,
+    )
 
   @property
   def tasks_per_update(self) -> int:
