@@ -22,7 +22,7 @@ def trials(algorithm: str, family: str, **departures: Any) -> ml_collections.Con
   """
   episodes, tasks = TRIALS.get(family.split("_")[0], OTHERS)
   made = envs.make(family)
-  entropy_weight = ENTROPY_WEIGHT if getattr(made, "discrete_actions", False) else 0.0
+  entropy_weight = ENTROPY_WEIGHT if made.discrete_actions else 0.0
   config = on_policy(
     algorithm,
     family,

@@ -23,7 +23,7 @@ from macaw_jax.data.manifest import (
 from macaw_jax.data.references import scale_text
 from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
 from macaw_jax.data.statistics import Statistics, no_scaling, normalise_dataset
-from macaw_jax.data.tasks import tasks_of
+from macaw_jax.data.tasks import problem_of, tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Split, fine_tuning, offline, online, recorded_split
@@ -74,10 +74,7 @@ class Examined:
   @property
   def problem(self) -> Problem:
     """The sizes of the data, their discount and the length of their episodes."""
-    manifest = self.manifest
-    return Problem(
-      manifest.observation_size, manifest.action_size, len(self.split.train), manifest.discount, manifest.horizon
-    )
+    return problem_of(self.manifest, self.family, len(self.split.train))
 
   @property
   def tasks_per_update(self) -> int:

@@ -57,7 +57,8 @@ class InFamily:
       len(family.train_tasks),
       discount,
       family.horizon,
-      getattr(family, "discrete_actions", False),
+      family.discrete_actions,
+      family.task_entries,
     )
 
   @property

@@ -12,6 +12,7 @@ from macaw_jax.agent import Agent, load_run
 from macaw_jax.data.dataset import load_dataset
 from macaw_jax.data.manifest import DatasetError, Manifest, read_manifest
 from macaw_jax.data.statistics import normalise_dataset
+from macaw_jax.data.tasks import problem_of
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.evaluation.evaluate import Evaluate, Split, offline, recorded_split
 from macaw_jax.evaluation.rows import Row
@@ -33,10 +34,7 @@ class Recorded(NamedTuple):
   @property
   def problem(self) -> Problem:
     """The sizes of the data, their discount and the length of their episodes."""
-    manifest = self.manifest
-    return Problem(
-      manifest.observation_size, manifest.action_size, len(self.train.indices), manifest.discount, manifest.horizon
-    )
+    return problem_of(self.manifest, self.family, len(self.train.indices))
 
 
 def load_data(directory: str | Path) -> Recorded:

@@ -90,7 +90,8 @@ class Problem(NamedTuple):
   num_tasks: int  # training tasks
   discount: float  # gamma of the stored returns
   horizon: int | None = None  # most steps of an episode; None: not known
-  discrete_actions: bool = False  # whether an action [A] is a choice, one where it is made and else zero
+  discrete_actions: bool = False  # an action is one of A choices: the largest entry of its vector [A]
+  task_entries: int = 0  # numbers in which a task is described; 0: not known
 
 
 class MetaParams(NamedTuple):

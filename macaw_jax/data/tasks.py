@@ -6,6 +6,20 @@ import numpy as np
 
 from macaw_jax.data.manifest import DatasetError, Manifest
 from macaw_jax.envs.family import Task, TaskFamily
+from macaw_jax.types import Problem
+
+
+def problem_of(manifest: Manifest, family: TaskFamily, num_tasks: int) -> Problem:
+  """The problem that a dataset of a family poses to an algorithm that is trained on `num_tasks` of its tasks."""
+  return Problem(
+    manifest.observation_size,
+    manifest.action_size,
+    num_tasks,
+    manifest.discount,
+    manifest.horizon,
+    discrete_actions=family.discrete_actions,
+    task_entries=sum(np.size(value) for value in manifest.tasks[0].parameters.values()),
+  )
 
 
 def tasks_of(manifest: Manifest, family: TaskFamily, indices: Sequence[int]) -> Task:

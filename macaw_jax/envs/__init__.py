@@ -2,7 +2,18 @@
 
 from collections.abc import Callable
 
-from macaw_jax.envs import ant, cartpole, cheetah, cheetah_swapped, humanoid, point_robot, point_rotated, randomised
+from macaw_jax.envs import (
+  ant,
+  bandit,
+  cartpole,
+  cheetah,
+  cheetah_swapped,
+  humanoid,
+  maze,
+  point_robot,
+  point_rotated,
+  randomised,
+)
 from macaw_jax.envs.family import TaskFamily
 from macaw_jax.envs.lookup import find_entry_point, own_family
 from macaw_jax.envs.names import EXPECTED, parse_name
@@ -14,12 +25,17 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
   "ant_dir": ant.ant_dir,
   "ant_dir_forward": ant.ant_dir_forward,
   "ant_goal": ant.ant_goal,
+  "bandit_10": bandit.bandit_10,
+  "bandit_100": bandit.bandit_100,
+  "bandit_500": bandit.bandit_500,
   "cartpole_bias": cartpole.cartpole_bias,
   "cheetah_dir": cheetah.cheetah_dir,
   "cheetah_swapped": cheetah_swapped.cheetah_swapped,
   "cheetah_vel": cheetah.cheetah_vel,
   "hopper_params": randomised.hopper_params,
   "humanoid_dir": humanoid.humanoid_dir,
+  "maze": maze.maze,
+  "maze_8": maze.maze_8,
   "point_robot": point_robot.point_robot,
   "point_robot_origin": point_robot.point_robot_origin,
   "point_robot_sparse": point_robot.point_robot_sparse,
@@ -30,7 +46,17 @@ FAMILIES: dict[str, Callable[[], TaskFamily]] = {
 }
 
 # Families of on-policy agents, which collect no dataset.
-ON_POLICY_FAMILIES = ("cartpole_bias", "cheetah_swapped", "point_rotated", "point_rotated_sparse")
+ON_POLICY_FAMILIES = (
+  "bandit_10",
+  "bandit_100",
+  "bandit_500",
+  "cartpole_bias",
+  "cheetah_swapped",
+  "maze",
+  "maze_8",
+  "point_rotated",
+  "point_rotated_sparse",
+)
 
 
 def is_name(name: str) -> bool:

@@ -61,6 +61,7 @@ def _check_numbers(family: TaskFamily) -> None:
     value = getattr(family, field)
     _expect(_is_integer(value) and value >= 1, field, value, "an integer of at least 1")
   _expect(family.differ_in in ("rewards", "physics"), "differ_in", repr(family.differ_in), "'rewards' or 'physics'")
+  _expect(isinstance(family.discrete_actions, bool), "discrete_actions", repr(family.discrete_actions), "True or False")
 
 
 def _check_tasks(tasks: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from macaw_jax.types import Array, Key
 
@@ -100,6 +101,9 @@ class TaskFamily(NamedTuple):
   outside the range of the training tasks.
 
   `name` is that by which `macaw_jax.envs.make` makes it, and `source` the file of a family that is none of the package.
+
+  With `discrete_actions` an action is one of A choices. It is a vector [A] all the same, scores or a one-hot vector in
+  [-1, 1], of which the functions take the largest entry, the first of equal ones.
   """
 
   name: str
@@ -120,11 +124,17 @@ class TaskFamily(NamedTuple):
   extrapolation: TaskSplit | None = None
   source: str = ""
   state_of: Callable[[Task, Array], State] | None = None
+  discrete_actions: bool = False
 
   @property
   def num_tasks(self) -> int:
     """Number of tasks."""
     return len(jax.tree.leaves(self.tasks)[0])
+
+  @property
+  def task_entries(self) -> int:
+    """The number of numbers in which a task is described: the entries of one task's leaves, together."""
+    return sum(int(np.prod(np.shape(leaf)[1:])) for leaf in jax.tree.leaves(self.tasks))
 
 
 def never(task: Task, state: State) -> Array:
