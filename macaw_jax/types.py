@@ -140,6 +140,7 @@ class Adaptation(NamedTuple):
 
 
 LATENT = "latent"  # the name of a task's latent among the parts that losses and policies read
+NEXT_LATENT = "next_latent"  # of the latent in the next state, where it differs from row to row
 
 
 def no_prior(params: Params, key: Key) -> dict[str, Params]:

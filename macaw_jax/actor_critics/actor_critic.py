@@ -2,7 +2,8 @@
 
 Networks belong to all tasks at once; a task is known to them by its latent z alone, which stands beside the
 observation. Losses read a batch of tasks `[T, B, ...]` and the part `LATENT`, `[T, L]`; or one task's batch `[B, ...]`
-and its latent `[L]`.
+and its latent `[L]`. Where the latent differs from row to row, as a memory does, it is `[T, B, L]`, and the part
+`NEXT_LATENT` is that of the next states; targets alone read it.
 
 An actor-critic is handed to an algorithm as a value: `iql(expectile=0.9)` is a `MakeActorCritic`, which an algorithm
 calls with its problem and the size of its latent.
@@ -19,7 +20,19 @@ from macaw_jax.hyperparameters import check_positive, check_shares, check_sizes
 from macaw_jax.losses.soft_actor_critic import squash
 from macaw_jax.losses.values import one_step_target, twin_squared_error
 from macaw_jax.networks.latent import LatentNetworks
-from macaw_jax.types import LATENT, Array, Key, LossFn, Metrics, Network, Params, Problem, TimeStep, Transition
+from macaw_jax.types import (
+  LATENT,
+  NEXT_LATENT,
+  Array,
+  Key,
+  LossFn,
+  Metrics,
+  Network,
+  Params,
+  Problem,
+  TimeStep,
+  Transition,
+)
 
 Act = Callable[[dict[str, Params], TimeStep, Key | None], Array]
 """`(params, timestep, key) -> action [A]` in [-1, 1] by the part `LATENT`; the mode without a key, else a sample."""
@@ -98,6 +111,11 @@ def beside(observation: Array, latent: Array) -> Array:
   missing = range(latent.ndim - 1, observation.ndim - 1)
   shape = (*observation.shape[:-1], latent.shape[-1])
   return jnp.concatenate([observation, jnp.broadcast_to(jnp.expand_dims(latent, tuple(missing)), shape)], axis=-1)
+
+
+def beside_next(batch: Transition, params: dict[str, Params]) -> Array:
+  """The input of the networks in the next states: their observations with the latent that is known there."""
+  return beside(batch.next_observation, params[NEXT_LATENT if NEXT_LATENT in params else LATENT])
 
 
 class LatentPolicy(NamedTuple):

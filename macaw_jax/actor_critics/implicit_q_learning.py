@@ -22,6 +22,7 @@ from macaw_jax.actor_critics.actor_critic import (
   act_with,
   bellman_loss,
   beside,
+  beside_next,
   check_common,
   latent_policy,
 )
@@ -72,7 +73,7 @@ def iql(
     value = networks.value(input_size, hidden_sizes)
 
     def next_value(params: dict[str, Params], batch: Transition, keys: LossKeys) -> Array:
-      return value.apply(params["value"], beside(batch.next_observation, params[LATENT]))
+      return value.apply(params["value"], beside_next(batch, params))
 
     def best_known(params: dict[str, Params], inputs: Array, batch: Transition) -> Array:
       """min_j Qbar_j(s, a, z), under a stop-gradient: [T, B]."""

@@ -23,6 +23,7 @@ from macaw_jax.actor_critics.actor_critic import (
   act_with,
   bellman_loss,
   beside,
+  beside_next,
   check_common,
   latent_policy,
   split_loss_key,
@@ -89,7 +90,7 @@ def soft_actor_critic(
     return inputs, sample, critic.apply(params["critic"], inputs, sample.action)
 
   def next_value(params: dict[str, Params], batch: Transition, keys: LossKeys) -> Array:
-    found = value.apply(params["target_value"], beside(batch.next_observation, params[LATENT]))
+    found = value.apply(params["target_value"], beside_next(batch, params))
     return found if value_penalty is None else found - value_penalty(params, batch, *drawn(params, batch, keys))[0]
 
   def value_loss(params: dict[str, Params], batch: Transition, key: Key) -> tuple[Array, Metrics]:

@@ -20,6 +20,7 @@ from macaw_jax.actor_critics.actor_critic import (
   act_with,
   bellman_loss,
   beside,
+  beside_next,
   check_common,
   latent_policy,
   split_loss_key,
@@ -61,7 +62,7 @@ def twin_sac(
     critic = networks.critic(problem.observation_size + latent_size, problem.action_size, hidden_sizes)
 
     def next_value(params: dict[str, Params], batch: Transition, keys: LossKeys) -> Array:
-      inputs = beside(batch.next_observation, params[LATENT])
+      inputs = beside_next(batch, params)
       sample = policy.sample(params["policy"], inputs, keys.next_action)
       return soft_value(critic.apply(params["target_critic"], inputs, sample.action), sample.log_prob, entropy_weight)
 

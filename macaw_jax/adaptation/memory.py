@@ -51,6 +51,8 @@ class Recurrence(NamedTuple):
   init:        `(key) -> params`
   start:       the memory before a task
   run:         `(params, memory, steps [N, ...]) -> (memory, outputs [N, M])`, outputs[t] before action t is chosen
+  ahead:       `(params, memory, steps [N, ...]) -> outputs [N, M]`, in the states that the steps led to, as if no episode
+               ended
   act:         `(params, memory, timestep) -> (memory, output [M])`, one step of an episode
   output_size: M
   """
@@ -58,6 +60,7 @@ class Recurrence(NamedTuple):
   init: Callable[[Key], Params]
   start: Memory
   run: Callable[[Params, Memory, Steps], tuple[Memory, Array]]
+  ahead: Callable[[Params, Memory, Steps], Array]
   act: Callable[[Params, Memory, TimeStep], tuple[Memory, Array]]
   output_size: int
 
@@ -72,6 +75,19 @@ def recurrence(problem: Problem, make_cell: MakeCell) -> Recurrence:
     carry, outputs = run_cell(cell, params, memory.carry, _inputs(steps.observation, before), steps.mask)
     return Memory(carry, previous), outputs
 
+  def ahead(params: Params, memory: Memory, steps: Steps) -> Array:
+    before, _ = _previous(memory.previous, steps)
+    led_to = Previous(jnp.clip(steps.action, -1.0, 1.0), steps.reward, jnp.zeros_like(steps.last))
+
+    def step(carry: Carry, item: tuple[Array, Array, Array]) -> tuple[Carry, Array]:
+      present, following, happened = item
+      after, _ = cell.step(params, carry, present)
+      carry = jax.tree.map(lambda new, old: jnp.where(happened > 0, new, old), after, carry)
+      return carry, cell.step(params, carry, following)[1]
+
+    inputs = (_inputs(steps.observation, before), _inputs(steps.next_observation, led_to), steps.mask)
+    return jax.lax.scan(step, memory.carry, inputs)[1]
+
   def act(params: Params, memory: Memory, timestep: TimeStep) -> tuple[Memory, Array]:
     within = Previous(timestep.action, timestep.reward, jnp.zeros(()))
     # A time step has no action and no reward at the start of an episode; the memory has those of the one before.
@@ -79,7 +95,7 @@ def recurrence(problem: Problem, make_cell: MakeCell) -> Recurrence:
     carry, output = cell.step(params, memory.carry, _inputs(timestep.observation, previous))
     return Memory(carry, previous), output
 
-  return Recurrence(cell.init, Memory(cell.start, nothing), run, act, cell.output_size)
+  return Recurrence(cell.init, Memory(cell.start, nothing), run, ahead, act, cell.output_size)
 
 
 def _inputs(observation: Array, previous: Previous) -> Array:
@@ -136,11 +152,6 @@ def steps_of_support(support: Transition | Trajectory) -> Steps:
   return steps_of_episodes(sets)
 
 
-def join(first: Any, second: Any, axis: int) -> Any:
-  """Two trees of arrays, one behind the other along an axis."""
-  return jax.tree.map(lambda before, after: jnp.concatenate([before, after], axis=axis), first, second)
-
-
 def trials_of(tasks: TaskBatch) -> Steps:
   """The trial of each task, `[T, N, ...]`: the episodes of its support, and then those of its query.
 
@@ -149,4 +160,17 @@ def trials_of(tasks: TaskBatch) -> Steps:
   query = steps_of_episodes(tasks.query._replace(state=None))
   if tasks.support is None:
     return query
-  return join(jax.vmap(steps_of_support)(tasks.support), query, axis=1)
+  return _joined(jax.vmap(steps_of_support)(tasks.support), query)
+
+
+def recorded_trials(tasks: TaskBatch) -> Transition:
+  """The rows of the support of each task, and then those of its query: `[T, B + B', ...]`.
+
+  Both are consecutive rows. The support ends an episode, wherever it was cut: the query does not go on from there.
+  """
+  support = tasks.support._replace(last=tasks.support.last.at[:, -1].set(1.0))
+  return _joined(support, tasks.query)
+
+
+def _joined(first: Any, second: Any) -> Any:
+  return jax.tree.map(lambda before, after: jnp.concatenate([before, after], axis=1), first, second)

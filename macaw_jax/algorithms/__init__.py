@@ -28,10 +28,12 @@ from macaw_jax.algorithms.pearl_offline import belief_encoder, pearl_offline
 from macaw_jax.algorithms.policy_gradient_inner import policy_gradient_inner
 from macaw_jax.algorithms.reptile import reptile
 from macaw_jax.algorithms.rl2 import rl2
+from macaw_jax.algorithms.rl2_offline import rl2_offline
 from macaw_jax.algorithms.single_task_awr import single_task_awr
 from macaw_jax.algorithms.unicorn import RELEASED as UNICORN_RELEASED
 from macaw_jax.algorithms.unicorn import noisy_encoder, unicorn
 from macaw_jax.algorithms.varibad import recurrent_belief, varibad
+from macaw_jax.algorithms.varibad_offline import varibad_offline
 from macaw_jax.types import Algorithm
 
 MakeAlgorithm = Callable[..., Algorithm]
@@ -49,6 +51,8 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "csro": csro,
   "corro": corro,
   "bati": bati,
+  "rl2_offline": rl2_offline,
+  "varibad_offline": varibad_offline,
   "macaw_released": functools.partial(macaw, **MACAW_RELEASED),
   "pearl_offline_released": functools.partial(pearl_offline, **PEARL_RELEASED),
   "focal_released": functools.partial(focal, **FOCAL_RELEASED),

@@ -22,10 +22,12 @@ from macaw_jax.learners.context import (
   ContextLearner,
   LatentsOf,
   Net,
+  ReadRows,
   Stage,
   Step,
   context_learner,
-  on_query,
+  on_rows,
+  queries_with,
   read_from_support,
 )
 from macaw_jax.learners.gradient import MakeOptimizer, learning_rate
@@ -41,6 +43,7 @@ from macaw_jax.types import (
   Params,
   Problem,
   TaskBatch,
+  TimeStep,
   Transition,
 )
 
@@ -157,6 +160,7 @@ class ContextEncoder(NamedTuple):
   adaptation:     the encoder itself, `{LATENT: z}` from the context of a task
   reading:        the features that it reads of a transition
   latents_of:     the latents of a batch of training tasks, the same for all losses of an update
+  read_rows:      the rows that the actor-critic learns from, with their latents; the queries and `latents_of`, if None
   embed:          `(net, rows [..., C, F]) -> [..., C, L]`, the embedding of the features of each transition; None where
                   the latent is no mean of embeddings
   trains:         for each loss of the encoder the parts that it trains, and likewise for a loss of the actor-critic
@@ -177,6 +181,8 @@ class ContextEncoder(NamedTuple):
   reading: Reading
   embed: Callable[[Net, Array], Array] | None = None
   keeps_learning: tuple[str, ...] = ()
+  read_rows: ReadRows | None = None
+  advance: Callable[[Net, TimeStep], Net] | None = None
   stages: tuple[str, ...] = ()
 
   def with_terms(
@@ -312,7 +318,8 @@ def contextual_agent(
       every loss of both, and no other, or stages that are not as many as the encoder's.
   """
   agent = actor_critic(problem, encoder.latent_size)
-  agent_losses = {name: on_query(loss, encoder.latents_of) for name, loss in agent.losses.items()}
+  read_rows = queries_with(encoder.latents_of) if encoder.read_rows is None else encoder.read_rows
+  agent_losses = {name: on_rows(loss, read_rows) for name, loss in agent.losses.items()}
   table = {**agent.trains, **encoder.trains}
   trained_by_encoder = {name for names in table.values() for name in names} - agent.init.keys()
   algorithm = context_learner(
@@ -326,6 +333,7 @@ def contextual_agent(
       tau=agent.tau,
       follows={**encoder.follows, **{name: _projected(name, project) for name, project in agent.project.items()}},
       act=agent.act,
+      advance=encoder.advance,
       steps=tuple(steps),
       stages=_stages_of(encoder, stages, {name for names in table.values() for name in names}),
       separable=tuple(name for name in agent.losses if name not in agent.own_gradients),

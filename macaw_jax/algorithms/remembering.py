@@ -6,9 +6,32 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.adaptation.memory import MEMORY, Recurrence, Steps, steps_of_support
+from macaw_jax.adaptation.memory import (
+  MEMORY,
+  Recurrence,
+  Steps,
+  recorded_trials,
+  steps_of_rows,
+  steps_of_support,
+)
+from macaw_jax.algorithms.contextual import ContextEncoder, Reading
+from macaw_jax.learners.context import read_from_support
 from macaw_jax.networks.stochastic_policy import StochasticPolicy
-from macaw_jax.types import LATENT, Array, Key, Params, TimeStep, Trajectory, Transition
+from macaw_jax.types import (
+  LATENT,
+  NEXT_LATENT,
+  Adaptation,
+  Array,
+  Key,
+  LossFn,
+  Metrics,
+  Params,
+  Problem,
+  TaskBatch,
+  TimeStep,
+  Trajectory,
+  Transition,
+)
 
 Net = dict[str, Params]
 CELL = "cell"  # the part that remembers
@@ -21,6 +44,7 @@ class Remembering(NamedTuple):
   """An agent's memory of its task, of which policy and value see the latent.
 
   latents: `(net, steps [T, N]) -> [T, N, L]`, before each action of trials
+  ahead:   `(net, steps [T, N]) -> [T, N, L]`, in the state that each step led to
   adapt:   `(net, support, key) -> adapted`, the memory after a support, and its latent
   act:     `(net with adapted, timestep) -> adapted`, one step of an episode
   prior:   `(net, key) -> adapted`, before a task
@@ -28,6 +52,7 @@ class Remembering(NamedTuple):
   """
 
   latents: Callable[[Net, Steps], Array]
+  ahead: Callable[[Net, Steps], Array]
   adapt: Callable[[Net, Transition | Trajectory, Key], Net]
   act: Callable[[Net, TimeStep], Net]
   prior: Callable[[Net, Key], Net]
@@ -40,6 +65,9 @@ def remembering(memory: Recurrence, know: Know, latent_size: int) -> Remembering
   def latents(net: Net, steps: Steps) -> Array:
     _, outputs = jax.vmap(lambda trial: memory.run(net[CELL], memory.start, trial))(steps)
     return know(net, outputs)
+
+  def ahead(net: Net, steps: Steps) -> Array:
+    return know(net, jax.vmap(lambda trial: memory.ahead(net[CELL], memory.start, trial))(steps))
 
   def adapt(net: Net, support: Transition | Trajectory, key: Key) -> Net:
     steps = steps_of_support(support)
@@ -57,7 +85,7 @@ def remembering(memory: Recurrence, know: Know, latent_size: int) -> Remembering
   def prior(net: Net, key: Key) -> Net:
     return {MEMORY: memory.start, LATENT: jnp.zeros(latent_size)}
 
-  return Remembering(latents, adapt, act, prior, latent_size)
+  return Remembering(latents, ahead, adapt, act, prior, latent_size)
 
 
 def beside_observation(observation: Array, latent: Array) -> Array:
@@ -80,3 +108,42 @@ def act_by(agent: Remembering, policy: StochasticPolicy) -> Callable[[Net, TimeS
 def features_of(agent: Remembering) -> Callable[[Any, Steps], Array]:
   """`(net, steps [T, N]) -> [T, N, O + L]` with the gradient of the memory."""
   return lambda net, steps: beside_observation(steps.observation, agent.latents(net, steps))
+
+
+def remembering_encoder(
+  problem: Problem,
+  agent: Remembering,
+  *,
+  init: Mapping[str, Callable[[Key], Params]],
+  losses: Mapping[str, LossFn],
+  trains: Mapping[str, tuple[str, ...]],
+  follows: Mapping[str, Callable[[Net, TaskBatch, Key], Params]],
+) -> ContextEncoder:
+  """The memory as the encoder of a context-based agent, which learns from recorded trials.
+
+  A trial is a support and a query, both of consecutive rows; the actor-critic learns from all of them, each with what
+  the memory holds of those before. What it holds in the next state is read by targets alone, and is data.
+  """
+
+  def read_rows(net: Net, tasks: TaskBatch, key: Key) -> tuple[Net, Transition]:
+    rows = recorded_trials(tasks)
+    steps = steps_of_rows(rows)
+    return {LATENT: agent.latents(net, steps), NEXT_LATENT: jax.lax.stop_gradient(agent.ahead(net, steps))}, rows
+
+  def apply(net: Net, rule: Params, support: Transition, key: Key) -> tuple[Net, Metrics]:
+    return agent.adapt(net, support, key), {}
+
+  adaptation = Adaptation(lambda net: {}, apply)
+  return ContextEncoder(
+    latent_size=agent.latent_size,
+    init=init,
+    adaptation=adaptation,
+    latents_of=read_from_support(adaptation),
+    prior=agent.prior,
+    losses=losses,
+    trains=trains,
+    follows=follows,
+    reading=Reading(problem, next_observation=True, inputs="raw"),
+    read_rows=read_rows,
+    advance=agent.act,
+  )

@@ -59,7 +59,7 @@ def thompson(pulls: Array, wins: Array, key: Key) -> Array:
 
 
 def ucb1(pulls: Array, wins: Array, key: Key) -> Array:
-  """w / n + 0.2 sqrt(2 ln t / n), t the pulls of all arms; infinite where n is zero."""
+  """W / n + 0.2 sqrt(2 ln t / n), t the pulls of all arms; infinite where n is zero."""
   count = jnp.maximum(pulls, 1.0)
   width = jnp.sqrt(2.0 * jnp.log(jnp.maximum(jnp.sum(pulls), 1.0)) / count)
   return jnp.where(pulls > 0.0, wins / count + UCB_FACTOR * width, jnp.inf)

@@ -88,6 +88,8 @@ class ContextLearner(NamedTuple):
   follows: for each part that moves without a gradient or is brought back into its range, `(net, tasks, key) -> params`
            after a step of the optimisers
   act:     `(params, timestep, key) -> action [A]` by the part `LATENT`; the mode without a key
+  advance: `(params, timestep) -> adapted`, what an agent that remembers knows at a time step before it acts; None for
+           one whose latent stays as it is
   steps:   the steps of an update in their order, in which each loss is named; without any, one step of all losses
   stages:  for each trained part that does not learn in all updates, those in which it does
   separable: the losses that can be taken of each task alone, as a batch of one; others compare tasks
@@ -106,6 +108,7 @@ class ContextLearner(NamedTuple):
   act: Callable[[Net, TimeStep, Key | None], Array]
   steps: tuple[Step, ...] = ()
   stages: Mapping[str, Stage] = MappingProxyType({})
+  advance: Callable[[Net, TimeStep], Net] | None = None
   separable: tuple[str, ...] = ()
   gradient_surgery: GradientSurgery | None = None
 
@@ -124,17 +127,31 @@ def read_from_support(encoder: Adaptation) -> LatentsOf:
   return latents_of
 
 
-def on_query(loss: LossFn, latents_of: LatentsOf) -> LossFn:
-  """A loss of an actor-critic on the queries of a TaskBatch, given the latents of its tasks.
+ReadRows = Callable[[Net, TaskBatch, Key], tuple[Net, Transition]]
+"""`(net, tasks, key) -> (latents, rows [T, B, ...])`: the rows that an actor-critic learns from, and its latents there,
+the part `LATENT` and, where they differ from row to row, `NEXT_LATENT`; `key` is that of the update."""
+
+
+def queries_with(latents_of: LatentsOf) -> ReadRows:
+  """The queries of a batch, and one latent for each of its tasks."""
+
+  def read(net: Net, tasks: TaskBatch, key: Key) -> tuple[Net, Transition]:
+    return {LATENT: latents_of(net, tasks, key)}, tasks.query
+
+  return read
+
+
+def on_rows(loss: LossFn, read_rows: ReadRows) -> LossFn:
+  """A loss of an actor-critic on rows of a TaskBatch, given the latents of its tasks.
 
   Losses that get the same key get the same latents.
   """
 
-  def query_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
-    latents = latents_of(net, tasks, key)
-    return loss(net | {LATENT: latents}, tasks.query, split_update_key(key).actor_critic)
+  def row_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
+    latents, rows = read_rows(net, tasks, key)
+    return loss(net | latents, rows, split_update_key(key).actor_critic)
 
-  return query_loss
+  return row_loss
 
 
 def train_only(net: Net, parts: tuple[str, ...]) -> Net:
@@ -283,12 +300,22 @@ def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.Grad
   def act(
     params: MetaParams, adapted: dict[str, Params], timestep: TimeStep, key: Key | None
   ) -> tuple[Array, dict[str, Params]]:
+    if learner.advance is not None:
+      adapted = adapted | learner.advance(params.net | adapted, timestep)
     return learner.act(params.net | adapted, timestep, key), adapted
 
   def _trained(net: Net) -> Net:
     return {part: net[part] for part in optimizers}
 
-  return Algorithm(init, update, adapt, act, lambda params, key: learner.prior(params.net, key))
+  return Algorithm(
+    init,
+    update,
+    adapt,
+    act,
+    lambda params, key: learner.prior(params.net, key),
+    remembers=learner.advance is not None,
+    consecutive_rows=learner.advance is not None,
+  )
 
 
 def share_of(rows: Transition, share: int, num_shares: int) -> Transition:

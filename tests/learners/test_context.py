@@ -7,7 +7,15 @@ import optax
 import pytest
 
 from macaw_jax.adaptation import encode
-from macaw_jax.learners.context import ContextLearner, Stage, Step, context_learner, on_query, read_from_support
+from macaw_jax.learners.context import (
+  ContextLearner,
+  Stage,
+  Step,
+  context_learner,
+  on_rows,
+  queries_with,
+  read_from_support,
+)
 from macaw_jax.types import LATENT, TaskBatch, Transition
 
 KEY = jax.random.key(0)
@@ -82,7 +90,10 @@ def test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support():
   support, query = (Transition(*[jnp.full((2, 3), reward)] * 9) for reward in (1.0, 20.0))
   encoder = encode(lambda net, context, key: jnp.mean(context.reward, axis=-1))
   loss = lambda net, batch, key: (jnp.mean(net[LATENT]) + jnp.mean(batch.reward), {})  # noqa: E731
-  assert on_query(loss, read_from_support(encoder))({}, TaskBatch(support, query, jnp.arange(2)), KEY)[0] == 21.0
+  assert (
+    on_rows(loss, queries_with(read_from_support(encoder)))({}, TaskBatch(support, query, jnp.arange(2)), KEY)[0]
+    == 21.0
+  )
 
 
 def product_of_both(net, tasks, key):
