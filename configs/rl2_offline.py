@@ -1,7 +1,7 @@
 """RL^2 on recorded data.
 
-python -m experiments.run --config=configs/rl2_offline.py                 half-cheetah in two directions, starter data
-python -m experiments.run --config=configs/rl2_offline.py:cheetah_vel     half-cheetah at 40 velocities, data/cheetah_vel
+python -m experiments.run --config=configs/rl2_offline.py                 two directions, starter data
+python -m experiments.run --config=configs/rl2_offline.py:cheetah_vel     40 velocities, data/cheetah_vel
 """
 
 import ml_collections

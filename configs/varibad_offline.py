@@ -1,7 +1,7 @@
 """VariBAD on recorded data.
 
-python -m experiments.run --config=configs/varibad_offline.py                 half-cheetah in two directions, starter data
-python -m experiments.run --config=configs/varibad_offline.py:cheetah_vel     half-cheetah at 40 velocities
+python -m experiments.run --config=configs/varibad_offline.py                 two directions, starter data
+python -m experiments.run --config=configs/varibad_offline.py:cheetah_vel     40 velocities, data/cheetah_vel
 """
 
 import ml_collections

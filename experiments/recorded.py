@@ -215,8 +215,8 @@ def _consecutive_rows(examined: Examined) -> Iterator[str]:
   orders = (config.training.order, config.evaluation.order)
   if examined.algorithm.consecutive_rows and orders != ("contiguous", "contiguous"):
     yield (
-      "config.algorithm: targets of 'td_lambda' need consecutive transitions: set config.training.order and "
-      "config.evaluation.order to 'contiguous'"
+      f"config.algorithm: {examined.config.algorithm.name} reads consecutive transitions, for a memory or for targets "
+      "'td_lambda': set config.training.order and config.evaluation.order to 'contiguous'"
     )
 
 
@@ -322,7 +322,7 @@ def _learning_goes_on(examined: Examined) -> Iterator[str]:
   if algorithm.tuning is None:
     yield f"{place}: {name} does not learn by an ordinary optimiser; macaw, maml_awr and multi-task agents do"
   if algorithm.consecutive_rows:
-    yield f"{place}: {name} reads consecutive rows, as its targets 'td_lambda' need; its own are drawn at random"
+    yield f"{place}: {name} reads consecutive rows; its own are drawn at random"
 
 
 def _supports(examined: Examined) -> Iterable[str]:
@@ -383,7 +383,7 @@ def _retrieval(examined: Examined) -> Iterator[str]:
     return
   place, name = "config.retrieval.enabled = True", config.algorithm.name
   if algorithm.consecutive_rows:
-    yield f"{place}: {name} reads consecutive rows, as its targets 'td_lambda' need; retrieved ones are not"
+    yield f"{place}: {name} reads consecutive rows; retrieved ones are not"
   if config.retrieval.rows % algorithm.support_parts:
     yield (
       f"config.retrieval.rows = {config.retrieval.rows} is not a multiple of {algorithm.support_parts}, the inner "

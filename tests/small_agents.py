@@ -11,6 +11,13 @@ from macaw_jax.algorithms import ALGORITHMS
 from macaw_jax.algorithms.settings import CHOICES
 from macaw_jax.hyperparameters import Part
 
+# Settings of sections that have no `hidden_sizes`, or more than these.
+SMALL = {
+  "optimizer": {},
+  "cell": {"hidden_size": 4},
+  "belief": {"latent_size": 2, "hidden_sizes": (4,), "decoder_sizes": (4,), "num_prefixes": 3},
+}
+
 
 def small_agent(problem, name, *, sizes=(6,), make_optimizer=optax.sgd, **settings):
   """The algorithm called `name` with nested settings: a section is a dict of changes of its default part."""
@@ -19,10 +26,14 @@ def small_agent(problem, name, *, sizes=(6,), make_optimizer=optax.sgd, **settin
   for section, default in {n: p.default for n, p in parameters.items() if isinstance(p.default, Part)}.items():
     changes = dict(settings.get(section, {}))
     chosen = CHOICES.get(section, {}).get(changes.pop("name", None))
-    small = {"optimizer": make_optimizer} if section == "optimizer" else {"hidden_sizes": sizes}
+    small = SMALL.get(section, {"hidden_sizes": sizes}) | (
+      {"optimizer": make_optimizer} if section == "optimizer" else {}
+    )
     base = {} if chosen else default.settings
     arguments[section] = (chosen or default.factory)(**{**base, **small, **changes})
   if "hidden_sizes" in parameters:
     arguments.setdefault("hidden_sizes", sizes)
+  if "minibatches" in parameters:
+    arguments.setdefault("minibatches", 3)
   arguments.setdefault("optimizer", make_optimizer)
   return ALGORITHMS[name](problem, **arguments)

@@ -51,8 +51,8 @@ class Recurrence(NamedTuple):
   init:        `(key) -> params`
   start:       the memory before a task
   run:         `(params, memory, steps [N, ...]) -> (memory, outputs [N, M])`, outputs[t] before action t is chosen
-  ahead:       `(params, memory, steps [N, ...]) -> outputs [N, M]`, in the states that the steps led to, as if no episode
-               ended
+  ahead:       `(params, memory, steps [N, ...]) -> outputs [N, M]`, in the states that the steps led to, as if no
+               episode ended
   act:         `(params, memory, timestep) -> (memory, output [M])`, one step of an episode
   output_size: M
   """

@@ -12,6 +12,8 @@ Adaptation is inference: the cell runs over what the agent has seen, and no para
 
 from collections.abc import Sequence
 
+import optax
+
 from macaw_jax.adaptation.memory import Steps, recurrence
 from macaw_jax.algorithms.remembering import CELL, Net, act_by, features_of, remembering
 from macaw_jax.hyperparameters import (
@@ -22,8 +24,9 @@ from macaw_jax.hyperparameters import (
   check_shares,
   check_sizes,
 )
-from macaw_jax.learners.gradient import init_parts
-from macaw_jax.learners.trials import clipped_adam, trial_learner
+from macaw_jax.learners.gradient import MakeOptimizer, init_parts
+from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.trials import clipped, trial_learner
 from macaw_jax.networks.cells import MakeCell, gru
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss, value_network
@@ -48,6 +51,8 @@ def rl2(
   epochs: int = 2,
   minibatches: int = 8,
   decay_steps: int | None = None,
+  optimizer: MakeOptimizer = optax.adam,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """RL^2, trained by PPO on trials; its data are trajectories.
 
@@ -65,6 +70,8 @@ def rl2(
     epochs: Passes over the trials of an update.
     minibatches: Steps of a pass, each on whole trials.
     decay_steps: Updates over which learning rate and entropy weight fall to zero on a line; None keeps them.
+    optimizer: Makes the optimiser from its learning rate.
+    gradient_surgery: How the gradients of the trials of a step become one; None for that of their mean.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -101,11 +108,14 @@ def rl2(
     trains=TRAINS,
     follows={RETURNS: follow_returns(problem.discount)},
     optimizers={
-      "ppo_loss": clipped_adam(learning_rate, max_gradient_norm, decay_steps and decay_steps * epochs * minibatches)
+      "ppo_loss": clipped(
+        optimizer, learning_rate, max_gradient_norm, decay_steps and decay_steps * epochs * minibatches
+      )
     },
     epochs=epochs,
     minibatches=minibatches,
     decay_steps=decay_steps,
+    gradient_surgery=gradient_surgery,
     adapt=agent.adapt,
     act=act_by(agent, policy),
     prior=agent.prior,

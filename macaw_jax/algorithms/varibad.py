@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from macaw_jax.adaptation.memory import Steps, recurrence
 from macaw_jax.algorithms.remembering import CELL, Net, Remembering, act_by, features_of, remembering
@@ -28,8 +29,9 @@ from macaw_jax.hyperparameters import (
   check_sizes,
   part,
 )
-from macaw_jax.learners.gradient import init_parts
-from macaw_jax.learners.trials import clipped_adam, trial_learner
+from macaw_jax.learners.gradient import MakeOptimizer, init_parts
+from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.trials import clipped, trial_learner
 from macaw_jax.networks.cells import MakeCell, gru
 from macaw_jax.networks.encoders import transition_encoder
 from macaw_jax.networks.linen import as_network
@@ -168,6 +170,8 @@ def varibad(
   epochs: int = 2,
   minibatches: int = 8,
   decay_steps: int | None = None,
+  optimizer: MakeOptimizer = optax.adam,
+  gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """VariBAD on trials; its data are trajectories.
 
@@ -187,6 +191,8 @@ def varibad(
     epochs: Passes over the trials of an update.
     minibatches: Steps of a pass, each on whole trials.
     decay_steps: Updates over which the learning rates fall to zero on a line; None keeps them.
+    optimizer: Makes the optimiser from its learning rate.
+    gradient_surgery: How the gradients of the trials of a step become one; None for that of their mean.
 
   Raises:
     ValueError: for a setting outside its range.
@@ -232,12 +238,13 @@ def varibad(
     trains=TRAINS,
     follows={RETURNS: follow_returns(problem.discount), OUTCOMES: model.follow},
     optimizers={
-      "ppo_loss": clipped_adam(learning_rate, max_gradient_norm, total_steps),
-      "elbo_loss": clipped_adam(belief_learning_rate, max_gradient_norm, total_steps),
+      "ppo_loss": clipped(optimizer, learning_rate, max_gradient_norm, total_steps),
+      "elbo_loss": clipped(optimizer, belief_learning_rate, max_gradient_norm, total_steps),
     },
     epochs=epochs,
     minibatches=minibatches,
     decay_steps=decay_steps,
+    gradient_surgery=gradient_surgery,
     adapt=agent.adapt,
     act=act_by(agent, policy),
     prior=agent.prior,

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.memory import Steps, trials_of
-from macaw_jax.learners.context import train_only
-from macaw_jax.learners.gradient import linear_decay
+from macaw_jax.learners.gradient import MakeOptimizer, linear_decay
+from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.objectives.ppo import Judged, TrialLoss, happened_first
 from macaw_jax.types import (
   Algorithm,
@@ -32,9 +32,11 @@ from macaw_jax.types import (
 Net = dict[str, Params]
 
 
-def clipped_adam(learning_rate: float, max_gradient_norm: float, steps: int | None) -> optax.GradientTransformation:
-  """Adam after a bound on the norm of the gradient; its rate falls to zero on a line over `steps`, where given."""
-  return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(linear_decay(learning_rate, steps)))
+def clipped(
+  optimizer: MakeOptimizer, learning_rate: float, max_gradient_norm: float, steps: int | None
+) -> optax.GradientTransformation:
+  """The optimiser after a bound on the norm of the gradient; its rate falls on a line to zero over `steps`, if any."""
+  return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optimizer(linear_decay(learning_rate, steps)))
 
 
 def trial_learner(
@@ -48,6 +50,7 @@ def trial_learner(
   epochs: int,
   minibatches: int,
   decay_steps: int | None,
+  gradient_surgery: GradientSurgery | None,
   adapt: Callable[[Net, Transition | Trajectory, Key], Net],
   act: Callable[[Net, TimeStep, Key | None], tuple[Array, Net]],
   prior: Callable[[Net, Key], Net],
@@ -55,7 +58,7 @@ def trial_learner(
   """An on-policy algorithm whose update takes `epochs` times `minibatches` steps on the trials of its tasks.
 
   In each epoch the tasks are dealt out anew to minibatches of equal size; tasks that are left over wait for the next
-  epoch. A step is one gradient of the sum of all losses at the same parameters. Metrics are means over all steps.
+  epoch. In a step all losses move their parts, from the same parameters. Metrics are means over all steps.
 
   Args:
     init_net: `(key) -> net`, the named parts.
@@ -67,6 +70,8 @@ def trial_learner(
     epochs: passes over the trials of an update.
     minibatches: steps of a pass.
     decay_steps: updates of training, after which none of it remains; None: all of it always does.
+    gradient_surgery: how the gradients of the trials of a minibatch become one, of all that a loss trains as one
+      vector; None for that of their mean.
     adapt: `(net, support, key) -> adapted`.
     act: `(net with what adaptation changed, timestep, key) -> (action, parts that acting changes)`.
     prior: `(net, key) -> adapted`.
@@ -84,14 +89,29 @@ def trial_learner(
     net = init_net(key)
     return TrainState(MetaParams(net, {}), optimizer.init(trained(net)), jnp.zeros((), jnp.int32))
 
-  def total(net: Net, trials: Judged, key: Key) -> tuple[Array, Metrics]:
-    found = [loss(train_only(net, trains[name]), trials, key) for name, loss in losses.items()]
-    return sum((value for value, _ in found), jnp.zeros(())), {k: v for _, metrics in found for k, v in metrics.items()}
+  def gradient_of(name: str, net: Net, trials: Judged, key: Key) -> tuple[Net, Metrics]:
+    """The gradient of a loss by the parts that it trains."""
+    loss, parts = losses[name], {part: net[part] for part in trains[name]}
+
+    def of_trials(trials: Judged, key: Key) -> tuple[Net, Metrics]:
+      return jax.grad(lambda parts: loss(net | parts, trials, key), has_aux=True)(parts)
+
+    if gradient_surgery is None:
+      return of_trials(trials, key)
+    key_trials, key_surgery = jax.random.split(key)
+    alone = jax.tree.map(lambda leaf: leaf[:, None], trials)  # a batch of one for each trial
+    gradients, metrics = jax.vmap(of_trials)(alone, jax.random.split(key_trials, len(trials.remaining)))
+    gradient, found = gradient_surgery.combine(gradients, key_surgery)
+    return gradient, jax.tree.map(jnp.mean, metrics) | {f"{name}_{metric}": found[metric] for metric in found}
 
   def step(carry: tuple[Net, Any], item: tuple[Judged, Key]) -> tuple[tuple[Net, Any], Metrics]:
     net, opt_state = carry
     parts = trained(net)
-    gradient, metrics = jax.grad(lambda parts: total(net | parts, *item), has_aux=True)(parts)
+    gradient: Net = {}
+    metrics: Metrics = {}
+    for name, name_key in zip(losses, jax.random.split(item[1], len(losses)), strict=True):
+      of_loss, found = gradient_of(name, net, item[0], name_key)
+      gradient, metrics = gradient | of_loss, metrics | found
     updates, opt_state = optimizer.update(gradient, opt_state, parts)
     return (net | optax.apply_updates(parts, updates), opt_state), metrics
 

@@ -43,6 +43,7 @@ VARIANTS = {
   "corro, generator": ("corro", {"encoder": FEW_QUERIES | {"negatives": "generator"}}),
   "corro, released": ("corro_released", {"encoder": FEW_QUERIES, "stages": (1, 1)}),
   "maml_rl, ProMP": ("maml_rl", {"inner": {"surrogate": "ratio"}, "epochs": 5, "clip": 0.3, "kl_weight": 5e-4}),
+  "rl2, attention": ("rl2", {"cell": {"name": "attention", "num_heads": 2, "window": 4}}),
   "norml, rewards": ("norml", {"learned_advantage": False, "step_size": 0.5}),
 }
 NOT_COMPILED = ("macaw", "multitask_bc", "pearl_offline", "maml_rl, ProMP", "reptile")
@@ -132,7 +133,11 @@ def test_contract(case):
   before, task = algorithm.act(state.params, unadapted, step, None)
   assert before.shape == (2,)
   assert np.all(np.abs(before) <= 1)
-  jax.tree.map(np.testing.assert_array_equal, task, unadapted)
+  if algorithm.remembers:  # It has seen the time step.
+    assert jax.tree.structure(task) == jax.tree.structure(unadapted)
+    assert any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.array_equal(a, b), task, unadapted)))
+  else:
+    jax.tree.map(np.testing.assert_array_equal, task, unadapted)
   mode, _ = algorithm.act(state.params, alone, step, None)
   assert not np.array_equal(mode, before)
   sampled, _ = algorithm.act(state.params, alone, step, KEY)
