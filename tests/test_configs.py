@@ -19,7 +19,18 @@ from macaw_jax.json_files import flatten
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
-SHARED = ("__init__", "algorithm", "common", "contextual", "defaults", "on_policy", "released", "section")
+SHARED = (
+  "__init__",
+  "algorithm",
+  "common",
+  "contextual",
+  "defaults",
+  "on_policy",
+  "released",
+  "section",
+  "sequences",
+  "trials",
+)
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in SHARED)
 
 
