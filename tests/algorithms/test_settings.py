@@ -48,6 +48,11 @@ NONSENSE = {
   **dict.fromkeys(("kl_weight", "metric_weight", "repulsion", "reconstruction_weight"), (-1.0, NAN)),
   **dict.fromkeys(("information_weight", "step_size", "entropy_weight", "generator_kl_weight"), (-1.0, NAN)),
   "behaviour_model_weight": [-1.0, NAN],
+  **dict.fromkeys(("hidden_size", "window", "num_prefixes", "minibatches"), (0,)),
+  "num_heads": (0, 3),
+  "decoder_sizes": ((), (0,)),
+  **dict.fromkeys(("value_weight", "belief_learning_rate"), (-1.0, NAN)),
+  "max_gradient_norm": (0.0, NAN),
   **dict.fromkeys(("triplet_weight", "triplet_margin"), (-1.0, NAN)),
   "initial_log_std": [math.inf, NAN],
   "expectile": [0.0, 1.0, NAN],
@@ -62,8 +67,8 @@ def nested(setting, value):
   """One setting by dotted name, beside the choice that takes it."""
   section, _, last = setting.partition(".")
   chosen = {}
-  if section == "actor_critic" and last != "name":
-    takers = [name for name, factory in ACTOR_CRITICS.items() if last in factory().settings]
+  if section in settings.CHOICES and last != "name":
+    takers = [name for name, factory in settings.CHOICES[section].items() if last in factory().settings]
     chosen = {f"{section}.name": takers[0]}
   return with_values({}, {**chosen, setting: value})
 
@@ -71,7 +76,7 @@ def nested(setting, value):
 def test_the_table_is_grouped_by_where_batches_come_from():
   assert {**RECORDED, **REPLAYED, **ON_POLICY} == ALGORITHMS
   assert len(ALGORITHMS) == len(RECORDED) + len(REPLAYED) + len(ON_POLICY)
-  assert len(OURS) == 15
+  assert len(OURS) == 19
   assert {name.removesuffix("_released") for name in RELEASED} <= set(OURS)
 
 
