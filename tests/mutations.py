@@ -374,6 +374,56 @@ MUTATIONS = (
     '"mc_return": record.mc_return',
     "data/test_data_statistics.py::test_normalised_transitions_by_hand",
   ),
+  # Bandits and mazes, and their known answers
+  Mutation(
+    "luck_of_a_bandit_in_the_precision_of_the_caller",
+    "macaw_jax/envs/bandit.py",
+    "jax.random.uniform(key, dtype=jnp.float32)",
+    "jax.random.uniform(key)",
+    "envs/test_bandit.py::test_the_reward_of_a_state_is_the_same_again_in_another_precision_too",
+  ),
+  Mutation(
+    "every_pull_with_the_same_luck",
+    "macaw_jax/envs/bandit.py",
+    "jax.random.wrap_key_data(state.luck), jnp.sum(state.pulls))",
+    "jax.random.wrap_key_data(state.luck), 0)",
+    "envs/test_bandit.py::test_rewards_are_draws_with_the_probability_of_the_arm",
+  ),
+  Mutation(
+    "wins_counted_at_the_wrong_arm",
+    "macaw_jax/envs/bandit_policies.py",
+    "counts.wins + timestep.reward * pulled",
+    "counts.wins + timestep.reward",
+    "envs/test_bandit_policies.py::test_an_acting_function_counts_what_it_is_told_and_draws_among_the_best",
+  ),
+  Mutation(
+    "gittins_without_the_value_of_a_loss",
+    "macaw_jax/envs/bandit_policies.py",
+    "(1.0 - mean) * discount * value[:, :-1]",
+    "(1.0 - mean) * discount * stopped",
+    "envs/test_bandit_policies.py::test_gittins_indices_are_those_of_another_calculation",
+  ),
+  Mutation(
+    "walls_above_and_below_exchanged",
+    "macaw_jax/envs/maze.py",
+    "jnp.pad(down, ((1, 0), (0, 0))),  # to the cell above",
+    "jnp.pad(down, ((0, 1), (0, 0))),  # to the cell above",
+    "envs/test_maze.py::test_moves_and_walls_by_hand",
+  ),
+  Mutation(
+    "search_that_ends_before_the_goal",
+    "macaw_jax/envs/maze.py",
+    "return SIZE**2 - behind.sum(axis=(1, 2))",
+    "return SIZE**2 - 1 - behind.sum(axis=(1, 2))",
+    "envs/test_maze.py::test_the_expected_steps_of_a_depth_first_search_by_simulation",
+  ),
+  Mutation(
+    "regrets_of_other_tasks",
+    "experiments/regret.py",
+    "np.tile(np.asarray(leaf)[chosen], (num_episodes, 1))",
+    "np.repeat(np.asarray(leaf)[chosen], num_episodes, axis=0)",
+    "experiments/test_regret.py::test_episodes_stand_by_their_tasks",
+  ),
   # Families of one's own, variants and environments of Gymnasium
   Mutation(
     "family_of_ones_own_not_checked",
