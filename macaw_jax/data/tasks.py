@@ -2,10 +2,27 @@
 
 from collections.abc import Sequence
 
+import chex
 import numpy as np
 
+from macaw_jax.data.dataset import Dataset
 from macaw_jax.data.manifest import DatasetError, Manifest
 from macaw_jax.envs.family import Task, TaskFamily
+
+
+def show_tasks(dataset: Dataset, numbers: np.ndarray) -> Dataset:
+  """A dataset of T tasks whose every observation ends with its task's numbers, `[T, W]`."""
+
+  def beside(observation: chex.Array) -> np.ndarray:
+    shown = np.asarray(observation)
+    repeated = np.broadcast_to(numbers[:, None].astype(shown.dtype), (*shown.shape[:2], numbers.shape[1]))
+    return np.concatenate([shown, repeated], axis=-1)
+
+  return dataset._replace(
+    observation=beside(dataset.observation),
+    next_observation=beside(dataset.next_observation),
+    final_observation=beside(dataset.final_observation),
+  )
 
 
 def tasks_of(manifest: Manifest, family: TaskFamily, indices: Sequence[int]) -> Task:

@@ -18,6 +18,7 @@ from macaw_jax.learners.gradient import init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.types import (
   LATENT,
+  TASK_INDEX,
   Adaptation,
   Algorithm,
   Array,
@@ -125,14 +126,14 @@ def read_from_support(encoder: Adaptation) -> LatentsOf:
 
 
 def on_query(loss: LossFn, latents_of: LatentsOf) -> LossFn:
-  """A loss of an actor-critic on the queries of a TaskBatch, given the latents of its tasks.
+  """A loss of an actor-critic on the queries of a TaskBatch, given the latents and the places of its tasks.
 
   Losses that get the same key get the same latents.
   """
 
   def query_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
     latents = latents_of(net, tasks, key)
-    return loss(net | {LATENT: latents}, tasks.query, split_update_key(key).actor_critic)
+    return loss(net | {LATENT: latents, TASK_INDEX: tasks.task_index}, tasks.query, split_update_key(key).actor_critic)
 
   return query_loss
 
