@@ -48,6 +48,8 @@ _HOMES = {
     "metric_encoder",
     "multitask_awr",
     "multitask_bc",
+    "multitask_iql",
+    "multitask_sac",
     "noisy_encoder",
     "norml",
     "pearl",
