@@ -40,6 +40,16 @@ def _episodes_of_trials(examined: InFamily) -> Iterator[str]:
       yield f"config.{field}{separator}episodes = {value}: expected 1, {name} remembers one episode after the other"
 
 
+def _tasks_of_minibatches(examined: InFamily) -> Iterator[str]:
+  """Fewer tasks in an update than the steps that it is cut into; only agents that learn from trials have these."""
+  minibatches = examined.config.algorithm.get("minibatches", 1)
+  if examined.tasks_per_update < minibatches:
+    yield (
+      f"config.rollouts.tasks_per_update = {examined.tasks_per_update}: expected at least "
+      f"config.algorithm.minibatches = {minibatches}, each of which has a task"
+    )
+
+
 _STEPS = "episodes of family {family!r} have at most {limit} steps"
 
 RULES = (
@@ -64,6 +74,7 @@ RULES = (
     ("rollouts.family", "rollouts.episodes", "rollouts.inner_steps", "evaluation.support_episodes", "algorithm"),
     _episodes_of_trials,
   ),
+  Rule(("rollouts.tasks_per_update", "algorithm"), _tasks_of_minibatches),
   *member_rules("rollouts.tasks_per_update", call="log_every"),
 )
 

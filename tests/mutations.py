@@ -46,6 +46,63 @@ STUDY = "experiments/test_study.py"
 REWARD_MODEL, RETRIEVAL_RUNS = "macaw_jax/data/reward_model.py", "experiments/test_retrieval_runs.py"
 
 MUTATIONS = (
+  # Agents with memory
+  Mutation(
+    "forgets_the_end_of_an_episode",
+    "macaw_jax/adaptation/memory.py",
+    "jnp.where(timestep.first > 0, kept, new)",
+    "jnp.where(timestep.first > 0, jnp.zeros_like(kept), new)",
+    "adaptation/test_memory.py::test_acting_reads_what_running_over_the_same_steps_reads",
+  ),
+  Mutation(
+    "padding_enters_the_memory",
+    "macaw_jax/networks/cells.py",
+    "jnp.where(happened > 0, new, old)",
+    "new",
+    "networks/test_cells.py::test_a_run_is_its_steps_one_after_the_other_and_passes_over_what_did_not_happen",
+  ),
+  Mutation(
+    "attends_to_what_there_is_not",
+    "macaw_jax/networks/cells.py",
+    "there = jnp.arange(self.window) >= self.window - seen",
+    "there = jnp.arange(self.window) >= 0",
+    "networks/test_cells.py::test_an_attention_cell_starts_with_nothing_to_attend_to",
+  ),
+  Mutation(
+    "padding_discounts",
+    "macaw_jax/objectives/ppo.py",
+    "order = jnp.argsort(1.0 - steps.mask, stable=True)",
+    "order = jnp.arange(len(steps.mask))",
+    "objectives/test_ppo.py::test_steps_that_happened_come_first_in_their_order",
+  ),
+  Mutation(
+    "entropy_of_a_weight_that_stays",
+    "macaw_jax/objectives/ppo.py",
+    "weight = entropy_weight * jnp.mean(trials.remaining)",
+    "weight = entropy_weight",
+    "objectives/test_ppo.py::test_the_weight_of_the_entropy_falls_with_what_is_left_of_training",
+  ),
+  Mutation(
+    "belief_diverges_from_itself",
+    "macaw_jax/objectives/beliefs.py",
+    "[jnp.zeros_like(leaf[:1]), leaf[:-1]]",
+    "[leaf[:1], leaf[:-1]]",
+    "objectives/test_beliefs.py::test_the_divergence_is_that_of_beliefs_that_follow_each_other_the_first_from_the_prior",
+  ),
+  Mutation(
+    "policy_trains_the_belief",
+    "macaw_jax/algorithms/varibad.py",
+    "lambda net, trials: trials.features,",
+    "lambda net, trials: features(net, trials.steps),",
+    "algorithms/test_memory_agents.py::test_the_policy_reads_the_beliefs_that_acted",
+  ),
+  Mutation(
+    "query_goes_on_from_the_support",
+    "macaw_jax/adaptation/memory.py",
+    "last=tasks.support.last.at[:, -1].set(1.0)",
+    "last=tasks.support.last",
+    "algorithms/test_memory_agents.py::test_a_recorded_trial_is_a_support_that_ends_and_then_a_query",
+  ),
   # Gradient surgery
   Mutation(
     "projects_where_gradients_agree",

@@ -59,6 +59,14 @@ def test_rl2_trains_its_memory_through_time_and_varibad_its_belief_by_the_bound_
     assert moved(state.params.net, after.params.net) == expected
 
 
+def test_the_policy_reads_the_beliefs_that_acted():
+  """In later epochs too, when the belief has moved: a policy that stands still does not diverge from itself."""
+  settings = {"minibatches": 1, "learning_rate": 0.0, "belief_learning_rate": 10.0, "max_gradient_norm": 10.0}
+  agent = small_agent(PROBLEM, "varibad", epochs=3, **settings)
+  _, metrics = jax.jit(agent.update)(agent.init(KEY), trials(), KEY)
+  np.testing.assert_allclose(metrics["divergence"], 0, atol=1e-6)
+
+
 def test_an_update_with_surgery_that_takes_the_mean_is_the_plain_one():
   # One minibatch of trials of equal length: the mean over trials is then the mean over their steps.
   batch = trials()
