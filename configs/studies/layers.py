@@ -28,6 +28,6 @@ def get_config() -> ml_collections.ConfigDict:
       "plain_wide": {"algorithm": {"layer": "dense", "hidden_sizes": (WIDE,) * 3}},
     },
     # An update of the wide networks takes a hundred times as long, and learning is fast or slow well before.
-    training={"steps": 1_000, "evaluate_every": 100, "checkpoint_every": 100},
+    training={"steps": 500, "evaluate_every": 50, "checkpoint_every": 100},
     figures=("curves", "settings", "improvement"),
   )
