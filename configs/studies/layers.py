@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
     title="Weight-transform layers and plain ones",
     question=(
       "Mitchell et al. 2021: layers whose weights are a linear function of a latent vector adapt better than "
-      "plain ones of the same width. They have some fifty times the parameters; the wide plain networks have as many."
+      "plain ones of the same width. They have a hundred times the parameters; the wide plain networks have as many."
     ),
     methods=("macaw",),
     settings={
