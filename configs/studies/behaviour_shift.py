@@ -15,11 +15,11 @@ def get_config() -> ml_collections.ConfigDict:
     title="Whose data an agent adapts to",
     question=(
       "Agents are trained on data of policies that had learned their tasks. Do they read the task or the policy, when "
-      "others collected the support? With retrieval, recorded rows that explain the rewards take its place."
+      "others collected the support?"
     ),
     methods=("macaw", "maml_awr", "multitask_awr", "pearl_offline", "focal", "unicorn", "csro", "corro", "bati"),
     directories={"cheetah_dir": "data/cheetah_dir"},  # collected: the starter data have no episodes of others
     training={"steps": 4_000, "evaluate_every": 1_000, "checkpoint_every": 1_000},
-    evaluations={"plain": {"support": "all"}, "retrieval": {"support": "all", "retrieval": True}},
+    evaluations={"all": {"support": "all", "episodes": 10}},
     figures=("evaluations",),
   )
