@@ -48,6 +48,8 @@ def defaults(algorithm: str, data: str, **departures: Any) -> ml_collections.Con
   config.dataset.skip = 1  # keep every skip-th transition
   config.dataset.scaling = "fitted"  # observations standardised and returns of size one; or 'none': as recorded
   config.dataset.split = "in_distribution"  # or 'extrapolation': test tasks outside the range of the training tasks
+  # Episodes of other training tasks that each is given for training, with the rewards that it would have given.
+  config.dataset.relabelled_episodes = 0
   # The task at the end of every observation: its numbers, 'task_vector', or which it is, 'task_index' (docs/families).
   config.dataset.shown_task = "none"
   config.dataset.train_tasks = config_dict.placeholder(int)  # so many of them, evenly spaced; none: all

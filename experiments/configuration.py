@@ -87,6 +87,7 @@ RECORDED_FIELDS = COMMON | {
   "dataset.scaling": one_of(("fitted", "none")),
   "dataset.split": one_of(("in_distribution", "extrapolation")),
   "dataset.train_tasks": at_least(1)._replace(optional=True),
+  "dataset.relabelled_episodes": at_least(0),
   "dataset.shown_task": one_of(("none", *NUMBERS)),
   "training.log_every": at_least(1),
   "training.tasks_per_update": at_least(1),
@@ -108,7 +109,7 @@ RECORDED_FIELDS = COMMON | {
 }
 # Fields that a run may be without, because it is older than they are, with values that leave it as it was.
 ADDED_TO_RECORDED: dict[str, dict[str, Any]] = {
-  "dataset": {"scaling": "fitted", "train_tasks": None, "shown_task": "none"},
+  "dataset": {"scaling": "fitted", "train_tasks": None, "shown_task": "none", "relabelled_episodes": 0},
   "training": {"repeated_tasks": False},
   "evaluation": {"quality": "all", "own_episodes": 0},
   "retrieval": {"enabled": False, "rows": 1_024, "rows_per_task": 1_000, "draw": "mean"},

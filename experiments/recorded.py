@@ -11,7 +11,7 @@ import numpy as np
 
 from macaw_jax import envs
 from macaw_jax.algorithms.settings import make_algorithm
-from macaw_jax.data.dataset import Dataset, examine_files, load_dataset
+from macaw_jax.data.dataset import Dataset, dataset_of, examine_files, load_dataset, read_episodes
 from macaw_jax.data.manifest import (
   MANIFEST_FILE,
   DatasetError,
@@ -21,7 +21,7 @@ from macaw_jax.data.manifest import (
   read_manifest,
 )
 from macaw_jax.data.references import scale_text
-from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
+from macaw_jax.data.relabel import OTHER_POLICIES, beside_others, other_policies_directory
 from macaw_jax.data.statistics import Statistics, no_scaling, normalise_dataset
 from macaw_jax.data.tasks import problem_of, show_tasks, tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
@@ -292,6 +292,18 @@ def _shown_task(examined: Examined) -> Iterator[str]:
       return
 
 
+def _relabelled(examined: Examined) -> Iterator[str]:
+  """Episodes of other tasks beside a part of a collection, or in a family that cannot reward them."""
+  dataset, family = examined.config.dataset, examined.recorded_family
+  place = f"config.dataset.relabelled_episodes = {dataset.relabelled_episodes}"
+  if not dataset.relabelled_episodes:
+    return
+  if dataset.quality != "all":
+    yield f"{place}: they are of whole collections, and config.dataset.quality = {dataset.quality!r}"
+  if family.differ_in != "rewards" or family.state_of is None:
+    yield f"{place}: the rewards of another task cannot be recomputed from observations of family {family.name!r}"
+
+
 def _size_of_part(examined: Examined) -> Iterator[str]:
   wanted = examined.config.dataset.transitions_per_task
   if wanted is None:
@@ -449,6 +461,7 @@ RULES = (
   Rule(_DATA, lambda examined: examined.family and None, spoils="dataset.directory"),
   Rule(_TASKS, lambda examined: examined.split and None, spoils="dataset.split"),
   Rule(_TASKS, _shown_task, spoils="dataset.shown_task"),
+  Rule((*_TASKS, "dataset.relabelled_episodes", "dataset.quality"), _relabelled),
   Rule(_ALGORITHM, refused_by_algorithm, spoils="algorithm"),
   *(
     Rule(
@@ -483,7 +496,7 @@ def assemble(examined: Examined, train: Split | None = None) -> Parts:
     ConfigurationError: the data do not fit the configuration.
   """
   config, manifest, family = examined.config, examined.manifest, examined.family
-  train = train or load_split(examined, "train", examined.split.train)
+  train = train or load_training(examined)
   assert train.data is not None
   check_batches(examined, dict(zip(train.indices, train.data.size, strict=True)))
   source = recorded(
@@ -527,6 +540,24 @@ def retrieval_of(examined: Examined, data: Dataset, statistics: Statistics) -> R
     return None
   settings = RetrievalSettings(examined.family.differ_in, **values)
   return Retrieval(settings, lambda key: fit_reference(normalise_dataset(statistics, data), settings, key))
+
+
+def load_training(examined: Examined) -> Split:
+  """The training tasks with the configured part of their own data, and with episodes of each other where wanted.
+
+  Raises:
+    ConfigurationError: rewards of other tasks cannot be recomputed; names the field.
+  """
+  config, manifest, indices = examined.config.dataset, examined.manifest, examined.split.train
+  if not config.relabelled_episodes:
+    return load_split(examined, "train", indices)
+  episodes = [read_episodes(config.directory, manifest, task) for task in indices]
+  try:
+    joined = beside_others(manifest, episodes, examined.recorded_family, indices, config.relabelled_episodes)
+  except DatasetError as error:
+    place = f"config.dataset.relabelled_episodes = {config.relabelled_episodes}"
+    raise ConfigurationError(f"{place}: {error}") from error
+  return _split(examined, "train", indices, dataset_of(joined, manifest.discount, config.skip))
 
 
 def load_split(examined: Examined, name: str, indices: Sequence[int]) -> Split:
@@ -587,7 +618,9 @@ def _with_support(examined: Examined, name: str, indices: Sequence[int], train: 
   if evaluation.support == "own" and evaluation.quality != "all":
     return load_supports(examined, name, indices)
   if evaluation.support == "own":
-    if train is not None and set(indices) <= set(train.indices):  # One copy in memory, where tasks are shared.
+    relabelled = examined.config.dataset.relabelled_episodes > 0
+    # One copy in memory, where tasks are shared.
+    if train is not None and set(indices) <= set(train.indices) and not relabelled:
       return _some_tasks(train, name, indices)
     return load_split(examined, name, indices)
   if evaluation.support in OTHER_POLICIES:

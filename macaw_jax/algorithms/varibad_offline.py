@@ -6,7 +6,8 @@ support and then a query of one task. The actor-critic sees (s_t, m_t, l_t), as 
 belief.
 
 Recorded data of a task are those of a policy that had learned it, and a belief can read the task from the behaviour.
-The paper's remedy is to add episodes of other tasks, with the rewards that this task would have given.
+The paper's remedy is `dataset.relabelled_episodes` of the configuration: episodes of other tasks, with the rewards that
+this task would have given.
 """
 
 from collections.abc import Sequence

@@ -38,7 +38,40 @@ def other_policies(
     DatasetError: the family cannot recompute rewards, or its rewards are not those of the dataset; or a task has too
       few episodes, or there is one task alone.
   """
-  tasks = _tasks_to_relabel(manifest, family)
+  tasks = _tasks_to_relabel(manifest, family, range(len(manifest.tasks)))
+  relabelled = from_others(episodes_by_task, family, tasks, count)
+  behaviour = {"agent": AGENT, "episodes_of_each_task": count, "collected_by": dict(manifest.behaviour)}
+  return dataclasses.replace(manifest, behaviour=behaviour), relabelled
+
+
+def beside_others(
+  manifest: Manifest, episodes_by_task: Sequence[Episodes], family: TaskFamily, indices: Sequence[int], count: int
+) -> list[Episodes]:
+  """The episodes of some tasks, and behind them `count` more in each that were collected for the others among them.
+
+  BOReL's reward relabelling (Dorfman et al. 2021, arXiv:2008.02598, section 4): so that data of a task are not those
+  of its own policy alone.
+
+  Args:
+    manifest: of the dataset.
+    episodes_by_task: of the tasks `indices`.
+    family: that recomputes rewards and ends.
+    indices: of tasks in the manifest.
+    count: of episodes that are added in each task.
+
+  Raises:
+    DatasetError: as of `other_policies`.
+  """
+  others = from_others(episodes_by_task, family, _tasks_to_relabel(manifest, family, indices), count)
+  return [join_episodes(both) for both in zip(episodes_by_task, others, strict=True)]
+
+
+def from_others(episodes_by_task: Sequence[Episodes], family: TaskFamily, tasks: Task, count: int) -> list[Episodes]:
+  """For each of the tasks, leaves `[T, ...]`, `count` episodes of the others in turn, as it would reward and end them.
+
+  Raises:
+    DatasetError: the family's rewards are not those of the episodes; or a task has too few episodes.
+  """
   check = check_rewards(sample_rows(episodes_by_task), family, tasks)
   if check.verdict != "agrees":
     raise DatasetError(
@@ -49,8 +82,7 @@ def other_policies(
     of_task = jax.tree.map(lambda leaf, task=task: np.asarray(leaf)[task], tasks)
     parts = [_some(episodes_by_task[source], source, uses) for source, uses in sources.items()]
     relabelled.append(relabel(join_episodes(parts), family, of_task))
-  behaviour = {"agent": AGENT, "episodes_of_each_task": count, "collected_by": dict(manifest.behaviour)}
-  return dataclasses.replace(manifest, behaviour=behaviour), relabelled
+  return relabelled
 
 
 def other_policies_directory(directory: str, support: str = "other_policies") -> str:
@@ -87,16 +119,16 @@ def relabel(episodes: Episodes, family: TaskFamily, task: Task) -> Episodes:
   )
 
 
-def _tasks_to_relabel(manifest: Manifest, family: TaskFamily) -> Task:
+def _tasks_to_relabel(manifest: Manifest, family: TaskFamily, indices: Sequence[int]) -> Task:
   """The tasks `[T, ...]`. Raises `DatasetError` where rewards of another task cannot be recomputed."""
   name = f"family {family.name!r}"
   if family.differ_in != "rewards":
     raise DatasetError(f"{name}: its tasks differ in their physics; an episode of one task is none of another")
   if family.state_of is None:
     raise DatasetError(f"{name}: it has no state_of, by which rewards of recorded rows are recomputed")
-  if len(manifest.tasks) < 2:
+  if len(indices) < 2:
     raise DatasetError("expected two tasks or more, got one: there are no other tasks")
-  return tasks_of(manifest, family, range(len(manifest.tasks)))
+  return tasks_of(manifest, family, indices)
 
 
 def _sources(num_tasks: int, count: int) -> list[dict[int, int]]:

@@ -13,7 +13,7 @@ from macaw_jax import envs
 from macaw_jax.data.agreement import recompute_rewards
 from macaw_jax.data.dataset import next_observations, read_episodes, take_episodes
 from macaw_jax.data.manifest import DatasetError, read_manifest
-from macaw_jax.data.relabel import other_policies, other_policies_directory, relabel
+from macaw_jax.data.relabel import beside_others, other_policies, other_policies_directory, relabel
 from macaw_jax.envs.native import NativeSimulator
 
 STARTER = Path(__file__).parents[2] / "starter_data" / "cheetah_dir"
@@ -38,6 +38,23 @@ def test_each_task_gets_episodes_of_the_others_with_its_own_rewards(data):
     starts = of_task.observation[::20]
     sources = [index for index, each in enumerate(episodes) for start in each.observation[::20] if start in starts]
     assert sorted(sources) == sorted([index for index in range(5) if index != task] * 2)
+
+
+def test_episodes_of_the_other_training_tasks_come_behind_a_task_s_own(data):
+  manifest, episodes = read(data)
+  some = (3, 0, 2)
+  own = [episodes[task] for task in some]
+  joined = beside_others(manifest, own, envs.make("point_robot"), some, 4)
+  for place, task in enumerate(some):
+    count = len(own[place].reward)
+    np.testing.assert_array_equal(joined[place].reward[:count], own[place].reward)
+    assert len(joined[place].episode_length) == len(own[place].episode_length) + 4
+    distance = np.linalg.norm(
+      next_observations(joined[place]) - np.array(manifest.tasks[task].parameters["goal"]), axis=1
+    )
+    np.testing.assert_allclose(joined[place].reward, -distance, atol=1e-6)
+    others = {tuple(start) for other in some if other != task for start in episodes[other].observation[::20]}
+    assert {tuple(start) for start in joined[place].observation[count::20]} <= others
 
 
 def test_rewards_are_those_of_the_simulator():

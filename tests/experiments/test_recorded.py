@@ -15,6 +15,7 @@ from experiments.recorded import KIND, task_split
 from macaw_jax import envs
 from macaw_jax.data.manifest import DatasetError, document_digest, read_manifest
 from macaw_jax.errors import ConfigurationError
+from macaw_jax.types import Problem
 
 
 def parts_of(config):
@@ -24,7 +25,7 @@ def parts_of(config):
 def test_what_a_run_is_made_of(miniature):
   config = miniature()
   built, parts = build(config), parts_of(config)
-  assert parts.problem == (2, 2, 3, 0.99, 20)
+  assert parts.problem == Problem(2, 2, 3, 0.99, 20, task_entries=2)
   assert built.source.task_names == parts.train.indices == (0, 1, 2)
   assert built.source.tasks_per_update == 3
   test, train = parts.splits
@@ -32,6 +33,13 @@ def test_what_a_run_is_made_of(miniature):
   np.testing.assert_array_equal(test.tasks["goal"], parts.family.tasks["goal"][3:5])
   assert built.agent["settings"]["hidden_sizes"] == (16, 16)
   assert "name" not in built.agent["settings"]
+
+
+def test_relabelled_episodes_are_for_training_alone(miniature):
+  plain, with_others = (parts_of(miniature(dataset__relabelled_episodes=count)) for count in (0, 4))
+  np.testing.assert_array_equal(with_others.train.data.size, plain.train.data.size + 4 * 20)
+  for one, other in zip(plain.splits, with_others.splits, strict=True):
+    np.testing.assert_array_equal(one.data.size, other.data.size)
 
 
 @pytest.mark.parametrize(("horizon", "target"), [(20, "monte_carlo"), (200, "bootstrapped")])

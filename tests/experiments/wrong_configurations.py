@@ -500,6 +500,11 @@ CASES = [
     "--config=configs/rl2_offline.py --config.training.order=uniform",
     "config.algorithm config.training.order",
   ),
+  Case(
+    "episodes of others beside a part of a collection",
+    "--config.dataset.relabelled_episodes=5 --config.dataset.quality=end --config.dataset.transitions_per_task=5000",
+    "config.dataset.relabelled_episodes config.dataset.quality",
+  ),
   Case("a memory that is unknown", f"{RL2} --config.algorithm.cell.name=lstm", "config.algorithm.cell.name"),
   Case("no test task to evaluate", f"{NORML} --config.evaluation.tasks=0", "config.evaluation.tasks"),
   Case(
