@@ -36,7 +36,7 @@ def test_what_a_run_is_made_of(miniature):
 
 
 def test_relabelled_episodes_are_for_training_alone(miniature):
-  plain, with_others = (parts_of(miniature(dataset__relabelled_episodes=count)) for count in (0, 4))
+  plain, with_others = (parts_of(changed(miniature(), dataset__relabelled_episodes=count)) for count in (0, 4))
   np.testing.assert_array_equal(with_others.train.data.size, plain.train.data.size + 4 * 20)
   for one, other in zip(plain.splits, with_others.splits, strict=True):
     np.testing.assert_array_equal(one.data.size, other.data.size)
