@@ -482,10 +482,10 @@ MUTATIONS = (
     "envs/test_bandit_policies.py::test_an_acting_function_counts_what_it_is_told_and_draws_among_the_best",
   ),
   Mutation(
-    "gittins_without_the_value_of_a_loss",
+    "gittins_that_learns_nothing_from_a_win",
     "macaw_jax/envs/bandit_policies.py",
-    "(1.0 - mean) * discount * value[:, :-1]",
-    "(1.0 - mean) * discount * stopped",
+    "mean * (1.0 + discount * value[:, 1:])",
+    "mean * (1.0 + discount * value[:, :-1])",
     "envs/test_bandit_policies.py::test_gittins_indices_are_those_of_another_calculation",
   ),
   Mutation(
