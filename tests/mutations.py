@@ -257,8 +257,8 @@ MUTATIONS = (
   Mutation(
     "actor_critic_on_support",
     "macaw_jax/learners/context.py",
-    "return loss(net | {LATENT: latents}, tasks.query,",
-    "return loss(net | {LATENT: latents}, tasks.support,",
+    "return loss(net | {LATENT: latents, TASK_INDEX: tasks.task_index}, tasks.query,",
+    "return loss(net | {LATENT: latents, TASK_INDEX: tasks.task_index}, tasks.support,",
     "learners/test_context.py::test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support",
   ),
   Mutation(
