@@ -8,7 +8,7 @@ my_envs:reach+time_to_go      any of them, in a variant (`macaw_jax.envs.variant
 
 from typing import NamedTuple
 
-EXPECTED = "or <module>:<attribute> of your own, each also with +time_to_go"
+EXPECTED = "or <module>:<attribute> of your own, each also with +time_to_go, +task_vector or +task_index"
 
 
 class FamilyName(NamedTuple):
