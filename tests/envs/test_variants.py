@@ -10,7 +10,7 @@ from macaw_jax.envs.brax_env import as_brax_env
 from macaw_jax.envs.family import AnalyticDynamics, MujocoDynamics
 from macaw_jax.envs.rollout import make_rollout
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
-from macaw_jax.envs.variants import VARIANTS, with_time_to_go
+from macaw_jax.envs.variants import VARIANTS, task_index, with_time_to_go
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
@@ -97,5 +97,50 @@ def test_every_family_has_every_variant(name, variant):
   family, plain = envs.make(f"{name}+{variant}"), envs.make(name)
   assert family.name == f"{name}+{variant}"
   assert isinstance(family.dynamics, AnalyticDynamics | MujocoDynamics)
-  assert family.observation_size == plain.observation_size + 1
+  sizes = {"time_to_go": 1, "task_index": plain.num_tasks, "task_vector": numbers_of(plain, 0).size}
+  assert family.observation_size == plain.observation_size + sizes[variant]
   assert plain.show is not family.show
+
+
+def numbers_of(family, index):
+  return np.concatenate([np.ravel(leaf[index]) for leaf in jax.tree.leaves(family.tasks)])
+
+
+@pytest.mark.parametrize(("name", "horizon"), [("point_robot", 3), ("cheetah_dir", 3), ("hopper_params", 2)])
+@pytest.mark.parametrize("variant", ["task_vector", "task_index"])
+def test_an_episode_is_the_same_with_its_task_beside_it(name, horizon, variant):
+  plain = envs.make(name)._replace(horizon=horizon)
+  family = VARIANTS[variant](plain)
+  chosen = np.array([1, 0])
+  tasks = jax.tree.map(lambda leaf: leaf[chosen], plain.tasks)
+  without, shown = (
+    make_rollout(each, act_on_place)(jnp.zeros(plain.action_size), {}, tasks, KEY) for each in (plain, family)
+  )
+  one_hot = np.eye(plain.num_tasks)
+  expected = np.stack([numbers_of(plain, i) if variant == "task_vector" else one_hot[i] for i in chosen])
+  size, mask = plain.observation_size, np.asarray(without.mask)[..., None]
+  for field in ("observation", "next_observation"):
+    np.testing.assert_array_equal(getattr(shown, field)[..., :size], getattr(without, field))
+    np.testing.assert_allclose(getattr(shown, field)[..., size:], expected[:, None] * mask, rtol=1e-6)
+  np.testing.assert_array_equal(shown.reward, without.reward)
+
+
+def test_test_tasks_have_places_of_their_own_and_the_nearest_place_is_taken():
+  family = envs.make("point_robot")
+  index = task_index(family)
+  every = jax.jit(jax.vmap(index))(jax.tree.map(jnp.asarray, family.tasks))
+  np.testing.assert_array_equal(every, np.eye(family.num_tasks))
+  moved = {"goal": jnp.asarray(family.tasks["goal"][family.test_tasks[0]]) + 1e-4}
+  assert int(jnp.argmax(index(moved))) == family.test_tasks[0]
+
+
+def test_variants_stand_behind_each_other_in_any_order():
+  first, second = (envs.make(f"point_robot+{names}") for names in ("time_to_go+task_vector", "task_vector+time_to_go"))
+  task = jax.tree.map(lambda leaf: jnp.asarray(leaf[2]), first.tasks)
+  state = first.reset(task, KEY)
+  shown = [family.show(family.observe(task, state), 0.25) for family in (first, second)]
+  np.testing.assert_allclose(shown[0], [*state, 0.25, *task["goal"]], rtol=1e-6)
+  np.testing.assert_allclose(shown[1], [*state, *task["goal"], 0.25], rtol=1e-6)
+  for family, each in zip((first, second), shown, strict=True):
+    if family.state_of is not None:
+      np.testing.assert_allclose(family.state_of(task, each), state)
