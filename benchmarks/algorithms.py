@@ -4,9 +4,9 @@ python -m benchmarks.algorithms
 python -m benchmarks.algorithms --sizes=common --only=macaw,pearl_offline,focal
 
 Every algorithm as its configuration for the half-cheetah's velocities has it, on random data of that family's sizes;
-some also with another actor-critic or other negatives. With `--sizes=configured` an update has the tasks and
-transitions of that configuration, with `common` those of MACAW's. Sampling and optimiser are included. The process
-runs on one core; milliseconds of an update, median and quartiles over repeats that take turns; ratio is that of
+some also with another actor-critic, other negatives or gradient surgery. With `--sizes=configured` an update has the
+tasks and transitions of that configuration, with `common` those of MACAW's. Sampling and optimiser are included. The
+process runs on one core; milliseconds of an update, median and quartiles over repeats that take turns; ratio is that of
 processor times to MACAW's.
 """
 
@@ -31,10 +31,12 @@ BASELINE = "macaw"
 VERSIONS: dict[str, tuple[str, dict[str, Any]]] = {
   BASELINE: ("macaw", {}),
   "maml_awr": ("maml_awr", {}),
+  "macaw pcgrad": ("macaw", {"gradient_surgery": "pcgrad"}),
   "multitask_awr": ("multitask_awr", {}),
   "pearl_offline": ("pearl_offline", {}),
   "pearl_offline sac": ("pearl_offline", {"actor_critic.name": "sac"}),
   "focal": ("focal", {}),
+  "focal pcgrad": ("focal", {"gradient_surgery": "pcgrad"}),
   "focal brac": ("focal", {"actor_critic.name": "brac"}),
   "unicorn": ("unicorn", {}),
   "csro": ("csro", {}),

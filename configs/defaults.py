@@ -48,6 +48,8 @@ def defaults(algorithm: str, data: str, **departures: Any) -> ml_collections.Con
   config.dataset.skip = 1  # keep every skip-th transition
   config.dataset.scaling = "fitted"  # observations standardised and returns of size one; or 'none': as recorded
   config.dataset.split = "in_distribution"  # or 'extrapolation': test tasks outside the range of the training tasks
+  # The task at the end of every observation: its numbers, 'task_vector', or which it is, 'task_index' (docs/families).
+  config.dataset.shown_task = "none"
   config.dataset.train_tasks = config_dict.placeholder(int)  # so many of them, evenly spaced; none: all
 
   config.training.tasks_per_update = 5  # all, where the dataset has fewer

@@ -18,6 +18,7 @@ from macaw_jax.data.retrieval import Draw
 from macaw_jax.data.sampling import Order
 from macaw_jax.envs.names import EXPECTED
 from macaw_jax.envs.rollout import Engine
+from macaw_jax.envs.variants import NUMBERS
 from macaw_jax.evaluation.protocols import RECORDED as SUPPORTS
 from macaw_jax.evaluation.protocols import SUPPORT_ORDERS
 
@@ -86,6 +87,7 @@ RECORDED_FIELDS = COMMON | {
   "dataset.scaling": one_of(("fitted", "none")),
   "dataset.split": one_of(("in_distribution", "extrapolation")),
   "dataset.train_tasks": at_least(1)._replace(optional=True),
+  "dataset.shown_task": one_of(("none", *NUMBERS)),
   "training.log_every": at_least(1),
   "training.tasks_per_update": at_least(1),
   "training.support_size": at_least(1),
@@ -106,11 +108,13 @@ RECORDED_FIELDS = COMMON | {
 }
 # Fields that a run may be without, because it is older than they are, with values that leave it as it was.
 ADDED_TO_RECORDED: dict[str, dict[str, Any]] = {
-  "dataset": {"scaling": "fitted", "train_tasks": None},
+  "dataset": {"scaling": "fitted", "train_tasks": None, "shown_task": "none"},
   "training": {"repeated_tasks": False},
   "evaluation": {"quality": "all", "own_episodes": 0},
   "retrieval": {"enabled": False, "rows": 1_024, "rows_per_task": 1_000, "draw": "mean"},
 }
+
+ADDED_TO_REPLAYED: dict[str, dict[str, Any]] = {"training": {"repeated_tasks": True}}
 
 REPLAYED_FIELDS = COMMON | {
   "algorithm.name": one_of(tuple(REPLAYED)),
@@ -125,6 +129,7 @@ REPLAYED_FIELDS = COMMON | {
   "collection.ignored_observations": INTEGERS,
   "training.updates_per_iteration": at_least(1),
   "training.tasks_per_update": at_least(1),
+  "training.repeated_tasks": Field(bool, lambda value: True, "True or False"),
   "training.support_size": at_least(1),
   "training.query_size": at_least(1),
   "evaluation.exploration_episodes": at_least(1),

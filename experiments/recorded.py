@@ -23,8 +23,9 @@ from macaw_jax.data.manifest import (
 from macaw_jax.data.references import scale_text
 from macaw_jax.data.relabel import OTHER_POLICIES, other_policies_directory
 from macaw_jax.data.statistics import Statistics, no_scaling, normalise_dataset
-from macaw_jax.data.tasks import problem_of, tasks_of
+from macaw_jax.data.tasks import problem_of, show_tasks, tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
+from macaw_jax.envs.variants import NUMBERS, VARIANTS
 from macaw_jax.errors import ConfigurationError
 from macaw_jax.evaluation.evaluate import Evaluate, Split, fine_tuning, offline, online, recorded_split
 from macaw_jax.evaluation.protocols import RECORDED
@@ -56,7 +57,13 @@ class Examined:
 
   @cached_property
   def family(self) -> TaskFamily:
-    """The family that the dataset belongs to."""
+    """The family that the dataset belongs to, in the variant that shows the task, if one does."""
+    family, shown = self.recorded_family, self.config.dataset.shown_task
+    return family if shown == "none" else VARIANTS[shown](family)._replace(name=f"{family.name}+{shown}")
+
+  @cached_property
+  def recorded_family(self) -> TaskFamily:
+    """The family as it was recorded."""
     return family_of(self.manifest, self.config.dataset.directory)
 
   @cached_property
@@ -265,6 +272,26 @@ def _dataset(examined: Examined) -> Iterable[str]:
   return examine_manifest(directory)[1]
 
 
+def _shown_task(examined: Examined) -> Iterator[str]:
+  """Tasks whose index would be that of another task: those of the dataset are none of its family."""
+  if examined.config.dataset.shown_task != "task_index":
+    return
+  family, directory = examined.recorded_family, examined.config.dataset.directory
+  indices = (*examined.split.train, *examined.split.test)
+  stated = tasks_of(examined.manifest, family, indices)
+  for place, index in enumerate(indices):
+    same = [
+      np.isclose(stated[name][place], values, rtol=1e-5).reshape(family.num_tasks, -1)
+      for name, values in family.tasks.items()
+    ]
+    if not np.any(np.all(np.concatenate(same, axis=1), axis=1)):
+      yield (
+        f"config.dataset.shown_task = 'task_index': task {index} of {directory} is none of family {family.name!r}; "
+        "'task_vector' shows its numbers"
+      )
+      return
+
+
 def _size_of_part(examined: Examined) -> Iterator[str]:
   wanted = examined.config.dataset.transitions_per_task
   if wanted is None:
@@ -339,7 +366,7 @@ def _supports(examined: Examined) -> Iterable[str]:
       line += ", and experiments.data other_policies makes it of a dataset whose rewards its family recomputes"
     return [line]
   indices = examined.split.test + examined.evaluated_train_tasks
-  return examine_files(directory, manifest_with(directory, examined.family, indices))
+  return examine_files(directory, manifest_with(directory, examined.recorded_family, indices))
 
 
 def manifest_with(directory: str | Path, family: TaskFamily, indices: Sequence[int]) -> Manifest:
@@ -404,7 +431,7 @@ def _own_episodes(examined: Examined) -> Iterator[str]:
 
 
 _DATA = ("dataset.directory",)
-_TASKS = (*_DATA, "dataset.split", "dataset.train_tasks")
+_TASKS = (*_DATA, "dataset.split", "dataset.train_tasks", "dataset.shown_task")
 _PART = (*_TASKS, "dataset.quality", "dataset.transitions_per_task", "dataset.skip")
 _BATCH = (
   "training.support_size",
@@ -421,6 +448,7 @@ RULES = (
   Rule(_DATA, lambda examined: examine_files(examined.config.dataset.directory, examined.manifest)),
   Rule(_DATA, lambda examined: examined.family and None, spoils="dataset.directory"),
   Rule(_TASKS, lambda examined: examined.split and None, spoils="dataset.split"),
+  Rule(_TASKS, _shown_task, spoils="dataset.shown_task"),
   Rule(_ALGORITHM, refused_by_algorithm, spoils="algorithm"),
   *(
     Rule(
@@ -527,7 +555,14 @@ def load_supports(examined: Examined, name: str, indices: Sequence[int]) -> Spli
 
 
 def _split(examined: Examined, name: str, indices: Sequence[int], data: Dataset | None) -> Split:
-  return recorded_split(examined.manifest, examined.family, name, indices, data)
+  split, shown = (
+    recorded_split(examined.manifest, examined.family, name, indices, data),
+    examined.config.dataset.shown_task,
+  )
+  if data is None or shown == "none":
+    return split
+  numbers = jax.vmap(NUMBERS[shown](examined.recorded_family))(jax.tree.map(jnp.asarray, split.tasks))  # [T, W]
+  return split._replace(data=show_tasks(data, np.asarray(numbers)))
 
 
 def evaluated_splits(examined: Examined, train: Split | None = None) -> tuple[Split, ...]:

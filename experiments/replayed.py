@@ -16,7 +16,7 @@ from macaw_jax.json_files import flatten
 from macaw_jax.sources.replay import CollectionSettings, replayed
 from macaw_jax.types import Problem
 
-from .configuration import REPLAYED_FIELDS
+from .configuration import ADDED_TO_REPLAYED, REPLAYED_FIELDS
 from .recorded import evenly_spaced
 from .validation import Kind, Parts, Rule, engine_that_steps, member_rules, refused_by_algorithm
 
@@ -63,8 +63,10 @@ class InFamily:
 
   @property
   def tasks_per_update(self) -> int:
-    """Tasks of one update."""
-    return self.config[self._tasks_from].tasks_per_update
+    """Tasks of one update: all, where there are fewer than configured and none is repeated."""
+    section = self.config[self._tasks_from]
+    wanted: int = section.tasks_per_update
+    return wanted if section.get("repeated_tasks", True) else min(wanted, len(self.family.train_tasks))
 
 
 def at_most(section: str, field: str, limit: Callable[[TaskFamily], int], says: str) -> Rule:
@@ -133,7 +135,9 @@ RULES = (
   Rule(("collection.family", "collection.ignored_observations"), _ignored_observations),
   Rule(("collection.family", "evaluation.engine"), engine_that_steps),
   Rule(("collection.family", "collection.discount", "algorithm", "training.steps"), refused_by_algorithm),
-  *member_rules("training.tasks_per_update", call="updates_per_iteration"),
+  *member_rules(
+    "training.tasks_per_update", "training.repeated_tasks", "collection.family", call="updates_per_iteration"
+  ),
 )
 
 
@@ -165,6 +169,7 @@ def assemble(examined: InFamily, train: Split | None = None) -> Parts:
       discount=collection.discount,
       tasks_per_update=training.tasks_per_update,
       batch_size=training.query_size,
+      repeated_tasks=training.repeated_tasks,
       critic_reward=envs.make(collection.critic_reward).reward if collection.critic_reward else None,
       engine=evaluation.engine,
     ),
@@ -195,5 +200,6 @@ KIND = Kind(
   examine=partial(InFamily, section="collection", tasks_from="training"),
   assemble=assemble,
   data_name=lambda config: directory_name(config.collection.family),
+  added=ADDED_TO_REPLAYED,
   call="updates_per_iteration",  # The buffers have room for so many iterations, so the number of steps is fixed too.
 )

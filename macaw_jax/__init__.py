@@ -48,6 +48,8 @@ _HOMES = {
     "metric_encoder",
     "multitask_awr",
     "multitask_bc",
+    "multitask_iql",
+    "multitask_sac",
     "noisy_encoder",
     "norml",
     "pearl",
@@ -59,7 +61,7 @@ _HOMES = {
   ),
   "macaw_jax.algorithms.decoders": ("gaussian_decoders", "squared_error_decoder"),
   "macaw_jax.algorithms.settings": ("defaults_of", "make_algorithm"),
-  "macaw_jax.actor_critics": ("awac", "brac", "iql", "sac", "twin_sac"),
+  "macaw_jax.actor_critics": ("awac", "brac", "iql", "sac", "tempered_sac", "twin_sac"),
   # To compose an algorithm.
   "macaw_jax.adaptation.retrieval": ("retrieving",),
   "macaw_jax.data.retrieval": ("by_outcomes", "make_reference"),

@@ -141,6 +141,7 @@ class Adaptation(NamedTuple):
 
 LATENT = "latent"  # the name of a task's latent among the parts that losses and policies read
 NEXT_LATENT = "next_latent"  # of the latent in the next state, where it differs from row to row
+TASK_INDEX = "task_index"  # of the places `[T]` of a batch's tasks among the training tasks, beside the latents there
 
 
 def no_prior(params: Params, key: Key) -> dict[str, Params]:

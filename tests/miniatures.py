@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import focal, macaw, norml, pearl
+from configs import focal, macaw, multitask_iql, multitask_sac, norml, pearl
 from experiments.build import build
 from macaw_jax import envs
 from macaw_jax.data.dataset import Episodes, write_episodes
@@ -157,6 +157,24 @@ def make_focal(data, output, **settings):
   config.training.update({"steps": 2, "log_every": 2, "evaluate_every": 2, "checkpoint_every": 2})
   config.training.update({"support_size": 16, "query_size": 16})
   config.evaluation.update({"episodes": 2, "support_size": 16})
+  return config.lock()
+
+
+def make_multitask(data, output, *, source):
+  """A configuration of a multi-task actor-critic of two updates, on recorded data or on a replay buffer."""
+  if source == "replayed":
+    config = multitask_sac.get_config("point_robot")
+    config.collection.update({"initial_episodes": 1, "tasks_per_iteration": 3})
+    config.training.update({"updates_per_iteration": 2, "tasks_per_update": 4, "query_size": 8})
+    config.evaluation.update({"episodes": 2})
+  else:
+    config = multitask_iql.get_config("point_robot")
+    config.dataset.directory, config.dataset.shown_task = str(data), "task_index"
+    config.training.update({"log_every": 2, "query_size": 16})
+    config.evaluation.update({"episodes": 2, "support_size": 16})
+  config.output_directory = str(output)
+  config.training.update({"steps": 2, "evaluate_every": 2, "checkpoint_every": 2})
+  config.algorithm.actor_critic.hidden_sizes = (8,)
   return config.lock()
 
 

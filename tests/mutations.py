@@ -69,6 +69,27 @@ MUTATIONS = (
     "learners/test_gradient_surgery.py::test_each_task_has_a_random_order_of_its_own_and_all_orders_are_as_likely",
   ),
   Mutation(
+    "temperature_of_another_task",
+    "macaw_jax/actor_critics/tempered_soft_actor_critic.py",
+    'params["log_temperature"][index]',
+    'params["log_temperature"][0 * index]',
+    "actor_critics/test_tempered_soft_actor_critic.py::test_a_temperature_learns_from_the_samples_of_its_task_alone",
+  ),
+  Mutation(
+    "surgery_of_temperatures",
+    "macaw_jax/algorithms/task_conditioned.py",
+    "separable=tuple(name for name in agent.losses if name not in agent.own_gradients),",
+    "separable=tuple(agent.losses),",
+    "algorithms/test_multitask_actor_critics.py::test_gradient_surgery_reaches_the_shared_networks_and_never_a_temperature",
+  ),
+  Mutation(
+    "observations_show_no_task",
+    "macaw_jax/envs/variants.py",
+    "jnp.asarray(numbers(task), observation.dtype)])",
+    "0.0 * jnp.asarray(numbers(task), observation.dtype)])",
+    "envs/test_variants.py::test_an_episode_is_the_same_with_its_task_beside_it",
+  ),
+  Mutation(
     "surgery_of_a_loss_that_compares_tasks",
     "macaw_jax/algorithms/contextual.py",
     "separable=tuple(name for name in agent.losses if name not in agent.own_gradients),",
@@ -236,8 +257,8 @@ MUTATIONS = (
   Mutation(
     "actor_critic_on_support",
     "macaw_jax/learners/context.py",
-    "return loss(net | {LATENT: latents}, tasks.query,",
-    "return loss(net | {LATENT: latents}, tasks.support,",
+    "return loss(net | {LATENT: latents, TASK_INDEX: tasks.task_index}, tasks.query,",
+    "return loss(net | {LATENT: latents, TASK_INDEX: tasks.task_index}, tasks.support,",
     "learners/test_context.py::test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support",
   ),
   Mutation(

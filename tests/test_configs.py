@@ -19,7 +19,7 @@ from macaw_jax.json_files import flatten
 from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
-SHARED = ("__init__", "algorithm", "common", "contextual", "defaults", "on_policy", "released", "section")
+SHARED = ("__init__", "algorithm", "common", "contextual", "defaults", "on_policy", "released", "replayed", "section")
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in SHARED)
 
 
@@ -33,6 +33,7 @@ def test_every_algorithm_has_its_configuration():
 
 CONFIGS = [
   *((name, ()) for name in NAMES),
+  ("multitask_sac", ("cheetah_dir", "recorded")),
   *(("released", (each.removesuffix("_released"),)) for each in RELEASED),
   *(("released", (f"{each.removesuffix('_released')},,small",)) for each in RELEASED if each in RECORDED),
 ]
@@ -43,7 +44,7 @@ def test_an_update_can_be_traced(name, arguments, monkeypatch, capsys):
   """On the starter data, or in the default family; nothing is computed."""
   monkeypatch.chdir(ROOT)
   config = get_config(name, *arguments)
-  assert config.algorithm.name == (name if not arguments else f"{arguments[0].partition(',')[0]}_released")
+  assert config.algorithm.name == (name if name != "released" else f"{arguments[0].partition(',')[0]}_released")
   run = build(config)
   (each,) = run.members
 
@@ -62,7 +63,8 @@ def test_an_update_can_be_traced(name, arguments, monkeypatch, capsys):
 def test_other_families_have_values_that_the_algorithm_takes(name):
   config = get_config(name, "cheetah_vel")
   make_algorithm(name, Problem(20, 6, 3, 0.99), settings_of(config))
-  assert kind_of(config).data_name(config) == "cheetah_vel"
+  shown = "_task_vector" if "collection" in config and config.collection.family.endswith("+task_vector") else ""
+  assert kind_of(config).data_name(config) == f"cheetah_vel{shown}"
 
 
 def test_a_run_that_ends_before_its_actor_critic_learns_says_so():

@@ -3,7 +3,8 @@
 Networks belong to all tasks at once; a task is known to them by its latent z alone, which stands beside the
 observation. Losses read a batch of tasks `[T, B, ...]` and the part `LATENT`, `[T, L]`; or one task's batch `[B, ...]`
 and its latent `[L]`. Where the latent differs from row to row, as a memory does, it is `[T, B, L]`, and the part
-`NEXT_LATENT` is that of the next states; targets alone read it.
+`NEXT_LATENT` is that of the next states; targets alone read it. Where something is kept for each training task, losses
+read its place too, `TASK_INDEX`, `[T]` or `[]`.
 
 An actor-critic is handed to an algorithm as a value: `iql(expectile=0.9)` is a `MakeActorCritic`, which an algorithm
 calls with its problem and the size of its latent.
@@ -52,8 +53,8 @@ class ActorCritic(NamedTuple):
   project: of a part, the function that brings it back into its range after every step
   learning_rates: of parts that follow their plain gradient at a rate of their own, as `optax.sgd` steps them; the
            others are stepped by the learner's optimiser
-  own_gradients: losses whose parts are numbers and no networks that tasks share, as a multiplier: gradient surgery
-           leaves their gradient as it is
+  own_gradients: losses whose parts are numbers and no networks that tasks share, as a multiplier or the temperature of
+           each task: gradient surgery leaves their gradient as it is
   value_losses: as of `Algorithm`
   """
 

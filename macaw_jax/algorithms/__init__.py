@@ -22,7 +22,9 @@ from macaw_jax.algorithms.maml_awr import maml_awr
 from macaw_jax.algorithms.maml_rl import maml_rl
 from macaw_jax.algorithms.multitask_awr import multitask_awr
 from macaw_jax.algorithms.multitask_bc import multitask_bc
+from macaw_jax.algorithms.multitask_iql import multitask_iql
 from macaw_jax.algorithms.multitask_ppo import multitask_ppo
+from macaw_jax.algorithms.multitask_sac import multitask_sac
 from macaw_jax.algorithms.norml import RELEASED as NORML_RELEASED
 from macaw_jax.algorithms.norml import norml
 from macaw_jax.algorithms.pearl import RELEASED as PEARL_RELEASED
@@ -47,6 +49,8 @@ RECORDED: dict[str, MakeAlgorithm] = {
   "maml_awr": maml_awr,
   "multitask_awr": multitask_awr,
   "multitask_bc": multitask_bc,
+  "multitask_iql": multitask_iql,
+  "multitask_sac": multitask_sac,  # from either: the source decides
   "single_task_awr": single_task_awr,
   "pearl_offline": pearl_offline,
   "focal": focal,
@@ -65,6 +69,7 @@ RECORDED: dict[str, MakeAlgorithm] = {
 }
 # from a replay buffer that the agent itself fills,
 REPLAYED: dict[str, MakeAlgorithm] = {
+  "multitask_sac": multitask_sac,
   "pearl": pearl,
   "pearl_released": functools.partial(pearl, **PEARL_RELEASED),
 }

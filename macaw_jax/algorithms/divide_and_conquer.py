@@ -3,11 +3,11 @@
 Ghosh et al. 2018, "Divide-and-Conquer Reinforcement Learning" (arXiv:1711.09874). With D_i the episodes of task i, each
 of N tasks minimises
 
-  L_i = PPO on D_i + lambda / (N - 1) sum_{j != i} (mean over D_i of D(pi_i, pi_j) + mean over D_j of D(pi_i, pi_j)) / 2
+  L_i = PPO on D_i + lambda / (N - 1) sum_{j != i} (mean over D_i + mean over D_j of D(pi_i, pi_j)) / 2
   D(p, q) = (KL(p || q) + KL(q || p)) / 2
 
-where pi_j is held fixed. The central policy minimises KL(pi_i || pi_c) on the episodes of all tasks, and every R updates
-all pi_i become pi_c.
+where pi_j is held fixed. The central policy minimises KL(pi_i || pi_c) on the episodes of all tasks, and every R
+updates all pi_i become pi_c.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem
 
 
 def divergence_penalty(policy: StochasticPolicy, num_tasks: int, weight: float | Array) -> TrialLoss:
-  """weight sum_i mean over j != i of D(pi_i, pi_j) on the states of both, of the stacked part `policy`.
+  """The sum over tasks i of weight times the mean over others j of D(pi_i, pi_j), on the states of both.
 
-  The gradient of D(pi_i, pi_j) in the sum of task i is by pi_i alone.
+  It trains the part `policy`; of D(pi_i, pi_j) in the term of task i, the gradient is by pi_i alone.
   """
 
   def loss(net: Net, episodes: Judged, key: Key) -> tuple[Array, Metrics]:
@@ -45,16 +45,18 @@ def divergence_penalty(policy: StochasticPolicy, num_tasks: int, weight: float |
     held = jax.lax.stop_gradient(moved)
     every = jnp.arange(len(mask))
 
-    def between(i: Array, j: Array, of: Array) -> Array:
-      """D(pi_i, pi_j) on the steps of one task, [E, H]."""
-      one, other = (jax.tree.map(lambda leaf, k=k: leaf[k, of], each) for k, each in ((i, moved), (j, held)))
-      return 0.5 * (policy.divergence(one, other) + policy.divergence(other, one))
+    def between(i: Array, j: Array) -> tuple[Array, Array]:
+      """D(pi_i, pi_j) on the steps of task i and on those of task j, [E, H] each."""
 
-    def pairs(of_first: bool) -> Array:
-      """[T, T, E, H]"""
-      return jax.vmap(lambda i: jax.vmap(lambda j: between(i, j, i if of_first else j))(every))(every)
+      def on(task: Array) -> Array:
+        one = jax.tree.map(lambda leaf: leaf[i, task], moved)
+        other = jax.tree.map(lambda leaf: leaf[j, task], held)
+        return 0.5 * (policy.divergence(one, other) + policy.divergence(other, one))
 
-    found = mean_over_pairs(pairs(True), pairs(False), mask)
+      return on(i), on(j)
+
+    on_first, on_second = jax.vmap(lambda i: jax.vmap(lambda j: between(i, j))(every))(every)  # [T, T, E, H]
+    found = mean_over_pairs(on_first, on_second, mask)
     return weight * jnp.sum(found), {"divergence_between_tasks": jnp.mean(found)}
 
   return loss

@@ -46,7 +46,7 @@ TRAINS = {"policy_loss": OWN, "distillation_loss": (CENTRAL,)}
 
 
 class TaskPPO(NamedTuple):
-  """PPO of which each task judges its own episodes: values and standardised advantages of one never see another.
+  """PPO of which each task judges its own episodes: advantages are standardised over those of one task.
 
   judge:  `(net, steps [E, T, H], remaining []) -> Judged [E, T, H]`
   losses: `(net, episodes [E, T, H], key) -> (losses [T], metrics)`, that of each task on its own episodes
@@ -220,7 +220,7 @@ def decaying(optimizer: optax.GradientTransformation, steps: int | None) -> opta
 
 
 def distillation(central: StochasticPolicy, policy: StochasticPolicy, num_tasks: int) -> TrialLoss:
-  """mean over tasks i of mean over its steps of KL(pi_i || pi_0): the fit of the central policy to those of the tasks.
+  """The mean over tasks i, and over the steps of each, of KL(pi_i || pi_0): the fit of the central policy to the others.
 
   Up to a constant it is - E log pi_0(a | s) over actions a of pi_i, maximum likelihood without the noise of a draw.
   It trains the part `central`; pi_i is the target, under a stop-gradient.
@@ -243,7 +243,7 @@ def distillation(central: StochasticPolicy, policy: StochasticPolicy, num_tasks:
 def act_by_task(
   central: StochasticPolicy, policy: StochasticPolicy, num_tasks: int
 ) -> Callable[[Net, TimeStep, Key | None], tuple[Array, Net]]:
-  """`(net, timestep, key) -> (action, {})` by the policy of the task that is observed; by the central one if none is."""
+  """`(net, timestep, key) -> (action, {})` by the policy of the task that is seen; by the central one if none is."""
 
   def act(net: Net, timestep: TimeStep, key: Key | None) -> tuple[Array, Net]:
     shown = task_entries(timestep.observation, num_tasks)

@@ -33,18 +33,28 @@ def empty_context_replays(
 
 
 def sample_context_batch(
-  replays: ContextReplays, key: Key, *, num_tasks: int, context_size: int, batch_size: int
+  replays: ContextReplays,
+  key: Key,
+  *,
+  num_tasks: int,
+  context_size: int,
+  batch_size: int,
+  repeated: bool = True,
 ) -> TaskBatch:
   """Contexts of `context_size` C rows and batches of `batch_size` B rows for the critic, of `num_tasks` T tasks.
 
-  Tasks are drawn with replacement, as their rows are; a task that comes twice has two contexts. Both buffers must hold
-  transitions of each task.
+  Tasks are drawn with replacement, unless they are not `repeated`, and their rows always; a task that comes twice has
+  two contexts. Both buffers must hold transitions of each task.
 
   Returns:
     `support` [T, C] from the context buffer, `query` [T, B] from the experience buffer; see `read_rows`.
   """
   key_task, key_context, key_batch = jax.random.split(key, 3)
-  task_index = jax.random.randint(key_task, (num_tasks,), 0, replays.experience.size.shape[0])
+  known = replays.experience.size.shape[0]
+  if repeated:
+    task_index = jax.random.randint(key_task, (num_tasks,), 0, known)
+  else:
+    task_index = jax.random.permutation(key_task, known)[:num_tasks]
   return TaskBatch(
     support=sample_rows(replays.context, task_index, key_context, context_size),
     query=sample_rows(replays.experience, task_index, key_batch, batch_size),

@@ -18,6 +18,7 @@ from macaw_jax.learners.gradient import init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.types import (
   LATENT,
+  TASK_INDEX,
   Adaptation,
   Algorithm,
   Array,
@@ -142,14 +143,14 @@ def queries_with(latents_of: LatentsOf) -> ReadRows:
 
 
 def on_rows(loss: LossFn, read_rows: ReadRows) -> LossFn:
-  """A loss of an actor-critic on rows of a TaskBatch, given the latents of its tasks.
+  """A loss of an actor-critic on rows of a TaskBatch, given the latents and the places of its tasks.
 
   Losses that get the same key get the same latents.
   """
 
   def row_loss(net: Net, tasks: TaskBatch, key: Key) -> tuple[Array, Metrics]:
     latents, rows = read_rows(net, tasks, key)
-    return loss(net | latents, rows, split_update_key(key).actor_critic)
+    return loss(net | latents | {TASK_INDEX: tasks.task_index}, rows, split_update_key(key).actor_critic)
 
   return row_loss
 

@@ -11,11 +11,11 @@ from macaw_jax.types import Array
 def regularised_reward(
   reward: Array, log_prob: Array, central_log_prob: Array, *, alpha: float | Array, beta: float | Array
 ) -> Array:
-  """r + (alpha / beta) log pi_0(a | s) - (1 / beta) log pi_i(a | s), all `[...]` (Teh et al. 2017, equation 1).
+  """The reward of Distral, r + (alpha / beta) log pi_0(a | s) - (1 / beta) log pi_i(a | s), all `[...]`.
 
-  With c_KL = alpha / beta and c_Ent = (1 - alpha) / beta it is r - c_KL log(pi_i / pi_0) - c_Ent log pi_i. Its
-  expectation over pi_i = pi_0^alpha exp(beta (Q - V)), of Q in the place of r, is V. Both logarithms are data, under a
-  stop-gradient: the score of pi_i has all of the gradient.
+  Teh et al. 2017, equation 1. With c_KL = alpha / beta and c_Ent = (1 - alpha) / beta it is
+  r - c_KL log(pi_i / pi_0) - c_Ent log pi_i. With Q in the place of r its expectation over pi_i = pi_0^alpha exp(beta
+  (Q - V)) is V. Both logarithms are data, under a stop-gradient: the score of pi_i has all of the gradient.
 
   Args:
     reward: r.
@@ -29,7 +29,7 @@ def regularised_reward(
 
 
 def mean_over_pairs(first: Array, second: Array, mask: Array) -> Array:
-  """For each slice i the mean over others j != i of what i and j have between them on the states of both: `[T]`.
+  """The mean over others j of what slice i and slice j have between them on the states of both, for each i: `[T]`.
 
   (1 / (T - 1)) sum_{j != i} (mean over steps of i of first_ij + mean over steps of j of second_ij) / 2, as in Ghosh et
   al. 2018, section 4.1. Zero with one slice.

@@ -117,6 +117,7 @@ def replayed(
   discount: float,
   tasks_per_update: int,
   batch_size: int,
+  repeated_tasks: bool = True,
   critic_reward: Reward | None = None,
   engine: Engine = "native",
 ) -> Source:
@@ -127,13 +128,15 @@ def replayed(
     family: whose reward the context sees.
     settings: numbers of episodes.
     discount: of the returns that the return scale is fitted to.
-    tasks_per_update: tasks of a batch, drawn with replacement.
+    tasks_per_update: tasks of a batch; all tasks, where there are fewer and tasks are not repeated.
+    repeated_tasks: whether they are drawn with replacement; otherwise they are distinct.
     batch_size: transitions of a task that the critic learns from.
     critic_reward: of the critic in the same states; the family's own reward if not given.
     engine: that steps MuJoCo bodies, as in `make_rollout`.
   """
   train_tasks = np.asarray(family.train_tasks)
   everyone = np.arange(len(train_tasks))
+  chosen = tasks_per_update if repeated_tasks else min(tasks_per_update, len(everyone))
   all_tasks = jax.tree.map(itemgetter(train_tasks), family.tasks)
   rollout = make_rollout(family, act_on_raw_timesteps(algorithm.act), engine)
   draw_priors = make_draw_priors(algorithm)
@@ -217,14 +220,19 @@ def replayed(
 
   def sample(data: ReplayData, key: Key) -> TaskBatch:
     return sample_context_batch(
-      data.replays, key, num_tasks=tasks_per_update, context_size=settings.context_size, batch_size=batch_size
+      data.replays,
+      key,
+      num_tasks=chosen,
+      context_size=settings.context_size,
+      batch_size=batch_size,
+      repeated=repeated_tasks,
     )
 
   return Source(
     init=init,
     sample=sample,
     statistics=lambda data: data.statistics,
-    tasks_per_update=tasks_per_update,
+    tasks_per_update=chosen,
     task_names=family.train_tasks,
     tasks=all_tasks,
     refresh=refresh,

@@ -59,7 +59,8 @@ def draw_panel(axes: Any, panel: Panel) -> None:
   if panel.contour is not None:
     contour = panel.contour
     # A narrow pit would take all shades for itself.
-    levels = np.linspace(*np.percentile(contour.values, (2, 98)), 16).round()
+    low, high = np.percentile(contour.values, (2, 98))
+    levels = np.linspace(low, high, 16).round()
     drawn = axes.contourf(contour.x, contour.y, contour.values, levels, cmap="Greys_r", alpha=0.75, extend="both")
     axes.figure.colorbar(drawn, ax=axes, label=contour.label)
   places = sorted({float(x) for line in panel.lines for x in line.x})

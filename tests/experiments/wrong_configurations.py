@@ -276,6 +276,12 @@ CASES = [
     "--config=configs/focal.py --config.evaluation.own_episodes=5",
     "config.evaluation.own_episodes",
   ),
+  Case("a task that is shown in no known way", "--config.dataset.shown_task=name", "config.dataset.shown_task"),
+  Case(
+    "a gradient surgery that there is not",
+    "--config.algorithm.gradient_surgery=best",
+    "config.algorithm.gradient_surgery",
+  ),
   Case("an unknown scaling", "--config.dataset.scaling=raw", "config.dataset.scaling"),
   Case(
     "released code that there is none of", "--config=configs/released.py:macow", "--config=configs/released.py:macow"
