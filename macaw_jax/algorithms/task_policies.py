@@ -220,7 +220,7 @@ def decaying(optimizer: optax.GradientTransformation, steps: int | None) -> opta
 
 
 def distillation(central: StochasticPolicy, policy: StochasticPolicy, num_tasks: int) -> TrialLoss:
-  """The mean over tasks i, and over the steps of each, of KL(pi_i || pi_0): the fit of the central policy to the others.
+  """The mean over tasks i and the steps of each of KL(pi_i || pi_0): the fit of the central policy to the others.
 
   Up to a constant it is - E log pi_0(a | s) over actions a of pi_i, maximum likelihood without the noise of a draw.
   It trains the part `central`; pi_i is the target, under a stop-gradient.
