@@ -6,8 +6,8 @@ python -m benchmarks.algorithms --sizes=common --only=macaw,pearl_offline,focal
 Every algorithm as its configuration for the half-cheetah's velocities has it, on random data of that family's sizes;
 some also with another actor-critic, other negatives or gradient surgery. With `--sizes=configured` an update has the
 tasks and transitions of that configuration, with `common` those of MACAW's. Sampling and optimiser are included. The
-process runs on one core; milliseconds of an update, median and quartiles over repeats that take turns; ratio is that of
-processor times to MACAW's.
+process runs on one core; milliseconds of an update, median and quartiles over repeats that take turns; ratio is that
+of processor times to MACAW's.
 """
 
 if __name__ == "__main__":  # Before JAX makes its threads.

@@ -10,6 +10,7 @@ COMMANDS = {
   "compare": "tables and curves of finished runs",
   "probe": "measure what agents read from their supports",
   "trajectories": "draw what point agents do before and after adaptation",
+  "regret": "hold agents of bandits against the known answers",
   "data": "list, inspect, validate, plot and convert datasets",
   "collect": "collect the dataset of a task family",
   "study": "train, evaluate and report a whole comparison",

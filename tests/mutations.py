@@ -46,6 +46,63 @@ STUDY = "experiments/test_study.py"
 REWARD_MODEL, RETRIEVAL_RUNS = "macaw_jax/data/reward_model.py", "experiments/test_retrieval_runs.py"
 
 MUTATIONS = (
+  # Agents with memory
+  Mutation(
+    "forgets_the_end_of_an_episode",
+    "macaw_jax/adaptation/memory.py",
+    "jnp.where(timestep.first > 0, kept, new)",
+    "jnp.where(timestep.first > 0, jnp.zeros_like(kept), new)",
+    "adaptation/test_memory.py::test_acting_reads_what_running_over_the_same_steps_reads",
+  ),
+  Mutation(
+    "padding_enters_the_memory",
+    "macaw_jax/networks/cells.py",
+    "jnp.where(happened > 0, new, old)",
+    "new",
+    "networks/test_cells.py::test_a_run_is_its_steps_one_after_the_other_and_passes_over_what_did_not_happen",
+  ),
+  Mutation(
+    "attends_to_what_there_is_not",
+    "macaw_jax/networks/cells.py",
+    "there = jnp.arange(self.window) >= self.window - seen",
+    "there = jnp.arange(self.window) >= 0",
+    "networks/test_cells.py::test_an_attention_cell_starts_with_nothing_to_attend_to",
+  ),
+  Mutation(
+    "padding_discounts",
+    "macaw_jax/objectives/ppo.py",
+    "order = jnp.argsort(1.0 - steps.mask, stable=True)",
+    "order = jnp.arange(len(steps.mask))",
+    "objectives/test_ppo.py::test_steps_that_happened_come_first_in_their_order",
+  ),
+  Mutation(
+    "entropy_of_a_weight_that_stays",
+    "macaw_jax/objectives/ppo.py",
+    "weight = entropy_weight * jnp.mean(trials.remaining)",
+    "weight = entropy_weight",
+    "objectives/test_ppo.py::test_the_weight_of_the_entropy_falls_with_what_is_left_of_training",
+  ),
+  Mutation(
+    "belief_diverges_from_itself",
+    "macaw_jax/objectives/beliefs.py",
+    "[jnp.zeros_like(leaf[:1]), leaf[:-1]]",
+    "[leaf[:1], leaf[:-1]]",
+    "objectives/test_beliefs.py::test_the_divergence_is_that_of_beliefs_that_follow_each_other_the_first_from_the_prior",
+  ),
+  Mutation(
+    "policy_trains_the_belief",
+    "macaw_jax/algorithms/varibad.py",
+    "lambda net, trials: trials.features,",
+    "lambda net, trials: features(net, trials.steps),",
+    "algorithms/test_memory_agents.py::test_the_policy_reads_the_beliefs_that_acted",
+  ),
+  Mutation(
+    "query_goes_on_from_the_support",
+    "macaw_jax/adaptation/memory.py",
+    "last=tasks.support.last.at[:, -1].set(1.0)",
+    "last=tasks.support.last",
+    "algorithms/test_memory_agents.py::test_a_recorded_trial_is_a_support_that_ends_and_then_a_query",
+  ),
   # Gradient surgery
   Mutation(
     "projects_where_gradients_agree",
@@ -257,8 +314,8 @@ MUTATIONS = (
   Mutation(
     "actor_critic_on_support",
     "macaw_jax/learners/context.py",
-    "return loss(net | {LATENT: latents, TASK_INDEX: tasks.task_index}, tasks.query,",
-    "return loss(net | {LATENT: latents, TASK_INDEX: tasks.task_index}, tasks.support,",
+    "return {LATENT: latents_of(net, tasks, key)}, tasks.query",
+    "return {LATENT: latents_of(net, tasks, key)}, tasks.support",
     "learners/test_context.py::test_an_actor_critic_learns_on_the_query_by_the_latent_of_the_support",
   ),
   Mutation(
@@ -394,6 +451,56 @@ MUTATIONS = (
     '"mc_return": record.mc_return / statistics.return_scale',
     '"mc_return": record.mc_return',
     "data/test_data_statistics.py::test_normalised_transitions_by_hand",
+  ),
+  # Bandits and mazes, and their known answers
+  Mutation(
+    "luck_of_a_bandit_in_the_precision_of_the_caller",
+    "macaw_jax/envs/bandit.py",
+    "jax.random.uniform(key, dtype=jnp.float32)",
+    "jax.random.uniform(key)",
+    "envs/test_bandit.py::test_the_reward_of_a_state_is_the_same_again_in_another_precision_too",
+  ),
+  Mutation(
+    "every_pull_with_the_same_luck",
+    "macaw_jax/envs/bandit.py",
+    "jax.random.wrap_key_data(state.luck), jnp.sum(state.pulls))",
+    "jax.random.wrap_key_data(state.luck), 0)",
+    "envs/test_bandit.py::test_rewards_are_draws_with_the_probability_of_the_arm",
+  ),
+  Mutation(
+    "wins_counted_at_the_wrong_arm",
+    "macaw_jax/envs/bandit_policies.py",
+    "counts.wins + timestep.reward * pulled",
+    "counts.wins + timestep.reward",
+    "envs/test_bandit_policies.py::test_an_acting_function_counts_what_it_is_told_and_draws_among_the_best",
+  ),
+  Mutation(
+    "gittins_without_the_value_of_a_loss",
+    "macaw_jax/envs/bandit_policies.py",
+    "(1.0 - mean) * discount * value[:, :-1]",
+    "(1.0 - mean) * discount * stopped",
+    "envs/test_bandit_policies.py::test_gittins_indices_are_those_of_another_calculation",
+  ),
+  Mutation(
+    "walls_above_and_below_exchanged",
+    "macaw_jax/envs/maze.py",
+    "jnp.pad(down, ((1, 0), (0, 0))),  # to the cell above",
+    "jnp.pad(down, ((0, 1), (0, 0))),  # to the cell above",
+    "envs/test_maze.py::test_moves_and_walls_by_hand",
+  ),
+  Mutation(
+    "search_that_ends_before_the_goal",
+    "macaw_jax/envs/maze.py",
+    "return SIZE**2 - behind.sum(axis=(1, 2))",
+    "return SIZE**2 - 1 - behind.sum(axis=(1, 2))",
+    "envs/test_maze.py::test_the_expected_steps_of_a_depth_first_search_by_simulation",
+  ),
+  Mutation(
+    "regrets_of_other_tasks",
+    "experiments/regret.py",
+    "np.tile(np.asarray(leaf)[chosen], (num_episodes, 1))",
+    "np.repeat(np.asarray(leaf)[chosen], num_episodes, axis=0)",
+    "experiments/test_regret.py::test_episodes_stand_by_their_tasks",
   ),
   # Families of one's own, variants and environments of Gymnasium
   Mutation(

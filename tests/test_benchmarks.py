@@ -155,6 +155,15 @@ def test_every_kind_of_algorithm_is_timed_beside_macaw(rows_of):
   assert focal["processor_ms"]["median"] > 0.0
 
 
+def test_trials_are_timed_by_their_parts(rows_of):
+  sizes = ["--families=point_robot", "--algorithms=rl2", "--tasks=2", "--repeats=1"]
+  update, collect, physics = rows_of("trials", *sizes)
+  assert (update["part"], update["share"], update["ratio"]["median"]) == ("update", 1.0, 1.0)
+  assert update["steps"] == collect["steps"] == physics["steps"] == 2 * 3 * 20
+  assert collect["share"] > 0.0
+  assert physics["share"] > 0.0
+
+
 def test_limits_count_the_products_of_an_update(rows_of):
   sizes = ["--tasks=2", "--batch=8", "--width=4", "--updates=2", "--repeats=1", "--matrix=16", "--elements=1000"]
   (row,) = rows_of("limits", *sizes)

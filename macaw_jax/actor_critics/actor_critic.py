@@ -3,7 +3,7 @@
 Networks belong to all tasks at once; a task is known to them by its latent z alone, which stands beside the
 observation. Losses read a batch of tasks `[T, B, ...]` and the part `LATENT`, `[T, L]`; or one task's batch `[B, ...]`
 and its latent `[L]`. Where the latent differs from row to row, as a memory does, it is `[T, B, L]`, and the part
-`NEXT_LATENT` is that of the next states; targets alone read it. Where something is kept for each training task, losses
+`NEXT_LATENT` is that of the next states; targets alone read it. Where something is kept for each training task, they
 read its place too, `TASK_INDEX`, `[T]` or `[]`.
 
 An actor-critic is handed to an algorithm as a value: `iql(expectile=0.9)` is a `MakeActorCritic`, which an algorithm

@@ -25,6 +25,7 @@ from macaw_jax.actor_critics.actor_critic import (
   act_with,
   bellman_loss,
   beside,
+  beside_next,
   check_common,
   latent_policy,
   split_loss_key,
@@ -81,7 +82,7 @@ def tempered_sac(
       return inputs, policy.sample(params["policy"], inputs, split_loss_key(key).action)
 
     def next_value(params: dict[str, Params], batch: Transition, keys: LossKeys) -> Array:
-      inputs = beside(batch.next_observation, params[LATENT])
+      inputs = beside_next(batch, params)
       sample = policy.sample(params["policy"], inputs, keys.next_action)
       temperature = jnp.exp(log_temperature_of(params, batch))
       return soft_value(critic.apply(params["target_critic"], inputs, sample.action), sample.log_prob, temperature)

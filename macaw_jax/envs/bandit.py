@@ -9,8 +9,8 @@
 The 2200 tasks are those of all three families; the first 2000 are for training.
 
 The draw of a pull is a function of the state, which holds a key and the pulls so far: u = U(0, 1) of the key of an
-episode and of the number of the pull, and the reward is 1 where u < p_k. So `reward` gives for the same state and action
-the same number again, and under another task that which the same luck would have brought there.
+episode and of the number of the pull, and the reward is 1 where u < p_k. So `reward` gives for the same state and
+action the same number again, and under another task that which the same luck would have brought there.
 
 Source: Duan et al. 2016 (RL^2), section 3.1, where an episode is one pull and a trial is what is an episode here.
 """
@@ -76,7 +76,7 @@ def reward(task: Task, state: Bandit, action: Array, next_state: Bandit) -> Arra
   key = jax.random.fold_in(jax.random.wrap_key_data(state.luck), jnp.sum(state.pulls))
   # In float32 whatever the precision of the caller: one in float64 would be another draw.
   draw = jax.random.uniform(key, dtype=jnp.float32)
-  return jnp.where(draw < task["probability"][jnp.argmax(action)], 1.0, 0.0)
+  return jnp.where(draw < jnp.asarray(task["probability"])[jnp.argmax(action)], 1.0, 0.0)
 
 
 def _family(name: str) -> TaskFamily:

@@ -1,7 +1,7 @@
 """Known answers to Bernoulli bandits: policies that were derived, to hold trained agents against.
 
-A policy scores the arms by their pulls n and wins w so far, and pulls the arm of the highest score, one of equal ones at
-random. `as_act` makes of it an acting function, so that it is rolled out as any agent is.
+A policy scores the arms by their pulls n and wins w so far, and pulls the arm of the highest score, one of equal ones
+at random. `as_act` makes an acting function of it, so that it is rolled out as any agent is.
 
   random    0
   greedy    (w + 1) / (n + 2), the posterior mean under the prior U(0, 1) = Beta(1, 1)
@@ -59,7 +59,7 @@ def thompson(pulls: Array, wins: Array, key: Key) -> Array:
 
 
 def ucb1(pulls: Array, wins: Array, key: Key) -> Array:
-  """W / n + 0.2 sqrt(2 ln t / n), t the pulls of all arms; infinite where n is zero."""
+  """The bound w / n + 0.2 sqrt(2 ln t / n), t the pulls of all arms; infinite where n is zero."""
   count = jnp.maximum(pulls, 1.0)
   width = jnp.sqrt(2.0 * jnp.log(jnp.maximum(jnp.sum(pulls), 1.0)) / count)
   return jnp.where(pulls > 0.0, wins / count + UCB_FACTOR * width, jnp.inf)
@@ -92,7 +92,7 @@ def no_counts(num_arms: int) -> Counts:
 
 
 def as_act(policy: Policy) -> Act:
-  """The acting function of a policy: `adapted` are the `Counts`, the action is one-hot, [K]; parameters are not read."""
+  """The acting function of a policy: `adapted` are its `Counts`, the action is one-hot, [K]; it reads no parameters."""
 
   def act(params: Any, counts: Counts, timestep: TimeStep, key: Key | None) -> tuple[Array, Counts]:
     chex.assert_equal_shape([counts.pulls, counts.wins, timestep.action])

@@ -98,8 +98,8 @@ def make_tasks(random: np.random.RandomState, num_tasks: int) -> dict[str, np.nd
   """Mazes that grow from their start, all at once.
 
   Returns:
-    Float32 arrays: `right` [N, 5, 4] and `down` [N, 4, 5], one where there is a passage from a cell to that on its right
-    or below it, else zero; `goal` [N, 2], row and column.
+    Float32 arrays: `right` [N, 5, 4] and `down` [N, 4, 5], one where there is a passage from a cell to that on its
+    right or below it, else zero; `goal` [N, 2], row and column.
   """
   cells = np.arange(SIZE**2).reshape(SIZE, SIZE)
   ends = np.concatenate(

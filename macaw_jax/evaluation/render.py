@@ -1,4 +1,4 @@
-"""Moving pictures of episodes: MuJoCo bodies and cart-poles seen from the side, points in the plane from above."""
+"""Moving pictures of episodes: bodies and cart-poles from the side, points and mazes from above, bandits as bars."""
 
 import importlib
 import os
@@ -8,17 +8,24 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from macaw_jax.envs.bandit import NUM_ARMS, Bandit
 from macaw_jax.envs.cartpole import PLACE_LIMIT, POLE_HALF_LENGTH, STEP_SECONDS, CartPole
 from macaw_jax.envs.family import MujocoDynamics, State, Task, TaskFamily
 from macaw_jax.envs.import_mujoco import import_mujoco
+from macaw_jax.envs.maze import SIZE, Maze
 
 # EGL draws without a display, on a GPU or in software; OSMesa in software; "" is the platform's own choice.
 BACK_ENDS = ("egl", "osmesa", "")
 SECONDS_ALLOWED = 300
 MOST_FRAMES = 100
-POINT_STEP_SECONDS = 0.1  # How long a picture of a point stands: its steps have no duration of their own.
+# How long a picture stands where steps have no duration of their own.
+POINT_STEP_SECONDS = 0.1
+CELL_STEP_SECONDS = 0.2
+PULL_SECONDS = 0.1
 
 
 class RenderingUnavailable(RuntimeError):  # noqa: N818 -- a state of the machine that a caller reports and goes on.
@@ -41,8 +48,8 @@ def render_gif(
     family: whose episode it is.
     states: the states of one episode, leaves `[H + 1, ...]`.
     path: the file to write.
-    task: the episode's task; of a point, its `goal` is drawn.
-    width: of the picture, in pixels; a point is drawn in a square of the smaller side.
+    task: the episode's task; of a point, its `goal` is drawn; a bandit and a maze need theirs.
+    width: of the picture, in pixels; a point and a maze are drawn in a square of the smaller side.
     height: of the picture, in pixels.
     stride: draws every stride-th state; by default so that there are about a hundred pictures.
 
@@ -59,8 +66,18 @@ def render_gif(
   elif isinstance(states, CartPole):
     frames = _cartpole_frames(np.asarray(states.position)[::stride], np.asarray(states.angle)[::stride], width, height)
     step_seconds = STEP_SECONDS
+  elif isinstance(states, Bandit | Maze) and task is None:
+    raise RenderingUnavailable(f"{family.name}: an episode is drawn with its task, and there is none.")
+  elif isinstance(states, Bandit):
+    frames = _bandit_frames(family, task, states, stride, width, height)
+    step_seconds = PULL_SECONDS
+  elif isinstance(states, Maze):
+    frames = _maze_frames(task, np.asarray(states.cell)[::stride], min(width, height))
+    step_seconds = CELL_STEP_SECONDS
   elif isinstance(states, tuple | dict | list) or np.ndim(states) != 2 or np.shape(states)[1] != 2:
-    raise RenderingUnavailable(f"{family.name}: only MuJoCo bodies, cart-poles and points in the plane can be drawn.")
+    raise RenderingUnavailable(
+      f"{family.name}: only MuJoCo bodies, cart-poles, points in the plane, mazes and bandits can be drawn."
+    )
   elif not np.isfinite(states).all():
     raise RenderingUnavailable(f"{family.name}: not every state of the episode is finite.")
   else:
@@ -140,6 +157,69 @@ def _cartpole_frames(position: np.ndarray, angle: np.ndarray, width: int, height
     draw.rectangle([across(x - 0.25), rail - 0.15 * unit, across(x + 0.25), rail + 0.15 * unit], fill=(58, 125, 92))
     tip = across(x + 2 * POLE_HALF_LENGTH * np.sin(tilt)), rail - 2 * POLE_HALF_LENGTH * np.cos(tilt) * unit
     draw.line([across(x), rail, *tip], fill=(206, 112, 38), width=max(1, round(0.08 * unit)))
+    frames.append(np.asarray(picture))
+  return np.stack(frames)
+
+
+def _bandit_frames(family: TaskFamily, task: Task, states: Bandit, stride: int, width: int, height: int) -> np.ndarray:
+  """Pictures [F, height, width, 3] of the arms of a bandit, every stride-th state of an episode [H + 1, ...].
+
+  A bar is as high as the mean of an arm's rewards so far, and as broad as its share of the pulls; a line is at its
+  probability. The arm that was pulled last is in another colour.
+  """
+  image_module, draw_module = _pillow("Image"), _pillow("ImageDraw")
+  pulls = np.asarray(states.pulls)
+  pulled = np.diff(pulls, axis=0)  # [H, K]  one-hot
+  before, after = jax.tree.map(lambda leaf: leaf[:-1], states), jax.tree.map(lambda leaf: leaf[1:], states)
+  rewards = jax.vmap(family.reward, (None, 0, 0, 0))(task, before, jnp.asarray(pulled), after)
+  wins = np.concatenate([np.zeros((1, NUM_ARMS)), np.cumsum(pulled * np.asarray(rewards)[:, None], axis=0)])
+  slot, floor, top = width / NUM_ARMS, 0.93 * height, 0.86 * height
+
+  frames = []
+  for t in range(0, len(pulls), stride):
+    picture = image_module.new("RGB", (width, height), (247, 246, 242))
+    draw = draw_module.Draw(picture)
+    draw.line([0, floor, width, floor], fill=(205, 203, 196), width=2)
+    for arm in range(NUM_ARMS):
+      middle, count = (arm + 0.5) * slot, pulls[t, arm]
+      if count > 0:
+        half = 0.45 * slot * max(count / t, 0.05)
+        is_last = pulled[t - 1, arm] > 0
+        colour = (206, 112, 38) if is_last else (150, 150, 160)
+        height_of_mean = max(top * wins[t, arm] / count, 2)  # an arm that never paid is seen too
+        draw.rectangle([middle - half, floor - height_of_mean, middle + half, floor], fill=colour)
+      level = floor - top * float(task["probability"][arm])
+      draw.line([middle - 0.45 * slot, level, middle + 0.45 * slot, level], fill=(58, 125, 92), width=2)
+    frames.append(np.asarray(picture))
+  return np.stack(frames)
+
+
+def _maze_frames(task: Task, cells: np.ndarray, size: int) -> np.ndarray:
+  """Pictures [F, size, size, 3] of a maze from above: walls, goal, the path so far [F, 2] and the cell."""
+  image_module, draw_module = _pillow("Image"), _pillow("ImageDraw")
+  side = 0.92 * size / SIZE
+  margin = 0.04 * size
+
+  def corner(row: float, column: float) -> tuple[float, float]:
+    return margin + column * side, margin + row * side
+
+  def disc(cell: np.ndarray, radius: float) -> tuple[float, float, float, float]:
+    x, y = corner(cell[0] + 0.5, cell[1] + 0.5)
+    return x - radius * side, y - radius * side, x + radius * side, y + radius * side
+
+  walls = [(corner(r, c + 1), corner(r + 1, c + 1)) for r, c in np.argwhere(np.asarray(task["right"]) == 0.0)]
+  walls += [(corner(r + 1, c), corner(r + 1, c + 1)) for r, c in np.argwhere(np.asarray(task["down"]) == 0.0)]
+  frames = []
+  for t in range(len(cells)):
+    picture = image_module.new("RGB", (size, size), (247, 246, 242))
+    draw = draw_module.Draw(picture)
+    draw.ellipse(disc(np.asarray(task["goal"]), 0.3), fill=(58, 125, 92))
+    if t > 0:
+      draw.line([corner(*(cell + 0.5)) for cell in cells[: t + 1]], fill=(150, 150, 160), width=2)
+    draw.ellipse(disc(cells[t], 0.22), fill=(206, 112, 38))
+    draw.rectangle([*corner(0, 0), *corner(SIZE, SIZE)], outline=(60, 60, 66), width=2)
+    for ends in walls:
+      draw.line([*ends[0], *ends[1]], fill=(60, 60, 66), width=2)
     frames.append(np.asarray(picture))
   return np.stack(frames)
 

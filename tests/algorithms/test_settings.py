@@ -49,6 +49,11 @@ NONSENSE = {
   **dict.fromkeys(("kl_weight", "metric_weight", "repulsion", "reconstruction_weight"), (-1.0, NAN)),
   **dict.fromkeys(("information_weight", "step_size", "entropy_weight", "generator_kl_weight"), (-1.0, NAN)),
   "behaviour_model_weight": [-1.0, NAN],
+  **dict.fromkeys(("hidden_size", "window", "num_prefixes", "minibatches"), (0,)),
+  "num_heads": (0, 3),
+  "decoder_sizes": ((), (0,)),
+  **dict.fromkeys(("value_weight", "belief_learning_rate"), (-1.0, NAN)),
+  "max_gradient_norm": (0.0, NAN),
   **dict.fromkeys(("triplet_weight", "triplet_margin"), (-1.0, NAN)),
   **dict.fromkeys(("restart_every", "minibatches"), (0,)),
   **dict.fromkeys(("distillation_learning_rate", "value_weight", "penalty"), (-1.0, NAN)),
@@ -67,8 +72,8 @@ def nested(setting, value):
   """One setting by dotted name, beside the choice that takes it."""
   section, _, last = setting.partition(".")
   chosen = {}
-  if section == "actor_critic" and last != "name":
-    takers = [name for name, factory in ACTOR_CRITICS.items() if last in factory().settings]
+  if section in settings.CHOICES and last != "name":
+    takers = [name for name, factory in settings.CHOICES[section].items() if last in factory().settings]
     chosen = {f"{section}.name": takers[0]}
   return with_values({}, {**chosen, setting: value})
 
@@ -77,7 +82,7 @@ def test_the_table_is_grouped_by_where_batches_come_from():
   assert {**RECORDED, **REPLAYED, **ON_POLICY} == ALGORITHMS
   assert {*RECORDED} & {*REPLAYED} == {"multitask_sac"}  # which learns from both
   assert not {*ON_POLICY} & {*RECORDED, *REPLAYED}
-  assert len(OURS) == 17
+  assert len(OURS) == 21
   assert {name.removesuffix("_released") for name in RELEASED} <= set(OURS)
 
 

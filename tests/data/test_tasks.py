@@ -3,7 +3,8 @@ import pytest
 
 from macaw_jax import envs
 from macaw_jax.data.manifest import DatasetError, Manifest, TaskEntry
-from macaw_jax.data.tasks import tasks_of
+from macaw_jax.data.tasks import problem_of, tasks_of
+from macaw_jax.types import Problem
 
 
 def make_manifest(parameters):
@@ -36,3 +37,10 @@ def test_tasks_are_those_of_the_manifest():
 def test_tasks_of_another_family_are_refused(parameters):
   with pytest.raises(DatasetError, match="task 1 has the parameters"):
     tasks_of(make_manifest(parameters), envs.make("point_robot"), [1])
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_the_problem_of_a_dataset_is_of_its_manifest_and_its_family(discrete):
+  family = envs.make("point_robot")._replace(discrete_actions=discrete)
+  found = problem_of(make_manifest({"goal": [0.5, -0.5]}), family, 3)
+  assert found == Problem(2, 2, 3, 0.99, horizon=20, discrete_actions=discrete, task_entries=2)

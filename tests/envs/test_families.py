@@ -78,7 +78,13 @@ def test_which_observations_determine_their_states():
     "point_rotated",
     "point_rotated_sparse",
   }
-  assert known == points | {"cheetah_dir", "cheetah_vel", "ant_goal"}
+  assert known == points | {"cheetah_dir", "cheetah_vel", "ant_goal", "maze", "maze_8"}
+
+
+@pytest.mark.parametrize(("name", "entries"), [("point_robot", 2), ("cheetah_vel", 1), ("maze", 42)])
+def test_a_task_has_as_many_entries_as_its_leaves_together(name, entries):
+  family = envs.make(name)
+  assert family.task_entries == sum(np.size(leaf) for leaf in jax.tree.leaves(task(family, 0))) == entries
 
 
 class TestHalfCheetahModel:

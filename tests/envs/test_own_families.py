@@ -155,6 +155,7 @@ BODY = HOPPER.dynamics
   [
     (POINT, {"observation_size": 0}, "observation_size is 0; expected an integer of at least 1"),
     (POINT, {"horizon": 2.5}, "horizon is 2.5; expected an integer of at least 1"),
+    (POINT, {"discrete_actions": 3}, "discrete_actions is 3; expected True or False"),
     (POINT, {"differ_in": "goals"}, "differ_in is 'goals'; expected 'rewards' or 'physics'"),
     (POINT, {"tasks": np.zeros(3)}, "tasks is [0. 0. 0.]; expected a dict of arrays by name"),
     (POINT, {"tasks": {"goal": [1.0]}}, "tasks['goal'] is [1.0]; expected an array of finite numbers"),

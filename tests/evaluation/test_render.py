@@ -3,8 +3,10 @@ import pytest
 from PIL import Image
 
 from macaw_jax import envs
+from macaw_jax.envs.bandit import Bandit
 from macaw_jax.envs.cartpole import CartPole
 from macaw_jax.envs.family import Physics
+from macaw_jax.envs.maze import Maze
 from macaw_jax.evaluation import render
 from macaw_jax.evaluation.render import RenderingUnavailable, render_gif
 
@@ -102,3 +104,60 @@ def test_missing_pillow_is_a_reason(monkeypatch):
   monkeypatch.setattr(render.importlib, "import_module", fail)
   with pytest.raises(RenderingUnavailable, match=r"macaw_jax\[plot\]"):
     render._pillow("Image")
+
+
+def colour_at(picture, x, y):
+  red, green, blue = (int(value) for value in picture[y, x])
+  if red > 180 > green:
+    return "orange"
+  return "green" if green > 100 > red else "grey" if abs(red - green) < 20 and 120 < red < 180 < blue + 40 else "other"
+
+
+def frames_of(path):
+  with Image.open(path) as gif:
+    for number in range(gif.n_frames):
+      gif.seek(number)
+      yield np.asarray(gif.convert("RGB"), int)
+
+
+def test_bandit_gif_shows_pulls_means_and_probabilities(tmp_path):
+  path = tmp_path / "bandit.gif"
+  family = envs.make("bandit_10")
+  task = {"probability": np.float32([1.0, 0.0, 0.5, 0.5, 0.5])}
+  pulls = np.cumsum([[0] * 5, [1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 1, 0, 0, 0]], axis=0)
+  render_gif(family, Bandit(np.zeros((4, 2), np.uint32), pulls), path, task=task, width=500, height=100, stride=1)
+  start, first, second, _ = frames_of(path)
+  # An arm has 100 pixels; a mean of one stands 86 pixels above the floor, at 93.
+  assert colour_at(start, 50, 50) == "other"
+  assert colour_at(start, 250, 93 - 43) == "green"  # the probability of one half
+  assert colour_at(first, 50, 50) == "orange"  # a reward of one, and the last pull
+  assert colour_at(second, 50, 50) == "grey"  # no longer the last
+  assert colour_at(second, 150, 50) == "other"  # a mean of zero has no height
+  assert colour_at(first, 10, 50) == "orange"  # all of the pulls
+  assert colour_at(second, 10, 50) == "other"  # half of them
+
+
+def test_maze_gif_shows_walls_goal_and_path(tmp_path):
+  path = tmp_path / "maze.gif"
+  right, down = np.zeros((5, 4)), np.zeros((4, 5))
+  right[0, 0] = 1.0
+  task = {"right": right, "down": down, "goal": np.array([4.0, 4.0])}
+  render_gif(envs.make("maze"), Maze(np.array([[0, 0], [0, 1]])), path, task=task, width=300, height=100, stride=1)
+  first, second = frames_of(path)
+  assert first.shape == (100, 100, 3)
+  # A cell has 18.4 pixels, the first begins at 4; its middle is at 13, that of the second at 31.
+  assert (colour_at(first, 13, 13), colour_at(first, 31, 13)) == ("orange", "other")
+  assert (colour_at(second, 31, 13), colour_at(second, 20, 13)) == ("orange", "grey")
+  assert colour_at(first, 86, 86) == "green"
+  assert first[13, 22].min() > 200  # the passage to the right
+  assert first[22, 13].max() < 120  # the wall below
+  with Image.open(path) as gif:
+    assert gif.info["duration"] == 200
+
+
+@pytest.mark.parametrize(
+  ("name", "states"), [("bandit_10", Bandit(np.zeros((1, 2)), np.zeros((1, 5)))), ("maze", Maze(np.zeros((1, 2))))]
+)
+def test_a_bandit_and_a_maze_are_drawn_with_their_task(name, states, tmp_path):
+  with pytest.raises(RenderingUnavailable, match=f"{name}: an episode is drawn with its task"):
+    render_gif(envs.make(name), states, tmp_path / "no.gif")

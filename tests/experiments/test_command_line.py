@@ -193,6 +193,7 @@ def test_the_flags_of_each_command():
     | {"--run", "--steps", "--support", "--support_size", "--order", "--engine", "--checkpoint", "--dataset", "--reuse"}
     | {"--quality", "--own_episodes", "--picture", "--retrieval", "--rows_per_task", "--draw"},
     "probe": evaluation | {"--retrieval"},
+    "regret": evaluation | {"--family"},
     "run": {"--config", "--continue_changed", "--debug_nans"},
     "study": {"--config", "--report_only"},
     "trajectories": evaluation | {"--picture", "--tasks"},

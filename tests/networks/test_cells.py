@@ -58,6 +58,15 @@ def test_attention_forgets_what_is_older_than_its_window():
   assert np.all(size[LENGTH - 5 :] > 0)
 
 
+def test_an_attention_cell_starts_with_nothing_to_attend_to():
+  """What stands in the places of inputs that have not come is not read."""
+  cell = small("attention")
+  params = cell.init(KEY)
+  _, first = cell.step(params, cell.start, INPUTS[0])
+  disturbed = cell.start._replace(embedded=jnp.full_like(cell.start.embedded, 7.0))
+  np.testing.assert_array_equal(cell.step(params, disturbed, INPUTS[0])[1], first)
+
+
 @pytest.mark.parametrize(
   ("make", "settings", "named"),
   [
