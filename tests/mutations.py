@@ -46,6 +46,70 @@ STUDY = "experiments/test_study.py"
 REWARD_MODEL, RETRIEVAL_RUNS = "macaw_jax/data/reward_model.py", "experiments/test_retrieval_runs.py"
 
 MUTATIONS = (
+  # Policies of known tasks
+  Mutation(
+    "sign_of_the_distilled_policy_in_the_reward",
+    "macaw_jax/losses/task_policies.py",
+    "jax.lax.stop_gradient(alpha * central_log_prob - log_prob) / beta",
+    "jax.lax.stop_gradient(-alpha * central_log_prob - log_prob) / beta",
+    "losses/test_task_policies_losses.py::test_the_regularised_reward_of_the_best_policy_is_its_value_in_expectation",
+  ),
+  Mutation(
+    "logarithms_in_the_reward_trained",
+    "macaw_jax/losses/task_policies.py",
+    "jax.lax.stop_gradient(alpha * central_log_prob - log_prob) / beta",
+    "(alpha * central_log_prob - log_prob) / beta",
+    "losses/test_task_policies_losses.py::test_logarithms_in_the_reward_are_data",
+  ),
+  Mutation(
+    "distilled_policy_trained_by_returns",
+    "macaw_jax/algorithms/distral.py",
+    "policy.distribution(jax.lax.stop_gradient(params[CENTRAL]), features)",
+    "policy.distribution(params[CENTRAL], features)",
+    "algorithms/test_task_policies.py::test_policies_of_tasks_leave_the_distilled_one_alone",
+  ),
+  Mutation(
+    "other_task_s_policy_trained_by_the_penalty",
+    "macaw_jax/algorithms/divide_and_conquer.py",
+    "held = jax.lax.stop_gradient(moved)",
+    "held = moved",
+    "algorithms/test_task_policies.py::test_a_divergence_between_tasks_moves_each_policy_with_the_others_held",
+  ),
+  Mutation(
+    "penalty_on_the_states_of_one_task",
+    "macaw_jax/algorithms/divide_and_conquer.py",
+    "return on(i), on(j)",
+    "return on(i), on(i)",
+    "algorithms/test_task_policies.py::test_a_divergence_between_tasks_moves_each_policy_with_the_others_held",
+  ),
+  Mutation(
+    "task_by_its_place_in_the_batch",
+    "macaw_jax/algorithms/task_policies.py",
+    "return jnp.argmax(task_entries(observation[0, :, 0], num_tasks), axis=-1)",
+    "return jnp.arange(num_tasks) + 0 * jnp.argmax(task_entries(observation[0, :, 0], num_tasks), axis=-1)",
+    "algorithms/test_task_policies.py::test_an_update_knows_tasks_by_their_observations_in_whatever_order",
+  ),
+  Mutation(
+    "unknown_task_acts_by_the_first_policy",
+    "macaw_jax/algorithms/task_policies.py",
+    "jnp.where(jnp.any(shown > 0), known, unknown)",
+    "known",
+    "algorithms/test_task_policies.py::test_a_task_has_its_policy_and_an_unknown_one_the_central_policy",
+  ),
+  Mutation(
+    "restart_after_the_last_update",
+    "macaw_jax/algorithms/task_policies.py",
+    "(True if decay_steps is None else done < decay_steps)",
+    "True",
+    "algorithms/test_task_policies.py::test_every_so_many_updates_all_policies_become_the_central_one",
+  ),
+  Mutation(
+    "optimiser_kept_over_a_restart",
+    "macaw_jax/algorithms/task_policies.py",
+    "begins = state.count % steps == 0",
+    "begins = state.count < 0",
+    "algorithms/test_task_policies.py::test_an_optimiser_forgets_at_every_restart",
+  ),
   # Agents with memory
   Mutation(
     "forgets_the_end_of_an_episode",
