@@ -5,7 +5,7 @@ from functools import partial
 
 from macaw_jax.algorithms.settings import make_algorithm
 from macaw_jax.envs.engines import require_compiled_physics
-from macaw_jax.envs.names import directory_name
+from macaw_jax.envs.names import directory_name, parse_name
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.evaluation.evaluate import Split
 from macaw_jax.evaluation.evaluate import on_policy as evaluate_on_policy
@@ -31,8 +31,9 @@ def _episodes_of_trials(examined: InFamily) -> Iterator[str]:
   """Faults of an agent that remembers, whose episodes follow each other, or of one that does not."""
   config = examined.config
   name, rollouts = config.algorithm.name, config.rollouts
-  remembers = make_algorithm(name, examined.problem, settings_of(config)).remembers
-  if not remembers and rollouts.inner_steps == 0:
+  algorithm = make_algorithm(name, examined.problem, settings_of(config))
+  remembers = algorithm.remembers
+  if algorithm.adapts and not remembers and rollouts.inner_steps == 0:
     yield f"config.rollouts.inner_steps = 0: expected at least 1, {name} learns a task by steps alone"
   for field, value in (("rollouts", rollouts.episodes), ("evaluation.support", config.evaluation.support_episodes)):
     if remembers and value != 1:
@@ -40,13 +41,44 @@ def _episodes_of_trials(examined: InFamily) -> Iterator[str]:
       yield f"config.{field}{separator}episodes = {value}: expected 1, {name} remembers one episode after the other"
 
 
-def _tasks_of_minibatches(examined: InFamily) -> Iterator[str]:
-  """Fewer tasks in an update than the steps that it is cut into; only agents that learn from trials have these."""
-  minibatches = examined.config.algorithm.get("minibatches", 1)
-  if examined.tasks_per_update < minibatches:
+def _policies_of_tasks(examined: InFamily) -> Iterator[str]:
+  """Faults of tasks of which an agent is to have a policy each."""
+  config, family = examined.config, examined.family
+  name, wanted = config.algorithm.name, config.rollouts.tasks_per_update
+  if not make_algorithm(name, examined.problem, settings_of(config)).reads_task_index:
+    return
+  if parse_name(family.name).variants[-1:] != ("task_index",):
     yield (
-      f"config.rollouts.tasks_per_update = {examined.tasks_per_update}: expected at least "
-      f"config.algorithm.minibatches = {minibatches}, each of which has a task"
+      f"config.rollouts.family = {family.name!r}: expected a family whose observations end with the task, as "
+      f"'{family.name}+task_index', {name} has a policy for each"
+    )
+  elif set(family.train_tasks) != set(range(family.num_tasks)):
+    yield (
+      f"config.rollouts.family = {family.name!r}: expected a family whose tasks are all to train on, {name} has a "
+      "policy for each"
+    )
+  elif wanted != len(family.train_tasks):
+    yield (
+      f"config.rollouts.tasks_per_update = {wanted}: expected {len(family.train_tasks)}, all training tasks: {name} "
+      "has a policy for each"
+    )
+
+
+def _minibatches(examined: InFamily) -> Iterator[str]:
+  """Fewer trials in an update than the steps that it is cut into: one of a task, or each episode of a known task."""
+  config = examined.config
+  rollouts, minibatches = config.rollouts, config.algorithm.get("minibatches", 1)
+  episodes = rollouts.episodes * (1 + rollouts.inner_steps)
+  if make_algorithm(config.algorithm.name, examined.problem, settings_of(config)).remembers:
+    if examined.tasks_per_update < minibatches:
+      yield (
+        f"config.rollouts.tasks_per_update = {examined.tasks_per_update}: expected at least "
+        f"config.algorithm.minibatches = {minibatches}, each of which has a task"
+      )
+  elif episodes < minibatches:
+    yield (
+      f"config.rollouts.episodes = {rollouts.episodes}: expected at least config.algorithm.minibatches = "
+      f"{minibatches}, each of which has an episode of every task"
     )
 
 
@@ -74,7 +106,11 @@ RULES = (
     ("rollouts.family", "rollouts.episodes", "rollouts.inner_steps", "evaluation.support_episodes", "algorithm"),
     _episodes_of_trials,
   ),
-  Rule(("rollouts.tasks_per_update", "algorithm"), _tasks_of_minibatches),
+  Rule(("rollouts.family", "rollouts.tasks_per_update", "algorithm"), _policies_of_tasks),
+  Rule(
+    ("rollouts.family", "rollouts.tasks_per_update", "rollouts.episodes", "rollouts.inner_steps", "algorithm"),
+    _minibatches,
+  ),
   *member_rules("rollouts.tasks_per_update", call="log_every"),
 )
 

@@ -179,6 +179,9 @@ class Algorithm(NamedTuple):
           returns of recorded data have a mean square of one, times the square of a factor on the rewards.
   remembers: whether `act` itself carries what it has seen from step to step, in what adaptation changes. Such an agent
           adapts to episodes in the order in which it acted in them, and needs no step of adaptation.
+  adapts: whether `adapt` changes anything; an agent that reads its task off its observations has nothing to adapt.
+  reads_task_index: whether it has a policy for each training task. Observations must end with one entry for each of
+          them, one at the place of the present task and else zero, and an update must have all of them.
   tuning: how it goes on learning from its own episodes, where it can (`evaluation.fine_tuning`).
   """
 
@@ -192,4 +195,6 @@ class Algorithm(NamedTuple):
   consecutive_rows: bool = False
   value_losses: Mapping[str, float | Array] = MappingProxyType({})
   remembers: bool = False
+  adapts: bool = True
+  reads_task_index: bool = False
   tuning: Tuning | None = None

@@ -20,6 +20,21 @@ def episodes(key, *shape):
   return Trajectory(draw(3), draw(2), draw(3), mask, draw() * mask)
 
 
+def told(batch, places, num_tasks):
+  """The batch with observations that end with the place of each task among `num_tasks`, one-hot."""
+  shown = jnp.eye(num_tasks)[jnp.asarray(places)]  # [T, N]
+
+  def beside(episodes):
+    def each(observation):
+      entries = shown.reshape(len(shown), *[1] * (observation.ndim - 2), num_tasks)
+      entries = jnp.broadcast_to(entries, (*observation.shape[:-1], num_tasks)) * episodes.mask[..., None]
+      return jnp.concatenate([observation, entries], axis=-1)
+
+    return episodes._replace(observation=each(episodes.observation), next_observation=each(episodes.next_observation))
+
+  return batch._replace(support=beside(batch.support), query=beside(batch.query))
+
+
 def tasks(seed=1, *, sets=1, rewards_in_support=True):
   """Support, of `sets` sets of episodes, and query of three tasks."""
   key_support, key_query = jax.random.split(jax.random.key(seed))

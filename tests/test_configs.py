@@ -20,7 +20,7 @@ from macaw_jax.types import Problem
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHARED = ("__init__", "algorithm", "common", "contextual", "defaults", "on_policy", "released", "replayed", "section")
-SHARED += ("sequences", "trials")
+SHARED += ("known_tasks", "sequences", "trials")
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py") if path.stem not in SHARED)
 
 

@@ -163,6 +163,23 @@ def trials_of(tasks: TaskBatch) -> Steps:
   return _joined(jax.vmap(steps_of_support)(tasks.support), query)
 
 
+def episodes_of(tasks: TaskBatch) -> Steps:
+  """The episodes of each task, `[E, T, H, ...]`: those of its support, if it has one, and then those of its query.
+
+  Each is a trial by itself, as for an agent that has nothing to remember.
+  """
+  sets = [tasks.query] if tasks.support is None else [tasks.support, tasks.query]
+
+  def alone(episodes: Trajectory) -> Steps:
+    leading = episodes.mask.ndim - 1  # of [T, ..., H]
+    rows = episodes._replace(state=None)
+    rows = jax.tree.map(lambda leaf: leaf.reshape(len(leaf), -1, 1, *leaf.shape[leading:]), rows)
+    return steps_of_episodes(rows)  # [T, E, H]
+
+  joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *map(alone, sets))
+  return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), joined)
+
+
 def recorded_trials(tasks: TaskBatch) -> Transition:
   """The rows of the support of each task, and then those of its query: `[T, B + B', ...]`.
 

@@ -12,6 +12,8 @@ from macaw_jax.algorithms.corro import RELEASED as CORRO_RELEASED
 from macaw_jax.algorithms.corro import contrastive_encoder, corro
 from macaw_jax.algorithms.csro import RELEASED as CSRO_RELEASED
 from macaw_jax.algorithms.csro import csro
+from macaw_jax.algorithms.distral import distral
+from macaw_jax.algorithms.divide_and_conquer import divide_and_conquer
 from macaw_jax.algorithms.focal import RELEASED as FOCAL_RELEASED
 from macaw_jax.algorithms.focal import focal, metric_encoder
 from macaw_jax.algorithms.macaw import RELEASED as MACAW_RELEASED
@@ -21,6 +23,7 @@ from macaw_jax.algorithms.maml_rl import maml_rl
 from macaw_jax.algorithms.multitask_awr import multitask_awr
 from macaw_jax.algorithms.multitask_bc import multitask_bc
 from macaw_jax.algorithms.multitask_iql import multitask_iql
+from macaw_jax.algorithms.multitask_ppo import multitask_ppo
 from macaw_jax.algorithms.multitask_sac import multitask_sac
 from macaw_jax.algorithms.norml import RELEASED as NORML_RELEASED
 from macaw_jax.algorithms.norml import norml
@@ -77,6 +80,9 @@ ON_POLICY: dict[str, MakeAlgorithm] = {
   "reptile": reptile,
   "rl2": rl2,
   "varibad": varibad,
+  "distral": distral,
+  "divide_and_conquer": divide_and_conquer,
+  "multitask_ppo": multitask_ppo,
   "norml_released": functools.partial(norml, **NORML_RELEASED),
 }
 ALGORITHMS: dict[str, MakeAlgorithm] = {**RECORDED, **REPLAYED, **ON_POLICY}

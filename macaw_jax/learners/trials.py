@@ -4,7 +4,7 @@ An update acts in its tasks, judges these trials once, and takes several steps o
 a memory is run over all of one, and its gradient goes back to the beginning (truncated at the borders of tasks alone).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import jax
@@ -39,6 +39,11 @@ def clipped(
   return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optimizer(linear_decay(learning_rate, steps)))
 
 
+def in_trials(tasks: TaskBatch) -> Steps:
+  """One trial of each task, `[T, N, ...]`, the steps that happened first."""
+  return jax.vmap(happened_first)(trials_of(tasks))
+
+
 def trial_learner(
   *,
   init_net: Callable[[Key], Net],
@@ -51,13 +56,17 @@ def trial_learner(
   minibatches: int,
   decay_steps: int | None,
   gradient_surgery: GradientSurgery | None,
-  adapt: Callable[[Net, Transition | Trajectory, Key], Net],
+  adapt: Callable[[Net, Transition | Trajectory, Key], Net] = lambda net, support, key: {},
   act: Callable[[Net, TimeStep, Key | None], tuple[Array, Net]],
-  prior: Callable[[Net, Key], Net],
+  prior: Callable[[Net, Key], Net] = lambda net, key: {},
+  arrange: Callable[[TaskBatch], Steps] = in_trials,
+  task_axis: int = 0,
+  separable: Container[str] | None = None,
+  after: Callable[[Net, Array], Net] = lambda net, done: {},
 ) -> Algorithm:
   """An on-policy algorithm whose update takes `epochs` times `minibatches` steps on the trials of its tasks.
 
-  In each epoch the tasks are dealt out anew to minibatches of equal size; tasks that are left over wait for the next
+  In each epoch the trials are dealt out anew to minibatches of equal size; those that are left over wait for the next
   epoch. In a step all losses move their parts, from the same parameters. Metrics are means over all steps.
 
   Args:
@@ -70,14 +79,19 @@ def trial_learner(
     epochs: passes over the trials of an update.
     minibatches: steps of a pass.
     decay_steps: updates of training, after which none of it remains; None: all of it always does.
-    gradient_surgery: how the gradients of the trials of a minibatch become one, of all that a loss trains as one
+    gradient_surgery: how the gradients of the tasks of a minibatch become one, of all that a loss trains as one
       vector; None for that of their mean.
-    adapt: `(net, support, key) -> adapted`.
+    adapt: `(net, support, key) -> adapted`; if not given, nothing is adapted.
     act: `(net with what adaptation changed, timestep, key) -> (action, parts that acting changes)`.
-    prior: `(net, key) -> adapted`.
+    prior: `(net, key) -> adapted`; nothing, if not given.
+    arrange: `(tasks) -> steps`, of which the first axis is dealt out to minibatches: trials of one task each, or
+      episodes `[E, T, H, ...]` of all tasks.
+    task_axis: along which the tasks lie.
+    separable: the losses that have a gradient of one task alone, which surgery combines; None for all.
+    after: `(net, updates done) -> parts` that change after the steps of an update.
 
   Raises, when an update is traced:
-    ValueError: the tasks are fewer than the minibatches.
+    ValueError: what is dealt out is less than the minibatches.
   """
   label = {part: name for name, parts in trains.items() for part in parts}
   optimizer = optax.partition(dict(optimizers), lambda net: {part: label[part] for part in net})
@@ -96,11 +110,12 @@ def trial_learner(
     def of_trials(trials: Judged, key: Key) -> tuple[Net, Metrics]:
       return jax.grad(lambda parts: loss(net | parts, trials, key), has_aux=True)(parts)
 
-    if gradient_surgery is None:
+    if gradient_surgery is None or (separable is not None and name not in separable):
       return of_trials(trials, key)
     key_trials, key_surgery = jax.random.split(key)
-    alone = jax.tree.map(lambda leaf: leaf[:, None], trials)  # a batch of one for each trial
-    gradients, metrics = jax.vmap(of_trials)(alone, jax.random.split(key_trials, len(trials.remaining)))
+    # A batch of one task for each task.
+    alone = jax.tree.map(lambda leaf: jnp.expand_dims(jnp.moveaxis(leaf, task_axis, 0), 1 + task_axis), trials)
+    gradients, metrics = jax.vmap(of_trials)(alone, jax.random.split(key_trials, trials.remaining.shape[task_axis]))
     gradient, found = gradient_surgery.combine(gradients, key_surgery)
     return gradient, jax.tree.map(jnp.mean, metrics) | {f"{name}_{metric}": found[metric] for metric in found}
 
@@ -116,23 +131,25 @@ def trial_learner(
     return (net | optax.apply_updates(parts, updates), opt_state), metrics
 
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
-    num_tasks = len(tasks.task_index)
-    size = num_tasks // minibatches
+    steps = arrange(tasks)
+    count = len(steps.mask)
+    size = count // minibatches
     if size < 1:
-      raise ValueError(f"minibatches={minibatches} must not exceed the tasks of an update, {num_tasks}")
+      dealt_out = "tasks of an update" if task_axis == 0 else "episodes of a task in an update"
+      raise ValueError(f"minibatches={minibatches} must not exceed the {dealt_out}, {count}")
     remaining = jnp.ones(()) if decay_steps is None else jnp.clip(1.0 - state.step / decay_steps, 0.0, 1.0)
-    steps = jax.vmap(happened_first)(trials_of(tasks))
     net = state.params.net | {part: follow(state.params.net, steps) for part, follow in follows.items()}
     judged = judge_trials(net, steps, remaining)
 
     def epoch(carry: tuple[Net, Any], key: Key) -> tuple[tuple[Net, Any], Metrics]:
       key_order, key_steps = jax.random.split(key)
-      dealt = jax.random.permutation(key_order, num_tasks)[: size * minibatches].reshape(minibatches, size)
+      dealt = jax.random.permutation(key_order, count)[: size * minibatches].reshape(minibatches, size)
       parts = jax.tree.map(lambda leaf: leaf[dealt], judged)
       return jax.lax.scan(step, carry, (parts, jax.random.split(key_steps, minibatches)))
 
     (net, opt_state), metrics = jax.lax.scan(epoch, (net, state.opt_state), jax.random.split(key, epochs))
-    return TrainState(MetaParams(net, {}), opt_state, state.step + 1), jax.tree.map(jnp.mean, metrics)
+    done = state.step + 1
+    return TrainState(MetaParams(net | after(net, done), {}), opt_state, done), jax.tree.map(jnp.mean, metrics)
 
   def act_in_task(params: MetaParams, adapted: Net, timestep: TimeStep, key: Key | None) -> tuple[Array, Net]:
     action, changed = act(params.net | adapted, timestep, key)

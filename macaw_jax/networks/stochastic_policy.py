@@ -28,6 +28,7 @@ class StochasticPolicy(NamedTuple):
   log_prob:     `(distribution, action [..., A]) -> [...]`
   entropy:      `(distribution) -> [...]`
   divergence:   `(p, q) -> KL(p || q) [...]`
+  product:      `(p, q, a) -> distribution` proportional to p^a q, with a >= 0
   """
 
   init: Callable[[Key], Params]
@@ -37,6 +38,7 @@ class StochasticPolicy(NamedTuple):
   log_prob: Callable[..., Array]
   entropy: Callable[..., Array]
   divergence: Callable[..., Array]
+  product: Callable[..., ActionDistribution | Array]
 
 
 def stochastic_policy(
@@ -67,6 +69,7 @@ def stochastic_policy(
     log_prob=gaussian_log_prob,
     entropy=entropy,
     divergence=kl_divergence,
+    product=_gaussian_product,
   )
 
 
@@ -88,4 +91,12 @@ def _categorical(features: int, num_choices: int, hidden_sizes: Sequence[int]) -
     log_prob=lambda log_probs, action: jnp.sum(log_probs * action, axis=-1),
     entropy=lambda log_probs: -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1),
     divergence=lambda p, q: jnp.sum(jnp.exp(p) * (p - q), axis=-1),
+    product=lambda p, q, power: jax.nn.log_softmax(power * p + q),
   )
+
+
+def _gaussian_product(p: ActionDistribution, q: ActionDistribution, power: float | Array) -> ActionDistribution:
+  """Precisions add up, a / s_p^2 + 1 / s_q^2, and the mean is that of the two means, weighted by them."""
+  of_p, of_q = power * jnp.exp(-2.0 * p.log_std), jnp.exp(-2.0 * q.log_std)
+  precision = of_p + of_q
+  return ActionDistribution((of_p * p.mean + of_q * q.mean) / precision, -0.5 * jnp.log(precision))

@@ -23,7 +23,10 @@ from macaw_jax.types import Array, Key, Metrics, Network, Params
 
 
 class Judged(NamedTuple):
-  """Trials as their behaviour policy judges them; all of it is data, under a stop-gradient."""
+  """Trials as their behaviour policy judges them; all of it is data, under a stop-gradient.
+
+  Trials may lie along several axes in place of the one that is written T.
+  """
 
   steps: Steps  # [T, N]  those that happened first
   features: Array  # [T, N, F]  that the behaviour policy read
@@ -119,7 +122,7 @@ def judge(
     log_prob=policy.log_prob(policy.distribution(net["policy"], features), steps.action),
     advantage=normalise_advantage(advantage, steps.mask, scale),
     target=advantage + values,
-    remaining=jnp.full(steps.mask.shape[:1], remaining),
+    remaining=jnp.full(steps.mask.shape[:-1], remaining),
   )
   return jax.lax.stop_gradient(judged)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from macaw_jax.adaptation.memory import (
   Steps,
+  episodes_of,
   recurrence,
   steps_of_episodes,
   steps_of_support,
@@ -130,3 +131,19 @@ def test_an_action_stays_as_drawn_and_is_read_as_taken():
   np.testing.assert_allclose(steps.action[0, 0], 1.5)
   _, inputs = memory.run({}, memory.start, steps)
   np.testing.assert_allclose(inputs[1, 2], 1.0)
+
+
+def test_each_episode_is_a_trial_of_an_agent_that_has_nothing_to_remember():
+  """Support [T, K, E, H] and query [T, E, H] of two tasks; each episode ends where its mask does."""
+  of_task = [episodes(2, 3, 1, first=first) for first in (1.0, 50.0)]  # [3, 1, 3]
+  both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_task)
+  support = jax.tree.map(lambda leaf: leaf[:, :2], both)  # [T, K=2, E=1, H]
+  query = jax.tree.map(lambda leaf: leaf[:, 2], both)
+  steps = episodes_of(TaskBatch(support, query, jnp.arange(2)))
+  assert steps.mask.shape == (3, 2, 3)
+  for task, numbers in enumerate(both.observation[..., 0]):
+    np.testing.assert_array_equal(steps.observation[:, task, :, 0], numbers[:, 0])
+  np.testing.assert_array_equal(steps.mask[:, 1].sum(axis=-1), [2, 3, 1])
+  np.testing.assert_array_equal(steps.last[:, 0], [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
+  alone = episodes_of(TaskBatch(None, query, jnp.arange(2)))
+  jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[2:]), alone, steps)

@@ -55,6 +55,10 @@ NONSENSE = {
   **dict.fromkeys(("value_weight", "belief_learning_rate"), (-1.0, NAN)),
   "max_gradient_norm": (0.0, NAN),
   **dict.fromkeys(("triplet_weight", "triplet_margin"), (-1.0, NAN)),
+  "restart_every": [0],
+  **dict.fromkeys(("distillation_learning_rate", "penalty"), (-1.0, NAN)),
+  **dict.fromkeys(("beta", "max_gradient_norm"), (0.0, NAN)),
+  "alpha": [-0.1, 1.5, NAN],
   "initial_log_std": [math.inf, NAN],
   "expectile": [0.0, 1.0, NAN],
   "task_dropout": [-0.1, 1.0, NAN],
@@ -78,7 +82,7 @@ def test_the_table_is_grouped_by_where_batches_come_from():
   assert {**RECORDED, **REPLAYED, **ON_POLICY} == ALGORITHMS
   assert {*RECORDED} & {*REPLAYED} == {"multitask_sac"}  # which learns from both
   assert not {*ON_POLICY} & {*RECORDED, *REPLAYED}
-  assert len(OURS) == 21
+  assert len(OURS) == 24
   assert {name.removesuffix("_released") for name in RELEASED} <= set(OURS)
 
 

@@ -9,6 +9,7 @@ import pytest
 from pieces import pieces_of
 from small_agents import small_agent
 from small_episodes import tasks as tasks_of_episodes
+from small_episodes import told
 
 from macaw_jax.algorithms import ALGORITHMS, ON_POLICY, RELEASED, macaw, multitask_awr, multitask_bc
 from macaw_jax.algorithms.csro import RELEASED as CSRO_RELEASED
@@ -66,12 +67,14 @@ def tasks_for(algorithm, name):
   """`(seed) -> TaskBatch` of what the algorithm learns from."""
   if name not in ON_POLICY:
     return tasks
+  if algorithm.reads_task_index:
+    return lambda seed=1: told(tasks_of_episodes(seed), [2, 0, 1], TASKS)
   return partial(tasks_of_episodes, rewards_in_support=algorithm.reads_reward)
 
 
-def timestep(key):
+def timestep(key, size):
   zero = jnp.zeros(())
-  return TimeStep(jax.random.normal(key, (3,)), jnp.zeros((2,)), zero, zero)
+  return TimeStep(jax.random.normal(key, (size,)), jnp.zeros((2,)), zero, zero)
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -79,6 +82,9 @@ def case(request):
   """An algorithm, `(seed) -> TaskBatch` for it, and whether it is run without compilation too."""
   name, settings = VARIANTS[request.param]
   algorithm = small_agent(PROBLEM, name, **settings)
+  if algorithm.reads_task_index:  # of all training tasks, which its observations show
+    shown = PROBLEM._replace(observation_size=PROBLEM.observation_size + TASKS, num_tasks=TASKS)
+    algorithm = small_agent(shown, name, **settings)
   return algorithm, tasks_for(algorithm, name), request.param in NOT_COMPILED
 
 
@@ -128,7 +134,7 @@ def test_contract(case):
     alone = adapt(state.params, jax.tree.map(lambda x, task=task: x[task], support), keys[task])
     assert_close(alone, jax.tree.map(lambda x, task=task: x[task], adapted))
 
-  step = timestep(KEY)
+  step = timestep(KEY, tasks().query.observation.shape[-1])
   unadapted = algorithm.prior(state.params, KEY)
   before, task = algorithm.act(state.params, unadapted, step, None)
   assert before.shape == (2,)

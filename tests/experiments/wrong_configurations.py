@@ -21,6 +21,7 @@ STARTER = REPOSITORY / "starter_data" / "cheetah_dir"
 MACAW = "--config=configs/macaw.py"
 NORML = "--config=configs/norml.py"
 RL2 = "--config=configs/rl2.py"
+DISTRAL = "--config=configs/distral.py --config.evaluation.support_episodes=8"
 
 
 class Case:
@@ -500,6 +501,22 @@ CASES = [
   Case("no inner step", f"{NORML} --config.rollouts.inner_steps=0", "config.rollouts.inner_steps"),
   Case(
     "fewer tasks than minibatches", f"{RL2} --config.rollouts.tasks_per_update=4", "config.rollouts.tasks_per_update"
+  ),
+  Case(
+    "policies of tasks that no observation shows",
+    f"{DISTRAL} --config.rollouts.family=maze_8",
+    "config.rollouts.family maze_8+task_index",
+  ),
+  Case(
+    "policies of tasks that are not all to train on",
+    f"{DISTRAL} --config.rollouts.family=point_robot+task_index --config.rollouts.tasks_per_update=80",
+    "config.rollouts.family",
+  ),
+  Case(
+    "policies of more tasks than an update has, and fewer episodes than minibatches",
+    f"{DISTRAL} --config.rollouts.tasks_per_update=5 --config.rollouts.episodes=6",
+    "config.rollouts.tasks_per_update",
+    "config.rollouts.episodes",
   ),
   Case(
     "rows drawn at random for an agent that remembers",

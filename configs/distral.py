@@ -1,0 +1,13 @@
+"""Distral.
+
+python -m experiments.run --config=configs/distral.py     eight mazes, each of them known
+"""
+
+import ml_collections
+
+from .known_tasks import known_tasks
+
+
+def get_config(family: str = "maze_8+task_index") -> ml_collections.ConfigDict:
+  """Distral on a family whose observations tell the task."""
+  return known_tasks("distral", family)

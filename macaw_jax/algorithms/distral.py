@@ -1,0 +1,142 @@
+"""Distral: a policy for each task, held near a distilled policy that all tasks share.
+
+Teh et al. 2017, "Distral: Robust Multitask Reinforcement Learning" (arXiv:1707.04175), with two columns:
+
+  pi_i(a | s) proportional to pi_0(a | s)^alpha q_i(a | s)
+
+pi_0 is the distilled policy and q_i what task i knows beside it. The paper writes softmax(alpha h + beta f_i), with h
+the logits of pi_0; those of q_i are beta f_i here. Each task maximises the discounted sum of
+
+  r + (alpha / beta) log pi_0(a | s) - (1 / beta) log pi_i(a | s)
+
+by PPO on q_i, and pi_0 minimises KL(pi_i || pi_0) on the states of all tasks: the fit by maximum likelihood, which is
+what the sum above has of pi_0. With c_KL = alpha / beta and c_Ent = (1 - alpha) / beta these are the paper's costs.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import optax
+
+from macaw_jax.adaptation.memory import Steps
+from macaw_jax.algorithms.task_policies import (
+  CENTRAL,
+  Net,
+  at_places,
+  check_settings,
+  places,
+  task_policies_learner,
+  without_task,
+)
+from macaw_jax.hyperparameters import check_not_negative, check_positive, check_shares
+from macaw_jax.learners.gradient import MakeOptimizer
+from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.losses.task_policies import regularised_reward
+from macaw_jax.networks.stochastic_policy import StochasticPolicy, stochastic_policy
+from macaw_jax.objectives.ppo import value_network
+from macaw_jax.types import Algorithm, Array, Params, Problem
+
+
+def two_columns(policy: StochasticPolicy, alpha: float | Array) -> StochasticPolicy:
+  """pi_i of the parameters `{CENTRAL: of pi_0, "own": of q_i}`; those of pi_0 have no gradient."""
+
+  def distribution(params: dict[str, Params], features: Array) -> Array:
+    central = policy.distribution(jax.lax.stop_gradient(params[CENTRAL]), features)
+    return policy.product(central, policy.distribution(params["own"], features), alpha)
+
+  return policy._replace(distribution=distribution)
+
+
+def distral(
+  problem: Problem,
+  *,
+  alpha: float = 0.5,
+  beta: float = 200.0,
+  hidden_sizes: Sequence[int] = (64,),
+  lambda_: float = 0.95,
+  clip: float = 0.2,
+  value_weight: float = 0.5,
+  initial_log_std: float = -0.5,
+  learning_rate: float = 1e-3,
+  distillation_learning_rate: float = 1e-3,
+  max_gradient_norm: float = 0.5,
+  epochs: int = 2,
+  minibatches: int = 8,
+  decay_steps: int | None = None,
+  optimizer: MakeOptimizer = optax.adam,
+  gradient_surgery: GradientSurgery | None = None,
+) -> Algorithm:
+  """Distral on tasks that it is told; its data are trajectories of all training tasks.
+
+  Args:
+    problem: Sizes, the discount, and whether actions are a choice. Observations end with one entry for each task.
+    alpha: Share of the distilled policy in those of the tasks; with zero they learn alone, for the entropy.
+    beta: Inverse temperature, in units of one over a reward.
+    hidden_sizes: Hidden layers of all policies and values.
+    lambda_: Lambda of the generalised advantages.
+    clip: Bound on how far the ratio to the behaviour policy counts from one.
+    value_weight: Weight of the squared error of the values.
+    initial_log_std: Initial log standard deviation of actions that are no choice.
+    learning_rate: Of each task's policy and value.
+    distillation_learning_rate: Of the distilled policy.
+    max_gradient_norm: Bound on the norm of each task's gradient, and on that of the distilled policy.
+    epochs: Passes over the episodes of an update.
+    minibatches: Steps of a pass, each on episodes of all tasks.
+    decay_steps: Updates over which the learning rates fall to zero on a line; None keeps them.
+    optimizer: Makes an optimiser from its learning rate.
+    gradient_surgery: How the gradients of the tasks' distillation become one; None for that of their mean.
+
+  Raises:
+    ValueError: for a setting outside its range.
+  """
+  check_settings(
+    hidden_sizes=hidden_sizes,
+    lambda_=lambda_,
+    clip=clip,
+    value_weight=value_weight,
+    initial_log_std=initial_log_std,
+    learning_rate=learning_rate,
+    max_gradient_norm=max_gradient_norm,
+    epochs=epochs,
+    minibatches=minibatches,
+    decay_steps=decay_steps,
+  )
+  check_shares(alpha=alpha)
+  check_positive(beta=beta)
+  check_not_negative(distillation_learning_rate=distillation_learning_rate)
+  num_tasks = problem.num_tasks
+  central = stochastic_policy(problem, problem.observation_size, hidden_sizes, initial_log_std=initial_log_std)
+  policy = two_columns(central, alpha)
+
+  def rewarded(net: Net, steps: Steps) -> Steps:
+    """The steps with regularised rewards, those of steps that did not happen still zero."""
+    own = at_places(net["policy"], places(steps.observation, num_tasks))
+
+    def of_task(own: Params, steps: Steps) -> Array:
+      features = without_task(steps.observation, num_tasks)
+      mine = policy.distribution({CENTRAL: net[CENTRAL], "own": own}, features)
+      distilled = central.distribution(net[CENTRAL], features)
+      log_prob, central_log_prob = (policy.log_prob(each, steps.action) for each in (mine, distilled))
+      return steps.mask * regularised_reward(steps.reward, log_prob, central_log_prob, alpha=alpha, beta=beta)
+
+    return steps._replace(reward=jax.vmap(of_task, (0, 1), 1)(own, steps))
+
+  return task_policies_learner(
+    problem,
+    central=central,
+    policy=policy,
+    value=value_network(problem.observation_size, hidden_sizes),
+    lambda_=lambda_,
+    clip=clip,
+    entropy_weight=0.0,  # the rewards have it
+    value_weight=value_weight,
+    learning_rate=learning_rate,
+    distillation_learning_rate=distillation_learning_rate,
+    max_gradient_norm=max_gradient_norm,
+    epochs=epochs,
+    minibatches=minibatches,
+    decay_steps=decay_steps,
+    optimizer=optimizer,
+    gradient_surgery=gradient_surgery,
+    rewarded=rewarded,
+  )

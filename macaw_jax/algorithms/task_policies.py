@@ -1,0 +1,381 @@
+"""The shared part of agents that know their task: PPO on the episodes of each task, and policies beside a central one.
+
+Observations of an agent with a policy for each of N tasks end with N entries, one at the place of the task and else
+zero (the variant `+task_index` of a family). They choose the policy, and no network reads them. Where all of them are
+zero the task is not known, and the central policy acts.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from macaw_jax.adaptation.memory import Steps, episodes_of
+from macaw_jax.hyperparameters import (
+  check_counts,
+  check_finite,
+  check_not_negative,
+  check_positive,
+  check_shares,
+  check_sizes,
+)
+from macaw_jax.learners.gradient import MakeOptimizer, init_parts
+from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.trials import trial_learner
+from macaw_jax.losses.returns import masked_mean
+from macaw_jax.networks.stochastic_policy import StochasticPolicy
+from macaw_jax.objectives.ppo import (
+  RETURNS,
+  Judged,
+  TrialLoss,
+  follow_returns,
+  initial_returns,
+  judge,
+  ppo_loss,
+)
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Network, Params, Problem, TaskBatch, TimeStep
+
+Net = dict[str, Params]
+CENTRAL = "central"  # the part that is one policy for all tasks
+OWN = ("policy", "value")  # the parts of which each task has its own, leaves [N, ...]
+
+# The parts that each loss trains; no gradient of a return reaches the central policy.
+TRAINS = {"policy_loss": OWN, "distillation_loss": (CENTRAL,)}
+
+
+class TaskPPO(NamedTuple):
+  """PPO of which each task judges its own episodes: advantages are standardised over those of one task.
+
+  judge:  `(net, steps [E, T, H], remaining []) -> Judged [E, T, H]`
+  losses: `(net, episodes [E, T, H], key) -> (losses [T], metrics)`, that of each task on its own episodes
+  """
+
+  judge: Callable[[Net, Steps, Array], Judged]
+  losses: TrialLoss
+
+
+def check_settings(
+  *,
+  hidden_sizes: Any,
+  lambda_: float,
+  clip: float,
+  value_weight: float,
+  initial_log_std: float,
+  learning_rate: float,
+  max_gradient_norm: float,
+  epochs: int,
+  minibatches: int,
+  decay_steps: int | None,
+) -> None:
+  """Raises ValueError for a setting of PPO outside its range."""
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_shares(lambda_=lambda_)
+  check_positive(clip=clip, max_gradient_norm=max_gradient_norm)
+  check_not_negative(learning_rate=learning_rate, value_weight=value_weight)
+  check_finite(initial_log_std=initial_log_std)
+  check_counts(epochs=epochs, minibatches=minibatches, decay_steps=decay_steps)
+
+
+def task_ppo(
+  policy: StochasticPolicy,
+  value: Network,
+  *,
+  nets: Callable[[Net, Array], Net],
+  axes: Any,
+  features: Callable[[Array], Array],
+  discount: float | Array,
+  lambda_: float | Array,
+  clip: float | Array,
+  entropy_weight: float | Array,
+  value_weight: float | Array,
+) -> TaskPPO:
+  """PPO on the episodes of each task.
+
+  Args:
+    policy: of the parts `policy` that `nets` gives.
+    value: of the parts `value`.
+    nets: `(net, observation [E, T, H, O]) -> net`, with the parts that act in these tasks.
+    axes: of the tasks in the parts of such a net, as of `jax.vmap`.
+    features: `(observation [..., O]) -> [..., F]`, which policy and value read.
+    discount: gamma.
+    lambda_: of the advantages.
+    clip: of the ratio.
+    entropy_weight: c_H of `objectives.ppo.ppo_loss`.
+    value_weight: c_V of it.
+  """
+  loss = ppo_loss(
+    policy,
+    value,
+    lambda net, episodes: episodes.features,
+    clip=clip,
+    entropy_weight=entropy_weight,
+    value_weight=value_weight,
+  )
+
+  def judge_tasks(net: Net, steps: Steps, remaining: Array) -> Judged:
+    def of_task(net: Net, steps: Steps) -> Judged:
+      seen = features(steps.observation)
+      return judge(policy, value, net, steps, seen, remaining, discount=discount, lambda_=lambda_)
+
+    return jax.vmap(of_task, (axes, 1), 1)(nets(net, steps.observation), steps)
+
+  def losses(net: Net, episodes: Judged, key: Key) -> tuple[Array, Metrics]:
+    of_tasks = jax.vmap(lambda net, episodes: loss(net, episodes, key), (axes, 1))
+    found, metrics = of_tasks(nets(net, episodes.steps.observation), episodes)
+    return found, jax.tree.map(jnp.mean, metrics)
+
+  return TaskPPO(judge_tasks, losses)
+
+
+def task_entries(observation: Array, num_tasks: int) -> Array:
+  """The last N entries of observations, `[..., O] -> [..., N]`.
+
+  Raises ValueError where nothing is left before them.
+  """
+  if observation.shape[-1] <= num_tasks:
+    raise ValueError(
+      f"observations have {observation.shape[-1]} entries: expected more than {num_tasks}, the last of which say which "
+      f"of {num_tasks} tasks it is (a family in its variant +task_index)"
+    )
+  return observation[..., -num_tasks:]
+
+
+def without_task(observation: Array, num_tasks: int) -> Array:
+  """The observations with zeros in their last N entries, `[..., O] -> [..., O]`."""
+  return observation.at[..., -num_tasks:].set(0.0)
+
+
+def places(observation: Array, num_tasks: int) -> Array:
+  """The place of each task among all N, `[T]` int32, as the first steps of its episodes `[E, T, H, O]` show it."""
+  return jnp.argmax(task_entries(observation[0, :, 0], num_tasks), axis=-1)
+
+
+def at_places(params: Params, place: Array) -> Params:
+  """Of leaves `[N, ...]` those at a place `[]`, or at several `[T]`."""
+  return jax.tree.map(lambda leaf: leaf[place], params)
+
+
+def all_tasks(num_tasks: int) -> Callable[[TaskBatch], Steps]:
+  """How the episodes of an update are arranged: `[E, N, H, ...]` of all N training tasks, in whatever order.
+
+  Raises, when an update is traced:
+    ValueError: there are fewer of them, or observations too short to tell which task it is.
+  """
+
+  def arrange(tasks: TaskBatch) -> Steps:
+    found = len(tasks.task_index)
+    if found != num_tasks:
+      raise ValueError(
+        f"an update has {found} tasks: expected all {num_tasks} training tasks, each of which has its own policy "
+        "(tasks_per_update)"
+      )
+    steps = episodes_of(tasks)
+    task_entries(steps.observation, num_tasks)
+    return steps
+
+  return arrange
+
+
+def each_alone(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+  """The optimiser of each of N tasks, with a state and a gradient norm of its own: leaves `[N, ...]`."""
+
+  def update(updates: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+    return jax.vmap(optimizer.update)(updates, state, params)
+
+  return optax.GradientTransformation(jax.vmap(optimizer.init), update)
+
+
+class _Restarted(NamedTuple):
+  count: Array  # []  int32, steps so far
+  inner: Any
+
+
+def restarting(optimizer: optax.GradientTransformation, steps: int | None) -> optax.GradientTransformation:
+  """The optimiser, of which the state begins anew before the first and every `steps`-th step after; None: never again.
+
+  It begins with the parameters as they are then.
+  """
+  if steps is None:
+    return optimizer
+
+  def init(params: Params) -> _Restarted:
+    return _Restarted(jnp.zeros((), jnp.int32), optimizer.init(params))
+
+  def update(updates: Params, state: _Restarted, params: Params | None = None) -> tuple[Params, _Restarted]:
+    begins = state.count % steps == 0
+    inner = jax.tree.map(lambda new, old: jnp.where(begins, new, old), optimizer.init(params), state.inner)
+    updates, inner = optimizer.update(updates, inner, params)
+    return updates, _Restarted(state.count + 1, inner)
+
+  return optax.GradientTransformation(init, update)
+
+
+def decaying(optimizer: optax.GradientTransformation, steps: int | None) -> optax.GradientTransformation:
+  """The optimiser, of which the steps shrink on a line to zero over `steps` of them, whatever restarts within."""
+  if steps is None:
+    return optimizer
+  return optax.chain(optimizer, optax.scale_by_schedule(optax.linear_schedule(1.0, 0.0, steps)))
+
+
+def distillation(central: StochasticPolicy, policy: StochasticPolicy, num_tasks: int) -> TrialLoss:
+  """The mean over tasks i and the steps of each of KL(pi_i || pi_0): the fit of the central policy to the others.
+
+  Up to a constant it is - E log pi_0(a | s) over actions a of pi_i, maximum likelihood without the noise of a draw.
+  It trains the part `central`; pi_i is the target, under a stop-gradient.
+  """
+
+  def loss(net: Net, episodes: Judged, key: Key) -> tuple[Array, Metrics]:
+    held = jax.lax.stop_gradient({CENTRAL: net[CENTRAL], "policy": net["policy"]})
+    own = at_places(held["policy"], places(episodes.steps.observation, num_tasks))
+
+    def of_task(own: Params, features: Array, mask: Array) -> Array:
+      target = policy.distribution({CENTRAL: held[CENTRAL], "own": own}, features)
+      return masked_mean(central.divergence(target, central.distribution(net[CENTRAL], features)), mask)
+
+    found = jnp.mean(jax.vmap(of_task, (0, 1, 1))(own, episodes.features, episodes.steps.mask))
+    return found, {"distillation_loss": found}
+
+  return loss
+
+
+def act_by_task(
+  central: StochasticPolicy, policy: StochasticPolicy, num_tasks: int
+) -> Callable[[Net, TimeStep, Key | None], tuple[Array, Net]]:
+  """`(net, timestep, key) -> (action, {})` by the policy of the task that is seen; by the central one if none is."""
+
+  def act(net: Net, timestep: TimeStep, key: Key | None) -> tuple[Array, Net]:
+    shown = task_entries(timestep.observation, num_tasks)
+    features = without_task(timestep.observation, num_tasks)
+    own = at_places(net["policy"], jnp.argmax(shown))
+    distribution = jax.tree.map(
+      lambda known, unknown: jnp.where(jnp.any(shown > 0), known, unknown),
+      policy.distribution({CENTRAL: net[CENTRAL], "own": own}, features),
+      central.distribution(net[CENTRAL], features),
+    )
+    return policy.mode(distribution) if key is None else policy.sample(distribution, key), {}
+
+  return act
+
+
+def task_policies_learner(
+  problem: Problem,
+  *,
+  central: StochasticPolicy,
+  policy: StochasticPolicy,
+  value: Network,
+  lambda_: float,
+  clip: float,
+  entropy_weight: float,
+  value_weight: float,
+  learning_rate: float,
+  distillation_learning_rate: float,
+  max_gradient_norm: float,
+  epochs: int,
+  minibatches: int,
+  decay_steps: int | None,
+  optimizer: MakeOptimizer,
+  gradient_surgery: GradientSurgery | None,
+  rewarded: Callable[[Net, Steps], Steps] = lambda net, steps: steps,
+  penalty: TrialLoss | None = None,
+  restart_every: int | None = None,
+) -> Algorithm:
+  """An algorithm with a policy and a value for each training task, and a central policy that is distilled from them.
+
+  In every step each task's policy and value take a step of PPO on its own episodes, by an optimiser of its own, and the
+  central policy one of `distillation` on the same episodes.
+
+  Args:
+    problem: Sizes and the discount.
+    central: The policy of the part `central`.
+    policy: The policy of a task, of `{CENTRAL: params, "own": params}`; the first are held fixed.
+    value: The network of a task's value.
+    lambda_: Lambda of the generalised advantages.
+    clip: Bound on how far the ratio to the behaviour policy counts from one.
+    entropy_weight: Weight of the entropies at the start.
+    value_weight: Weight of the squared errors of the values.
+    learning_rate: Of each task's policy and value.
+    distillation_learning_rate: Of the central policy.
+    max_gradient_norm: Bound on the norm of each task's gradient, and on that of the central policy.
+    epochs: Passes over the episodes of an update.
+    minibatches: Steps of a pass, each on episodes of all tasks.
+    decay_steps: Updates over which the steps shrink to zero on a line.
+    optimizer: Makes an optimiser from its learning rate.
+    gradient_surgery: How the gradients of the tasks' distillation become one.
+    rewarded: `(net, steps [E, T, H]) -> steps` with the rewards that are learned from.
+    penalty: A loss that is added to those of PPO.
+    restart_every: Updates after which the tasks' policies become the central one, and their optimisers begin anew; not
+      with the last of `decay_steps`. None: never.
+  """
+  num_tasks, discount = problem.num_tasks, problem.discount
+
+  def nets(net: Net, observation: Array) -> Net:
+    place = places(observation, num_tasks)
+    held = jax.lax.stop_gradient(net[CENTRAL])
+    own = {part: at_places(net[part], place) for part in OWN}
+    return {"policy": {CENTRAL: held, "own": own["policy"]}, "value": own["value"], RETURNS: net[RETURNS]}
+
+  ppo = task_ppo(
+    policy,
+    value,
+    nets=nets,
+    axes={"policy": {CENTRAL: None, "own": 0}, "value": 0, RETURNS: None},
+    features=lambda observation: without_task(observation, num_tasks),
+    discount=discount,
+    lambda_=lambda_,
+    clip=clip,
+    entropy_weight=entropy_weight,
+    value_weight=value_weight,
+  )
+
+  def policy_loss(net: Net, episodes: Judged, key: Key) -> tuple[Array, Metrics]:
+    losses, metrics = ppo.losses(net, episodes, key)
+    if penalty is None:
+      return jnp.sum(losses), metrics
+    added, of_penalty = penalty(net, episodes, key)
+    return jnp.sum(losses) + added, metrics | of_penalty
+
+  def become_central(net: Net, done: Array) -> Net:
+    if restart_every is None:
+      return {}
+    over = (done % restart_every == 0) & (True if decay_steps is None else done < decay_steps)
+    return {"policy": jax.tree.map(lambda own, new: jnp.where(over, new, own), net["policy"], net[CENTRAL])}
+
+  steps_of_update = epochs * minibatches
+  total_steps = decay_steps and decay_steps * steps_of_update
+  restart_steps = restart_every and restart_every * steps_of_update
+
+  def clipped(rate: float) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optimizer(rate))
+
+  def of_each(init: Callable[[Key], Params]) -> Callable[[Key], Params]:
+    return lambda key: jax.vmap(init)(jax.random.split(key, num_tasks))
+
+  inits: Mapping[str, Callable[[Key], Params]] = {
+    "policy": of_each(central.init),
+    "value": of_each(value.init),
+    CENTRAL: central.init,
+    RETURNS: initial_returns,
+  }
+  algorithm = trial_learner(
+    init_net=init_parts(inits),
+    judge_trials=lambda net, steps, remaining: ppo.judge(net, rewarded(net, steps), remaining),
+    losses={"policy_loss": policy_loss, "distillation_loss": distillation(central, policy, num_tasks)},
+    trains=TRAINS,
+    follows={RETURNS: lambda net, steps: follow_returns(discount)(net, rewarded(dict(net), steps))},
+    optimizers={
+      "policy_loss": decaying(restarting(each_alone(clipped(learning_rate)), restart_steps), total_steps),
+      "distillation_loss": decaying(clipped(distillation_learning_rate), total_steps),
+    },
+    epochs=epochs,
+    minibatches=minibatches,
+    decay_steps=decay_steps,
+    gradient_surgery=gradient_surgery,
+    act=act_by_task(central, policy, num_tasks),
+    arrange=all_tasks(num_tasks),
+    task_axis=1,
+    separable=("distillation_loss",),
+    after=become_central,
+  )
+  return algorithm._replace(remembers=False, adapts=False, reads_task_index=True)
