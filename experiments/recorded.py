@@ -443,7 +443,8 @@ def _own_episodes(examined: Examined) -> Iterator[str]:
 
 
 _DATA = ("dataset.directory",)
-_TASKS = (*_DATA, "dataset.split", "dataset.train_tasks", "dataset.shown_task")
+_FAMILY = (*_DATA, "dataset.shown_task")
+_TASKS = (*_FAMILY, "dataset.split", "dataset.train_tasks")
 _PART = (*_TASKS, "dataset.quality", "dataset.transitions_per_task", "dataset.skip")
 _BATCH = (
   "training.support_size",
@@ -458,7 +459,7 @@ RULES = (
   Rule(("dataset.quality", "dataset.transitions_per_task"), _part_of_data, spoils="dataset.quality"),
   Rule(_DATA, _dataset, spoils="dataset.directory"),
   Rule(_DATA, lambda examined: examine_files(examined.config.dataset.directory, examined.manifest)),
-  Rule(_DATA, lambda examined: examined.family and None, spoils="dataset.directory"),
+  Rule(_FAMILY, lambda examined: examined.family and None, spoils="dataset.directory"),
   Rule(_TASKS, lambda examined: examined.split and None, spoils="dataset.split"),
   Rule(_TASKS, _shown_task, spoils="dataset.shown_task"),
   Rule((*_TASKS, "dataset.relabelled_episodes", "dataset.quality"), _relabelled),
@@ -483,7 +484,7 @@ RULES = (
   Rule((*_ALGORITHM, "evaluation.support", "evaluation.own_episodes"), _learning_goes_on),
   Rule((*_ALGORITHM, "evaluation.support"), _own_episodes),
   Rule((*_ALGORITHM, "retrieval.enabled", "retrieval.rows"), _retrieval),
-  Rule((*_DATA, "evaluation.engine"), engine_that_steps),
+  Rule((*_FAMILY, "evaluation.engine"), engine_that_steps),
   *member_rules("training.tasks_per_update", "training.repeated_tasks", *_TASKS, call="log_every"),
 )
 

@@ -113,8 +113,8 @@ MUTATIONS = (
   Mutation(
     "optimiser_kept_over_a_restart",
     "macaw_jax/algorithms/task_policies.py",
-    "begins = state.count % steps == 0",
-    "begins = state.count < 0",
+    "begins = state.done % steps == 0",
+    "begins = state.done < 0",
     "algorithms/test_task_policies.py::test_an_optimiser_forgets_at_every_restart",
   ),
   # Agents with memory

@@ -34,13 +34,13 @@ from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.losses.task_policies import regularised_reward
 from macaw_jax.networks.stochastic_policy import StochasticPolicy, stochastic_policy
 from macaw_jax.objectives.ppo import value_network
-from macaw_jax.types import Algorithm, Array, Params, Problem
+from macaw_jax.types import ActionDistribution, Algorithm, Array, Params, Problem
 
 
 def two_columns(policy: StochasticPolicy, alpha: float | Array) -> StochasticPolicy:
   """pi_i of the parameters `{CENTRAL: of pi_0, "own": of q_i}`; those of pi_0 have no gradient."""
 
-  def distribution(params: dict[str, Params], features: Array) -> Array:
+  def distribution(params: dict[str, Params], features: Array) -> ActionDistribution | Array:
     central = policy.distribution(jax.lax.stop_gradient(params[CENTRAL]), features)
     return policy.product(central, policy.distribution(params["own"], features), alpha)
 

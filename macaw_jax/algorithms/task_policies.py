@@ -188,7 +188,7 @@ def each_alone(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
 
 
 class _Restarted(NamedTuple):
-  count: Array  # []  int32, steps so far
+  done: Array  # []  int32, steps so far
   inner: Any
 
 
@@ -204,10 +204,10 @@ def restarting(optimizer: optax.GradientTransformation, steps: int | None) -> op
     return _Restarted(jnp.zeros((), jnp.int32), optimizer.init(params))
 
   def update(updates: Params, state: _Restarted, params: Params | None = None) -> tuple[Params, _Restarted]:
-    begins = state.count % steps == 0
+    begins = state.done % steps == 0
     inner = jax.tree.map(lambda new, old: jnp.where(begins, new, old), optimizer.init(params), state.inner)
     updates, inner = optimizer.update(updates, inner, params)
-    return updates, _Restarted(state.count + 1, inner)
+    return updates, _Restarted(state.done + 1, inner)
 
   return optax.GradientTransformation(init, update)
 
