@@ -564,7 +564,7 @@ MUTATIONS = (
     "macaw_jax/envs/maze.py",
     "return SIZE**2 - behind.sum(axis=(1, 2))",
     "return SIZE**2 - 1 - behind.sum(axis=(1, 2))",
-    "envs/test_maze.py::test_the_expected_steps_of_a_depth_first_search_by_simulation",
+    "envs/test_maze.py::test_the_known_answers_that_the_page_quotes",
   ),
   Mutation(
     "regrets_of_other_tasks",
