@@ -65,6 +65,17 @@ class Trajectory(NamedTuple):
   state: Any = None  # leaves [..., H + 1, ...], of the environment; None: not kept
 
 
+class Steps(NamedTuple):
+  """Steps of one task in the order in which they happened, of one episode after the other."""
+
+  observation: Array  # [..., N, O]
+  action: Array  # [..., N, A]  as drawn
+  reward: Array  # [..., N]
+  last: Array  # [..., N]  1.0 on the last step of an episode
+  next_observation: Array  # [..., N, O]
+  mask: Array  # [..., N]  1.0 where a step happened
+
+
 class TaskBatch(NamedTuple):
   """Data of several tasks: what adaptation reads, and what judges it."""
 

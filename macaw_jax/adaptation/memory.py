@@ -14,20 +14,9 @@ import jax.numpy as jnp
 
 from macaw_jax.losses.returns import reward_of
 from macaw_jax.networks.cells import Carry, Cell, MakeCell, run_cell
-from macaw_jax.types import Array, Key, Params, Problem, TaskBatch, TimeStep, Trajectory, Transition
+from macaw_jax.types import Array, Key, Params, Problem, Steps, TaskBatch, TimeStep, Trajectory, Transition
 
 MEMORY = "memory"  # the name of an agent's memory among the parts that adaptation changes
-
-
-class Steps(NamedTuple):
-  """Steps of one task in the order in which they happened, of one episode after the other."""
-
-  observation: Array  # [..., N, O]
-  action: Array  # [..., N, A]  as drawn
-  reward: Array  # [..., N]
-  last: Array  # [..., N]  1.0 on the last step of an episode
-  next_observation: Array  # [..., N, O]
-  mask: Array  # [..., N]  1.0 where a step happened
 
 
 class Previous(NamedTuple):

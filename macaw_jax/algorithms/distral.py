@@ -18,7 +18,6 @@ from collections.abc import Sequence
 import jax
 import optax
 
-from macaw_jax.adaptation.memory import Steps
 from macaw_jax.algorithms.task_policies import (
   CENTRAL,
   Net,
@@ -34,7 +33,7 @@ from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.losses.task_policies import regularised_reward
 from macaw_jax.networks.stochastic_policy import StochasticPolicy, stochastic_policy
 from macaw_jax.objectives.ppo import value_network
-from macaw_jax.types import ActionDistribution, Algorithm, Array, Params, Problem
+from macaw_jax.types import ActionDistribution, Algorithm, Array, Params, Problem, Steps
 
 
 def two_columns(policy: StochasticPolicy, alpha: float | Array) -> StochasticPolicy:

@@ -6,14 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.adaptation.memory import (
-  MEMORY,
-  Recurrence,
-  Steps,
-  recorded_trials,
-  steps_of_rows,
-  steps_of_support,
-)
+from macaw_jax.adaptation.memory import MEMORY, Recurrence, recorded_trials, steps_of_rows, steps_of_support
 from macaw_jax.algorithms.contextual import ContextEncoder, Reading
 from macaw_jax.learners.context import read_from_support
 from macaw_jax.networks.stochastic_policy import StochasticPolicy
@@ -27,6 +20,7 @@ from macaw_jax.types import (
   Metrics,
   Params,
   Problem,
+  Steps,
   TaskBatch,
   TimeStep,
   Trajectory,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import optax
 
-from macaw_jax.adaptation.memory import Steps, recurrence
+from macaw_jax.adaptation.memory import recurrence
 from macaw_jax.algorithms.remembering import CELL, Net, act_by, features_of, remembering
 from macaw_jax.hyperparameters import (
   check_counts,
@@ -30,7 +30,7 @@ from macaw_jax.learners.trials import clipped, trial_learner
 from macaw_jax.networks.cells import MakeCell, gru
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss, value_network
-from macaw_jax.types import Algorithm, Array, Problem
+from macaw_jax.types import Algorithm, Array, Problem, Steps
 
 # The parts that the loss trains: all of them, the memory through time.
 TRAINS = {"ppo_loss": (CELL, "policy", "value")}

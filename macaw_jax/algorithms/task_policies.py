@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from macaw_jax.adaptation.memory import Steps, episodes_of
+from macaw_jax.adaptation.memory import episodes_of
 from macaw_jax.hyperparameters import (
   check_counts,
   check_finite,
@@ -35,7 +35,7 @@ from macaw_jax.objectives.ppo import (
   judge,
   ppo_loss,
 )
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Network, Params, Problem, TaskBatch, TimeStep
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Network, Params, Problem, Steps, TaskBatch, TimeStep
 
 Net = dict[str, Params]
 CENTRAL = "central"  # the part that is one policy for all tasks

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from macaw_jax.adaptation.memory import Steps, recurrence
+from macaw_jax.adaptation.memory import recurrence
 from macaw_jax.algorithms.remembering import CELL, Net, Remembering, act_by, features_of, remembering
 from macaw_jax.hyperparameters import (
   check_counts,
@@ -40,7 +40,7 @@ from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.beliefs import Beliefs, negative_elbo
 from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss, value_network
-from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem
+from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem, Steps
 
 # The parts that each loss trains; no gradient of the policy reaches the belief.
 TRAINS = {"ppo_loss": ("policy", "value"), "elbo_loss": (CELL, "belief", "decoder")}

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from macaw_jax.adaptation.memory import Steps, trials_of
+from macaw_jax.adaptation.memory import trials_of
 from macaw_jax.learners.gradient import MakeOptimizer, linear_decay
 from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.objectives.ppo import Judged, TrialLoss, happened_first
@@ -22,6 +22,7 @@ from macaw_jax.types import (
   MetaParams,
   Metrics,
   Params,
+  Steps,
   TaskBatch,
   TimeStep,
   TrainState,

@@ -13,10 +13,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.adaptation.memory import Steps
 from macaw_jax.losses.returns import masked_mean
 from macaw_jax.networks.gaussian import kl_divergence
-from macaw_jax.types import ActionDistribution, Array, Key, Metrics, Params
+from macaw_jax.types import ActionDistribution, Array, Key, Metrics, Params, Steps
 
 Beliefs = ActionDistribution
 """Normal distributions of a task's latent, `[..., L]`: mean and log standard deviation of independent coordinates."""

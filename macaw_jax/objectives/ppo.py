@@ -12,14 +12,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from macaw_jax.adaptation.memory import Steps
 from macaw_jax.losses.policy_gradient import clipped_ratio_objective
 from macaw_jax.losses.returns import generalised_advantage, masked_mean, normalise_advantage, returns_to_go
 from macaw_jax.networks.linen import as_network
 from macaw_jax.networks.running_scale import RunningScale, deviation, initial_scale, update_scale
 from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.networks.stochastic_policy import StochasticPolicy
-from macaw_jax.types import Array, Key, Metrics, Network, Params
+from macaw_jax.types import Array, Key, Metrics, Network, Params, Steps
 
 
 class Judged(NamedTuple):

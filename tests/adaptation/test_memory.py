@@ -4,17 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.adaptation.memory import (
-  Steps,
-  episodes_of,
-  recurrence,
-  steps_of_episodes,
-  steps_of_support,
-  trials_of,
-)
+from macaw_jax.adaptation.memory import episodes_of, recurrence, steps_of_episodes, steps_of_support, trials_of
 from macaw_jax.networks.cells import Cell, gru
 from macaw_jax.objectives.ppo import happened_first
-from macaw_jax.types import Problem, TaskBatch, TimeStep, Trajectory, Transition
+from macaw_jax.types import Problem, Steps, TaskBatch, TimeStep, Trajectory, Transition
 
 PROBLEM = Problem(observation_size=2, action_size=1, num_tasks=3, discount=0.9)
 SIZE = 2 + 1 + 2

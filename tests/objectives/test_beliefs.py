@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from macaw_jax.adaptation.memory import Steps
 from macaw_jax.objectives.beliefs import Beliefs, belief_divergence, negative_elbo
+from macaw_jax.types import Steps
 
 LENGTH, LATENT_SIZE = 5, 2
 KEY = jax.random.key(0)

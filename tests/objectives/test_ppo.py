@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from macaw_jax.adaptation.memory import Steps
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.ppo import (
   RETURNS,
@@ -16,7 +15,7 @@ from macaw_jax.objectives.ppo import (
   value_network,
   value_of,
 )
-from macaw_jax.types import Problem
+from macaw_jax.types import Problem, Steps
 
 DISCOUNT, LAMBDA = 0.9, 0.7
 TRIALS, LENGTH, SIZE = 2, 6, 3
