@@ -239,6 +239,10 @@ def _is_integer(value: Any) -> bool:
   return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_name_in(values: Mapping[str, Any]) -> Callable[[Any], bool]:
+  return lambda value: isinstance(value, str) and value in values
+
+
 _KINDS: dict[Any, tuple[type, Callable[[Any], bool], str]] = {
   bool: (bool, lambda value: isinstance(value, bool), "True or False"),
   int: (int, _is_integer, "an integer"),
@@ -254,7 +258,7 @@ _KINDS: dict[Any, tuple[type, Callable[[Any], bool], str]] = {
     "integers, as (100, 100)",
   ),
   types.NoneType: (types.NoneType, lambda value: value is None, "None"),
-  **{kind: (str, values.__contains__, f"one of {', '.join(values)}") for kind, values in NAMED.items()},
+  **{kind: (str, _is_name_in(values), f"one of {', '.join(values)}") for kind, values in NAMED.items()},
 }
 
 

@@ -353,7 +353,7 @@ CASES = [
   Case(
     "retrieved rows for targets that need consecutive ones",
     "--config.retrieval.enabled --config.algorithm.outer_value_target=td_lambda --config.training.order=contiguous --config.evaluation.order=contiguous",
-    "config.retrieval.enabled td_lambda",
+    "config.retrieval.enabled consecutive",
   ),
   Case(
     "retrieved rows that inner steps cannot share",
