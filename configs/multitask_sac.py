@@ -1,6 +1,6 @@
 """Multi-task soft actor-critic, which is told the task; it fills a replay buffer, or learns from recorded data.
 
-python -m experiments.run --config=configs/multitask_sac.py                        point robot, 40 goals
+python -m experiments.run --config=configs/multitask_sac.py                        point robot, 80 goals
 python -m experiments.run --config=configs/multitask_sac.py:cheetah_vel            half-cheetah at 35 velocities
 python -m experiments.run --config=configs/multitask_sac.py:ant_dir                ant in 35 directions
 python -m experiments.run --config=configs/multitask_sac.py:cheetah_dir,recorded   starter data
