@@ -70,7 +70,7 @@ def task_conditioned(
     {name: optimizer(rate_of(learning_rate, decay_steps)) for name in agent.init}
     | {name: optax.sgd(rate) for name, rate in agent.learning_rates.items()},
   )
-  return algorithm._replace(prior=no_prior, value_losses=agent.value_losses)
+  return algorithm._replace(prior=no_prior, value_losses=agent.value_losses, adapts=False)
 
 
 def _projected(name: str, project: Callable[[Params], Params]) -> Callable[[Net, TaskBatch, Key], Params]:

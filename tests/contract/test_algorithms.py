@@ -145,7 +145,8 @@ def test_contract(case):
   else:
     jax.tree.map(np.testing.assert_array_equal, task, unadapted)
   mode, _ = algorithm.act(state.params, alone, step, None)
-  assert np.array_equal(mode, before) != bool(alone)  # Told the task by its observations, an agent changes nothing.
+  assert bool(alone) == algorithm.adapts
+  assert np.array_equal(mode, before) == (not algorithm.adapts)
   sampled, _ = algorithm.act(state.params, alone, step, KEY)
   assert not np.array_equal(sampled, mode)
 
