@@ -101,7 +101,7 @@ def tempered_sac(
 
     def init_log_temperature(key: Key) -> Array:
       del key
-      return jnp.full((problem.num_tasks,), jnp.log(initial_temperature))
+      return jnp.full((problem.num_tasks,), jnp.log(initial_temperature), float)
 
     return ActorCritic(
       init={"critic": critic.init, "policy": policy.init, "log_temperature": init_log_temperature},
