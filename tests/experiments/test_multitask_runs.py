@@ -11,7 +11,7 @@ from miniatures import changed, make_multitask, results_of, run_silently, write_
 from experiments.build import build, examine
 from macaw_jax import envs
 from macaw_jax.data.dataset import load_dataset
-from macaw_jax.data.manifest import read_manifest, write_manifest
+from macaw_jax.data.manifest import MANIFEST_FILE, read_manifest, write_manifest
 from macaw_jax.errors import ConfigurationError
 
 KEY = jax.random.key(0)
@@ -64,6 +64,7 @@ def test_a_place_in_the_family_needs_a_task_of_the_family(data, tmp_path):
   assert read_manifest(data).family == manifest.family
   moved = dataclasses.replace(manifest.tasks[1], parameters={"goal": [0.123, 0.456]})
   tasks = (manifest.tasks[0], moved, *manifest.tasks[2:])
+  (other / MANIFEST_FILE).unlink()
   write_manifest(other, dataclasses.replace(manifest, tasks=tasks))
   config = make_multitask(other, tmp_path / "run", source="recorded")
   with pytest.raises(
