@@ -37,7 +37,7 @@ from macaw_jax.types import Algorithm, Key, Params, Problem
 ALGORITHMS = flags.DEFINE_list("algorithms", ["rl2", "varibad"], "Agents that learn from trials.")
 FAMILIES = flags.DEFINE_list("families", ["bandit_100", "maze", "point_robot", "cheetah_vel"], "Task families.")
 TASKS = flags.DEFINE_integer("tasks", None, "Tasks of an update, where fewer than configured.", lower_bound=1)
-REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each program.", lower_bound=1)
+REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each program.", lower_bound=2)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/trials.json", "Where the figures go.")
 
 

@@ -156,7 +156,7 @@ def test_every_kind_of_algorithm_is_timed_beside_macaw(rows_of):
 
 
 def test_trials_are_timed_by_their_parts(rows_of):
-  sizes = ["--families=point_robot", "--algorithms=rl2", "--tasks=2", "--repeats=1"]
+  sizes = ["--families=point_robot", "--algorithms=rl2", "--tasks=2", "--repeats=2"]
   update, collect, physics = rows_of("trials", *sizes)
   assert (update["part"], update["share"], update["ratio"]["median"]) == ("update", 1.0, 1.0)
   assert update["steps"] == collect["steps"] == physics["steps"] == 2 * 3 * 20
