@@ -21,7 +21,7 @@ from macaw_jax.data.manifest import (
   read_manifest,
 )
 from macaw_jax.data.references import scale_text
-from macaw_jax.data.relabel import OTHER_POLICIES, beside_others, other_policies_directory
+from macaw_jax.data.relabel import OTHER_POLICIES, beside_others, other_policies_directory, tasks_to_relabel
 from macaw_jax.data.statistics import Statistics, no_scaling, normalise_dataset
 from macaw_jax.data.tasks import problem_of, show_tasks, tasks_of
 from macaw_jax.envs.family import TaskFamily, TaskSplit
@@ -294,14 +294,16 @@ def _shown_task(examined: Examined) -> Iterator[str]:
 
 def _relabelled(examined: Examined) -> Iterator[str]:
   """Episodes of other tasks beside a part of a collection, or in a family that cannot reward them."""
-  dataset, family = examined.config.dataset, examined.recorded_family
+  dataset = examined.config.dataset
   place = f"config.dataset.relabelled_episodes = {dataset.relabelled_episodes}"
   if not dataset.relabelled_episodes:
     return
   if dataset.quality != "all":
     yield f"{place}: they are of whole collections, and config.dataset.quality = {dataset.quality!r}"
-  if family.differ_in != "rewards" or family.state_of is None:
-    yield f"{place}: the rewards of another task cannot be recomputed from observations of family {family.name!r}"
+  try:
+    tasks_to_relabel(examined.manifest, examined.recorded_family, examined.split.train)
+  except DatasetError as error:
+    yield f"{place}: {error}"
 
 
 def _size_of_part(examined: Examined) -> Iterator[str]:
@@ -587,10 +589,8 @@ def load_supports(examined: Examined, name: str, indices: Sequence[int]) -> Spli
 
 
 def _split(examined: Examined, name: str, indices: Sequence[int], data: Dataset | None) -> Split:
-  split, shown = (
-    recorded_split(examined.manifest, examined.family, name, indices, data),
-    examined.config.dataset.shown_task,
-  )
+  split = recorded_split(examined.manifest, examined.family, name, indices, data)
+  shown = examined.config.dataset.shown_task
   if data is None or shown == "none":
     return split
   numbers = jax.vmap(NUMBERS[shown](examined.recorded_family))(jax.tree.map(jnp.asarray, split.tasks))  # [T, W]

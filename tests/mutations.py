@@ -49,8 +49,8 @@ MUTATIONS = (
   Mutation(
     "test_tasks_give_their_episodes",
     "macaw_jax/data/relabel.py",
-    "from_others(episodes_by_task, family, _tasks_to_relabel(manifest, family, indices), count)",
-    "from_others(episodes_by_task, family, _tasks_to_relabel(manifest, family, range(len(indices))), count)",
+    "from_others(episodes_by_task, family, tasks_to_relabel(manifest, family, indices), count)",
+    "from_others(episodes_by_task, family, tasks_to_relabel(manifest, family, range(len(indices))), count)",
     "data/test_relabel.py::test_episodes_of_the_other_training_tasks_come_behind_a_task_s_own",
   ),
   # Policies of known tasks

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from macaw_jax.losses.returns import reward_of
-from macaw_jax.networks.cells import Carry, Cell, MakeCell, run_cell
+from macaw_jax.networks.cells import Carry, Cell, MakeCell, run_cell, where_happened
 from macaw_jax.types import Array, Key, Params, Problem, Steps, TaskBatch, TimeStep, Trajectory, Transition
 
 MEMORY = "memory"  # the name of an agent's memory among the parts that adaptation changes
@@ -71,7 +71,7 @@ def recurrence(problem: Problem, make_cell: MakeCell) -> Recurrence:
     def step(carry: Carry, item: tuple[Array, Array, Array]) -> tuple[Carry, Array]:
       present, following, happened = item
       after, _ = cell.step(params, carry, present)
-      carry = jax.tree.map(lambda new, old: jnp.where(happened > 0, new, old), after, carry)
+      carry = where_happened(happened, after, carry)
       return carry, cell.step(params, carry, following)[1]
 
     inputs = (_inputs(steps.observation, before), _inputs(steps.next_observation, led_to), steps.mask)
@@ -93,14 +93,14 @@ def _inputs(observation: Array, previous: Previous) -> Array:
 
 
 def _previous(first: Previous, steps: Steps) -> tuple[Previous, Previous]:
-  """What went before each step, leaves `[N, ...]`, and the step after which the next one comes.
+  """The step before each one, leaves `[N, ...]`, and the last one of all.
 
   Steps that did not happen are passed over.
   """
 
   def step(previous: Previous, item: tuple[Previous, Array]) -> tuple[Previous, Previous]:
     present, happened = item
-    return jax.tree.map(lambda new, old: jnp.where(happened > 0, new, old), present, previous), previous
+    return where_happened(happened, present, previous), previous
 
   taken = Previous(jnp.clip(steps.action, -1.0, 1.0), steps.reward, steps.last)  # as the task took it
   last, before = jax.lax.scan(step, first, (taken, steps.mask))
@@ -132,7 +132,7 @@ def steps_of_episodes(episodes: Trajectory) -> Steps:
 def steps_of_support(support: Transition | Trajectory) -> Steps:
   """The steps of one task's support: recorded rows `[B]`, or own episodes `[K, E, H]` in their order.
 
-  What the agent does next begins anew: the last recorded row ends an episode, wherever it was cut.
+  The last recorded row ends an episode, wherever it was cut: the agent's next step begins a new one.
   """
   if isinstance(support, Transition):
     steps = steps_of_rows(support)
@@ -144,7 +144,7 @@ def steps_of_support(support: Transition | Trajectory) -> Steps:
 def trials_of(tasks: TaskBatch) -> Steps:
   """The trial of each task, `[T, N, ...]`: the episodes of its support, and then those of its query.
 
-  Of on-policy agents, whose support is None where an agent does not stop to adapt.
+  The batch is that of an on-policy agent. Its support is None where the agent does not stop to adapt.
   """
   query = steps_of_episodes(tasks.query._replace(state=None))
   if tasks.support is None:

@@ -20,16 +20,16 @@ import optax
 
 from macaw_jax.algorithms.task_policies import (
   CENTRAL,
-  Net,
   at_places,
-  check_settings,
   places,
   task_policies_learner,
   without_task,
 )
 from macaw_jax.hyperparameters import check_not_negative, check_positive, check_shares
+from macaw_jax.learners.context import Net
 from macaw_jax.learners.gradient import MakeOptimizer
 from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.trials import check_settings
 from macaw_jax.losses.task_policies import regularised_reward
 from macaw_jax.networks.stochastic_policy import StochasticPolicy, stochastic_policy
 from macaw_jax.objectives.ppo import value_network

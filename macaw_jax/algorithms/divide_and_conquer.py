@@ -17,15 +17,15 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.algorithms.task_policies import (
-  Net,
   at_places,
-  check_settings,
   places,
   task_policies_learner,
 )
 from macaw_jax.hyperparameters import check_counts, check_not_negative, may_weigh
+from macaw_jax.learners.context import Net
 from macaw_jax.learners.gradient import MakeOptimizer
 from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.trials import check_settings
 from macaw_jax.losses.task_policies import mean_over_pairs
 from macaw_jax.networks.stochastic_policy import StochasticPolicy, stochastic_policy
 from macaw_jax.objectives.ppo import Judged, TrialLoss, value_network

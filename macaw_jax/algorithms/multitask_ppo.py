@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.memory import episodes_of
-from macaw_jax.algorithms.task_policies import Net, check_settings, task_ppo
+from macaw_jax.algorithms.task_policies import task_ppo
 from macaw_jax.hyperparameters import check_not_negative
+from macaw_jax.learners.context import Net
 from macaw_jax.learners.gradient import MakeOptimizer, init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
-from macaw_jax.learners.trials import clipped, trial_learner
+from macaw_jax.learners.trials import check_settings, clipped, trial_learner
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, value_network
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Problem, TimeStep

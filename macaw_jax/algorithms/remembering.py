@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from macaw_jax.actor_critics.actor_critic import beside
 from macaw_jax.adaptation.memory import MEMORY, Recurrence, recorded_trials, steps_of_rows, steps_of_support
 from macaw_jax.algorithms.contextual import ContextEncoder, Reading
-from macaw_jax.learners.context import read_from_support
+from macaw_jax.learners.context import Net, read_from_support
 from macaw_jax.networks.stochastic_policy import StochasticPolicy
 from macaw_jax.types import (
   LATENT,
@@ -27,7 +28,6 @@ from macaw_jax.types import (
   Transition,
 )
 
-Net = dict[str, Params]
 CELL = "cell"  # the part that remembers
 
 Know = Callable[[Mapping[str, Params], Array], Array]
@@ -82,17 +82,12 @@ def remembering(memory: Recurrence, know: Know, latent_size: int) -> Remembering
   return Remembering(latents, ahead, adapt, act, prior, latent_size)
 
 
-def beside_observation(observation: Array, latent: Array) -> Array:
-  """What policy and value read, `[..., O + L]`."""
-  return jnp.concatenate([observation, latent], axis=-1)
-
-
 def act_by(agent: Remembering, policy: StochasticPolicy) -> Callable[[Net, TimeStep, Key | None], tuple[Array, Net]]:
   """`(net with adapted, timestep, key) -> (action, adapted)` by the part `policy`; its mode without a key."""
 
   def act(net: Net, timestep: TimeStep, key: Key | None) -> tuple[Array, Net]:
     changed = agent.act(net, timestep)
-    features = beside_observation(timestep.observation, changed[LATENT])
+    features = beside(timestep.observation, changed[LATENT])
     distribution = policy.distribution(net["policy"], features)
     return policy.mode(distribution) if key is None else policy.sample(distribution, key), changed
 
@@ -101,7 +96,7 @@ def act_by(agent: Remembering, policy: StochasticPolicy) -> Callable[[Net, TimeS
 
 def features_of(agent: Remembering) -> Callable[[Any, Steps], Array]:
   """`(net, steps [T, N]) -> [T, N, O + L]` with the gradient of the memory."""
-  return lambda net, steps: beside_observation(steps.observation, agent.latents(net, steps))
+  return lambda net, steps: beside(steps.observation, agent.latents(net, steps))
 
 
 def remembering_encoder(

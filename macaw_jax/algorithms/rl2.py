@@ -15,18 +15,12 @@ from collections.abc import Sequence
 import optax
 
 from macaw_jax.adaptation.memory import recurrence
-from macaw_jax.algorithms.remembering import CELL, Net, act_by, features_of, remembering
-from macaw_jax.hyperparameters import (
-  check_counts,
-  check_finite,
-  check_not_negative,
-  check_positive,
-  check_shares,
-  check_sizes,
-)
+from macaw_jax.algorithms.remembering import CELL, act_by, features_of, remembering
+from macaw_jax.hyperparameters import check_not_negative
+from macaw_jax.learners.context import Net
 from macaw_jax.learners.gradient import MakeOptimizer, init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
-from macaw_jax.learners.trials import clipped, trial_learner
+from macaw_jax.learners.trials import check_settings, clipped, trial_learner
 from macaw_jax.networks.cells import MakeCell, gru
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss, value_network
@@ -76,12 +70,19 @@ def rl2(
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(lambda_=lambda_)
-  check_positive(clip=clip, max_gradient_norm=max_gradient_norm)
-  check_not_negative(learning_rate=learning_rate, entropy_weight=entropy_weight, value_weight=value_weight)
-  check_finite(initial_log_std=initial_log_std)
-  check_counts(epochs=epochs, minibatches=minibatches, decay_steps=decay_steps)
+  check_settings(
+    hidden_sizes=hidden_sizes,
+    lambda_=lambda_,
+    clip=clip,
+    value_weight=value_weight,
+    initial_log_std=initial_log_std,
+    learning_rate=learning_rate,
+    max_gradient_norm=max_gradient_norm,
+    epochs=epochs,
+    minibatches=minibatches,
+    decay_steps=decay_steps,
+  )
+  check_not_negative(entropy_weight=entropy_weight)
   memory = recurrence(problem, cell)
   agent = remembering(memory, lambda net, outputs: outputs, memory.output_size)
   features = features_of(agent)

@@ -13,14 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.memory import episodes_of
-from macaw_jax.hyperparameters import (
-  check_counts,
-  check_finite,
-  check_not_negative,
-  check_positive,
-  check_shares,
-  check_sizes,
-)
+from macaw_jax.learners.context import Net
 from macaw_jax.learners.gradient import MakeOptimizer, init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.learners.trials import trial_learner
@@ -37,7 +30,6 @@ from macaw_jax.objectives.ppo import (
 )
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Network, Params, Problem, Steps, TaskBatch, TimeStep
 
-Net = dict[str, Params]
 CENTRAL = "central"  # the part that is one policy for all tasks
 OWN = ("policy", "value")  # the parts of which each task has its own, leaves [N, ...]
 
@@ -54,28 +46,6 @@ class TaskPPO(NamedTuple):
 
   judge: Callable[[Net, Steps, Array], Judged]
   losses: TrialLoss
-
-
-def check_settings(
-  *,
-  hidden_sizes: Any,
-  lambda_: float,
-  clip: float,
-  value_weight: float,
-  initial_log_std: float,
-  learning_rate: float,
-  max_gradient_norm: float,
-  epochs: int,
-  minibatches: int,
-  decay_steps: int | None,
-) -> None:
-  """Raises ValueError for a setting of PPO outside its range."""
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(lambda_=lambda_)
-  check_positive(clip=clip, max_gradient_norm=max_gradient_norm)
-  check_not_negative(learning_rate=learning_rate, value_weight=value_weight)
-  check_finite(initial_log_std=initial_log_std)
-  check_counts(epochs=epochs, minibatches=minibatches, decay_steps=decay_steps)
 
 
 def task_ppo(
@@ -153,7 +123,7 @@ def places(observation: Array, num_tasks: int) -> Array:
 
 
 def at_places(params: Params, place: Array) -> Params:
-  """Of leaves `[N, ...]` those at a place `[]`, or at several `[T]`."""
+  """The leaves `[N, ...]` at a place `[]`, or at several `[T]`."""
   return jax.tree.map(lambda leaf: leaf[place], params)
 
 

@@ -19,19 +19,12 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.memory import recurrence
-from macaw_jax.algorithms.remembering import CELL, Net, Remembering, act_by, features_of, remembering
-from macaw_jax.hyperparameters import (
-  check_counts,
-  check_finite,
-  check_not_negative,
-  check_positive,
-  check_shares,
-  check_sizes,
-  part,
-)
+from macaw_jax.algorithms.remembering import CELL, Remembering, act_by, features_of, remembering
+from macaw_jax.hyperparameters import check_counts, check_not_negative, check_sizes, part
+from macaw_jax.learners.context import Net
 from macaw_jax.learners.gradient import MakeOptimizer, init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
-from macaw_jax.learners.trials import clipped, trial_learner
+from macaw_jax.learners.trials import check_settings, clipped, trial_learner
 from macaw_jax.networks.cells import MakeCell, gru
 from macaw_jax.networks.encoders import transition_encoder
 from macaw_jax.networks.linen import as_network
@@ -107,7 +100,7 @@ def recurrent_belief(
       return jnp.concatenate([mean, jnp.clip(log_std, SMALLEST_LOG_STD, LARGEST_LOG_STD)], axis=-1)
 
     def outcomes(steps: Steps) -> Array:
-      """What is predicted, [..., R]."""
+      """The targets of the decoder, [..., R]."""
       reward = steps.reward[..., None]
       change = steps.next_observation - steps.observation
       return jnp.concatenate([reward, change], axis=-1) if next_observation else reward
@@ -197,17 +190,19 @@ def varibad(
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(lambda_=lambda_)
-  check_positive(clip=clip, max_gradient_norm=max_gradient_norm)
-  check_not_negative(
-    learning_rate=learning_rate,
-    belief_learning_rate=belief_learning_rate,
-    entropy_weight=entropy_weight,
+  check_settings(
+    hidden_sizes=hidden_sizes,
+    lambda_=lambda_,
+    clip=clip,
     value_weight=value_weight,
+    initial_log_std=initial_log_std,
+    learning_rate=learning_rate,
+    max_gradient_norm=max_gradient_norm,
+    epochs=epochs,
+    minibatches=minibatches,
+    decay_steps=decay_steps,
   )
-  check_finite(initial_log_std=initial_log_std)
-  check_counts(epochs=epochs, minibatches=minibatches, decay_steps=decay_steps)
+  check_not_negative(belief_learning_rate=belief_learning_rate, entropy_weight=entropy_weight)
   model = belief(problem, cell)
   agent, features = model.agent, features_of(model.agent)
   size = problem.observation_size + agent.latent_size

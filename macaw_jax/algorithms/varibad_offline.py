@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from macaw_jax.actor_critics import MakeActorCritic, iql
 from macaw_jax.adaptation.memory import recorded_trials, steps_of_rows
 from macaw_jax.algorithms.contextual import MakeContextOptimizers, context_optimizers, contextual_agent
-from macaw_jax.algorithms.remembering import CELL, Net, remembering_encoder
+from macaw_jax.algorithms.remembering import CELL, remembering_encoder
 from macaw_jax.algorithms.varibad import OUTCOMES, MakeBelief, recurrent_belief
-from macaw_jax.learners.context import Step, split_update_key
+from macaw_jax.learners.context import Net, Step, split_update_key
 from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.networks.cells import MakeCell, gru
 from macaw_jax.networks.running_scale import RunningScale

@@ -38,7 +38,7 @@ def other_policies(
     DatasetError: the family cannot recompute rewards, or its rewards are not those of the dataset; or a task has too
       few episodes, or there is one task alone.
   """
-  tasks = _tasks_to_relabel(manifest, family, range(len(manifest.tasks)))
+  tasks = tasks_to_relabel(manifest, family, range(len(manifest.tasks)))
   relabelled = from_others(episodes_by_task, family, tasks, count)
   behaviour = {"agent": AGENT, "episodes_of_each_task": count, "collected_by": dict(manifest.behaviour)}
   return dataclasses.replace(manifest, behaviour=behaviour), relabelled
@@ -62,7 +62,7 @@ def beside_others(
   Raises:
     DatasetError: as of `other_policies`.
   """
-  others = from_others(episodes_by_task, family, _tasks_to_relabel(manifest, family, indices), count)
+  others = from_others(episodes_by_task, family, tasks_to_relabel(manifest, family, indices), count)
   return [join_episodes(both) for both in zip(episodes_by_task, others, strict=True)]
 
 
@@ -119,7 +119,7 @@ def relabel(episodes: Episodes, family: TaskFamily, task: Task) -> Episodes:
   )
 
 
-def _tasks_to_relabel(manifest: Manifest, family: TaskFamily, indices: Sequence[int]) -> Task:
+def tasks_to_relabel(manifest: Manifest, family: TaskFamily, indices: Sequence[int]) -> Task:
   """The tasks `[T, ...]`. Raises `DatasetError` where rewards of another task cannot be recomputed."""
   name = f"family {family.name!r}"
   if family.differ_in != "rewards":

@@ -37,7 +37,7 @@ Policy = Callable[[Array, Array, Key], Array]
 
 
 class Counts(NamedTuple):
-  """What a policy knows of the arms."""
+  """Pulls and wins of each arm so far."""
 
   pulls: Array  # [..., K]
   wins: Array  # [..., K]
@@ -109,7 +109,7 @@ def as_act(policy: Policy) -> Act:
 
 
 def regret(probability: Array, choices: Array) -> Array:
-  """What an episode fell short of the best arm by, in expectation: sum_t (max_k p_k - p_{c_t}), [].
+  """The expected regret of an episode against the best arm: sum_t (max_k p_k - p_{c_t}), [].
 
   Args:
     probability: p of each arm, [K].

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.learners.gradient import init_parts
-from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.gradient_surgery import GradientSurgery, combined_over_tasks
 from macaw_jax.types import (
   LATENT,
   TASK_INDEX,
@@ -203,11 +203,10 @@ def combined_gradient(
   def gradient_of(task: TaskBatch, key: Key) -> tuple[Net, Metrics]:
     return jax.grad(lambda parts: loss(net | parts, task, key), has_aux=True)(trained)
 
-  alone = jax.tree.map(lambda leaf: leaf[:, None], tasks)  # a batch of one for each task
-  gradients, metrics = jax.vmap(gradient_of)(alone, jax.random.split(keys.tasks, tasks.task_index.shape[0]))
+  of_tasks = jax.random.split(keys.tasks, tasks.task_index.shape[0])
   key = jax.random.fold_in(keys.order, list(learner.losses).index(name))
-  gradient, found = learner.gradient_surgery.combine(gradients, key)
-  return gradient, jax.tree.map(jnp.mean, metrics) | {f"{name}_{metric}": found[metric] for metric in found}
+  gradient, metrics, found = combined_over_tasks(learner.gradient_surgery, gradient_of, tasks, of_tasks, key)
+  return gradient, metrics | {f"{name}_{metric}": found[metric] for metric in found}
 
 
 def context_learner(learner: ContextLearner, optimizers: Mapping[str, optax.GradientTransformation]) -> Algorithm:

@@ -1,6 +1,7 @@
 """Meta-learning from parts: the one place that steps the optimiser of agents that adapt by gradients."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import chex
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.generator_gradient import Tap, attach_taps, open_taps
-from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.gradient_surgery import GradientSurgery, combined_over_tasks
 from macaw_jax.objectives.combinators import over_tasks
 from macaw_jax.types import (
   Adaptation,
@@ -79,10 +80,9 @@ def _combined_gradient(loss: MetaLoss, gradient_surgery: GradientSurgery) -> Met
   def meta_gradient(params: MetaParams, tasks: TaskBatch, key: Key) -> tuple[MetaParams, Metrics]:
     key_tasks, key_surgery = jax.random.split(key)
     keys = jax.random.split(key_tasks, tasks.task_index.shape[0])
-    of_task = jax.vmap(jax.grad(loss, has_aux=True), in_axes=(None, 0, 0))
-    gradients, metrics = of_task(params, jax.tree.map(lambda leaf: leaf[:, None], tasks), keys)
-    gradient, found = gradient_surgery.combine(gradients, key_surgery)
-    return gradient, jax.tree.map(jnp.mean, metrics) | found
+    of_tasks = partial(jax.grad(loss, has_aux=True), params)
+    gradient, metrics, found = combined_over_tasks(gradient_surgery, of_tasks, tasks, keys, key_surgery)
+    return gradient, metrics | found
 
   return meta_gradient
 

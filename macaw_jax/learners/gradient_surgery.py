@@ -8,7 +8,7 @@ its coefficients are T numbers in place of as many as there are parameters.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -70,6 +70,35 @@ def pcgrad(*, order: str = "random") -> GradientSurgery:
     return combined, conflicts(gram)
 
   return GradientSurgery(combine)
+
+
+def combined_over_tasks(
+  surgery: GradientSurgery,
+  gradient_of: Callable[[Any, Key], tuple[Params, Metrics]],
+  batch: Any,
+  keys: Key,
+  key: Key,
+  *,
+  task_axis: int = 0,
+) -> tuple[Params, Metrics, Metrics]:
+  """The gradients of each task of a batch alone, as one.
+
+  Args:
+    surgery: combines them.
+    gradient_of: `(batch, key) -> (gradient, metrics)` of a batch of any number of tasks.
+    batch: leaves have the tasks along `task_axis`.
+    keys: `[T]`, of each task's gradient.
+    key: of the surgery.
+    task_axis: of the tasks.
+
+  Returns:
+    The gradient; means over tasks of its metrics; the metrics of the surgery.
+  """
+  # A batch of one task for each task.
+  alone = jax.tree.map(lambda leaf: jnp.expand_dims(jnp.moveaxis(leaf, task_axis, 0), 1 + task_axis), batch)
+  gradients, metrics = jax.vmap(gradient_of)(alone, keys)
+  gradient, found = surgery.combine(gradients, key)
+  return gradient, jax.tree.map(jnp.mean, metrics), found
 
 
 GRADIENT_SURGERIES: Mapping[str, Callable[[], GradientSurgery]] = {"pcgrad": pcgrad, "mean": mean_gradient}

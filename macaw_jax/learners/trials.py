@@ -4,7 +4,7 @@ An update acts in its tasks, judges these trials once, and takes several steps o
 a memory is run over all of one, and its gradient goes back to the beginning (truncated at the borders of tasks alone).
 """
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,8 +12,17 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.memory import trials_of
+from macaw_jax.hyperparameters import (
+  check_counts,
+  check_finite,
+  check_not_negative,
+  check_positive,
+  check_shares,
+  check_sizes,
+)
+from macaw_jax.learners.context import Net
 from macaw_jax.learners.gradient import MakeOptimizer, linear_decay
-from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.gradient_surgery import GradientSurgery, combined_over_tasks
 from macaw_jax.objectives.ppo import Judged, TrialLoss, happened_first
 from macaw_jax.types import (
   Algorithm,
@@ -30,7 +39,27 @@ from macaw_jax.types import (
   Transition,
 )
 
-Net = dict[str, Params]
+
+def check_settings(
+  *,
+  hidden_sizes: Sequence[int],
+  lambda_: float,
+  clip: float,
+  value_weight: float,
+  initial_log_std: float,
+  learning_rate: float,
+  max_gradient_norm: float,
+  epochs: int,
+  minibatches: int,
+  decay_steps: int | None,
+) -> None:
+  """Raises ValueError for a setting outside its range, of those that all agents have that learn from trials by PPO."""
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_shares(lambda_=lambda_)
+  check_positive(clip=clip, max_gradient_norm=max_gradient_norm)
+  check_not_negative(learning_rate=learning_rate, value_weight=value_weight)
+  check_finite(initial_log_std=initial_log_std)
+  check_counts(epochs=epochs, minibatches=minibatches, decay_steps=decay_steps)
 
 
 def clipped(
@@ -114,11 +143,11 @@ def trial_learner(
     if gradient_surgery is None or (separable is not None and name not in separable):
       return of_trials(trials, key)
     key_trials, key_surgery = jax.random.split(key)
-    # A batch of one task for each task.
-    alone = jax.tree.map(lambda leaf: jnp.expand_dims(jnp.moveaxis(leaf, task_axis, 0), 1 + task_axis), trials)
-    gradients, metrics = jax.vmap(of_trials)(alone, jax.random.split(key_trials, trials.remaining.shape[task_axis]))
-    gradient, found = gradient_surgery.combine(gradients, key_surgery)
-    return gradient, jax.tree.map(jnp.mean, metrics) | {f"{name}_{metric}": found[metric] for metric in found}
+    keys = jax.random.split(key_trials, trials.remaining.shape[task_axis])
+    gradient, metrics, found = combined_over_tasks(
+      gradient_surgery, of_trials, trials, keys, key_surgery, task_axis=task_axis
+    )
+    return gradient, metrics | {f"{name}_{metric}": found[metric] for metric in found}
 
   def step(carry: tuple[Net, Any], item: tuple[Judged, Key]) -> tuple[tuple[Net, Any], Metrics]:
     net, opt_state = carry

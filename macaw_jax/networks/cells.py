@@ -129,6 +129,11 @@ CELLS: dict[str, Callable[..., MakeCell]] = {"gru": gru, "attention": attention}
 """The cells by name, as `config.algorithm.cell.name` chooses one."""
 
 
+def where_happened(happened: Array, after: Any, before: Any) -> Any:
+  """The tree `after` a step that happened, `[]` above zero; else the tree as it was `before`."""
+  return jax.tree.map(lambda new, old: jnp.where(happened > 0, new, old), after, before)
+
+
 def run_cell(cell: Cell, params: Params, carry: Carry, inputs: Array, mask: Array) -> tuple[Carry, Array]:
   """The carry after a sequence, and the output at each of its steps.
 
@@ -140,6 +145,6 @@ def run_cell(cell: Cell, params: Params, carry: Carry, inputs: Array, mask: Arra
   def step(carry: Carry, item: tuple[Array, Array]) -> tuple[Carry, Array]:
     features, happened = item
     after, output = cell.step(params, carry, features)
-    return jax.tree.map(lambda new, old: jnp.where(happened > 0, new, old), after, carry), output
+    return where_happened(happened, after, carry), output
 
   return jax.lax.scan(step, carry, (inputs, mask))
