@@ -248,8 +248,8 @@ def test_a_dataset_is_compared_with_its_family_where_that_is_asked(command, dire
   assert wrong.returncode == 2
   assert (wrong.stdout.count(" contradicts"), wrong.stdout.count(" agrees")) == (1, 11)
   unknown = directory.parent / "unknown"
-  write_episodes(unknown, episodes, dataclasses.replace(manifest, family="maze"))
-  assert f"{unknown}: no task family is called 'maze'" in command("validate", "--agreement", unknown).stderr
+  write_episodes(unknown, episodes, dataclasses.replace(manifest, family="labyrinth"))
+  assert f"{unknown}: no task family is called 'labyrinth'" in command("validate", "--agreement", unknown).stderr
 
 
 def test_tasks_without_a_scale_are_said_on_import(command, directory, tmp_path):
@@ -352,8 +352,8 @@ def test_a_family_of_other_sizes_is_an_error_and_nothing_is_written(exported, tm
 def test_a_dataset_that_nothing_can_be_trained_on_says_so(exported, tmp_path, capsys):
   import h5py
 
-  commands.import_dataset([exported], "macaw_hdf5", tmp_path / "a", import_request("maze"))
-  assert "note: nothing can be trained on it: no task family is called 'maze'\n" in capsys.readouterr().out
+  commands.import_dataset([exported], "macaw_hdf5", tmp_path / "a", import_request("labyrinth"))
+  assert "note: nothing can be trained on it: no task family is called 'labyrinth'\n" in capsys.readouterr().out
   for path in exported.glob("*.hdf5"):
     with h5py.File(path, "a") as file:
       file.attrs.clear()  # parameters among them
