@@ -31,12 +31,15 @@ from macaw_jax.study.figures import FIGURES, Data
 from macaw_jax.study.report import write_report
 from macaw_jax.study.table import (
   CURVES,
+  LOGGED,
   RUNS,
   TABLE,
   CurveRow,
+  LoggedRow,
   RunRow,
   StudyRow,
   curve_of,
+  logged_of,
   read_table,
   rows_of,
   run_of,
@@ -64,6 +67,7 @@ FIELDS = (
   "methods",
   "families",
   "directories",
+  "metrics",
   "seed",
   "seeds",
 )
@@ -108,6 +112,8 @@ def examine(config: ml_collections.ConfigDict) -> Study:
       f"config.methods = {config.methods!r} and config.families = {config.families!r}: expected names in both, or in "
       "neither, where a figure needs no run"
     )
+  if not all(isinstance(each, str) for each in config.metrics):
+    problems.append(f"config.metrics = {config.metrics!r}: expected names of metrics, as ('value_loss',)")
   if config.seeds < 1:
     problems.append(f"config.seeds = {config.seeds}: expected an integer of at least 1")
   if not 0 <= config.seed <= MAX_SEED - config.seeds:
@@ -209,10 +215,15 @@ def claimed(paths: Sequence[Path], waits: bool) -> Iterator[bool]:
 
 
 def collect(study: Study, files: Mapping[Path, Mapping[str, str]]) -> list[StudyRow]:
-  """Reads all evaluations, and writes the table of the study, that of its learning curves and that of its runs."""
+  """Reads all evaluations, and writes the tables of the study: of results, learning curves, metrics and runs.
+
+  Raises:
+    ConfigurationError: no run has logged a metric that the study is to keep.
+  """
   study.folder.mkdir(parents=True, exist_ok=True)
   rows: list[StudyRow] = []
   curves: list[CurveRow] = []
+  logged: list[LoggedRow] = []
   runs: list[RunRow] = []
   for cell, seed in study.runs():
     where = {"method": cell.method, "family": cell.family, "setting": cell.setting}
@@ -220,9 +231,13 @@ def collect(study: Study, files: Mapping[Path, Mapping[str, str]]) -> list[Study
       rows += rows_of(read_run(cell.directory(seed), file), **where, evaluation=name)
     trained = read_run(cell.directory(seed))
     curves += curve_of(trained, **where)
+    logged += logged_of(trained, study.config.metrics, **where)
     runs.append(run_of(trained, **where))
+  if unknown := sorted(set(study.config.metrics) - {row.metric for row in logged}):
+    raise ConfigurationError(f"config.metrics has {', '.join(unknown)}: no run of the study has logged that")
   write_table(study.folder / TABLE, rows)
   write_table(study.folder / CURVES, curves)
+  write_table(study.folder / LOGGED, logged)
   write_table(study.folder / RUNS, runs)
   write_json(study.folder / CONFIG, recorded(study.config))
   log(f"\n{len(rows)} rows in {study.folder / TABLE}.csv and .json")
@@ -265,7 +280,7 @@ def report(study: Study) -> Path:
   Raises:
     ConfigurationError: there are none, or they are of another configuration but for the report's own fields.
   """
-  files = [study.folder / name for name in (*(f"{name}.json" for name in (TABLE, CURVES, RUNS)), CONFIG)]
+  files = [study.folder / name for name in (*(f"{name}.json" for name in (TABLE, CURVES, LOGGED, RUNS)), CONFIG)]
   if missing := [file.name for file in files if not file.is_file()]:
     raise ConfigurationError(f"{study.folder}: no {', '.join(missing)} there; run the study first")
   made_with, asked = read_json(study.folder / CONFIG, dict), recorded(study.config)
@@ -279,6 +294,7 @@ def report(study: Study) -> Path:
   data = Data(
     rows=read_table(study.folder / TABLE, StudyRow),
     curves=read_table(study.folder / CURVES, CurveRow),
+    logged=read_table(study.folder / LOGGED, LoggedRow),
     runs=read_table(study.folder / RUNS, RunRow),
     setting_values=settings_by_name(study.config),
   )

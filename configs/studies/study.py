@@ -18,6 +18,7 @@ def study(
   settings: Mapping[str, Any] | None = None,
   training: Mapping[str, int] | None = None,
   evaluations: Mapping[str, Any] | None = None,
+  metrics: Sequence[str] = (),
   figures: Sequence[str] = ("curves", "stages"),
   seeds: int = 3,
 ) -> ml_collections.ConfigDict:
@@ -33,6 +34,7 @@ def study(
     settings: by name, fields of a configuration as sections that replace those of the method's.
     training: fields of `config.training` of all cells, as `steps`, in place of the methods' own.
     evaluations: by name, flags of `experiments.evaluate`.
+    metrics: of training, as its metrics.jsonl names them, that the study keeps in a table.
     figures: of the report, names in `macaw_jax.study.figures.FIGURES`.
     seeds: of each cell.
   """
@@ -55,6 +57,7 @@ def study(
   config.changes.evaluation = ml_collections.ConfigDict()
   config.changes.evaluation.episodes = config_dict.placeholder(int)
   config.evaluations = in_order(evaluations or {"own": {}})
+  config.metrics = tuple(metrics)
   config.figures = tuple(figures)
   return config
 

@@ -18,7 +18,7 @@ from macaw_jax.evaluation.statistics import (
   stratified_bootstrap,
 )
 from macaw_jax.study.landscape import STARTS, STEPS, descend, losses, medians
-from macaw_jax.study.table import CurveRow, RunRow, StudyRow, quantity_of, values_of
+from macaw_jax.study.table import CellRow, CurveRow, LoggedRow, RunRow, StudyRow, quantity_of, values_of
 from macaw_jax.study.universality import decoding
 
 POLICIES = 10
@@ -74,6 +74,7 @@ class Data(NamedTuple):
 
   rows: Sequence[StudyRow]
   curves: Sequence[CurveRow]
+  logged: Sequence[LoggedRow]
   runs: Sequence[RunRow]
   setting_values: dict[str, dict[str, Any]]  # of each setting, its fields by dotted name
 
@@ -98,23 +99,27 @@ def curves(data: Data) -> Figure:
   panels = []
   for family, rows in _groups(data.curves, lambda row: row.family):
     has_scores = bool(np.any(np.isfinite([row.score_after for row in rows])))
-    lines = []
-    for label, of_line in _groups(rows, _label):
-      by_update = _groups(of_line, lambda row: row.update)
-      values = [[row.score_after if has_scores else row.return_after for row in each] for _, each in by_update]
-      lines.append(
-        Line(
-          label,
-          np.array([update for update, _ in by_update]),
-          np.array([np.mean(each) for each in values]),
-          np.array([np.min(each) for each in values]),
-          np.array([np.max(each) for each in values]),
-        )
-      )
-    panels.append(Panel(family, "updates", "score" if has_scores else "return", tuple(lines)))
-  return Figure(
-    "curves", "After adaptation, while agents train: mean over seeds, and the range of the seeds.", tuple(panels)
-  )
+
+    def value(row: CurveRow, has_scores: bool = has_scores) -> float:
+      return row.score_after if has_scores else row.return_after
+
+    lines = tuple(_over_seeds(label, of_line, value) for label, of_line in _groups(rows, _label))
+    panels.append(Panel(family, "updates", "score" if has_scores else "return", lines))
+  return Figure("curves", f"After adaptation, while agents train: {_RANGE}.", tuple(panels))
+
+
+def metrics(data: Data) -> Figure:
+  """The metrics of training that a study keeps, over its updates, a panel for each family and metric."""
+  panels = [
+    Panel(
+      family,
+      "updates",
+      metric,
+      tuple(_over_seeds(label, of_line, lambda row: row.value) for label, of_line in _groups(rows, _label)),
+    )
+    for (family, metric), rows in _groups(data.logged, lambda row: (row.family, row.metric))
+  ]
+  return Figure("metrics", f"Metrics of training: {_RANGE}.", tuple(panels))
 
 
 def profiles(data: Data) -> Figure:
@@ -234,6 +239,7 @@ def landscape(data: Data) -> Figure:
 
 FIGURES: dict[str, Callable[[Data], Figure]] = {
   "curves": curves,
+  "metrics": metrics,
   "stages": stages,
   "profiles": profiles,
   "settings": settings,
@@ -243,6 +249,7 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
   "landscape": landscape,
 }
 
+_RANGE = "mean over seeds, and the range of the seeds"
 _MEAN = "Mean over test tasks and seeds, with 95 % bootstrap intervals over seeds within tasks,"
 
 
@@ -258,7 +265,7 @@ def _sum_of_losses() -> Contour:
   return Contour("L1 + L2", x, y, np.asarray(jnp.sum(jax.vmap(jax.vmap(losses))(grid), axis=-1)))
 
 
-def _label(row: StudyRow | CurveRow) -> str:
+def _label(row: CellRow) -> str:
   return ", ".join(filter(None, (row.method, row.setting)))
 
 
@@ -267,6 +274,19 @@ def _groups(rows: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, l
   for row in rows:
     found.setdefault(key(row), []).append(row)
   return list(found.items())
+
+
+def _over_seeds(label: str, rows: Sequence[Any], value: Callable[[Any], float]) -> Line:
+  """A point for each update: the mean over seeds, between the least and the largest of them."""
+  by_update = _groups(rows, lambda row: row.update)
+  values = [[value(row) for row in each] for _, each in by_update]
+  return Line(
+    label,
+    np.array([update for update, _ in by_update]),
+    np.array([np.mean(each) for each in values]),
+    np.array([np.min(each) for each in values]),
+    np.array([np.max(each) for each in values]),
+  )
 
 
 def lines_of(rows: Iterable[StudyRow]) -> list[tuple[str, list[StudyRow]]]:

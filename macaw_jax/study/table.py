@@ -22,7 +22,7 @@ from macaw_jax.json_files import read_json, read_rows, write_json
 Row = TypeVar("Row", bound="CellRow")
 
 MOST_PROBLEMS = 10  # that are said of one file
-TABLE, CURVES, RUNS = "results", "curves", "runs"  # files, as .csv and .json
+TABLE, CURVES, LOGGED, RUNS = "results", "curves", "logged", "runs"  # files, as .csv and .json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +95,23 @@ class CurveRow(CellRow):
 
 
 @dataclasses.dataclass(frozen=True)
+class LoggedRow(CellRow):
+  """A metric of training that the study keeps, as it was logged.
+
+  Attributes:
+    seed: of the training.
+    update: at which it was logged.
+    metric: its name.
+    value: NaN where it was not finite.
+  """
+
+  seed: int
+  update: int
+  metric: str
+  value: float
+
+
+@dataclasses.dataclass(frozen=True)
 class RunRow(CellRow):
   """A trained agent: where it is, and what it took.
 
@@ -150,6 +167,18 @@ def curve_of(run: FinishedRun, **where: str) -> list[CurveRow]:
   ]
 
 
+def logged_of(run: FinishedRun, metrics: Sequence[str], **where: str) -> list[LoggedRow]:
+  """These metrics of a run, at every update that logged them; `where` are method, family and setting."""
+  return [
+    LoggedRow(
+      **where, seed=run.seed, update=row["step"], metric=name, value=math.nan if row[name] is None else row[name]
+    )
+    for row in read_rows(run.directory / METRICS)
+    for name in metrics
+    if name in row
+  ]
+
+
 def run_of(run: FinishedRun, **where: str) -> RunRow:
   """The row of a run; `where` are method, family and setting."""
   found = read_json(run.directory / RESULTS, dict)
@@ -168,7 +197,7 @@ def write_table(path: Path, rows: Sequence[CellRow]) -> None:
 
 
 def read_table(path: Path, kind: type[Row]) -> list[Row]:
-  """The rows of `<path>.json`, of a kind that is `StudyRow`, `CurveRow` or `RunRow`.
+  """The rows of `<path>.json`, of a kind that is `StudyRow`, `CurveRow`, `LoggedRow` or `RunRow`.
 
   Raises:
     ConfigurationError: the file is not as `write_table` writes it.

@@ -17,7 +17,7 @@ from experiments import study
 from experiments.config_file import make_config
 from experiments.study_cells import cells_of, populations_of
 from macaw_jax.errors import ConfigurationError
-from macaw_jax.study.table import StudyRow, read_table
+from macaw_jax.study.table import LoggedRow, StudyRow, read_table
 from macaw_jax.training.interruption import Interruption
 
 MODULE = """
@@ -177,8 +177,23 @@ def test_settings_that_are_equal_are_trained_once_and_stand_twice_in_the_table(p
   assert [dataclasses.replace(row, setting="one") for row in rows if row.setting == "other"] == [
     row for row in rows if row.setting == "one"
   ]
-  panel = study.FIGURES["settings"](study.Data(rows, [], [], {"one": {"rate": 1.0}, "other": {"rate": 1.0}})).panels[0]
+  panel = study.FIGURES["settings"](
+    study.Data(rows, [], [], [], {"one": {"rate": 1.0}, "other": {"rate": 1.0}})
+  ).panels[0]
   assert panel.categories == ("one", "other")
+
+
+def test_metrics_of_training_are_kept_by_their_names(place):
+  one = {"methods": ("own_methods:cloning",), "seeds": 1, "figures": ("metrics",)}
+  with pytest.raises(ConfigurationError, match=r"^config.metrics has lost: no run of the study has logged that$"):
+    run(miniature(**one, metrics=("policy_loss", "lost")))
+  run(miniature(**one, metrics=("policy_loss",)))
+  (row,) = read_table(study.Path("runs/studies/mini/logged"), LoggedRow)
+  (directory,) = (each.directory(0) for each in cells_of(miniature(**one)))
+  logged = [json.loads(line) for line in (directory / "metrics.jsonl").open()]
+  assert [(row.metric, row.update, row.value)] == [
+    ("policy_loss", each["step"], each["policy_loss"]) for each in logged if "policy_loss" in each
+  ]
 
 
 def test_a_family_may_have_its_data_elsewhere(place):

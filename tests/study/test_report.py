@@ -11,7 +11,7 @@ from macaw_jax.errors import ConfigurationError
 from macaw_jax.study.drawing import COLOURS, draw_panel, points
 from macaw_jax.study.figures import FIGURES, Data, Line, Panel
 from macaw_jax.study.report import write_report
-from macaw_jax.study.table import CurveRow, RunRow, StudyRow, quantity_of, read_table, values_of, write_table
+from macaw_jax.study.table import CurveRow, LoggedRow, RunRow, StudyRow, quantity_of, read_table, values_of, write_table
 from macaw_jax.study.tables import aggregate_tables, comparison_tables, run_table, stage_tables
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,7 +61,14 @@ def data(**changes):
     for method in LEVELS
     for seed in range(SEEDS)
   ]
-  return Data(rows, curves, runs, {"": {}})
+  logged = [
+    LoggedRow(method, "somewhere", "", seed, update, metric, seed + update)
+    for method in LEVELS
+    for seed in range(SEEDS)
+    for update in (5, 10)
+    for metric in ("one", "two")
+  ]
+  return Data(rows, curves, logged, runs, {"": {}})
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
@@ -106,6 +113,16 @@ def test_a_run_that_failed_is_shown_as_one_and_compared_with_nobody():
   assert [line[:2] for line in comparison.lines] == [("good", "fair")]
   assert FIGURES["improvement"](found).panels[0].categories == ("fair",)
   assert np.isnan(FIGURES["stages"](found).panels[0].lines[1].y).tolist() == [False, False, True]
+
+
+def test_a_metric_has_a_panel_with_mean_and_range_of_the_seeds():
+  panels = FIGURES["metrics"](data()).panels
+  assert [(panel.title, panel.xlabel, panel.ylabel) for panel in panels] == [
+    ("somewhere", "updates", "one"),
+    ("somewhere", "updates", "two"),
+  ]
+  good, _ = panels[0].lines
+  assert [list(each) for each in (good.x, good.y, good.low, good.high)] == [[5, 10], [7, 12], [5, 10], [9, 14]]
 
 
 def test_a_line_over_stages_has_the_means_and_their_intervals():
