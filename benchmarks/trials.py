@@ -47,7 +47,7 @@ def programs_of(name: str, family_name: str) -> tuple[dict[str, Callable[[], Any
   rollouts, family = config.rollouts, envs.make(family_name)
   num_tasks = min(rollouts.tasks_per_update, TASKS.value or rollouts.tasks_per_update)
   settings = settings_of(config)
-  settings["minibatches"] = min(settings["minibatches"], num_tasks)
+  settings["ppo"]["minibatches"] = min(settings["ppo"]["minibatches"], num_tasks)
   problem = Problem(
     family.observation_size,
     family.action_size,

@@ -47,6 +47,6 @@ def decay_with(section: ml_collections.ConfigDict, steps: Any) -> None:
 
   A number far above the steps of training keeps the learning rates. An algorithm of your own may have no such setting.
   """
-  rates = section if "decay_steps" in section else section.get("optimizer", {})
-  if "decay_steps" in rates:
-    rates.decay_steps = steps
+  for rates in (section, section.get("optimizer", {}), section.get("ppo", {})):
+    if "decay_steps" in rates:
+      rates.decay_steps = steps

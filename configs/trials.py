@@ -23,11 +23,11 @@ def trials(algorithm: str, family: str, **departures: Any) -> ml_collections.Con
   episodes, tasks = TRIALS.get(family.split("_")[0], OTHERS)
   made = envs.make(family)
   entropy_weight = ENTROPY_WEIGHT if made.discrete_actions else 0.0
-  config = on_policy(
-    algorithm,
-    family,
-    **{"tasks_per_update": min(tasks, len(made.train_tasks)), "entropy_weight": entropy_weight} | departures,
-  )
+  settings: dict[str, Any] = {
+    "tasks_per_update": min(tasks, len(made.train_tasks)),
+    "ppo": {"entropy_weight": entropy_weight},
+  }
+  config = on_policy(algorithm, family, **settings | departures)
   config.rollouts.episodes = 1
   config.rollouts.inner_steps = episodes - 1
   config.evaluation.episodes = 1

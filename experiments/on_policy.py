@@ -67,17 +67,17 @@ def _policies_of_tasks(examined: InFamily) -> Iterator[str]:
 def _minibatches(examined: InFamily) -> Iterator[str]:
   """Fewer trials in an update than the steps that it is cut into: one of a task, or each episode of a known task."""
   config = examined.config
-  rollouts, minibatches = config.rollouts, config.algorithm.get("minibatches", 1)
+  rollouts, minibatches = config.rollouts, config.algorithm.get("ppo", {}).get("minibatches", 1)
   episodes = rollouts.episodes * (1 + rollouts.inner_steps)
   if make_algorithm(config.algorithm.name, examined.problem, settings_of(config)).remembers:
     if examined.tasks_per_update < minibatches:
       yield (
         f"config.rollouts.tasks_per_update = {examined.tasks_per_update}: expected at least "
-        f"config.algorithm.minibatches = {minibatches}, each of which has a task"
+        f"config.algorithm.ppo.minibatches = {minibatches}, each of which has a task"
       )
   elif episodes < minibatches:
     yield (
-      f"config.rollouts.episodes = {rollouts.episodes}: expected at least config.algorithm.minibatches = "
+      f"config.rollouts.episodes = {rollouts.episodes}: expected at least config.algorithm.ppo.minibatches = "
       f"{minibatches}, each of which has an episode of every task"
     )
 

@@ -71,6 +71,7 @@ _HOMES = {
   "macaw_jax.algorithms.settings": ("defaults_of", "make_algorithm"),
   "macaw_jax.actor_critics": ("awac", "brac", "iql", "sac", "tempered_sac", "twin_sac"),
   "macaw_jax.networks.cells": ("attention", "gru"),
+  "macaw_jax.learners.ppo": ("ppo",),
   # To compose an algorithm.
   "macaw_jax.adaptation.retrieval": ("retrieving",),
   "macaw_jax.data.retrieval": ("by_outcomes", "make_reference"),

@@ -17,20 +17,28 @@ import jax.numpy as jnp
 from macaw_jax.types import Array
 
 Arguments = ParamSpec("Arguments")
-Made = TypeVar("Made", bound=Callable[..., Any])
+Made = TypeVar("Made")
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """A part of an algorithm as a value: a function, beside the factory that made it and all settings of that factory."""
+  """A part of an algorithm as a value, beside the factory that made it and all settings of that factory.
+
+  It is called as the value is, and has the value's attributes.
+  """
 
   factory: Callable[..., Any]
   settings: Mapping[str, Any]
-  make: Callable[..., Any]
+  value: Any
 
   def __call__(self, *arguments: Any, **named: Any) -> Any:
-    """`make` of the arguments."""
-    return self.make(*arguments, **named)
+    """The value, called with the arguments."""
+    return self.value(*arguments, **named)
+
+  def __getattr__(self, name: str) -> Any:
+    if name.startswith("__"):  # Python asks for these, as in a copy that has no value yet.
+      raise AttributeError(name)
+    return getattr(self.value, name)
 
   def changed(self, **settings: Any) -> Any:
     """The part that the same factory makes with these settings in place of its own."""
@@ -42,10 +50,10 @@ def part(factory: Callable[Arguments, Made]) -> Callable[Arguments, Made]:
 
   @functools.wraps(factory)
   def remembered(*arguments: Arguments.args, **settings: Arguments.kwargs) -> Made:
-    make = factory(*arguments, **settings)
+    value = factory(*arguments, **settings)
     bound = inspect.signature(factory).bind(*arguments, **settings)
     bound.apply_defaults()
-    return cast(Made, Part(remembered, bound.arguments, make))
+    return cast(Made, Part(remembered, bound.arguments, value))
 
   return remembered
 

@@ -106,16 +106,16 @@ MUTATIONS = (
   Mutation(
     "restart_after_the_last_update",
     "macaw_jax/algorithms/task_policies.py",
-    "(True if decay_steps is None else done < decay_steps)",
+    "(True if ppo.decay_steps is None else done < ppo.decay_steps)",
     "True",
     "algorithms/test_task_policies.py::test_every_so_many_updates_all_policies_become_the_central_one",
   ),
   Mutation(
     "optimiser_kept_over_a_restart",
     "macaw_jax/algorithms/task_policies.py",
-    "begins = state.done % steps == 0",
-    "begins = state.done < 0",
-    "algorithms/test_task_policies.py::test_an_optimiser_forgets_at_every_restart",
+    "begins=over)",
+    "begins=over & False)",
+    "algorithms/test_task_policies.py::test_an_optimiser_forgets_with_its_policy_also_after_an_update_that_was_skipped",
   ),
   # Agents with memory
   Mutation(

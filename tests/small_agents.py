@@ -14,6 +14,7 @@ from macaw_jax.hyperparameters import Part
 # Settings of sections that have no `hidden_sizes`, or more than these.
 SMALL = {
   "optimizer": {},
+  "ppo": {"minibatches": 3},
   "cell": {"hidden_size": 4},
   "belief": {"latent_size": 2, "hidden_sizes": (4,), "decoder_sizes": (4,), "num_prefixes": 3},
 }
@@ -27,13 +28,12 @@ def small_agent(problem, name, *, sizes=(6,), make_optimizer=optax.sgd, **settin
     changes = dict(settings.get(section, {}))
     chosen = CHOICES.get(section, {}).get(changes.pop("name", None))
     small = SMALL.get(section, {"hidden_sizes": sizes}) | (
-      {"optimizer": make_optimizer} if section == "optimizer" else {}
+      {"optimizer": make_optimizer} if section in ("optimizer", "ppo") else {}
     )
     base = {} if chosen else default.settings
     arguments[section] = (chosen or default.factory)(**{**base, **small, **changes})
   if "hidden_sizes" in parameters:
     arguments.setdefault("hidden_sizes", sizes)
-  if "minibatches" in parameters:
-    arguments.setdefault("minibatches", 3)
-  arguments.setdefault("optimizer", make_optimizer)
+  if "optimizer" in parameters:
+    arguments.setdefault("optimizer", make_optimizer)
   return ALGORITHMS[name](problem, **arguments)

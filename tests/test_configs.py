@@ -124,7 +124,8 @@ def test_every_setting_can_be_set(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "single_task_awr"])  # which has no learning rate
 def test_decay_follows_the_number_of_updates_and_not_the_other_way_round(name):
   config = get_config(name)
-  rates = config.algorithm if "decay_steps" in config.algorithm else config.algorithm.optimizer
+  sections = (config.algorithm, *(config.algorithm.get(section, {}) for section in ("optimizer", "ppo")))
+  (rates,) = (section for section in sections if "decay_steps" in section)
   config.training.steps = 700
   assert rates.decay_steps == 700
   rates.decay_steps = 900

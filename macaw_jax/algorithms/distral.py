@@ -16,7 +16,6 @@ what the sum above has of pi_0. With c_KL = alpha / beta and c_Ent = (1 - alpha)
 from collections.abc import Sequence
 
 import jax
-import optax
 
 from macaw_jax.algorithms.task_policies import (
   CENTRAL,
@@ -25,11 +24,10 @@ from macaw_jax.algorithms.task_policies import (
   task_policies_learner,
   without_task,
 )
-from macaw_jax.hyperparameters import check_not_negative, check_positive, check_shares
+from macaw_jax.hyperparameters import check_finite, check_not_negative, check_positive, check_shares, check_sizes
 from macaw_jax.learners.context import Net
-from macaw_jax.learners.gradient import MakeOptimizer
 from macaw_jax.learners.gradient_surgery import GradientSurgery
-from macaw_jax.learners.trials import check_settings
+from macaw_jax.learners.ppo import PPO, ppo
 from macaw_jax.losses.task_policies import regularised_reward
 from macaw_jax.networks.stochastic_policy import StochasticPolicy, stochastic_policy
 from macaw_jax.objectives.ppo import value_network
@@ -52,17 +50,9 @@ def distral(
   alpha: float = 0.5,
   beta: float = 200.0,
   hidden_sizes: Sequence[int] = (64,),
-  lambda_: float = 0.95,
-  clip: float = 0.2,
-  value_weight: float = 0.5,
   initial_log_std: float = -0.5,
-  learning_rate: float = 1e-3,
+  ppo: PPO = ppo(entropy_weight=0.0),
   distillation_learning_rate: float = 1e-3,
-  max_gradient_norm: float = 0.5,
-  epochs: int = 2,
-  minibatches: int = 8,
-  decay_steps: int | None = None,
-  optimizer: MakeOptimizer = optax.adam,
   gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """Distral on tasks that it is told; its data are trajectories of all training tasks.
@@ -72,34 +62,18 @@ def distral(
     alpha: Share of the distilled policy in those of the tasks; with zero they learn alone, for the entropy.
     beta: Inverse temperature, in units of one over a reward.
     hidden_sizes: Hidden layers of all policies and values.
-    lambda_: Lambda of the generalised advantages.
-    clip: Bound on how far the ratio to the behaviour policy counts from one.
-    value_weight: Weight of the squared error of the values.
     initial_log_std: Initial log standard deviation of actions that are no choice.
-    learning_rate: Of each task's policy and value.
+    ppo: Trains each task's policy and value, with a gradient norm of its own; its steps, optimiser, bound and decay are
+      those of the distilled policy too. Its entropy has no weight, as the rewards hold the entropy: so `ppo` of other
+      settings needs `entropy_weight=0.0` too.
     distillation_learning_rate: Of the distilled policy.
-    max_gradient_norm: Bound on the norm of each task's gradient, and on that of the distilled policy.
-    epochs: Passes over the episodes of an update.
-    minibatches: Steps of a pass, each on episodes of all tasks.
-    decay_steps: Updates over which the learning rates fall to zero on a line; None keeps them.
-    optimizer: Makes an optimiser from its learning rate.
     gradient_surgery: How the gradients of the tasks' distillation become one; None for that of their mean.
 
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_settings(
-    hidden_sizes=hidden_sizes,
-    lambda_=lambda_,
-    clip=clip,
-    value_weight=value_weight,
-    initial_log_std=initial_log_std,
-    learning_rate=learning_rate,
-    max_gradient_norm=max_gradient_norm,
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
-  )
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_finite(initial_log_std=initial_log_std)
   check_shares(alpha=alpha)
   check_positive(beta=beta)
   check_not_negative(distillation_learning_rate=distillation_learning_rate)
@@ -125,17 +99,8 @@ def distral(
     central=central,
     policy=policy,
     value=value_network(problem.observation_size, hidden_sizes),
-    lambda_=lambda_,
-    clip=clip,
-    entropy_weight=0.0,  # the rewards have it
-    value_weight=value_weight,
-    learning_rate=learning_rate,
+    ppo=ppo,
     distillation_learning_rate=distillation_learning_rate,
-    max_gradient_norm=max_gradient_norm,
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
-    optimizer=optimizer,
     gradient_surgery=gradient_surgery,
     rewarded=rewarded,
   )

@@ -14,18 +14,16 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from macaw_jax.algorithms.task_policies import (
   at_places,
   places,
   task_policies_learner,
 )
-from macaw_jax.hyperparameters import check_counts, check_not_negative, may_weigh
+from macaw_jax.hyperparameters import check_counts, check_finite, check_not_negative, check_sizes, may_weigh
 from macaw_jax.learners.context import Net
-from macaw_jax.learners.gradient import MakeOptimizer
 from macaw_jax.learners.gradient_surgery import GradientSurgery
-from macaw_jax.learners.trials import check_settings
+from macaw_jax.learners.ppo import PPO, ppo
 from macaw_jax.losses.task_policies import mean_over_pairs
 from macaw_jax.networks.stochastic_policy import StochasticPolicy, stochastic_policy
 from macaw_jax.objectives.ppo import Judged, TrialLoss, value_network
@@ -66,20 +64,11 @@ def divide_and_conquer(
   problem: Problem,
   *,
   penalty: float = 0.01,
-  restart_every: int = 25,
+  restart_every: int = 50,
   hidden_sizes: Sequence[int] = (64,),
-  lambda_: float = 0.95,
-  clip: float = 0.2,
-  entropy_weight: float = 0.05,
-  value_weight: float = 0.5,
   initial_log_std: float = -0.5,
-  learning_rate: float = 1e-3,
+  ppo: PPO = ppo(),
   distillation_learning_rate: float = 1e-3,
-  max_gradient_norm: float = 0.5,
-  epochs: int = 2,
-  minibatches: int = 8,
-  decay_steps: int | None = None,
-  optimizer: MakeOptimizer = optax.adam,
   gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """Divide and conquer on tasks that it is told; its data are trajectories of all training tasks.
@@ -88,40 +77,20 @@ def divide_and_conquer(
     problem: Sizes, the discount, and whether actions are a choice. Observations end with one entry for each task.
     penalty: lambda, the weight of the divergences between the policies of tasks.
     restart_every: R, updates after which the policies of all tasks become the central one, and their optimisers begin
-      anew; not after the last of `decay_steps`.
+      anew; not after the last of `ppo.decay_steps`.
     hidden_sizes: Hidden layers of all policies and values.
-    lambda_: Lambda of the generalised advantages.
-    clip: Bound on how far the ratio to the behaviour policy counts from one.
-    entropy_weight: Weight of the policies' entropies at the start; it falls to zero with the learning rate.
-    value_weight: Weight of the squared error of the values.
     initial_log_std: Initial log standard deviation of actions that are no choice.
-    learning_rate: Of each task's policy and value.
+    ppo: Trains each task's policy and value, with a gradient norm of its own; its steps, optimiser, bound and decay are
+      those of the central policy too.
     distillation_learning_rate: Of the central policy.
-    max_gradient_norm: Bound on the norm of each task's gradient, and on that of the central policy.
-    epochs: Passes over the episodes of an update.
-    minibatches: Steps of a pass, each on episodes of all tasks.
-    decay_steps: Updates over which the learning rates fall to zero on a line; None keeps them.
-    optimizer: Makes an optimiser from its learning rate.
     gradient_surgery: How the gradients of the tasks' distillation become one; None for that of their mean.
 
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_settings(
-    hidden_sizes=hidden_sizes,
-    lambda_=lambda_,
-    clip=clip,
-    value_weight=value_weight,
-    initial_log_std=initial_log_std,
-    learning_rate=learning_rate,
-    max_gradient_norm=max_gradient_norm,
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
-  )
-  check_not_negative(
-    penalty=penalty, entropy_weight=entropy_weight, distillation_learning_rate=distillation_learning_rate
-  )
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_finite(initial_log_std=initial_log_std)
+  check_not_negative(penalty=penalty, distillation_learning_rate=distillation_learning_rate)
   check_counts(restart_every=restart_every)
   central = stochastic_policy(problem, problem.observation_size, hidden_sizes, initial_log_std=initial_log_std)
   own = central._replace(distribution=lambda params, features: central.distribution(params["own"], features))
@@ -130,17 +99,8 @@ def divide_and_conquer(
     central=central,
     policy=own,
     value=value_network(problem.observation_size, hidden_sizes),
-    lambda_=lambda_,
-    clip=clip,
-    entropy_weight=entropy_weight,
-    value_weight=value_weight,
-    learning_rate=learning_rate,
+    ppo=ppo,
     distillation_learning_rate=distillation_learning_rate,
-    max_gradient_norm=max_gradient_norm,
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
-    optimizer=optimizer,
     gradient_surgery=gradient_surgery,
     penalty=divergence_penalty(central, problem.num_tasks, penalty) if may_weigh(penalty) else None,
     restart_every=restart_every,

@@ -12,18 +12,17 @@ Adaptation is inference: the cell runs over what the agent has seen, and no para
 
 from collections.abc import Sequence
 
-import optax
-
 from macaw_jax.adaptation.memory import recurrence
 from macaw_jax.algorithms.remembering import CELL, act_by, features_of, remembering
-from macaw_jax.hyperparameters import check_not_negative
+from macaw_jax.hyperparameters import check_finite, check_sizes
 from macaw_jax.learners.context import Net
-from macaw_jax.learners.gradient import MakeOptimizer, init_parts
+from macaw_jax.learners.gradient import init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
-from macaw_jax.learners.trials import check_settings, clipped, trial_learner
+from macaw_jax.learners.ppo import PPO, ppo
+from macaw_jax.learners.trials import trial_learner
 from macaw_jax.networks.cells import MakeCell, gru
 from macaw_jax.networks.stochastic_policy import stochastic_policy
-from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss, value_network
+from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, value_network
 from macaw_jax.types import Algorithm, Array, Problem, Steps
 
 # The parts that the loss trains: all of them, the memory through time.
@@ -35,17 +34,8 @@ def rl2(
   *,
   cell: MakeCell = gru(),
   hidden_sizes: Sequence[int] = (64,),
-  lambda_: float = 0.95,
-  clip: float = 0.2,
-  entropy_weight: float = 0.05,
-  value_weight: float = 0.5,
   initial_log_std: float = -0.5,
-  learning_rate: float = 1e-3,
-  max_gradient_norm: float = 0.5,
-  epochs: int = 2,
-  minibatches: int = 8,
-  decay_steps: int | None = None,
-  optimizer: MakeOptimizer = optax.adam,
+  ppo: PPO = ppo(),
   gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """RL^2, trained by PPO on trials; its data are trajectories.
@@ -54,35 +44,15 @@ def rl2(
     problem: Sizes, the discount from step to step of a trial, and whether actions are a choice.
     cell: The memory.
     hidden_sizes: Hidden layers of policy and value behind it.
-    lambda_: Lambda of the generalised advantages.
-    clip: Bound on how far the ratio to the behaviour policy counts from one.
-    entropy_weight: Weight of the policy's entropy at the start; it falls to zero with the learning rate.
-    value_weight: Weight of the squared error of the value.
     initial_log_std: Initial log standard deviation of actions that are no choice.
-    learning_rate: Of everything.
-    max_gradient_norm: Bound on the norm of the gradient.
-    epochs: Passes over the trials of an update.
-    minibatches: Steps of a pass, each on whole trials.
-    decay_steps: Updates over which learning rate and entropy weight fall to zero on a line; None keeps them.
-    optimizer: Makes the optimiser from its learning rate.
+    ppo: Trains everything.
     gradient_surgery: How the gradients of the trials of a step become one; None for that of their mean.
 
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_settings(
-    hidden_sizes=hidden_sizes,
-    lambda_=lambda_,
-    clip=clip,
-    value_weight=value_weight,
-    initial_log_std=initial_log_std,
-    learning_rate=learning_rate,
-    max_gradient_norm=max_gradient_norm,
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
-  )
-  check_not_negative(entropy_weight=entropy_weight)
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_finite(initial_log_std=initial_log_std)
   memory = recurrence(problem, cell)
   agent = remembering(memory, lambda net, outputs: outputs, memory.output_size)
   features = features_of(agent)
@@ -91,31 +61,17 @@ def rl2(
   value = value_network(size, hidden_sizes)
 
   def judge_trials(net: Net, steps: Steps, remaining: Array) -> Judged:
-    return judge(policy, value, net, steps, features(net, steps), remaining, discount=problem.discount, lambda_=lambda_)
+    seen = features(net, steps)
+    return judge(policy, value, net, steps, seen, remaining, discount=problem.discount, lambda_=ppo.lambda_)
 
   return trial_learner(
     init_net=init_parts({CELL: memory.init, "policy": policy.init, "value": value.init, RETURNS: initial_returns}),
     judge_trials=judge_trials,
-    losses={
-      "ppo_loss": ppo_loss(
-        policy,
-        value,
-        lambda net, trials: features(net, trials.steps),
-        clip=clip,
-        entropy_weight=entropy_weight,
-        value_weight=value_weight,
-      )
-    },
+    losses={"ppo_loss": ppo.loss(policy, value, lambda net, trials: features(net, trials.steps))},
     trains=TRAINS,
     follows={RETURNS: follow_returns(problem.discount)},
-    optimizers={
-      "ppo_loss": clipped(
-        optimizer, learning_rate, max_gradient_norm, decay_steps and decay_steps * epochs * minibatches
-      )
-    },
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
+    optimizers={"ppo_loss": ppo.decaying(ppo.learning_rate)},
+    ppo=ppo,
     gradient_surgery=gradient_surgery,
     adapt=agent.adapt,
     act=act_by(agent, policy),

@@ -14,8 +14,9 @@ import optax
 
 from macaw_jax.adaptation.memory import episodes_of
 from macaw_jax.learners.context import Net
-from macaw_jax.learners.gradient import MakeOptimizer, init_parts
+from macaw_jax.learners.gradient import init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
+from macaw_jax.learners.ppo import PPO
 from macaw_jax.learners.trials import trial_learner
 from macaw_jax.losses.returns import masked_mean
 from macaw_jax.networks.stochastic_policy import StochasticPolicy
@@ -26,7 +27,6 @@ from macaw_jax.objectives.ppo import (
   follow_returns,
   initial_returns,
   judge,
-  ppo_loss,
 )
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Network, Params, Problem, Steps, TaskBatch, TimeStep
 
@@ -49,6 +49,7 @@ class TaskPPO(NamedTuple):
 
 
 def task_ppo(
+  ppo: PPO,
   policy: StochasticPolicy,
   value: Network,
   *,
@@ -56,38 +57,24 @@ def task_ppo(
   axes: Any,
   features: Callable[[Array], Array],
   discount: float | Array,
-  lambda_: float | Array,
-  clip: float | Array,
-  entropy_weight: float | Array,
-  value_weight: float | Array,
 ) -> TaskPPO:
   """PPO on the episodes of each task.
 
   Args:
+    ppo: its settings.
     policy: of the parts `policy` that `nets` gives.
     value: of the parts `value`.
     nets: `(net, observation [E, T, H, O]) -> net`, with the parts that act in these tasks.
     axes: of the tasks in the parts of such a net, as of `jax.vmap`.
     features: `(observation [..., O]) -> [..., F]`, which policy and value read.
     discount: gamma.
-    lambda_: of the advantages.
-    clip: of the ratio.
-    entropy_weight: c_H of `objectives.ppo.ppo_loss`.
-    value_weight: c_V of it.
   """
-  loss = ppo_loss(
-    policy,
-    value,
-    lambda net, episodes: episodes.features,
-    clip=clip,
-    entropy_weight=entropy_weight,
-    value_weight=value_weight,
-  )
+  loss = ppo.loss(policy, value, lambda net, episodes: episodes.features)
 
   def judge_tasks(net: Net, steps: Steps, remaining: Array) -> Judged:
     def of_task(net: Net, steps: Steps) -> Judged:
       seen = features(steps.observation)
-      return judge(policy, value, net, steps, seen, remaining, discount=discount, lambda_=lambda_)
+      return judge(policy, value, net, steps, seen, remaining, discount=discount, lambda_=ppo.lambda_)
 
     return jax.vmap(of_task, (axes, 1), 1)(nets(net, steps.observation), steps)
 
@@ -157,27 +144,23 @@ def each_alone(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
   return optax.GradientTransformation(jax.vmap(optimizer.init), update)
 
 
-class _Restarted(NamedTuple):
-  done: Array  # []  int32, steps so far
+class Restarting(NamedTuple):
+  """The state of an optimiser that can begin anew."""
+
+  begins: Array  # []  bool, whether the next step begins anew
   inner: Any
 
 
-def restarting(optimizer: optax.GradientTransformation, steps: int | None) -> optax.GradientTransformation:
-  """The optimiser, of which the state begins anew before the first and every `steps`-th step after; None: never again.
+def restarting(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+  """The optimiser, whose next step begins anew where `begins` is set in its state, from the parameters of then."""
 
-  It begins with the parameters as they are then.
-  """
-  if steps is None:
-    return optimizer
+  def init(params: Params) -> Restarting:
+    return Restarting(jnp.zeros((), bool), optimizer.init(params))
 
-  def init(params: Params) -> _Restarted:
-    return _Restarted(jnp.zeros((), jnp.int32), optimizer.init(params))
-
-  def update(updates: Params, state: _Restarted, params: Params | None = None) -> tuple[Params, _Restarted]:
-    begins = state.done % steps == 0
-    inner = jax.tree.map(lambda new, old: jnp.where(begins, new, old), optimizer.init(params), state.inner)
+  def update(updates: Params, state: Restarting, params: Params | None = None) -> tuple[Params, Restarting]:
+    inner = jax.tree.map(lambda new, old: jnp.where(state.begins, new, old), optimizer.init(params), state.inner)
     updates, inner = optimizer.update(updates, inner, params)
-    return updates, _Restarted(state.done + 1, inner)
+    return updates, Restarting(jnp.zeros((), bool), inner)
 
   return optax.GradientTransformation(init, update)
 
@@ -235,17 +218,8 @@ def task_policies_learner(
   central: StochasticPolicy,
   policy: StochasticPolicy,
   value: Network,
-  lambda_: float,
-  clip: float,
-  entropy_weight: float,
-  value_weight: float,
-  learning_rate: float,
+  ppo: PPO,
   distillation_learning_rate: float,
-  max_gradient_norm: float,
-  epochs: int,
-  minibatches: int,
-  decay_steps: int | None,
-  optimizer: MakeOptimizer,
   gradient_surgery: GradientSurgery | None,
   rewarded: Callable[[Net, Steps], Steps] = lambda net, steps: steps,
   penalty: TrialLoss | None = None,
@@ -261,22 +235,14 @@ def task_policies_learner(
     central: The policy of the part `central`.
     policy: The policy of a task, of `{CENTRAL: params, "own": params}`; the first are held fixed.
     value: The network of a task's value.
-    lambda_: Lambda of the generalised advantages.
-    clip: Bound on how far the ratio to the behaviour policy counts from one.
-    entropy_weight: Weight of the entropies at the start.
-    value_weight: Weight of the squared errors of the values.
-    learning_rate: Of each task's policy and value.
+    ppo: Trains each task's policy and value, with a gradient norm of its own; its steps, optimiser, bound and decay are
+      those of the central policy too.
     distillation_learning_rate: Of the central policy.
-    max_gradient_norm: Bound on the norm of each task's gradient, and on that of the central policy.
-    epochs: Passes over the episodes of an update.
-    minibatches: Steps of a pass, each on episodes of all tasks.
-    decay_steps: Updates over which the steps shrink to zero on a line.
-    optimizer: Makes an optimiser from its learning rate.
     gradient_surgery: How the gradients of the tasks' distillation become one.
     rewarded: `(net, steps [E, T, H]) -> steps` with the rewards that are learned from.
     penalty: A loss that is added to those of PPO.
     restart_every: Updates after which the tasks' policies become the central one, and their optimisers begin anew; not
-      with the last of `decay_steps`. None: never.
+      with the last of `ppo.decay_steps`. None: never.
   """
   num_tasks, discount = problem.num_tasks, problem.discount
 
@@ -286,38 +252,36 @@ def task_policies_learner(
     own = {part: at_places(net[part], place) for part in OWN}
     return {"policy": {CENTRAL: held, "own": own["policy"]}, "value": own["value"], RETURNS: net[RETURNS]}
 
-  ppo = task_ppo(
+  of_tasks = task_ppo(
+    ppo,
     policy,
     value,
     nets=nets,
     axes={"policy": {CENTRAL: None, "own": 0}, "value": 0, RETURNS: None},
     features=lambda observation: without_task(observation, num_tasks),
     discount=discount,
-    lambda_=lambda_,
-    clip=clip,
-    entropy_weight=entropy_weight,
-    value_weight=value_weight,
   )
 
   def policy_loss(net: Net, episodes: Judged, key: Key) -> tuple[Array, Metrics]:
-    losses, metrics = ppo.losses(net, episodes, key)
+    losses, metrics = of_tasks.losses(net, episodes, key)
     if penalty is None:
       return jnp.sum(losses), metrics
     added, of_penalty = penalty(net, episodes, key)
     return jnp.sum(losses) + added, metrics | of_penalty
 
-  def become_central(net: Net, done: Array) -> Net:
+  def become_central(net: Net, opt_state: Any, done: Array) -> tuple[Net, Any]:
     if restart_every is None:
-      return {}
-    over = (done % restart_every == 0) & (True if decay_steps is None else done < decay_steps)
-    return {"policy": jax.tree.map(lambda own, new: jnp.where(over, new, own), net["policy"], net[CENTRAL])}
+      return net, opt_state
+    over = (done % restart_every == 0) & (True if ppo.decay_steps is None else done < ppo.decay_steps)
+    policies = jax.tree.map(lambda own, new: jnp.where(over, new, own), net["policy"], net[CENTRAL])
+    # The optimiser counts no updates itself: one that is skipped leaves its state as it was.
+    return net | {"policy": policies}, optax.tree_utils.tree_set(opt_state, begins=over)
 
-  steps_of_update = epochs * minibatches
-  total_steps = decay_steps and decay_steps * steps_of_update
-  restart_steps = restart_every and restart_every * steps_of_update
-
-  def clipped(rate: float) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optimizer(rate))
+  of_each_task = each_alone(ppo.clipped(ppo.learning_rate))
+  optimizers = {
+    "policy_loss": of_each_task if restart_every is None else restarting(of_each_task),
+    "distillation_loss": ppo.clipped(distillation_learning_rate),
+  }
 
   def of_each(init: Callable[[Key], Params]) -> Callable[[Key], Params]:
     return lambda key: jax.vmap(init)(jax.random.split(key, num_tasks))
@@ -330,17 +294,12 @@ def task_policies_learner(
   }
   algorithm = trial_learner(
     init_net=init_parts(inits),
-    judge_trials=lambda net, steps, remaining: ppo.judge(net, rewarded(net, steps), remaining),
+    judge_trials=lambda net, steps, remaining: of_tasks.judge(net, rewarded(net, steps), remaining),
     losses={"policy_loss": policy_loss, "distillation_loss": distillation(central, policy, num_tasks)},
     trains=TRAINS,
     follows={RETURNS: lambda net, steps: follow_returns(discount)(net, rewarded(dict(net), steps))},
-    optimizers={
-      "policy_loss": decaying(restarting(each_alone(clipped(learning_rate)), restart_steps), total_steps),
-      "distillation_loss": decaying(clipped(distillation_learning_rate), total_steps),
-    },
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
+    optimizers={loss: decaying(optimizer, ppo.total_steps) for loss, optimizer in optimizers.items()},
+    ppo=ppo,
     gradient_surgery=gradient_surgery,
     act=act_by_task(central, policy, num_tasks),
     arrange=all_tasks(num_tasks),

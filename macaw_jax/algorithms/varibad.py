@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from macaw_jax.adaptation.memory import recurrence
 from macaw_jax.algorithms.remembering import CELL, Remembering, act_by, features_of, remembering
-from macaw_jax.hyperparameters import check_counts, check_not_negative, check_sizes, part
+from macaw_jax.hyperparameters import check_counts, check_finite, check_not_negative, check_sizes, part
 from macaw_jax.learners.context import Net
-from macaw_jax.learners.gradient import MakeOptimizer, init_parts
+from macaw_jax.learners.gradient import init_parts
 from macaw_jax.learners.gradient_surgery import GradientSurgery
-from macaw_jax.learners.trials import check_settings, clipped, trial_learner
+from macaw_jax.learners.ppo import PPO, ppo
+from macaw_jax.learners.trials import trial_learner
 from macaw_jax.networks.cells import MakeCell, gru
 from macaw_jax.networks.encoders import transition_encoder
 from macaw_jax.networks.linen import as_network
@@ -32,7 +32,7 @@ from macaw_jax.networks.running_scale import RunningScale, initial_scale, standa
 from macaw_jax.networks.small_weights import small_weights_mlp
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.beliefs import Beliefs, negative_elbo
-from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, ppo_loss, value_network
+from macaw_jax.objectives.ppo import RETURNS, Judged, follow_returns, initial_returns, judge, value_network
 from macaw_jax.types import Algorithm, Array, Key, Metrics, Params, Problem, Steps
 
 # The parts that each loss trains; no gradient of the policy reaches the belief.
@@ -152,18 +152,9 @@ def varibad(
   cell: MakeCell = gru(),
   belief: MakeBelief = recurrent_belief(),
   hidden_sizes: Sequence[int] = (64, 64),
-  lambda_: float = 0.95,
-  clip: float = 0.2,
-  entropy_weight: float = 0.05,
-  value_weight: float = 0.5,
   initial_log_std: float = -0.5,
-  learning_rate: float = 1e-3,
+  ppo: PPO = ppo(),
   belief_learning_rate: float = 1e-3,
-  max_gradient_norm: float = 0.5,
-  epochs: int = 2,
-  minibatches: int = 8,
-  decay_steps: int | None = None,
-  optimizer: MakeOptimizer = optax.adam,
   gradient_surgery: GradientSurgery | None = None,
 ) -> Algorithm:
   """VariBAD on trials; its data are trajectories.
@@ -173,36 +164,17 @@ def varibad(
     cell: The memory behind the belief.
     belief: The belief, and how it is learned.
     hidden_sizes: Hidden layers of policy and value.
-    lambda_: Lambda of the generalised advantages.
-    clip: Bound on how far the ratio to the behaviour policy counts from one.
-    entropy_weight: Weight of the policy's entropy at the start; it falls to zero with the learning rate.
-    value_weight: Weight of the squared error of the value.
     initial_log_std: Initial log standard deviation of actions that are no choice.
-    learning_rate: Of policy and value.
+    ppo: Trains policy and value; its steps, optimiser, bound and decay are those of cell, belief and decoder too.
     belief_learning_rate: Of cell, belief and decoder.
-    max_gradient_norm: Bound on the norm of the gradient of policy and value, and on that of the others.
-    epochs: Passes over the trials of an update.
-    minibatches: Steps of a pass, each on whole trials.
-    decay_steps: Updates over which the learning rates fall to zero on a line; None keeps them.
-    optimizer: Makes the optimiser from its learning rate.
     gradient_surgery: How the gradients of the trials of a step become one; None for that of their mean.
 
   Raises:
     ValueError: for a setting outside its range.
   """
-  check_settings(
-    hidden_sizes=hidden_sizes,
-    lambda_=lambda_,
-    clip=clip,
-    value_weight=value_weight,
-    initial_log_std=initial_log_std,
-    learning_rate=learning_rate,
-    max_gradient_norm=max_gradient_norm,
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
-  )
-  check_not_negative(belief_learning_rate=belief_learning_rate, entropy_weight=entropy_weight)
+  check_sizes(hidden_sizes=hidden_sizes)
+  check_finite(initial_log_std=initial_log_std)
+  check_not_negative(belief_learning_rate=belief_learning_rate)
   model = belief(problem, cell)
   agent, features = model.agent, features_of(model.agent)
   size = problem.observation_size + agent.latent_size
@@ -210,35 +182,20 @@ def varibad(
   value = value_network(size, hidden_sizes)
 
   def judge_trials(net: Net, steps: Steps, remaining: Array) -> Judged:
-    return judge(policy, value, net, steps, features(net, steps), remaining, discount=problem.discount, lambda_=lambda_)
+    seen = features(net, steps)
+    return judge(policy, value, net, steps, seen, remaining, discount=problem.discount, lambda_=ppo.lambda_)
 
   def elbo_loss(net: Net, trials: Judged, key: Key) -> tuple[Array, Metrics]:
     return model.loss(net, trials.steps, key)
 
-  total_steps = decay_steps and decay_steps * epochs * minibatches
   return trial_learner(
     init_net=init_parts({**model.init, "policy": policy.init, "value": value.init, RETURNS: initial_returns}),
     judge_trials=judge_trials,
-    losses={
-      "ppo_loss": ppo_loss(
-        policy,
-        value,
-        lambda net, trials: trials.features,
-        clip=clip,
-        entropy_weight=entropy_weight,
-        value_weight=value_weight,
-      ),
-      "elbo_loss": elbo_loss,
-    },
+    losses={"ppo_loss": ppo.loss(policy, value, lambda net, trials: trials.features), "elbo_loss": elbo_loss},
     trains=TRAINS,
     follows={RETURNS: follow_returns(problem.discount), OUTCOMES: model.follow},
-    optimizers={
-      "ppo_loss": clipped(optimizer, learning_rate, max_gradient_norm, total_steps),
-      "elbo_loss": clipped(optimizer, belief_learning_rate, max_gradient_norm, total_steps),
-    },
-    epochs=epochs,
-    minibatches=minibatches,
-    decay_steps=decay_steps,
+    optimizers={"ppo_loss": ppo.decaying(ppo.learning_rate), "elbo_loss": ppo.decaying(belief_learning_rate)},
+    ppo=ppo,
     gradient_surgery=gradient_surgery,
     adapt=agent.adapt,
     act=act_by(agent, policy),

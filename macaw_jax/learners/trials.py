@@ -4,7 +4,7 @@ An update acts in its tasks, judges these trials once, and takes several steps o
 a memory is run over all of one, and its gradient goes back to the beginning (truncated at the borders of tasks alone).
 """
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import jax
@@ -12,17 +12,9 @@ import jax.numpy as jnp
 import optax
 
 from macaw_jax.adaptation.memory import trials_of
-from macaw_jax.hyperparameters import (
-  check_counts,
-  check_finite,
-  check_not_negative,
-  check_positive,
-  check_shares,
-  check_sizes,
-)
 from macaw_jax.learners.context import Net
-from macaw_jax.learners.gradient import MakeOptimizer, linear_decay
 from macaw_jax.learners.gradient_surgery import GradientSurgery, combined_over_tasks
+from macaw_jax.learners.ppo import PPO
 from macaw_jax.objectives.ppo import Judged, TrialLoss, happened_first
 from macaw_jax.types import (
   Algorithm,
@@ -40,35 +32,6 @@ from macaw_jax.types import (
 )
 
 
-def check_settings(
-  *,
-  hidden_sizes: Sequence[int],
-  lambda_: float,
-  clip: float,
-  value_weight: float,
-  initial_log_std: float,
-  learning_rate: float,
-  max_gradient_norm: float,
-  epochs: int,
-  minibatches: int,
-  decay_steps: int | None,
-) -> None:
-  """Raises ValueError for a setting outside its range, of those that all agents have that learn from trials by PPO."""
-  check_sizes(hidden_sizes=hidden_sizes)
-  check_shares(lambda_=lambda_)
-  check_positive(clip=clip, max_gradient_norm=max_gradient_norm)
-  check_not_negative(learning_rate=learning_rate, value_weight=value_weight)
-  check_finite(initial_log_std=initial_log_std)
-  check_counts(epochs=epochs, minibatches=minibatches, decay_steps=decay_steps)
-
-
-def clipped(
-  optimizer: MakeOptimizer, learning_rate: float, max_gradient_norm: float, steps: int | None
-) -> optax.GradientTransformation:
-  """The optimiser after a bound on the norm of the gradient; its rate falls on a line to zero over `steps`, if any."""
-  return optax.chain(optax.clip_by_global_norm(max_gradient_norm), optimizer(linear_decay(learning_rate, steps)))
-
-
 def in_trials(tasks: TaskBatch) -> Steps:
   """One trial of each task, `[T, N, ...]`, the steps that happened first."""
   return jax.vmap(happened_first)(trials_of(tasks))
@@ -82,9 +45,7 @@ def trial_learner(
   trains: Mapping[str, tuple[str, ...]],
   follows: Mapping[str, Callable[[Net, Steps], Params]],
   optimizers: Mapping[str, optax.GradientTransformation],
-  epochs: int,
-  minibatches: int,
-  decay_steps: int | None,
+  ppo: PPO,
   gradient_surgery: GradientSurgery | None,
   adapt: Callable[[Net, Transition | Trajectory, Key], Net] = lambda net, support, key: {},
   act: Callable[[Net, TimeStep, Key | None], tuple[Array, Net]],
@@ -92,9 +53,9 @@ def trial_learner(
   arrange: Callable[[TaskBatch], Steps] = in_trials,
   task_axis: int = 0,
   separable: Container[str] | None = None,
-  after: Callable[[Net, Array], Net] = lambda net, done: {},
+  after: Callable[[Net, Any, Array], tuple[Net, Any]] = lambda net, opt_state, done: (net, opt_state),
 ) -> Algorithm:
-  """An on-policy algorithm whose update takes `epochs` times `minibatches` steps on the trials of its tasks.
+  """An on-policy algorithm whose update takes `ppo.epochs` times `ppo.minibatches` steps on the trials of its tasks.
 
   In each epoch the trials are dealt out anew to minibatches of equal size; those that are left over wait for the next
   epoch. In a step all losses move their parts, from the same parameters. Metrics are means over all steps.
@@ -106,9 +67,7 @@ def trial_learner(
     trains: for each loss, the parts that it trains; no part is trained by two of them.
     follows: for each part that moves without a gradient, `(net, steps [T, N]) -> params` before trials are judged.
     optimizers: for each loss, that of its parts.
-    epochs: passes over the trials of an update.
-    minibatches: steps of a pass.
-    decay_steps: updates of training, after which none of it remains; None: all of it always does.
+    ppo: how often the trials are passed over, in how many steps, and after how many updates none of training remains.
     gradient_surgery: how the gradients of the tasks of a minibatch become one, of all that a loss trains as one
       vector; None for that of their mean.
     adapt: `(net, support, key) -> adapted`; if not given, nothing is adapted.
@@ -118,7 +77,7 @@ def trial_learner(
       episodes `[E, T, H, ...]` of all tasks.
     task_axis: along which the tasks lie.
     separable: the losses that have a gradient of one task alone, which surgery combines; None for all.
-    after: `(net, updates done) -> parts` that change after the steps of an update.
+    after: `(net, state of the optimiser, updates done) -> both` after the steps of an update.
 
   Raises, when an update is traced:
     ValueError: what is dealt out is less than the minibatches.
@@ -163,23 +122,24 @@ def trial_learner(
   def update(state: TrainState, tasks: TaskBatch, key: Key) -> tuple[TrainState, Metrics]:
     steps = arrange(tasks)
     count = len(steps.mask)
-    size = count // minibatches
+    size = count // ppo.minibatches
     if size < 1:
       dealt_out = "tasks of an update" if task_axis == 0 else "episodes of a task in an update"
-      raise ValueError(f"minibatches={minibatches} must not exceed the {dealt_out}, {count}")
-    remaining = jnp.ones(()) if decay_steps is None else jnp.clip(1.0 - state.step / decay_steps, 0.0, 1.0)
+      raise ValueError(f"minibatches={ppo.minibatches} must not exceed the {dealt_out}, {count}")
+    remaining = jnp.ones(()) if ppo.decay_steps is None else jnp.clip(1.0 - state.step / ppo.decay_steps, 0.0, 1.0)
     net = state.params.net | {part: follow(state.params.net, steps) for part, follow in follows.items()}
     judged = judge_trials(net, steps, remaining)
 
     def epoch(carry: tuple[Net, Any], key: Key) -> tuple[tuple[Net, Any], Metrics]:
       key_order, key_steps = jax.random.split(key)
-      dealt = jax.random.permutation(key_order, count)[: size * minibatches].reshape(minibatches, size)
+      dealt = jax.random.permutation(key_order, count)[: size * ppo.minibatches].reshape(ppo.minibatches, size)
       parts = jax.tree.map(lambda leaf: leaf[dealt], judged)
-      return jax.lax.scan(step, carry, (parts, jax.random.split(key_steps, minibatches)))
+      return jax.lax.scan(step, carry, (parts, jax.random.split(key_steps, ppo.minibatches)))
 
-    (net, opt_state), metrics = jax.lax.scan(epoch, (net, state.opt_state), jax.random.split(key, epochs))
+    (net, opt_state), metrics = jax.lax.scan(epoch, (net, state.opt_state), jax.random.split(key, ppo.epochs))
     done = state.step + 1
-    return TrainState(MetaParams(net | after(net, done), {}), opt_state, done), jax.tree.map(jnp.mean, metrics)
+    net, opt_state = after(net, opt_state, done)
+    return TrainState(MetaParams(net, {}), opt_state, done), jax.tree.map(jnp.mean, metrics)
 
   def act_in_task(params: MetaParams, adapted: Net, timestep: TimeStep, key: Key | None) -> tuple[Array, Net]:
     action, changed = act(params.net | adapted, timestep, key)

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from small_agents import small_agent
 from small_episodes import episodes
@@ -41,7 +40,7 @@ def moved(before, after):
 
 def test_rl2_trains_its_memory_through_time_and_varibad_its_belief_by_the_bound_alone():
   batch = trials()
-  agent = small_agent(PROBLEM, "rl2", epochs=1)
+  agent = small_agent(PROBLEM, "rl2", ppo={"epochs": 1})
   state = agent.init(KEY)
   after, metrics = jax.jit(agent.update)(state, batch, KEY)
   assert moved(state.params.net, after.params.net) == {*RL2_TRAINS["ppo_loss"], "returns"}
@@ -50,9 +49,9 @@ def test_rl2_trains_its_memory_through_time_and_varibad_its_belief_by_the_bound_
   # Without a rate the belief stands still, whatever PPO does; and the other way round.
   for changes, losses in (
     ({"belief_learning_rate": 0.0}, ("ppo_loss",)),
-    ({"learning_rate": 0.0}, ("elbo_loss",)),
+    ({"ppo": {"learning_rate": 0.0}}, ("elbo_loss",)),
   ):
-    agent = small_agent(PROBLEM, "varibad", epochs=1, **changes)
+    agent = small_agent(PROBLEM, "varibad", **changes)
     state = agent.init(KEY)
     after, _ = jax.jit(agent.update)(state, batch, KEY)
     expected = {part for name in losses for part in VARIBAD_TRAINS[name]} | {"returns", "outcomes"}
@@ -61,8 +60,8 @@ def test_rl2_trains_its_memory_through_time_and_varibad_its_belief_by_the_bound_
 
 def test_the_policy_reads_the_beliefs_that_acted():
   """In later epochs too, when the belief has moved: a policy that stands still does not diverge from itself."""
-  settings = {"minibatches": 1, "learning_rate": 0.0, "belief_learning_rate": 10.0, "max_gradient_norm": 10.0}
-  agent = small_agent(PROBLEM, "varibad", epochs=3, **settings)
+  settings = {"minibatches": 1, "learning_rate": 0.0, "max_gradient_norm": 10.0, "epochs": 3}
+  agent = small_agent(PROBLEM, "varibad", belief_learning_rate=10.0, ppo=settings)
   _, metrics = jax.jit(agent.update)(agent.init(KEY), trials(), KEY)
   np.testing.assert_allclose(metrics["divergence"], 0, atol=1e-6)
 
@@ -72,8 +71,10 @@ def test_an_update_with_surgery_that_takes_the_mean_is_the_plain_one():
   batch = trials()
   full = lambda tree: tree._replace(mask=jnp.ones_like(tree.mask))  # noqa: E731
   batch = batch._replace(support=full(batch.support), query=full(batch.query))
-  settings = {"epochs": 1, "minibatches": 1, "make_optimizer": optax.sgd}
-  plain, surgery = (small_agent(PROBLEM, "rl2", gradient_surgery=each, **settings) for each in (None, mean_gradient()))
+  settings = {"epochs": 1, "minibatches": 1}
+  plain, surgery = (
+    small_agent(PROBLEM, "rl2", gradient_surgery=each, ppo=settings) for each in (None, mean_gradient())
+  )
   state = plain.init(KEY)
   first, _ = jax.jit(plain.update)(state, batch, KEY)
   second, metrics = jax.jit(surgery.update)(state, batch, KEY)
@@ -82,7 +83,7 @@ def test_an_update_with_surgery_that_takes_the_mean_is_the_plain_one():
 
 
 def test_too_few_tasks_for_the_minibatches_are_refused():
-  agent = small_agent(PROBLEM, "rl2", minibatches=4)
+  agent = small_agent(PROBLEM, "rl2", ppo={"minibatches": 4})
   with pytest.raises(ValueError, match="minibatches=4"):
     jax.eval_shape(agent.update, agent.init(KEY), trials(), KEY)
 

@@ -1,5 +1,6 @@
 """Settings of every algorithm, from its signature: defaults, faults, choices, traced values."""
 
+import copy
 import math
 
 import jax
@@ -19,6 +20,7 @@ from macaw_jax.algorithms.settings import (
   with_values,
 )
 from macaw_jax.json_files import flatten
+from macaw_jax.learners.ppo import ppo
 from macaw_jax.types import Problem
 
 PROBLEM = Problem(3, 2, 4, 0.99)
@@ -236,6 +238,18 @@ def test_a_part_remembers_its_settings_and_can_be_made_anew():
     iql(expectile=2.0)
   with pytest.raises(TypeError, match="expectile"):
     awac(expectile=0.9)
+
+
+def test_a_part_has_the_attributes_of_what_its_factory_made():
+  assert ppo(clip=0.1, decay_steps=3).total_steps == 3 * 2 * 8
+  assert ppo().changed(clip=0.1).clip == 0.1
+  assert copy.copy(ppo(clip=0.1)).clip == 0.1
+  with pytest.raises(AttributeError, match="momentum"):
+    _ = ppo().momentum
+
+
+def test_defaults_of_a_part_are_those_that_the_algorithm_chose():
+  assert defaults_of("distral")["ppo"] == {**defaults_of("rl2")["ppo"], "entropy_weight": 0.0}
 
 
 def test_overrides_take_the_place_of_settings():

@@ -14,6 +14,7 @@ from macaw_jax.algorithms.distral import two_columns
 from macaw_jax.algorithms.divide_and_conquer import divergence_penalty
 from macaw_jax.algorithms.task_policies import CENTRAL, OWN, decaying, distillation, each_alone, restarting
 from macaw_jax.learners.gradient_surgery import GradientSurgery, mean_gradient
+from macaw_jax.learners.ppo import ppo
 from macaw_jax.networks.stochastic_policy import stochastic_policy
 from macaw_jax.objectives.ppo import Judged
 from macaw_jax.types import Problem, TimeStep
@@ -21,7 +22,8 @@ from macaw_jax.types import Problem, TimeStep
 KEY = jax.random.key(0)
 SIZE = 3 + TASKS
 PROBLEM = Problem(SIZE, 2, TASKS, 0.9)
-SMALL = {"hidden_sizes": (4,), "optimizer": optax.sgd, "minibatches": 1, "epochs": 1, "max_gradient_norm": 100.0}
+PLAIN = ppo(entropy_weight=0.0, optimizer=optax.sgd, minibatches=1, epochs=1, max_gradient_norm=100.0)
+SMALL = {"hidden_sizes": (4,), "ppo": PLAIN}
 POLICY = stochastic_policy(PROBLEM, SIZE, (4,))
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -197,7 +199,7 @@ def test_surgery_of_one_network_is_of_tasks():
 
 
 def test_every_so_many_updates_all_policies_become_the_central_one():
-  algorithm = divide_and_conquer(PROBLEM, restart_every=2, decay_steps=4, **SMALL)
+  algorithm = divide_and_conquer(PROBLEM, **{**SMALL, "ppo": PLAIN.changed(decay_steps=4)}, restart_every=2)
   state = algorithm.init(KEY)
   values = state.params.net["value"]
   for update in range(1, 5):
@@ -209,12 +211,25 @@ def test_every_so_many_updates_all_policies_become_the_central_one():
   assert not any(np.all(leaf == leaf[:1]) for leaf in jax.tree.leaves(net["value"]) if leaf.ndim > 2)
 
 
-def test_an_optimiser_forgets_at_every_restart():
+def test_an_optimiser_forgets_with_its_policy_also_after_an_update_that_was_skipped():
+  algorithm = divide_and_conquer(PROBLEM, restart_every=2, **SMALL)
+  state, restarts = updated(algorithm)[0], []
+  state = state._replace(step=state.step + 1)  # the second is skipped
+  for _ in range(3):
+    state, _ = updated(algorithm, state=state)
+    net = state.params.net
+    restarts.append(all(np.all(own == new) for own, new in _pairs(net["policy"], net[CENTRAL])))
+    assert optax.tree_utils.tree_get(state.opt_state, "begins") == restarts[-1]
+  assert restarts == [False, True, False]
+
+
+def test_an_optimiser_that_begins_anew_forgets():
   """Adam's first step is as long as its rate, whatever the gradient; later ones remember."""
-  optimizer = restarting(optax.adam(0.1, eps=0.0), 2)
+  optimizer = restarting(optax.adam(0.1, eps=0.0))
   params = {"weight": jnp.array([1.0])}
   state, sizes = optimizer.init(params), []
   for gradient in (1.0, 3.0, 5.0, 1.0):
+    state = state._replace(begins=jnp.asarray(gradient == 5.0))
     updates, state = optimizer.update({"weight": jnp.array([gradient])}, state, params)
     sizes.append(float(updates["weight"][0]))
   second, last = (
@@ -224,9 +239,10 @@ def test_an_optimiser_forgets_at_every_restart():
 
 
 def test_steps_shrink_over_training_whatever_restarts():
-  optimizer = decaying(restarting(optax.sgd(1.0), 1), 4)
+  optimizer = decaying(restarting(optax.sgd(1.0)), 4)
   state, sizes = optimizer.init(jnp.zeros(())), []
   for _ in range(5):
+    state = optax.tree_utils.tree_set(state, begins=jnp.ones((), bool))
     updates, state = optimizer.update(jnp.ones(()), state, jnp.zeros(()))
     sizes.append(-float(updates))
   np.testing.assert_allclose(sizes, [1.0, 0.75, 0.5, 0.25, 0.0], atol=1e-7)
@@ -248,7 +264,7 @@ def test_one_task_without_penalty_is_multitask_ppo():
   one = jax.tree.map(lambda leaf: leaf[:1], tasks_of_episodes(1))
   shown = told(one, [0], 1)
   unseen = [each._replace(observation=each.observation.at[..., -1:].set(0.0)) for each in (shown.support, shown.query)]
-  settings = {**SMALL, "epochs": 2, "minibatches": 2, "optimizer": optax.adam, "max_gradient_norm": 0.1}
+  settings = {**SMALL, "ppo": ppo(epochs=2, minibatches=2, max_gradient_norm=0.1)}
   parts = divide_and_conquer(problem, penalty=0.0, **settings)
   whole = multitask_ppo(problem, **settings)
   start = parts.init(KEY)
@@ -278,6 +294,6 @@ def test_observations_that_cannot_show_their_task_are_refused():
 
 
 def test_more_minibatches_than_episodes_of_a_task_are_refused():
-  algorithm = multitask_ppo(PROBLEM, **{**SMALL, "minibatches": 11})
+  algorithm = multitask_ppo(PROBLEM, **{**SMALL, "ppo": PLAIN.changed(minibatches=11)})
   with pytest.raises(ValueError, match="minibatches=11 must not exceed the episodes of a task in an update, 10"):
     jax.eval_shape(lambda: algorithm.update(algorithm.init(KEY), batch(), KEY))
