@@ -163,8 +163,8 @@ MUTATIONS = (
   Mutation(
     "policy_trains_the_belief",
     "macaw_jax/algorithms/varibad.py",
-    "lambda net, trials: trials.features,",
-    "lambda net, trials: features(net, trials.steps),",
+    "lambda net, trials: trials.features)",
+    "lambda net, trials: features(net, trials.steps))",
     "algorithms/test_memory_agents.py::test_the_policy_reads_the_beliefs_that_acted",
   ),
   Mutation(
