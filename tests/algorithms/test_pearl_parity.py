@@ -36,7 +36,11 @@ KEY = jax.random.key(0)
 FILES = recorded_files("pearl")
 # The released losses by ours.
 LOSSES = {"kl_loss": "kl", "critic_loss": "critic", "value_loss": "value", "policy_loss": "policy"}
-pytestmark = [pytest.mark.parametrize("precision", TOLERANCE), pytest.mark.parametrize("name", FILES)]
+pytestmark = [
+  pytest.mark.parametrize("precision", TOLERANCE),
+  pytest.mark.parametrize("name", FILES),
+  pytest.mark.usefixtures("quick_compile"),
+]
 
 
 class Update:

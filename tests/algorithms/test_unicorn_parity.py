@@ -36,7 +36,11 @@ KEY = jax.random.key(0)
 FILES = recorded_files("unicorn")
 BOUND_WEIGHT = 0.01
 BOUNDS = {"min_logvar": "min_log_variance", "max_logvar": "max_log_variance"}
-pytestmark = [pytest.mark.parametrize("precision", TOLERANCE), pytest.mark.parametrize("name", FILES)]
+pytestmark = [
+  pytest.mark.parametrize("precision", TOLERANCE),
+  pytest.mark.parametrize("name", FILES),
+  pytest.mark.usefixtures("quick_compile"),
+]
 
 
 def latent_first(meta):
