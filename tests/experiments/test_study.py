@@ -260,7 +260,7 @@ def test_a_study_that_cannot_be_run_says_why_before_anything_is_trained(place, c
 def test_the_report_needs_no_training(place, monkeypatch):
   config = miniature(figures=("curves", "stages", "profiles", "evaluations", "improvement"))
   with pytest.raises(
-    ConfigurationError, match=r"no results.json, curves.json, runs.json, config.json there; run the study"
+    ConfigurationError, match=r"no results.json, curves.json, logged.json, runs.json, config.json there; run"
   ):
     study.report(study.examine(config))
   run(config)
