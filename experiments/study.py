@@ -39,6 +39,7 @@ from macaw_jax.study.table import (
   RunRow,
   StudyRow,
   curve_of,
+  history_of,
   logged_of,
   read_table,
   rows_of,
@@ -230,8 +231,9 @@ def collect(study: Study, files: Mapping[Path, Mapping[str, str]]) -> list[Study
     for name, file in files[cell.directory(seed)].items():
       rows += rows_of(read_run(cell.directory(seed), file), **where, evaluation=name)
     trained = read_run(cell.directory(seed))
-    curves += curve_of(trained, **where)
-    logged += logged_of(trained, study.config.metrics, **where)
+    history = history_of(trained)
+    curves += curve_of(history, seed, **where)
+    logged += logged_of(history, study.config.metrics, seed, **where)
     runs.append(run_of(trained, **where))
   if unknown := sorted(set(study.config.metrics) - {row.metric for row in logged}):
     raise ConfigurationError(f"config.metrics has {', '.join(unknown)}: no run of the study has logged that")

@@ -99,11 +99,8 @@ def curves(data: Data) -> Figure:
   panels = []
   for family, rows in _groups(data.curves, lambda row: row.family):
     has_scores = bool(np.any(np.isfinite([row.score_after for row in rows])))
-
-    def value(row: CurveRow, has_scores: bool = has_scores) -> float:
-      return row.score_after if has_scores else row.return_after
-
-    lines = tuple(_over_seeds(label, of_line, value) for label, of_line in _groups(rows, _label))
+    field = "score_after" if has_scores else "return_after"
+    lines = tuple(_over_seeds(label, of_line, field) for label, of_line in _groups(rows, _label))
     panels.append(Panel(family, "updates", "score" if has_scores else "return", lines))
   return Figure("curves", f"After adaptation, while agents train: {_RANGE}.", tuple(panels))
 
@@ -115,7 +112,7 @@ def metrics(data: Data) -> Figure:
       family,
       "updates",
       metric,
-      tuple(_over_seeds(label, of_line, lambda row: row.value) for label, of_line in _groups(rows, _label)),
+      tuple(_over_seeds(label, of_line, "value") for label, of_line in _groups(rows, _label)),
     )
     for (family, metric), rows in _groups(data.logged, lambda row: (row.family, row.metric))
   ]
@@ -276,10 +273,10 @@ def _groups(rows: Iterable[Any], key: Callable[[Any], Any]) -> list[tuple[Any, l
   return list(found.items())
 
 
-def _over_seeds(label: str, rows: Sequence[Any], value: Callable[[Any], float]) -> Line:
-  """A point for each update: the mean over seeds, between the least and the largest of them."""
+def _over_seeds(label: str, rows: Sequence[CurveRow | LoggedRow], field: str) -> Line:
+  """A point for each update: the mean of a field over seeds, between the least and the largest of them."""
   by_update = _groups(rows, lambda row: row.update)
-  values = [[value(row) for row in each] for _, each in by_update]
+  values = [[getattr(row, field) for row in each] for _, each in by_update]
   return Line(
     label,
     np.array([update for update, _ in by_update]),

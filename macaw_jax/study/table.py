@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -151,29 +151,32 @@ def rows_of(run: FinishedRun, **where: str) -> list[StudyRow]:
   ]
 
 
-def curve_of(run: FinishedRun, **where: str) -> list[CurveRow]:
+def history_of(run: FinishedRun) -> list[dict[str, Any]]:
+  """All that a run logged while it trained, a row at a time."""
+  return read_rows(run.directory / METRICS)
+
+
+def curve_of(history: Sequence[Mapping[str, Any]], seed: int, **where: str) -> list[CurveRow]:
   """The evaluations of a run while it trained; `where` are method, family and setting."""
   return [
     CurveRow(
       **where,
-      seed=run.seed,
+      seed=seed,
       update=row["step"],
       return_before=row["test/return_before"],
       return_after=row["test/return_after"],
       score_after=row.get("test/score_after", math.nan),
     )
-    for row in read_rows(run.directory / METRICS)
+    for row in history
     if "test/return_after" in row
   ]
 
 
-def logged_of(run: FinishedRun, metrics: Sequence[str], **where: str) -> list[LoggedRow]:
+def logged_of(history: Sequence[Mapping[str, Any]], metrics: Sequence[str], seed: int, **where: str) -> list[LoggedRow]:
   """These metrics of a run, at every update that logged them; `where` are method, family and setting."""
   return [
-    LoggedRow(
-      **where, seed=run.seed, update=row["step"], metric=name, value=math.nan if row[name] is None else row[name]
-    )
-    for row in read_rows(run.directory / METRICS)
+    LoggedRow(**where, seed=seed, update=row["step"], metric=name, value=math.nan if row[name] is None else row[name])
+    for row in history
     for name in metrics
     if name in row
   ]
