@@ -29,7 +29,7 @@ from typing import get_args
 import jax
 import numpy as np
 
-from macaw_jax.console import log
+from macaw_jax.console import log, returns_text
 from macaw_jax.data.dataset import Quality, load_dataset
 from macaw_jax.data.retrieval import Draw
 from macaw_jax.envs.rollout import Engine
@@ -243,9 +243,10 @@ def notes_on_steps(planned: Plan, rows: Sequence[Row]) -> list[str]:
   means = {number: metrics.get(f"test/{quantity}_after_{number}_steps", np.nan) for number in planned.steps}
   worst = min(more, key=means.__getitem__)
   if means[worst] < means.get(trained, np.nan):
+    before, after = returns_text((means[trained], means[worst]))
     lines.append(
-      f"the mean {quantity} falls from {means[trained]:.1f} after {trained} to {means[worst]:.1f} after {worst}: take "
-      f"{trained}, or train with more"
+      f"the mean {quantity} falls from {before} after {trained} to {after} after {worst}: take {trained}, or train "
+      "with more"
     )
   return lines
 

@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from macaw_jax.console import returns_text
 from macaw_jax.evaluation.protocols import THEN_OWN_EPISODES
 from macaw_jax.evaluation.rows import OWN_EPISODES, Row
 from macaw_jax.evaluation.scales import scales_of, scored, unscored_text
@@ -63,12 +64,13 @@ def summary(rows: Sequence[Row]) -> str:
   """An evaluation in one line: the means of each split at each stage; single tasks where they are few."""
   parts = []
   for split, of_split in by_split(rows).items():
-    changes = [f"{name} {' -> '.join(f'{value:.1f}' for value in of)}" for name, of in _means(of_split).items()]
+    changes = [f"{name} {' -> '.join(returns_text(of))}" for name, of in _means(of_split).items()]
     part = f"{split} {', '.join(changes)}"
     if 0 < (count := len(scored(of_split))) < len(of_split):
       part += f" (scores of {count} of {len(of_split)} tasks)"
     if 1 < len(of_split) <= MOST_TASKS_SHOWN:
-      part += f" ({', '.join(f'{task_name(row)}: {row.returns[-1]:.1f}' for row in of_split)})"
+      last = returns_text(row.returns[-1] for row in of_split)
+      part += f" ({', '.join(f'{task_name(row)}: {text}' for row, text in zip(of_split, last, strict=True))})"
     parts.append(part)
   return "; ".join(parts)
 
@@ -175,7 +177,7 @@ def _means(rows: Sequence[Row]) -> dict[str, np.ndarray]:
 
 
 def _cells(values: np.ndarray | None, count: int) -> list[str]:
-  return ["-"] * count if values is None else [f"{value:.1f}" for value in values]
+  return ["-"] * count if values is None else returns_text(values)
 
 
 def _count(number: int, unit: str) -> str:

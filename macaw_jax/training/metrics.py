@@ -19,6 +19,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
+from macaw_jax.console import returns_text
 from macaw_jax.durable import write_durably
 from macaw_jax.json_files import parse_row, to_json, whole_lines
 from macaw_jax.json_files import read_rows as read_rows  # for those who read what is written here
@@ -220,14 +221,13 @@ class ProgressLine:
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Shows the row, or keeps the return of an evaluation."""
     if "test/return_after" in metrics:
-      before, after = metrics["test/return_before"], metrics["test/return_after"]
-      self._test_return = f"test return {before:.1f} -> {after:.1f}"
+      self._test_return = f"test return {_change(metrics, 'test/return')}"
     if "steps_per_second" not in metrics:
       return
     speed = metrics["steps_per_second"]
     losses = [f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")]
     if "return_after" in metrics:  # of an on-policy agent, whose loss says nothing
-      losses.append(f"training return {metrics['return_before']:.1f} -> {metrics['return_after']:.1f}")
+      losses.append(f"training return {_change(metrics, 'return')}")
     parts = [
       f"step {step:>{len(str(self._num_steps))}}/{self._num_steps}",
       f"{speed:.1f} steps/s",
@@ -237,3 +237,7 @@ class ProgressLine:
       self._test_return,
     ]
     self._show("  ".join(part for part in parts if part))
+
+
+def _change(metrics: Mapping[str, float], name: str) -> str:
+  return " -> ".join(returns_text((metrics[f"{name}_before"], metrics[f"{name}_after"])))

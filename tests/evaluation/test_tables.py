@@ -29,7 +29,7 @@ def test_a_table_has_all_stages_and_no_scores_where_they_are_not_known():
   assert "score" not in "".join(lines)
   assert lines[1].endswith("number of steps")
   assert lines[3].split() == ["task", "before", "1", "5"]
-  assert lines[-1].split()[-3:] == ["2.0", "3.0", "nan"]
+  assert lines[-1].split()[-3:] == ["2.00", "3.00", "nan"]
 
 
 SCALE = {"references": (0.0, 100.0), "scale": ("uniformly random actions", "the agent that collected the data")}
@@ -51,7 +51,7 @@ def test_a_table_says_what_scores_are_and_which_task_has_none():
     "1 of 3 test tasks have no score, because their random and expert returns are equal: task 2; mean scores are over "
     "the others"
   )
-  assert lines[-2].split()[-4:] == ["0.0", "3.0", "-", "-"]
+  assert lines[-2].split()[-4:] == ["0.00", "3.00", "-", "-"]
   assert lines[-1].split()[-4:] == ["0.0", "44.3", "0.0", "65.0"]
 
 
@@ -105,7 +105,7 @@ def test_summary():
   assert tables.summary(ROWS[:2]).endswith("(goal=0.25,-1: -10.0, goal=0.25,-1: -20.0)")
   # Parameters of many numbers are left out.
   bodies = [make_row((1.0, 2.0, 3.0), task={"mass": [1.0] * 8}, task_index=index) for index in (7, 8)]
-  assert tables.summary(bodies) == "test return 1.0 -> 2.0 -> 3.0 (task 7: 3.0, task 8: 3.0)"
+  assert tables.summary(bodies) == "test return 1.00 -> 2.00 -> 3.00 (task 7: 3.00, task 8: 3.00)"
 
 
 @pytest.mark.parametrize("protocol", [*PROTOCOLS.values(), "on_policy"])
@@ -113,3 +113,13 @@ def test_every_protocol_says_what_is_adapted_to(protocol):
   assert "16 transitions " in tables.support_text(make_row(protocol=protocol))
   own = tables.support_text(make_row(protocol=protocol, support=1, support_unit="episodes"))
   assert own == "1 episode of the agent's own in each task"
+
+
+def test_small_returns_have_more_decimals_alike_in_what_stands_side_by_side():
+  rows = [make_row((0.42, 0.78)), make_row((0.5, 12.0), task_index=4)]
+  assert tables.summary(rows[:1]) == "test return 0.42 -> 0.78"
+  assert [line.split()[-2:] for line in tables.results_table(rows).splitlines()[-3:]] == [
+    ["0.42", "0.78"],
+    ["0.5", "12.0"],
+    ["0.46", "6.39"],
+  ]
