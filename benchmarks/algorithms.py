@@ -43,6 +43,13 @@ VERSIONS: dict[str, tuple[str, dict[str, Any]]] = {
   "corro": ("corro", {}),
   "corro generator": ("corro", {"encoder.negatives": "generator"}),
   "bati": ("bati", {}),
+  "rl2_offline": ("rl2_offline", {}),
+  "varibad_offline": ("varibad_offline", {}),
+  "multitask_iql": ("multitask_iql", {}),
+  "multitask_iql mean": ("multitask_iql", {"gradient_surgery": "mean"}),
+  "multitask_iql pcgrad": ("multitask_iql", {"gradient_surgery": "pcgrad"}),
+  "multitask_sac": ("multitask_sac:cheetah_vel,recorded", {}),
+  "multitask_sac pcgrad": ("multitask_sac:cheetah_vel,recorded", {"gradient_surgery": "pcgrad"}),
 }
 
 NAMES = flags.DEFINE_list("only", None, "Rows to measure, MACAW's always; all if not given.")

@@ -13,8 +13,12 @@ from macaw_jax.types import Algorithm
 
 
 def configuration(module: str, changes: Mapping[str, Any]) -> Any:
-  """A configuration for the half-cheetah's velocities with some hyper-parameters of its algorithm changed."""
-  config = importlib.import_module(f"configs.{module}").get_config("cheetah_vel")
+  """A configuration for the half-cheetah's velocities with some hyper-parameters of its algorithm changed.
+
+  `module` is one of `configs`, and behind a colon the arguments of its `get_config`, where the velocities are not all.
+  """
+  name, _, arguments = module.partition(":")
+  config = importlib.import_module(f"configs.{name}").get_config(*(arguments or "cheetah_vel").split(","))
   config.algorithm.update_from_flattened_dict(dict(changes))
   return config
 
@@ -23,7 +27,7 @@ def configured_recipe(module: str, changes: Mapping[str, Any], num_tasks: int, s
   """An algorithm as a configuration has it, for data of `num_tasks` tasks.
 
   Args:
-    module: of `configs`.
+    module: as for `configuration`.
     changes: of the algorithm's hyper-parameters.
     num_tasks: of the data.
     sizes: the `training` of another configuration, whose tasks and transitions are taken.

@@ -25,6 +25,7 @@ BENCHMARKS = {
     ("--tasks=4", "--episodes=10", "--steps=100", "--cheetah_episodes=10", "--cheetah_steps=20", "--updates=2"), ()
   ),
   "trials": Benchmark(("--families=point_robot", "--tasks=4", "--repeats=2"), ()),
+  "replay": Benchmark(("--agents=multitask_sac:point_robot", "--repeats=2"), ()),
   "engines": Benchmark(("--families=point_robot,cheetah_dir", "--episodes=8"), ("--repeats=5",)),
   "collect": Benchmark(("--rounds=6",), ("--rounds=40",)),
   "start_up": Benchmark(("--repeats=1",), ()),

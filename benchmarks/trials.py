@@ -1,9 +1,9 @@
-"""Agents that learn from trials: steps and updates a second, and the share that the physics takes.
+"""Agents that learn from trials or in known tasks: steps and updates a second, and the share that the physics takes.
 
 python -m benchmarks.trials
-python -m benchmarks.trials --families=point_robot --algorithms=rl2,varibad
+python -m benchmarks.trials --families=point_robot
 
-Each algorithm as its configuration for a family has it: an update acts in the trials of its tasks, and learns from
+Each algorithm as its configuration for a family has it: an update acts in the episodes of its tasks, and learns from
 them. `collect` is that part of it, without learning; `physics` are the same episodes with actions of zero and no
 network. All are compiled programs on one core, and take turns; `start` is the first call less a later one: compilation.
 Ratios are of processor times to the whole update of the same family by the first algorithm.
@@ -34,9 +34,19 @@ from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.sources.on_policy import collecting, sample_distinct_tasks
 from macaw_jax.types import Algorithm, Key, Params, Problem
 
-ALGORITHMS = flags.DEFINE_list("algorithms", ["rl2", "varibad"], "Agents that learn from trials.")
-FAMILIES = flags.DEFINE_list("families", ["bandit_100", "maze", "point_robot", "cheetah_vel"], "Task families.")
-TASKS = flags.DEFINE_integer("tasks", None, "Tasks of an update, where fewer than configured.", lower_bound=1)
+REMEMBER = ("rl2", "varibad")
+KNOW = ("multitask_ppo", "distral", "divide_and_conquer")
+# Observations of the last one tell the task.
+ALGORITHMS = {
+  "bandit_100": REMEMBER,
+  "maze": REMEMBER,
+  "point_robot": REMEMBER,
+  "cheetah_vel": REMEMBER,
+  "maze_8+task_index": KNOW,
+}
+
+FAMILIES = flags.DEFINE_multi_enum("families", list(ALGORITHMS), list(ALGORITHMS), "Task families; may be repeated.")
+TASKS = flags.DEFINE_integer("tasks", None, "Tasks of a memory's update, where fewer than configured.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each program.", lower_bound=2)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/trials.json", "Where the figures go.")
 
@@ -45,9 +55,10 @@ def programs_of(name: str, family_name: str) -> tuple[dict[str, Callable[[], Any
   """Calls of an update, of its episodes and of their physics, and the steps of an update."""
   config = importlib.import_module(f"configs.{name}").get_config(family_name)
   rollouts, family = config.rollouts, envs.make(family_name)
-  num_tasks = min(rollouts.tasks_per_update, TASKS.value or rollouts.tasks_per_update)
-  settings = settings_of(config)
-  settings["ppo"]["minibatches"] = min(settings["ppo"]["minibatches"], num_tasks)
+  settings, num_tasks = settings_of(config), rollouts.tasks_per_update
+  if name in REMEMBER and TASKS.value:
+    num_tasks = min(num_tasks, TASKS.value)
+    settings["ppo"]["minibatches"] = min(settings["ppo"]["minibatches"], num_tasks)
   problem = Problem(
     family.observation_size,
     family.action_size,
@@ -59,7 +70,8 @@ def programs_of(name: str, family_name: str) -> tuple[dict[str, Callable[[], Any
   algorithm = make_algorithm(name, problem, settings)
   rollout = make_sampled_rollout(family, algorithm.act)
   tasks = jax.tree.map(jnp.asarray, sample_distinct_tasks(family.tasks, jax.random.key(1), num_tasks=num_tasks))
-  learner = collecting(algorithm, rollout, num_episodes=1, inner_steps=rollouts.inner_steps)
+  episodes, inner_steps = rollouts.episodes, rollouts.inner_steps
+  learner = collecting(algorithm, rollout, num_episodes=episodes, inner_steps=inner_steps)
   state = learner.init(jax.random.key(0))
   still = algorithm._replace(
     act=lambda params, adapted, timestep, key: (jnp.zeros(family.action_size), adapted),
@@ -67,10 +79,10 @@ def programs_of(name: str, family_name: str) -> tuple[dict[str, Callable[[], Any
     prior=lambda params, key: {},
   )
   update = jax.jit(learner.update)
-  collect = jax.jit(partial(_collect, algorithm, rollout, rollouts.inner_steps))
-  physics = jax.jit(partial(_collect, still, make_sampled_rollout(family, still.act), rollouts.inner_steps))
+  collect = jax.jit(partial(_collect, algorithm, rollout, episodes, inner_steps))
+  physics = jax.jit(partial(_collect, still, make_sampled_rollout(family, still.act), episodes, inner_steps))
   key = jax.random.key(2)
-  steps = num_tasks * family.horizon * (rollouts.inner_steps + 1)
+  steps = num_tasks * episodes * family.horizon * (inner_steps + 1)
   return {
     "update": lambda: jax.block_until_ready(update(state, tasks, key)),
     "collect": lambda: jax.block_until_ready(collect(state.params, tasks, key)),
@@ -78,15 +90,17 @@ def programs_of(name: str, family_name: str) -> tuple[dict[str, Callable[[], Any
   }, steps
 
 
-def _collect(algorithm: Algorithm, rollout: Any, inner_steps: int, params: Params, tasks: Task, key: Key) -> Any:
-  """The rewards of the trials of an update."""
+def _collect(
+  algorithm: Algorithm, rollout: Any, episodes: int, inner_steps: int, params: Params, tasks: Task, key: Key
+) -> Any:
+  """The rewards of the episodes of an update."""
 
   def act_in(task: Task, key: Key) -> Any:
     key_experience, key_query = jax.random.split(key)
     experience = experience_task(
-      algorithm, rollout, params, task, key_experience, num_episodes=1, adaptation_steps=inner_steps
+      algorithm, rollout, params, task, key_experience, num_episodes=episodes, adaptation_steps=inner_steps
     )
-    return experience.returns, rollout(params, experience.adapted, task, key_query, 1).reward
+    return experience.returns, rollout(params, experience.adapted, task, key_query, episodes).reward
 
   return jax.vmap(act_in)(tasks, jax.random.split(key, len(jax.tree.leaves(tasks)[0])))
 
@@ -94,14 +108,14 @@ def _collect(algorithm: Algorithm, rollout: Any, inner_steps: int, params: Param
 def measure_family(family: str) -> list[dict[str, Any]]:
   """A row for each program of each algorithm."""
   calls, starts, steps = {}, {}, {}
-  for name in ALGORITHMS.value:
+  for name in ALGORITHMS[family]:
     programs, count = programs_of(name, family)
     for part, call in programs.items():
       begin = time.perf_counter()
       call()
       starts[name, part], steps[name, part], calls[name, part] = time.perf_counter() - begin, count, call
   times = interleave({f"{name} {part}": call for (name, part), call in calls.items()}, REPEATS.value)
-  baseline = [each.processor for each in times[f"{ALGORITHMS.value[0]} update"]]
+  baseline = [each.processor for each in times[f"{ALGORITHMS[family][0]} update"]]
   rows = []
   for name, part in calls:
     found = times[f"{name} {part}"]
