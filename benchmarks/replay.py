@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
@@ -53,7 +54,7 @@ def parts_of(agent: str) -> tuple[dict[str, Callable[[], Any]], int, int]:
   collection = config.collection
   num_tasks = collection.tasks_per_iteration
   episodes = num_tasks * (collection.prior_episodes + collection.posterior_episodes + collection.extra_episodes)
-  still = make_rollout(family, lambda params, adapted, timestep, key: (np.zeros(family.action_size), adapted))
+  still = make_rollout(family, lambda params, adapted, timestep, key: (jnp.zeros(family.action_size), adapted))
   indices = np.resize(np.asarray(family.train_tasks)[:num_tasks], episodes)
   tasks = jax.tree.map(lambda leaf: np.asarray(leaf)[indices], family.tasks)
 
