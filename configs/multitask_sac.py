@@ -17,7 +17,7 @@ from .section import depart
 
 SOURCES = ("replay", "recorded")
 BODIES = ("cheetah_vel", "cheetah_dir", "ant_dir")
-# Chosen on training tasks of the velocities: more tasks than PEARL's, and fewer rows of each.
+# A third of PEARL's updates, on more tasks and fewer rows of each, with larger steps.
 BODIES_TRAINING = {
   "steps": 15_000,
   "tasks_per_update": 16,

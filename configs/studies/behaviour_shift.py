@@ -17,7 +17,19 @@ def get_config() -> ml_collections.ConfigDict:
       "Agents are trained on data of policies that had learned their tasks. Do they read the task or the policy, when "
       "others collected the support?"
     ),
-    methods=("macaw", "maml_awr", "multitask_awr", "pearl_offline", "focal", "unicorn", "csro", "corro", "bati"),
+    methods=(
+      "macaw",
+      "maml_awr",
+      "multitask_awr",
+      "pearl_offline",
+      "focal",
+      "unicorn",
+      "csro",
+      "corro",
+      "bati",
+      "rl2_offline",
+      "varibad_offline",
+    ),
     directories={"cheetah_dir": "data/cheetah_dir"},  # collected: the starter data have no episodes of others
     training={"steps": 4_000, "evaluate_every": 1_000, "checkpoint_every": 1_000},
     evaluations={"all": {"support": "all", "episodes": 10}},
