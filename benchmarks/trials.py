@@ -1,7 +1,7 @@
 """Agents that learn from trials or in known tasks: steps and updates a second, and the share that the physics takes.
 
 python -m benchmarks.trials
-python -m benchmarks.trials --families=point_robot
+python -m benchmarks.trials --families=point_robot --algorithms=rl2
 
 Each algorithm as its configuration for a family has it: an update acts in the episodes of its tasks, and learns from
 them. `collect` is that part of it, without learning; `physics` are the same episodes with actions of zero and no
@@ -46,6 +46,9 @@ ALGORITHMS = {
 }
 
 FAMILIES = flags.DEFINE_multi_enum("families", list(ALGORITHMS), list(ALGORITHMS), "Task families; may be repeated.")
+NAMES = flags.DEFINE_multi_enum(
+  "algorithms", [*REMEMBER, *KNOW], [*REMEMBER, *KNOW], "Algorithms to measure, each in its families; may be repeated."
+)
 TASKS = flags.DEFINE_integer("tasks", None, "Tasks of a memory's update, where fewer than configured.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 5, "Timed calls of each program.", lower_bound=2)
 OUTPUT = flags.DEFINE_string("output", "benchmarks/results/trials.json", "Where the figures go.")
@@ -106,16 +109,19 @@ def _collect(
 
 
 def measure_family(family: str) -> list[dict[str, Any]]:
-  """A row for each program of each algorithm."""
+  """A row for each program of each algorithm of a family."""
   calls, starts, steps = {}, {}, {}
-  for name in ALGORITHMS[family]:
+  names = [name for name in ALGORITHMS[family] if name in NAMES.value]
+  if not names:
+    return []
+  for name in names:
     programs, count = programs_of(name, family)
     for part, call in programs.items():
       begin = time.perf_counter()
       call()
       starts[name, part], steps[name, part], calls[name, part] = time.perf_counter() - begin, count, call
   times = interleave({f"{name} {part}": call for (name, part), call in calls.items()}, REPEATS.value)
-  baseline = [each.processor for each in times[f"{ALGORITHMS[family][0]} update"]]
+  baseline = [each.processor for each in times[f"{names[0]} update"]]
   rows = []
   for name, part in calls:
     found = times[f"{name} {part}"]

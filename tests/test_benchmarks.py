@@ -164,6 +164,19 @@ def test_trials_are_timed_by_their_parts(rows_of):
   assert physics["share"] > 0.0
 
 
+def test_known_tasks_have_all_their_episodes_counted(rows_of):
+  update, *_ = rows_of("trials", "--families=maze_8+task_index", "--algorithms=multitask_ppo", "--repeats=2")
+  assert update["steps"] == 8 * 32 * 60
+
+
+def test_iterations_with_a_replay_buffer_are_timed_by_their_parts(rows_of):
+  updates, episodes, physics = rows_of("replay", "--agents=multitask_sac:point_robot", "--repeats=2")
+  assert updates["updates"] == 200
+  assert episodes["steps"] == physics["steps"] == 20 * 20
+  assert updates["share"] + episodes["share"] == pytest.approx(1.0)
+  assert physics["share"] > 0.0
+
+
 def test_limits_count_the_products_of_an_update(rows_of):
   sizes = ["--tasks=2", "--batch=8", "--width=4", "--updates=2", "--repeats=1", "--matrix=16", "--elements=1000"]
   (row,) = rows_of("limits", *sizes)
