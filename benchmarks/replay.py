@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
-from benchmarks.measure import interleave, show, spread, table, write_results
+from benchmarks.measure import Spread, interleave, show, spread, table, write_results
 from experiments.build import build
 from macaw_jax.envs.rollout import make_rollout
 from macaw_jax.training.loop import initialise, make_chunk
@@ -111,7 +111,7 @@ def main(argv: list[str]) -> None:
     {
       "agent": row["agent"],
       "part": row["part"],
-      "ms": show(spread([1e3 * value for value in row["seconds"].values()])),
+      "ms": show(Spread(*(1e3 * value for value in row["seconds"].values()))),
       "a second": f"{row['per_second']:,.0f} {'updates' if row['updates'] else 'steps'}",
       "share of the iteration": f"{row['share']:.0%}",
       "start, s": f"{row['start_seconds']:.1f}",

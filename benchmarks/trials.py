@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags, logging
 
-from benchmarks.measure import interleave, ratio_of_medians, show, spread, table, write_results
+from benchmarks.measure import Spread, interleave, ratio_of_medians, show, spread, table, write_results
 from experiments.configuration import settings_of
 from macaw_jax import envs
 from macaw_jax.algorithms.settings import make_algorithm
@@ -153,7 +153,7 @@ def main(argv: list[str]) -> None:
       "family": row["family"],
       "algorithm": row["algorithm"],
       "part": row["part"],
-      "ms": show(spread([1e3 * value for value in row["seconds"].values()])),
+      "ms": show(Spread(*(1e3 * value for value in row["seconds"].values()))),
       "steps/s": f"{row['steps_per_second']:,.0f}",
       "share of the update": f"{row['share']:.0%}",
       "start, s": f"{row['start_seconds']:.1f}",
