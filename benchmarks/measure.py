@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+
+Name = TypeVar("Name")
 
 
 class Times(NamedTuple):
@@ -44,11 +46,11 @@ def measure(call: Callable[[], Any]) -> Times:
   return Times(time.process_time() - processor, time.perf_counter() - wall)
 
 
-def interleave(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[Times]]:
+def interleave(calls: Mapping[Name, Callable[[], Any]], repeats: int) -> dict[Name, list[Times]]:
   """Each call once untimed, then all of them in turn, `repeats` times: a noisy machine is noisy for all."""
   for call in calls.values():
     call()
-  times: dict[str, list[Times]] = {name: [] for name in calls}
+  times: dict[Name, list[Times]] = {name: [] for name in calls}
   for _ in range(repeats):
     for name, call in calls.items():
       times[name].append(measure(call))

@@ -15,7 +15,6 @@ if __name__ == "__main__":  # Before JAX makes its threads.
   pin()
 
 import importlib
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 
-from benchmarks.measure import Spread, interleave, show, spread, table, write_results
+from benchmarks.measure import Spread, interleave, measure, show, spread, table, write_results
 from experiments.build import build
 from macaw_jax.envs.rollout import make_rollout
 from macaw_jax.training.loop import initialise, make_chunk
@@ -76,11 +75,7 @@ def parts_of(agent: str) -> tuple[dict[str, Callable[[], Any]], int, int]:
 def measure_agent(agent: str) -> list[dict[str, Any]]:
   """A row for each part of an iteration."""
   calls, updates, steps = parts_of(agent)
-  starts = {}
-  for part, call in calls.items():
-    begin = time.perf_counter()
-    call()
-    starts[part] = time.perf_counter() - begin
+  starts = {part: measure(call).wall for part, call in calls.items()}
   times = interleave(calls, REPEATS.value)
   processor = {part: spread([each.processor for each in of_part]).median for part, of_part in times.items()}
   rows = []

@@ -15,7 +15,6 @@ if __name__ == "__main__":  # Before JAX makes its threads.
   pin()
 
 import importlib
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags, logging
 
-from benchmarks.measure import Spread, interleave, ratio_of_medians, show, spread, table, write_results
+from benchmarks.measure import Spread, interleave, measure, ratio_of_medians, show, spread, table, write_results
 from experiments.configuration import settings_of
 from macaw_jax import envs
 from macaw_jax.algorithms.settings import make_algorithm
@@ -110,33 +109,31 @@ def _collect(
 
 def measure_family(family: str) -> list[dict[str, Any]]:
   """A row for each program of each algorithm of a family."""
-  calls, starts, steps = {}, {}, {}
   names = [name for name in ALGORITHMS[family] if name in NAMES.value]
   if not names:
     return []
+  calls: dict[tuple[str, str], Callable[[], Any]] = {}
+  steps = {}
   for name in names:
-    programs, count = programs_of(name, family)
-    for part, call in programs.items():
-      begin = time.perf_counter()
-      call()
-      starts[name, part], steps[name, part], calls[name, part] = time.perf_counter() - begin, count, call
-  times = interleave({f"{name} {part}": call for (name, part), call in calls.items()}, REPEATS.value)
-  baseline = [each.processor for each in times[f"{names[0]} update"]]
+    programs, steps[name] = programs_of(name, family)
+    calls |= {(name, part): call for part, call in programs.items()}
+  starts = {program: measure(call).wall for program, call in calls.items()}
+  times = interleave(calls, REPEATS.value)
+  processor = {program: [each.processor for each in found] for program, found in times.items()}
   rows = []
-  for name, part in calls:
-    found = times[f"{name} {part}"]
+  for (name, part), found in times.items():
     seconds = spread([each.wall for each in found])
-    whole = spread([each.processor for each in times[f"{name} update"]]).median
+    whole = processor[name, "update"]
     rows.append(
       {
         "family": family,
         "algorithm": name,
         "part": part,
         "seconds": seconds._asdict(),
-        "steps": steps[name, part],
-        "steps_per_second": steps[name, part] / seconds.median,
-        "share": spread([each.processor for each in found]).median / whole,
-        "ratio": ratio_of_medians([each.processor for each in found], baseline)._asdict(),
+        "steps": steps[name],
+        "steps_per_second": steps[name] / seconds.median,
+        "share": spread(processor[name, part]).median / spread(whole).median,
+        "ratio": ratio_of_medians(processor[name, part], processor[names[0], "update"])._asdict(),
         "start_seconds": starts[name, part] - seconds.median,
       }
     )
