@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 def run_python(folder, *arguments):
   """The output of Python in a folder, with the packages of this checkout; fails if it does."""
-  environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
   command = [sys.executable, *arguments]
   result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
   assert result.returncode == 0, result.stdout + result.stderr

@@ -12,6 +12,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+# Most tests, and the commands that they start, compile much and compute little.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # The workers share the cores: threads of NumPy's linear algebra in both would mostly wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -23,10 +26,10 @@ import pytest  # noqa: E402
 
 
 @pytest.fixture
-def quick_compile():
-  """Compiles with few optimisations: for tests that compile much and compute little."""
+def full_compile():
+  """Compiles with all optimisations: for tests that compute much."""
   before = jax.config.values["jax_disable_most_optimizations"]
-  jax.config.update("jax_disable_most_optimizations", True)
+  jax.config.update("jax_disable_most_optimizations", False)
   yield
   jax.config.update("jax_disable_most_optimizations", before)
 

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -56,7 +55,7 @@ def flags_of(module, *arguments):
 
 
 @pytest.fixture
-def rows_of(tmp_path, capsys, quick_compile):
+def rows_of(tmp_path, capsys):
   """`(benchmark, *arguments)`: runs a benchmark in this process and returns the rows that it writes."""
 
   def run(benchmark, *arguments):
@@ -286,7 +285,6 @@ def test_every_benchmark_belongs_to_that_command():
   assert named == {*BENCHMARKS, "run", "accelerator"}  # The last has a command of its own.
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_update_step_compares_and_times_the_versions_in_jax(tmp_path, capsys):
   sizes = ["--tasks=2", "--batch=8", "--width=8", "--updates=2", "--repeats=2"]
   output = tmp_path / "rows.json"
@@ -384,8 +382,7 @@ def test_rows_are_measured_while_there_is_time_and_left_out_with_a_reason(capfd)
 def accelerator(tmp_path, *arguments):
   """Runs the command at its small sizes; its JSON, and its Markdown."""
   command = [sys.executable, "-m", "benchmarks.accelerator", "--small", f"--output={tmp_path}", *arguments]
-  environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
-  result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+  result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
   assert result.returncode == 0, result.stderr
   assert {path.name for path in tmp_path.iterdir()} == {"accelerator.json", "accelerator.md"}
   return json.loads((tmp_path / "accelerator.json").read_text()), (tmp_path / "accelerator.md").read_text()

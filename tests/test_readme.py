@@ -50,7 +50,6 @@ def losses_of(algorithm, names, updates=20):
   return losses
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_a_script_trains_evaluates_loads_adapts_and_acts(tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   rows = random_transitions(jax.random.key(0), 30)
@@ -68,7 +67,6 @@ def test_a_script_trains_evaluates_loads_adapts_and_acts(tmp_path, monkeypatch, 
   assert names["action"].shape == (6,)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_losses_and_actor_critics_are_exchanged(tmp_path):
   names = run_block("README.md", "brac")
   losses = losses_of(names["gentle"], {"policy_loss": 1.0, "action_size": 0.01})
@@ -76,14 +74,12 @@ def test_losses_and_actor_critics_are_exchanged(tmp_path):
   assert isinstance(names["cautious"], Algorithm)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_an_agent_is_evaluated_while_it_trains(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   assert run_block("docs/api.md", "load_data")["agent"].step == 2
   assert "test/score_after" in (tmp_path / "runs/focal-expectile/metrics.jsonl").read_text()
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_an_algorithm_is_made_of_parts():
   algorithm = run_block("docs/api.md", "meta_learner")["algorithm"]
   losses = losses_of(algorithm, {"policy_loss": 1.0, "action_size": 0.01})

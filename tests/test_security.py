@@ -178,7 +178,7 @@ def test_the_walk_passes(snippet):
 
 def watched(module, *flags, folder, prepare=""):
   """A command under the eyes of an audit hook: its result."""
-  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "PYTHONPATH": str(ROOT)}
+  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
   command = [sys.executable, "-c", WATCHED.replace("PREPARE", prepare), module, *flags]
   return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 

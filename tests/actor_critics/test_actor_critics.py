@@ -37,8 +37,6 @@ VARIANTS = {
   ),
 }
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def make(variant, problem=PROBLEM, **changes):
   factory, settings = VARIANTS[variant]

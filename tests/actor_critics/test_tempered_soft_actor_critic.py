@@ -13,7 +13,6 @@ from macaw_jax.types import LATENT, TASK_INDEX, Problem, Transition
 KEY = jax.random.key(3)
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=4, discount=0.9)
 SIZES, TASKS, ROWS, KAPPA = (6,), 2, 5, 5.0
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def agent_of(factory=tempered_sac, problem=PROBLEM, **settings):

@@ -10,8 +10,6 @@ from macaw_jax.adaptation.descent import GradientDescent
 from macaw_jax.networks.layers import BiasTransform, WeightTransform
 from macaw_jax.networks.mlp import MLP
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 EMA_DECAY = 0.7
 
 

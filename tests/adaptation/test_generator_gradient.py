@@ -14,8 +14,6 @@ from macaw_jax.networks.layers import generate
 from macaw_jax.networks.value import value_network
 from macaw_jax.types import MetaParams, TaskBatch, Transition
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 NETWORK = value_network(3, (5, 4), layer="weight_transform")
 TASKS = 3
 

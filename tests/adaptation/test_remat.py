@@ -31,7 +31,6 @@ def loss_and_params(remat, rows, **arguments):
   return lambda params: loss(params, tasks, KEY), MetaParams(net, parts.adaptation.init(net))
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(("steps", "target_network"), [(1, {}), (3, TARGET_NETWORK)], ids=["plain", "target network"])
 def test_losses_and_meta_gradients_are_those_of_steps_that_are_kept(steps, target_network):
   results = []

@@ -25,8 +25,6 @@ from macaw_jax.training.population import (
 )
 from macaw_jax.types import Problem, TaskBatch, TimeStep, Transition
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=2, discount=0.9)
 AGENTS = {
   "gradient-based": ("macaw", {"layer": "dense"}),

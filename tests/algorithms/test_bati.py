@@ -13,7 +13,6 @@ from macaw_jax.types import LATENT
 
 BEHAVIOUR, LATENT_SIZE, OUTCOME = 5, 2, 4  # of (s, a), z and (r, s' - s)
 OTHER = tasks(seed=2)
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def outcomes(transitions):

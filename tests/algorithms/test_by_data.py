@@ -22,8 +22,6 @@ CHOICES = {
   "cheetah_dir": ("monte_carlo", 1.0, 1e-3),
 }
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def problem_of(family):
   return Problem(family.observation_size, family.action_size, len(family.train_tasks), DISCOUNT, horizon=family.horizon)

@@ -83,7 +83,6 @@ ROUTES = {
     },
   ),
 }
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def largest(tree):

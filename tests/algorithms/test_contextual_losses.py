@@ -14,7 +14,6 @@ from macaw_jax.types import LATENT
 
 HALF = ROWS // 2
 OTHER = tasks(seed=2)
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def redrawn(tree, seed=0, size=0.7):

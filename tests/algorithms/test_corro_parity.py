@@ -40,7 +40,6 @@ NEGATIVES = {"generative": (RELEASED, "generator"), "reward_randomize": (RELEASE
 pytestmark = [
   pytest.mark.parametrize("precision", TOLERANCE),
   pytest.mark.parametrize("name", FILES),
-  pytest.mark.usefixtures("quick_compile"),
 ]
 
 

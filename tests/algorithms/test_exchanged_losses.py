@@ -17,7 +17,6 @@ from macaw_jax.types import Problem, TaskBatch, Transition
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=4, discount=0.9)
 KEY = jax.random.key(0)
 SMALL = {"hidden_sizes": (6,), "optimizer": optax.sgd}
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def transitions(key, *shape):

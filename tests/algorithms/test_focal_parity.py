@@ -48,7 +48,7 @@ DIVERGENCES = {"kl": dual_kl, "w": dual_wasserstein}
 LOSSES = ("metric", "discriminator", "critic", "value", "policy", "multiplier")
 CSRO_LOSSES = ("behaviour_model", "information")
 PARTS = {"encoder": "encoder", "vf": "value", "target_vf": "target_value", "behaviour_model": "behaviour_model"}
-pytestmark = [pytest.mark.parametrize("precision", TOLERANCE), pytest.mark.usefixtures("quick_compile")]
+pytestmark = pytest.mark.parametrize("precision", TOLERANCE)
 
 
 class Update:

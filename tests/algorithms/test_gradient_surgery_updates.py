@@ -16,7 +16,6 @@ from macaw_jax.learners.gradient_surgery import GradientSurgery, mean_gradient, 
 
 RATE = 0.1
 RATES = {"optimizer": {"agent_learning_rate": RATE, "encoder_learning_rate": RATE}}
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 # Drops the gradients altogether: what it was handed moves nothing.

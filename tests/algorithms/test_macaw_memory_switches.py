@@ -24,7 +24,6 @@ def transitions(key):
   return Transition(draw(3), draw(2), draw(), draw(3), zeros, zeros, draw(), draw(3), zeros)
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
   "switch",
   [{"matmul_precision": "bfloat16"}, pytest.param({"remat": "inner_steps"}, marks=pytest.mark.slow)],

@@ -31,7 +31,7 @@ from macaw_jax.learners.policy_gradient import divergence_from_behaviour, record
 from macaw_jax.objectives.episodes import SURROGATES
 from macaw_jax.types import MetaParams, TaskBatch, Trajectory
 
-pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")
+pytestmark = pytest.mark.usefixtures("double_precision")
 KEY = jax.random.key(0)
 
 

@@ -18,7 +18,6 @@ from macaw_jax.types import LATENT, Problem, TaskBatch, TimeStep, Transition
 
 PROBLEM = Problem(observation_size=3, action_size=2, num_tasks=4, discount=0.9)
 KEY = jax.random.key(0)
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def trials(seed=1, tasks=3, sets=2):

@@ -12,7 +12,6 @@ from macaw_jax.algorithms import multitask_iql, multitask_sac
 from macaw_jax.learners.gradient_surgery import GradientSurgery
 from macaw_jax.types import TimeStep, no_prior
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 SMALL = {"optimizer": optax.sgd, "learning_rate": 0.1}
 NONE = GradientSurgery(lambda gradients, key: (jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:]), gradients), {}))
 

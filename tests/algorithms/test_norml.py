@@ -20,7 +20,7 @@ from macaw_jax.learners.policy_gradient import record_behaviour
 from macaw_jax.networks.gaussian import learned_gaussian_policy
 from macaw_jax.types import MetaParams, TaskBatch
 
-pytestmark = pytest.mark.usefixtures("double_precision", "quick_compile")
+pytestmark = pytest.mark.usefixtures("double_precision")
 SMALL = {"hidden_sizes": (4,), "advantage_hidden_sizes": (5,)}
 KEY = jax.random.key(0)
 WITH_ADVANTAGE = {"learned_advantage": True, "learn_step_sizes": True}

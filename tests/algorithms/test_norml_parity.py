@@ -38,7 +38,6 @@ ROUNDING = 1e-6
 # Losses whose terms cancel: ratios are 1, and the residuals of a regression with a constant have a mean of zero.
 ABSOLUTE = {"float32": 1e-5, "float64": 1e-10}
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 every_case = pytest.mark.parametrize(("name", "case"), CASES)
 both_precisions = pytest.mark.parametrize("precision", ["float32", "float64"])
 

@@ -39,7 +39,6 @@ LOSSES = {"kl_loss": "kl", "critic_loss": "critic", "value_loss": "value", "poli
 pytestmark = [
   pytest.mark.parametrize("precision", TOLERANCE),
   pytest.mark.parametrize("name", FILES),
-  pytest.mark.usefixtures("quick_compile"),
 ]
 
 

@@ -25,7 +25,6 @@ PROBLEM = Problem(SIZE, 2, TASKS, 0.9)
 PLAIN = ppo(entropy_weight=0.0, optimizer=optax.sgd, minibatches=1, epochs=1, max_gradient_norm=100.0)
 SMALL = {"hidden_sizes": (4,), "ppo": PLAIN}
 POLICY = stochastic_policy(PROBLEM, SIZE, (4,))
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def batch(seed=1, places=(0, 1, 2)):

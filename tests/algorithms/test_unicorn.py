@@ -15,7 +15,6 @@ from macaw_jax.types import LATENT
 
 OTHER = tasks(seed=2)
 SMALL = {"hidden_sizes": (6,), "inputs": "raw"}
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def noisy_net(encoder):

@@ -39,7 +39,6 @@ BOUNDS = {"min_logvar": "min_log_variance", "max_logvar": "max_log_variance"}
 pytestmark = [
   pytest.mark.parametrize("precision", TOLERANCE),
   pytest.mark.parametrize("name", FILES),
-  pytest.mark.usefixtures("quick_compile"),
 ]
 
 

@@ -48,7 +48,6 @@ VARIANTS = {
   "norml, rewards": ("norml", {"learned_advantage": False, "step_size": 0.5}),
 }
 NOT_COMPILED = ("macaw", "multitask_bc", "pearl_offline", "maml_rl, ProMP", "reptile")
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def transitions(key, *shape):

@@ -23,8 +23,6 @@ from macaw_jax.types import Problem, TaskBatch, Transition
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "three_updates.json").read_text())
 PROBLEM = Problem(3, 2, 4, 0.9)
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def rows(key, num_tasks=3, num_rows=8):
   keys = iter(jax.random.split(key, 8))

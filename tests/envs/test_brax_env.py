@@ -131,7 +131,7 @@ def test_mujoco_models_run_on_mjx():
   np.testing.assert_allclose(state.info["task"]["velocity"], [3, 3], rtol=1e-6)
 
 
-def test_ppo_learns_to_walk_to_a_goal(replicated, quick_compile):
+def test_ppo_learns_to_walk_to_a_goal(replicated):
   before, after = ppo_returns(as_brax_env(envs.make("point_robot"), tasks=3), 40_000, num_envs=32, learning_rate=1e-2)
   assert before < -15
   assert after > -11

@@ -5,13 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from macaw_jax import envs
 from macaw_jax.envs.family import AnalyticDynamics, TaskFamily
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 HORIZON = 6
 TASK = {"floor": jnp.array(3.0)}

@@ -12,7 +12,6 @@ from macaw_jax.envs.rollout import make_rollout
 from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.envs.variants import VARIANTS, task_index, with_time_to_go
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 
 

@@ -16,7 +16,6 @@ from macaw_jax.envs.sampled_rollout import make_sampled_rollout
 from macaw_jax.evaluation.on_policy import make_on_policy_protocol
 from macaw_jax.types import Algorithm, Problem
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 HORIZON, SUPPORT = 3, 4
 

@@ -23,7 +23,7 @@ SECONDS = 400  # Far above what a process takes; one that hangs is ended.
 def run_children(data, place, kinds, environments):
   """Runs the program once for each environment, its index last where there are several."""
   kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "XLA_FLAGS"))}
-  kept |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  kept |= {"JAX_PLATFORMS": "cpu"}
   command = [sys.executable, str(PROGRAM), data, place, ",".join(kinds)]
   indices = [[str(index)] if len(environments) > 1 else [] for index in range(len(environments))]
   return run_together(

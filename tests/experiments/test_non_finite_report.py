@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from miniatures import changed
 
 from experiments.build import build
@@ -12,8 +11,6 @@ from macaw_jax.training.loop import draw
 from macaw_jax.training.members import OpenMember, keys_of
 from macaw_jax.training.non_finite_report import report_stop, write_batch
 from macaw_jax.training.population import Population, Skips, initialise_member
-
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def stopped_run(config, directory, scale=1.0):

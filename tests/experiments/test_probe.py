@@ -13,8 +13,6 @@ from experiments.build import rebuild
 from experiments.probe import fit_to_training_tasks, plan, probe_run, probe_table, probed_config
 from macaw_jax.errors import ConfigurationError
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
 def known_tasks(tmp_path_factory):

@@ -70,7 +70,6 @@ def test_all_tasks_can_be_those_of_an_update_and_more_cannot():
 # What is collected
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize(
   ("make", "inner_steps"),
   [
@@ -112,7 +111,6 @@ def test_episodes_are_acted_by_the_very_parameters_that_the_loss_adapts_to(make,
   assert metrics["environment_steps_of_update"] == steps == batch.support.mask.sum() + batch.query.mask.sum()
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_the_recorded_behaviour_has_the_density_of_the_noise_that_was_drawn():
   inner = policy_gradient_inner(step_size=0.7, hidden_sizes=(4,), initial_log_std=-0.3)
   algorithm, parts = maml_rl(PROBLEM, inner=inner), inner(PROBLEM)
@@ -144,7 +142,6 @@ def test_the_recorded_behaviour_has_the_density_of_the_noise_that_was_drawn():
   assert np.all(np.abs(log_std[:, 1] + 0.3) > 1e-4)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_an_update_that_collects_is_the_update_on_what_was_collected():
   algorithm = norml(PROBLEM, **SMALL_NORML)
   state, batch, key, _ = collected(algorithm)
@@ -165,7 +162,6 @@ def settings(name, num_tasks):
   return tasks, partial(sample_distinct_tasks, num_tasks=num_tasks)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_members_with_other_switches_equal_the_runs_alone():
   tasks, sample = settings("point_rotated", 3)
   members = [
@@ -192,7 +188,6 @@ def test_members_with_other_switches_equal_the_runs_alone():
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-2, atol=1e-3), params, alone.params)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_norml_learns_to_adapt_to_rotated_actions_without_a_reward_in_a_new_task():
   """Standing still is worth -10. The last updates of eight seeds came to between -3.0 and -4.2.
 

@@ -4,7 +4,6 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from macaw_jax import envs
 from macaw_jax.data.statistics import Statistics, normalise_observation
@@ -22,7 +21,6 @@ from macaw_jax.sources.replay import (
 )
 from macaw_jax.types import Algorithm, Trajectory
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 SETTINGS = CollectionSettings(
   initial_episodes=2,
   tasks_per_iteration=2,

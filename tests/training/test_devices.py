@@ -34,7 +34,7 @@ def environment(**changes):
     for name, value in os.environ.items()
     if not name.startswith(dropped) and not name.lower().endswith("_proxy")
   }
-  return kept | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"} | changes
+  return kept | {"JAX_PLATFORMS": "cpu"} | changes
 
 
 def free_port():

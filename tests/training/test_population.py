@@ -62,7 +62,6 @@ def train_population(make, hyperparameters, keys, num_steps, dataset, sample):
   return jax.jit(chunk)(population, dataset, stack(keys))
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_a_member_equals_the_same_run_alone_whatever_it_differs_in(name):
   shared, members = differing(name)
@@ -83,7 +82,6 @@ def test_a_member_equals_the_same_run_alone_whatever_it_differs_in(name):
     )
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_members_adapt_with_their_own_hyperparameters():
   shared, members = differing("macaw")
   make = partial(ALGORITHMS["macaw"], PROBLEM, **shared)
