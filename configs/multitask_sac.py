@@ -17,14 +17,8 @@ from .section import depart
 
 SOURCES = ("replay", "recorded")
 BODIES = ("cheetah_vel", "cheetah_dir", "ant_dir")
-# A third of PEARL's updates, on more tasks and fewer rows of each, with larger steps.
-BODIES_TRAINING = {
-  "steps": 15_000,
-  "tasks_per_update": 16,
-  "query_size": 32,
-  "evaluate_every": 3_000,
-  "checkpoint_every": 3_000,
-}
+# A third of PEARL's updates.
+BODIES_TRAINING = {"steps": 15_000, "evaluate_every": 3_000, "checkpoint_every": 3_000}
 
 
 def get_config(data: str = "point_robot", source: str = "replay") -> ml_collections.ConfigDict:

@@ -70,7 +70,9 @@ _CHEETAH: dict[str, dict[str, Any]] = {
 _CHEETAH_VEL: dict[str, dict[str, Any]] = {
   **_CHEETAH,
   "collection": {**_CHEETAH["collection"], "tasks_per_iteration": 5},
-  "training": {**_CHEETAH["training"], "tasks_per_update": 8, "query_size": 64},
+  "training": {**_CHEETAH["training"], "tasks_per_update": 16, "query_size": 32},
+  # The temperature is fixed: with a scale of 80 the entropy outweighs the rewards, and nobody learns to run.
+  "algorithm": {**_CHEETAH["algorithm"], "actor_critic": {"hidden_sizes": (128, 128), "reward_scale": 1000.0}},
 }
 
 VALUES: dict[str, dict[str, dict[str, Any]]] = {
