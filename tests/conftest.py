@@ -25,15 +25,6 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 
-@pytest.fixture
-def full_compile():
-  """Compiles with all optimisations: for tests that compute much."""
-  before = jax.config.values["jax_disable_most_optimizations"]
-  jax.config.update("jax_disable_most_optimizations", False)
-  yield
-  jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
   """Frees what a file of tests has compiled: kept to the end, the programs of all of them are gigabytes."""
