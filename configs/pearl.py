@@ -7,7 +7,7 @@ python -m experiments.run --config=configs/pearl.py:cheetah_vel           half-c
 
 Two minutes of one core, nine with sparse rewards, four on the half-cheetah forward and backward. Returns of the first
 and of the last episode of a new task, three seeds (docs/results.md): -16.1 and -6.4, 0.4 and 5.7, 58 and 747. On the
-velocities -170 and -85 after 30,000 updates, 40 minutes of a shared core.
+velocities -170 and -85 after 30,000 updates, 40 minutes of a shared core (docs/algorithms/varibad.md).
 """
 
 from typing import Any
@@ -71,7 +71,7 @@ _CHEETAH_VEL: dict[str, dict[str, Any]] = {
   **_CHEETAH,
   "collection": {**_CHEETAH["collection"], "tasks_per_iteration": 5},
   "training": {**_CHEETAH["training"], "tasks_per_update": 16, "query_size": 32},
-  # The temperature is fixed: with a scale of 80 the entropy outweighs the rewards, and nobody learns to run.
+  # The temperature is fixed: with a scale of 80 the entropy outweighs the rewards, whose differences are small.
   "algorithm": {**_CHEETAH["algorithm"], "actor_critic": {"hidden_sizes": (128, 128), "reward_scale": 1000.0}},
 }
 
